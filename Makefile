@@ -1,0 +1,60 @@
+# `make help` lists the targets. Everything runs in .venv, which is built from env/requirements.lock when it is missing
+# or older than its lock. Options for a command go into ARGS: make demo ARGS="--once".
+
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status lab test unit lint format typecheck lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Build the environment, nothing else
+
+demo: $(READY) ## Start everything and show live figures; ARGS="--input FILE --format rees46 --once" replays a file
+	@$(BIN)/retailpulse demo $(ARGS)
+
+up: $(READY) ## Start the servers; ARGS="cassandra" starts one and what it needs
+	@$(BIN)/retailpulse up $(ARGS)
+
+down: $(READY) ## Stop the servers
+	@$(BIN)/retailpulse down $(ARGS)
+
+status: $(READY) ## Say what runs
+	@$(BIN)/retailpulse status $(ARGS)
+
+lab: $(READY) ## Open JupyterLab
+	@$(BIN)/retailpulse lab $(ARGS)
+
+test: lint typecheck ## Check style and types, and run every test; ARGS="-k dedup" runs some
+	@$(BIN)/python -m pytest $(ARGS)
+
+unit: $(READY) ## Run the tests that need no server
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: $(READY) ## Check style
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+
+format: $(READY) ## Format the code, and fix what can be fixed
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+typecheck: $(READY) ## Check types
+	@$(BIN)/mypy
+
+# Existing versions are kept; `make lock ARGS=--upgrade` moves them, `ARGS="--upgrade-package rich"` one of them.
+lock: $(READY) ## Write env/requirements.lock anew from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' --quiet --output-file env/requirements.lock $(ARGS)
+
+clean: ## Remove the environment and caches; the servers' data stays (retailpulse down --wipe)
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.retailpulse/*' -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml env/requirements.lock env/bootstrap.sh retailpulse_kernel/kernelspec/kernel.json
+	@PYTHON="$(PYTHON)" sh env/bootstrap.sh $(VENV)
+	@touch $@
