@@ -1,0 +1,78 @@
+"""What a store of figures can do, and the helpers that stores share.
+
+A new store is one module with `create`, `write` and `read`; the contract tests in
+``tests/integration/test_store_contract.py`` then run against it and against its in-memory twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from retailpulse_kernel.tables import FigureTable, Grain
+
+__all__ = ["FigureStore", "Row", "batched_rows", "buckets", "version_of"]
+
+#: A row of a figure table: its key's columns and its figures, by name.
+Row = dict[str, Any]
+
+
+@runtime_checkable
+class FigureStore(Protocol):
+    """A store that keeps figure tables as absolute values under deterministic keys."""
+
+    name: str
+
+    def create(self, table: FigureTable) -> None:
+        """Make the table's physical tables where they are absent."""
+
+    def write(self, table: FigureTable, grain: Grain, rows: Sequence[Row], *, version: int) -> None:
+        """Set rows. Of two writes of a key the one with the higher version stays.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store can't be reached; the caller may write the same rows again.
+        """
+
+    def read(
+        self, table: FigureTable, grain: Grain, *, since: datetime | None = None, until: datetime | None = None
+    ) -> list[Row]:
+        """Rows whose window starts in ``[since, until)``; everything when both are None."""
+
+    def ping(self) -> str:
+        """Ask the store something real; its version, or `StoreUnavailable`."""
+
+
+def version_of(epoch_ms: int, batch_id: int) -> int:
+    """The write version of a micro-batch, in milliseconds.
+
+    The epoch's first moment plus the batch's number: it grows within an epoch whatever the
+    clock does, a replayed batch gets the same one again, and a later epoch always wins because
+    batches are farther apart than a millisecond.
+    """
+    return epoch_ms + batch_id
+
+
+def buckets(grain: Grain, since: datetime, until: datetime) -> Iterator[datetime]:
+    """The starts of the partitions that hold windows of ``[since, until)``."""
+    from retailpulse_kernel.tables import GRAINS
+
+    bucket = GRAINS[grain.bucket]
+    moment = bucket.start(since)
+    while moment < until:
+        yield moment
+        moment += bucket.width
+
+
+def batched_rows(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Rows in lists of at most `size`."""
+    chunk: list[Row] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

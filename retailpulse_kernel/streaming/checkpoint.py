@@ -1,0 +1,113 @@
+"""A job's checkpoint: its epochs, and what Spark logged there.
+
+``<checkpoints>/<namespace>/<job>/e0001/`` holds Spark's own folders (``offsets``, ``commits``,
+``state``) and ``epoch.json``. A new epoch is a new folder: it starts from the topic's beginning,
+and its writes win over those of the epochs before it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlparse
+
+from pyarrow import fs
+
+from retailpulse_kernel.errors import JobError
+
+__all__ = ["Epoch", "LoggedBatch", "logged_batch", "open_epoch"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One life of a job's checkpoint.
+
+    Attributes
+    ----------
+    number : int
+        1 for the first.
+    start_ms : int
+        When it was opened, in epoch milliseconds; later than every write of the epochs before.
+    path : str
+        The checkpoint's folder: a local path, or a URI.
+    """
+
+    number: int
+    start_ms: int
+    path: str
+
+
+@dataclass(frozen=True)
+class LoggedBatch:
+    """What Spark wrote into its offset log before it started a micro-batch.
+
+    Attributes
+    ----------
+    batch_id : int
+        The batch.
+    watermark_ms : int
+        The event-time watermark that holds for the batch, in epoch milliseconds; 0 before any.
+    offsets : dict
+        The end offset of each source topic's partitions: ``{topic: {partition: offset}}``.
+    """
+
+    batch_id: int
+    watermark_ms: int
+    offsets: dict[str, dict[str, int]]
+
+
+def open_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
+    """The newest epoch in a job's checkpoint folder; the first one is made where there is none."""
+    filesystem, root = _filesystem(folder)
+    filesystem.create_dir(root, recursive=True)
+    found = [
+        info.path
+        for info in filesystem.get_file_info(fs.FileSelector(root))
+        if info.type is fs.FileType.Directory and info.base_name.startswith("e")
+    ]
+    if not found:
+        start_ms = int(time.time() * 1000) if now_ms is None else now_ms
+        filesystem.create_dir(f"{root}/e0001")
+        with filesystem.open_output_stream(f"{root}/e0001/epoch.json") as stream:
+            stream.write(json.dumps({"number": 1, "start_ms": start_ms}).encode())
+        return Epoch(1, start_ms, f"{folder}/e0001")
+    newest = max(found)
+    content = _read(filesystem, f"{newest}/epoch.json")
+    if content is None:
+        raise JobError(f"The checkpoint {newest} has no epoch.json.", remedy="It is damaged: restore or remove it.")
+    about = json.loads(content)
+    return Epoch(about["number"], about["start_ms"], f"{folder}/{newest.rsplit('/', 1)[1]}")
+
+
+# A batch's entry is written before its tasks start and never changes, so each worker process
+# reads it once a batch.
+@lru_cache(maxsize=4)
+def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:
+    """The offset log's entry of a batch, or None where Spark has written none."""
+    filesystem, root = _filesystem(checkpoint)
+    content = _read(filesystem, f"{root}/offsets/{batch_id}")
+    if content is None:
+        return None
+    _, metadata, *sources = content.decode().splitlines()
+    offsets: dict[str, dict[str, int]] = {}
+    for source in sources:
+        entry: Any = json.loads(source) if source.startswith("{") else {}
+        offsets.update({topic: ends for topic, ends in entry.items() if isinstance(ends, dict)})
+    return LoggedBatch(batch_id, int(json.loads(metadata).get("batchWatermarkMs", 0)), offsets)
+
+
+def _filesystem(location: str) -> tuple[fs.FileSystem, str]:
+    if urlparse(location).scheme in ("", "file"):
+        return fs.LocalFileSystem(), location.removeprefix("file://")
+    return fs.FileSystem.from_uri(location)
+
+
+def _read(filesystem: fs.FileSystem, path: str) -> bytes | None:
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,65 @@
+"""The Spark session that jobs and notebooks share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["spark_session"]
+
+
+def spark_session(settings: Settings, name: str) -> SparkSession:
+    """Start Spark, or return the session that runs in this process.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its profile has the master, the driver's memory and extra configuration.
+    name : str
+        The application's name.
+    """
+    from pyspark.sql import SparkSession
+
+    from retailpulse_kernel.stack import artifacts
+    from retailpulse_kernel.stack.java import find_java
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+
+    # Workers must run this environment's Python, and Java must be one that Spark knows.
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ["JAVA_HOME"] = str(find_java().home)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    scratch = settings.home / "spark"
+    scratch.mkdir(parents=True, exist_ok=True)
+
+    address = settings.profile.spark
+    conf = {
+        "spark.driver.memory": address.driver_memory,
+        "spark.jars": ",".join(map(str, artifacts.jars(settings, "spark-kafka"))),
+        "spark.local.dir": str(scratch / "local"),
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.ansi.enabled": "true",
+        # State partitions are frozen at a checkpoint's first batch: near the number of cores.
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.streaming.minBatchesToRetain": "50",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        # Ctrl-C in a notebook must reach the job, which then stops at a batch boundary.
+        "spark.sql.streaming.stopTimeout": "60s",
+    }
+    if address.master.startswith("local"):
+        conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    builder = SparkSession.builder.master(address.master).appName(name)
+    for key, value in {**conf, **address.conf}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
