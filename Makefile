@@ -48,7 +48,7 @@ typecheck: $(READY) ## Check types
 
 # Existing versions are kept; `make lock ARGS=--upgrade` moves them, `ARGS="--upgrade-package rich"` one of them.
 lock: $(READY) ## Write env/requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' --quiet --output-file env/requirements.lock $(ARGS)
 
 clean: ## Remove the environment and caches; the servers' data stays (retailpulse down --wipe)

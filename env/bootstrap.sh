@@ -68,7 +68,7 @@ if [ "$("$venv/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" != "$uv_version" 
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$venv/uv.lock"
 fi
 borrow_from_pip
-# An activated environment, conda's too, must not be taken for ours.
-uv() { env -u CONDA_PREFIX VIRTUAL_ENV="$PWD/$venv" UV_PYTHON_DOWNLOADS=never "$venv/bin/uv" "$@"; }
-uv pip sync --quiet --require-hashes --build-constraints "$lock" "$lock"
-uv pip install --quiet --no-deps --no-build-isolation --editable .
+# By --python, as an activated environment (conda's, for one) must not be taken for ours.
+uv() { UV_PYTHON_DOWNLOADS=never "$venv/bin/uv" pip "$@" --quiet --python "$venv/bin/python"; }
+uv sync --require-hashes --build-constraints "$lock" "$lock"
+uv install --no-deps --no-build-isolation --editable .
