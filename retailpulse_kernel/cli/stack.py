@@ -1,1 +1,178 @@
-"""Commands."""
+"""Commands for the local servers: doctor, up, down, status, logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from retailpulse_kernel.cli import app
+from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
+from retailpulse_kernel.errors import UnknownName
+from retailpulse_kernel.settings import Settings
+
+__all__: list[str] = []
+
+_STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+def _complete_service(incomplete: str) -> list[str]:
+    from retailpulse_kernel.stack.services import SERVICES
+
+    return [name for name in SERVICES if name.startswith(incomplete)]
+
+
+def _complete_log(incomplete: str) -> list[str]:
+    return [name for name in _logs(Settings.load()) if name.startswith(incomplete)]
+
+
+def _logs(settings: Settings) -> list[str]:
+    """Everything that has, or will have, a log."""
+    from retailpulse_kernel.stack.services import SERVICES
+
+    return sorted({*SERVICES, *(path.stem for path in (settings.home / "logs").glob("*.log"))})
+
+
+@app.command()
+def doctor(
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every downloaded artifact again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check what this machine has and lacks: Java, memory, disk, ports, artifacts. Exits 1 on a problem."""
+    from retailpulse_kernel.stack.doctor import diagnose
+
+    checks = diagnose(Settings.load(), verify=verify)
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        table = Table(box=None, show_header=False)
+        for check in checks:
+            text = check.detail + (f" [italic]{check.remedy}[/]" if check.remedy else "")
+            table.add_row(check.name, f"[{_STYLES[check.verdict]}]{check.verdict}[/]", text)
+        Console().print(table)
+    if any(check.verdict == "problem" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE]...", help="Only these, and what they need.", autocompletion=_complete_service),
+    ] = None,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Start the servers and wait until each answers. Data is kept; a running server is left alone."""
+    from retailpulse_kernel.stack import supervision
+
+    settings = Settings.load(profile=profile, namespace=namespace)
+    supervision.up(settings, services, console=Console(highlight=False))
+
+
+@app.command()
+def down(
+    wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data, after asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    profile: ProfileOption = None,
+) -> None:
+    """Stop all servers and everything else that runs under the supervisor."""
+    from retailpulse_kernel.stack import supervision
+
+    settings = Settings.load(profile=profile)
+    if wipe and not yes:
+        typer.confirm(f"Delete {settings.home} with all topics, tables, checkpoints and logs?", abort=True)
+    supervision.down(settings, wipe=wipe)
+    Console(highlight=False).print("all stopped" + (f", {settings.home} deleted" if wipe else ""))
+
+
+@app.command()
+def status(profile: ProfileOption = None, namespace: NamespaceOption = None, as_json: AsJson = False) -> None:
+    """Ask every server something real and show what it said, with memory by process. Exits 1 if one is not healthy."""
+    from retailpulse_kernel.stack import supervision
+
+    found = supervision.status(Settings.load(profile=profile, namespace=namespace))
+    if as_json:
+        print_json([asdict(entry) for entry in found])
+    else:
+        Console(highlight=False).print(_status_table(found))
+    if not all(entry.healthy for entry in found):
+        raise typer.Exit(1)
+
+
+def _status_table(found: list) -> Table:
+    table = Table(box=None, header_style="bold")
+    for column in ("name", "state", "healthy", "address"):
+        table.add_column(column)
+    for column in ("pid", "uptime", "memory"):
+        table.add_column(column, justify="right")
+    table.add_column("detail")
+    for entry in found:
+        table.add_row(
+            entry.name,
+            entry.state,
+            "[green]yes[/]" if entry.healthy else "[bold red]no[/]",
+            entry.address,
+            str(entry.pid or ""),
+            _duration(entry.uptime_s),
+            f"{entry.memory_mb:.0f} MB" if entry.memory_mb else "",
+            entry.detail,
+        )
+    total = sum(entry.memory_mb or 0 for entry in found)
+    table.add_row("", "", "", "", "", "", f"[bold]{total:.0f} MB[/]", "")
+    return table
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@app.command()
+def logs(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=_complete_log)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+) -> None:
+    """Show the log of a server, or of a program that runs beside them."""
+    from retailpulse_kernel.stack import supervision
+    from retailpulse_kernel.stack.daemon import log_path
+
+    settings = Settings.load()
+    known = _logs(settings)
+    if service not in known:
+        raise UnknownName("service", service, known)
+    if text := supervision.tail(settings, service, lines):
+        typer.echo(text)
+    if follow:
+        try:
+            for line in _follow(log_path(settings, service)):
+                typer.echo(line, nl=False)
+        except KeyboardInterrupt:
+            pass
+
+
+def _follow(path: Path) -> Iterator[str]:
+    """Lines as they come, across rotations and even before the file exists."""
+    file = path.open(errors="replace") if path.exists() else None
+    if file:
+        file.seek(0, 2)
+    while True:
+        if file and (line := file.readline()):
+            yield line
+            continue
+        time.sleep(0.2)
+        rotated = file is None or (path.exists() and path.stat().st_ino != Path(f"/dev/fd/{file.fileno()}").stat().st_ino)
+        if rotated and path.exists():
+            if file:
+                file.close()
+            file = path.open(errors="replace")

@@ -1,0 +1,237 @@
+"""What the machine lacks, in words, before anything is started."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from packaging.requirements import Requirement
+
+from retailpulse_kernel.errors import RequirementError
+from retailpulse_kernel.settings import Settings, project_root
+from retailpulse_kernel.stack import artifacts
+from retailpulse_kernel.stack.daemon import Supervisor, strays
+from retailpulse_kernel.stack.java import find_java
+from retailpulse_kernel.stack.services import SERVICES, Service, ports
+
+__all__ = ["Check", "diagnose", "require"]
+
+_DISK_MB = 3_000  # data and logs of a day's play; the artifacts come on top
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes
+    ----------
+    name : str
+        What was looked at.
+    verdict : str
+        ``ok``, ``warning`` or ``problem``.
+    detail : str
+        What was found.
+    remedy : str
+        What to do, empty when it is ok.
+    """
+
+    name: str
+    verdict: Literal["ok", "warning", "problem"]
+    detail: str
+    remedy: str = ""
+
+
+def diagnose(settings: Settings, *, verify: bool = False) -> list[Check]:
+    """Look at everything that the local stack needs.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where home and cache are, and which ports.
+    verify : bool
+        Also hash every downloaded jar again (a few seconds).
+    """
+    to_start = _not_running(settings, SERVICES.values())
+    return [
+        _java(),
+        _memory(to_start),
+        _disk(settings, to_start),
+        _home(settings),
+        *_ports(settings, to_start),
+        _artifacts(settings, verify),
+        _environment(),
+        _strays(settings),
+    ]
+
+
+def require(settings: Settings, services: Sequence[Service]) -> None:
+    """Raise for all that is missing to start some services, at once.
+
+    Raises
+    ------
+    RequirementError
+        With every problem and its remedy.
+    """
+    if not services:
+        return
+    checks = [_java(), _memory(services), _disk(settings, services), _home(settings), *_ports(settings, services)]
+    problems = [check for check in checks if check.verdict == "problem"]
+    if len(problems) == 1:
+        raise RequirementError(problems[0].detail, remedy=problems[0].remedy)
+    if problems:
+        lines = "".join(f"\n  - {p.detail} {p.remedy}" for p in problems)
+        raise RequirementError(f"{len(problems)} things are missing to start:{lines}")
+
+
+def _not_running(settings: Settings, services: Iterable[Service]) -> list[Service]:
+    running = Supervisor(settings).processes()
+    return [s for s in services if running.get(s.name, {}).get("statename") not in ("RUNNING", "STARTING")]
+
+
+def _java() -> Check:
+    try:
+        java = find_java()
+    except RequirementError as error:
+        return Check("java", "problem", error.message, error.remedy or "")
+    return Check("java", "ok", f"Java {java.version} in {java.path}")
+
+
+def _memory(services: Sequence[Service]) -> Check:
+    needed = sum(service.memory_mb for service in services)
+    free = psutil.virtual_memory().available // 1_000_000
+    detail = f"{free} MB of memory are free, the services to start need about {needed} MB."
+    if free < needed:
+        return Check("memory", "problem", detail, "End other programs, or start fewer services: `retailpulse up kafka cassandra`.")
+    return Check("memory", "ok", detail)
+
+
+def _disk(settings: Settings, services: Sequence[Service]) -> Check:
+    to_download = artifacts.missing(settings, {service.artifacts for service in services})
+    needed = _DISK_MB + sum(a.size for a in to_download) // 1_000_000
+    free = shutil.disk_usage(_existing(settings.home)).free // 1_000_000
+    detail = f"{free} MB of disk are free at {settings.home}, about {needed} MB are needed."
+    if free < needed:
+        return Check("disk", "problem", detail, "Free some space, or set RETAILPULSE_HOME to a larger disk.")
+    return Check("disk", "ok", detail)
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def _home(settings: Settings) -> Check:
+    """The servers' own configuration languages can't all quote every character of a path."""
+    strange = sorted({c for c in str(settings.home) + str(settings.cache) if not (c.isalnum() or c in "/._-+@~")})
+    if strange:
+        return Check(
+            "home",
+            "problem",
+            f"The folders {settings.home} and {settings.cache} must not contain {' '.join(map(repr, strange))}.",
+            "Set RETAILPULSE_HOME and RETAILPULSE_CACHE to folders with plain names.",
+        )
+    return Check("home", "ok", f"data in {settings.home}, artifacts in {settings.cache}")
+
+
+def _ports(settings: Settings, services: Sequence[Service]) -> list[Check]:
+    own = {process.pid for process in strays(settings)}
+    holders = None
+    checks = []
+    for service in services:
+        for port in ports(settings, service).values():
+            if _is_free(port):
+                continue
+            holders = _listeners() if holders is None else holders
+            pid = holders.get(port)
+            if pid in own:  # left behind by a killed supervisor; `up` ends it first
+                continue
+            checks.append(_taken(service, port, pid))
+    return checks or [Check("ports", "ok", "all ports of the services to start are free")]
+
+
+def _taken(service: Service, port: int, pid: int | None) -> Check:
+    who = "another user's process"
+    if pid is not None:
+        try:
+            who = f"{psutil.Process(pid).name()} (process {pid})"
+        except psutil.Error:
+            who = f"process {pid}"
+    return Check(
+        "ports",
+        "problem",
+        f"Port {port}, which {service.name} needs, is taken by {who}.",
+        "End it, or move all ports by RETAILPULSE_PORT_OFFSET=20000.",
+    )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _listeners() -> dict[int, int | None]:
+    """Who listens on which TCP port."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:  # macOS wants root for this
+        return {}
+    return {c.laddr.port: c.pid for c in connections if c.status == psutil.CONN_LISTEN}
+
+
+def _artifacts(settings: Settings, verify: bool) -> Check:
+    broken = artifacts.verify(settings) if verify else []
+    if broken:
+        names = ", ".join(a.coordinate for a in broken)
+        return Check("artifacts", "problem", f"{names}: not the locked file; deleted.", "`retailpulse up` fetches it again.")
+    missing = artifacts.missing(settings)
+    if missing:
+        size = sum(a.size for a in missing) / 1e6
+        return Check("artifacts", "warning", f"{len(missing)} jars ({size:.0f} MB) are not here yet.", "`retailpulse up` fetches them.")
+    known = artifacts.artifacts()
+    return Check("artifacts", "ok", f"{len(known)} jars, {sum(a.size for a in known) / 1e6:.0f} MB" + (", hashes right" if verify else ""))
+
+
+def _environment() -> Check:
+    """Whether the Python packages are the ones that the project asks for."""
+    root = project_root()
+    if root:
+        wanted = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    else:
+        wanted = [r for r in metadata.requires("retailpulse-kernel") or [] if "extra ==" not in r]
+    wrong = []
+    for text in wanted:
+        requirement = Requirement(text)
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
+    if wrong:
+        return Check("python", "problem", f"{'; '.join(wrong)}.", "`make setup` builds the environment from the lock.")
+    return Check("python", "ok", f"{len(wanted)} required packages are there")
+
+
+def _strays(settings: Settings) -> Check:
+    found = strays(settings)
+    if found:
+        pids = ", ".join(str(process.pid) for process in found)
+        return Check("strays", "warning", f"A killed supervisor left processes behind: {pids}.", "`retailpulse up` or `down` ends them.")
+    return Check("strays", "ok", "no process is left from an earlier run")
+
+
+def as_dicts(checks: Sequence[Check]) -> list[dict[str, str]]:
+    """For JSON."""
+    return [asdict(check) for check in checks]

@@ -1,0 +1,181 @@
+"""Ask each server something real. An open port says little: HBase opens its port long before it answers."""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import closing
+
+from retailpulse_kernel.settings import Settings
+
+__all__ = ["CHECKS", "check"]
+
+_SECONDS = 5.0
+
+# A server that is not up yet is no news here: without a handler of their own, these would write it to stderr.
+for _name in ("cassandra", "thrift", "retailpulse_kernel.stack.health"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+
+def check(settings: Settings, name: str) -> str | None:
+    """Ask a server; None when it answered, otherwise why it did not.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its profile says where the servers are.
+    name : str
+        A service's name.
+    """
+    try:
+        CHECKS[name](settings)
+    except Exception as error:
+        # Five client libraries, each with its own tree of errors: whatever it was, the server did not answer.
+        reason = str(error).strip().splitlines()
+        return f"{type(error).__name__}: {reason[0]}"[:200] if reason else type(error).__name__
+    return None
+
+
+def _kafka(settings: Settings) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    address = settings.profile.kafka
+    login = {
+        "sasl.mechanism": address.sasl_mechanism,
+        "sasl.username": address.username,
+        "sasl.password": address.secret(),
+        "ssl.ca.location": address.ca_location,
+    }
+    client = AdminClient(
+        {
+            "bootstrap.servers": address.bootstrap,
+            "security.protocol": address.security_protocol,
+            "socket.timeout.ms": int(_SECONDS * 1000),
+            **{key: value for key, value in login.items() if value},
+        },
+        logger=logging.getLogger(__name__),
+    )
+    if not client.list_topics(timeout=_SECONDS).brokers:
+        raise ConnectionError("no broker in the metadata")
+
+
+def _cassandra(settings: Settings) -> None:
+    from cassandra.auth import PlainTextAuthProvider
+    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+    from cassandra.policies import RoundRobinPolicy
+
+    address = settings.profile.cassandra
+    login = PlainTextAuthProvider(address.username, address.secret()) if address.username else None
+    profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), request_timeout=_SECONDS)
+    cluster = Cluster(
+        address.hosts,
+        port=address.port,
+        auth_provider=login,
+        connect_timeout=_SECONDS,
+        control_connection_timeout=_SECONDS,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        protocol_version=5,
+        monitor_reporting_enabled=False,
+    )
+    try:
+        cluster.connect().execute("select release_version from system.local").one()
+    finally:
+        cluster.shutdown()
+
+
+def _hbase(settings: Settings) -> None:
+    """Ask the master for its tables. No Python client speaks HBase's own RPC; one call of it is this short.
+
+    The master refuses this call until it is initialized, which is what we want to know.
+    """
+    from retailpulse_kernel.stack.services import SERVICES, ports
+
+    with socket.create_connection(("127.0.0.1", ports(settings, SERVICES["hbase"])["port"]), _SECONDS) as connection:
+        user = _field(1, b"retailpulse")
+        hello = _field(1, user) + _field(2, b"MasterService")
+        header = b"\x08\x01" + _field(3, b"GetTableNames") + b"\x20\x01"
+        call = _varint(len(header)) + header + _varint(0)
+        simple_authentication = b"HBas\x00\x50"
+        connection.sendall(simple_authentication + _framed(hello) + _framed(call))
+        with connection.makefile("rb") as answer:
+            (length,) = struct.unpack(">i", _read(answer, 4))
+            body = _read(answer, length)
+    reply = body[1 : 1 + body[0]] if body[0] < 0x80 else body[2 : 2 + (body[0] & 0x7F) + (body[1] << 7)]
+    if b"Exception" in reply:
+        name = reply[reply.index(b"org.") :].split(b"\x12")[0] if b"org." in reply else b"an exception"
+        raise ConnectionError(f"the master is not ready: {name.decode(errors='replace').rpartition('.')[2]}")
+
+
+def _varint(number: int) -> bytes:
+    low, high = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(high) if high else bytes([low])
+
+
+def _field(tag: int, value: bytes) -> bytes:
+    """A length-delimited Protobuf field."""
+    return bytes([tag << 3 | 2]) + _varint(len(value)) + value
+
+
+def _framed(message: bytes) -> bytes:
+    return struct.pack(">i", len(message)) + message
+
+
+def _read(stream: io.BufferedReader, count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
+        raise ConnectionError("the server closed the connection")
+    return data
+
+
+def _hbase_thrift(settings: Settings) -> None:
+    import happybase
+
+    address = settings.profile.hbase
+    with closing(happybase.Connection(address.host, address.port, timeout=int(_SECONDS * 1000))) as connection:
+        connection.tables()
+
+
+def _metastore(settings: Settings) -> None:
+    import thriftpy2
+    from thriftpy2.rpc import make_client
+
+    idl = io.StringIO("service ThriftHiveMetastore { list<string> get_all_databases() }")
+    metastore = thriftpy2.load_fp(idl, "retailpulse_metastore_thrift")
+    host, _, port = settings.profile.hive.metastore.rpartition("/")[2].rpartition(":")
+    client = make_client(metastore.ThriftHiveMetastore, host, int(port), timeout=int(_SECONDS * 1000))
+    with closing(client):
+        if "default" not in client.get_all_databases():
+            raise ConnectionError("the Metastore has no database 'default'")
+
+
+def _hiveserver2(settings: Settings) -> None:
+    from pyhive import hive
+    from thrift.transport.TSocket import TSocket
+    from thrift.transport.TTransport import TBufferedTransport
+
+    address = settings.profile.hive
+    if address.auth == "NOSASL":
+        # PyHive has no timeout of its own, and a server that hangs must not hang us.
+        transport = TSocket(address.host, address.port)
+        transport.setTimeout(_SECONDS * 1000)
+        connection = hive.connect(thrift_transport=TBufferedTransport(transport))
+    else:
+        connection = hive.connect(
+            address.host, address.port, username=address.username, password=address.secret(), auth=address.auth
+        )
+    with closing(connection), closing(connection.cursor()) as cursor:
+        cursor.execute("select 1")
+        cursor.fetchall()
+
+
+CHECKS: dict[str, Callable[[Settings], None]] = {
+    "kafka": _kafka,
+    "cassandra": _cassandra,
+    "hbase": _hbase,
+    "hbase-thrift": _hbase_thrift,
+    "hive-metastore": _metastore,
+    "hiveserver2": _hiveserver2,
+}
