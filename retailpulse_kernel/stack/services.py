@@ -226,14 +226,14 @@ _HBASE_FLAGS = (
 _HBASE_FILES = {"hbase-site.xml": "hbase-site.xml", "log4j.properties": "hbase-log4j.properties"}
 _HIVE_FLAGS = (
     *_OPEN,
-    "-Dlog4j2.configurationFile=${conf}/log4j2.properties",
     "-Dderby.stream.error.file=${data}/derby.log",
 )
 _HIVE_FILES = {
     "hive-site.xml": "hive-site.xml",
     "core-site.xml": "hive-core-site.xml",
     "tez-site.xml": "hive-tez-site.xml",
-    "log4j2.properties": "hive-log4j2.properties",
+    # By this name: Hive configures its logging itself, from the classpath, whatever a system property says.
+    "hive-log4j2.properties": "hive-log4j2.properties",
 }
 
 SERVICES: dict[str, Service] = {
