@@ -58,8 +58,9 @@ class HBaseStore:
 
     def _guarded(self, action: Callable[[happybase.Connection], _T]) -> _T:
         """Run a request; once more on a new connection, as the server closes idle ones after 60 s."""
-        from Hbase_thrift import IOError as HBaseIOError
+        import happybase  # noqa: F401  (makes the module Hbase_thrift)
         from Hbase_thrift import IllegalArgument
+        from Hbase_thrift import IOError as HBaseIOError
         from thriftpy2.thrift import TException
 
         for attempt in (1, 2):

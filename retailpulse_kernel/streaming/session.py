@@ -35,7 +35,7 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
 
     # Workers must run this environment's Python, and Java must be one that Spark knows.
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    os.environ["JAVA_HOME"] = str(find_java().home)
+    os.environ["JAVA_HOME"] = str(find_java().path)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     scratch = settings.home / "spark"
     scratch.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,104 @@
+"""The account of a micro-batch: where every message went.
+
+Each batch of each job leaves one record in the namespace's progress topic, before the batch is
+committed and under a key that a replayed batch has again. ``consumed = accepted + duplicate +
+late + bad`` holds in each, and the topic is what lag, rates and reconciliation are read from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from retailpulse_kernel.errors import StoreUnavailable
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.kafka_config import client_config
+
+__all__ = ["Account", "Ledger", "read_accounts"]
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one micro-batch of a job did.
+
+    Attributes
+    ----------
+    job, epoch, batch
+        Which batch; together they are the record's key.
+    offsets : dict
+        The end offset of each partition: ``{topic: {partition: offset}}``.
+    consumed, accepted, duplicate, late, bad : int
+        Messages; the first is the sum of the others.
+    rows : int
+        Rows written to the stores.
+    watermark_ms, started_ms, finished_ms : int
+        Times in epoch milliseconds.
+    """
+
+    job: str
+    epoch: int
+    batch: int
+    offsets: dict[str, dict[str, int]]
+    consumed: int
+    accepted: int
+    duplicate: int
+    late: int
+    bad: int
+    rows: int
+    watermark_ms: int
+    started_ms: int
+    finished_ms: int
+
+    @property
+    def key(self) -> str:
+        """The record's key in the progress topic."""
+        return f"{self.job}/{self.epoch}/{self.batch}"
+
+    @property
+    def seconds(self) -> float:
+        """How long the batch took."""
+        return (self.finished_ms - self.started_ms) / 1000
+
+
+class Ledger:
+    """Writes accounts to the progress topic of a namespace."""
+
+    def __init__(self, settings: Settings) -> None:
+        from confluent_kafka import Producer
+
+        self._topic = settings.namespace.progress_topic
+        self._producer = Producer({**client_config(settings), "enable.idempotence": True})
+
+    def write(self, account: Account) -> None:
+        """Write one account and wait until Kafka has it.
+
+        Raises
+        ------
+        StoreUnavailable
+            Kafka did not acknowledge it within 30 s.
+        """
+        failed: list[Any] = []
+        self._producer.produce(
+            self._topic,
+            key=account.key,
+            value=orjson.dumps(asdict(account)),
+            on_delivery=lambda error, _: failed.append(error) if error else None,
+        )
+        if self._producer.flush(30) or failed:
+            raise StoreUnavailable(
+                "kafka", "Kafka does not take the batch's account.", remedy="See `retailpulse status`."
+            )
+
+
+def read_accounts(settings: Settings) -> list[Account]:
+    """Every account in the progress topic, the last one of each key, in order of writing."""
+    from retailpulse_kernel.stores.kafka import KafkaStore
+
+    latest: dict[bytes | None, Account] = {}
+    for message in KafkaStore(settings).messages(settings.namespace.progress_topic):
+        if message.value:
+            latest.pop(message.key, None)
+            latest[message.key] = Account(**orjson.loads(message.value))
+    return list(latest.values())

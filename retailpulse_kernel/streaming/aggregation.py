@@ -1,0 +1,104 @@
+"""Figure tables as one Spark aggregation.
+
+All tables and grains of a job share one pass: an event is exploded into its windows (minute,
+hour, day), and one ``groupBy`` keeps them all in one state.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.metrics import Figure
+from retailpulse_kernel.stores.base import Row
+from retailpulse_kernel.tables import DIMENSIONS, FigureTable, Grain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import Column, DataFrame
+
+__all__ = ["aggregate", "columns_needed", "rows_by_table"]
+
+#: The metadata key by which Spark knows an event-time column and its delay; `window()` sets it
+#: on its own column, and a window column made by hand needs it too, or its state is never freed.
+_WATERMARK_KEY = "spark.watermarkDelayMs"
+
+
+def _slots(tables: Sequence[FigureTable]) -> list[tuple[FigureTable, Grain]]:
+    """Every table at every grain; a slot's number is what the aggregation groups by."""
+    return [(table, grain) for table in tables for grain in table.every]
+
+
+def _figures(tables: Sequence[FigureTable]) -> list[Figure]:
+    return list({figure.name: figure for table in tables for figure in table.figures}.values())
+
+
+def columns_needed(tables: Sequence[FigureTable]) -> set[str]:
+    """The event's columns that the tables' dimensions and figures use."""
+    import ast
+
+    names = {dimension for table in tables for dimension in table.by}
+    for figure in _figures(tables):
+        for text in (figure.measure.of, figure.where):
+            names |= {node.id for node in ast.walk(ast.parse(text or "0")) if isinstance(node, ast.Name)}
+    known = {*DIMENSIONS, "event_id", "event_time", "price", "quantity", "order_line"}
+    # What is left are event types: they need the column event_type.
+    return (names & known) | {"event_time"} | ({"event_type"} if names - known else set())
+
+
+def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: timedelta) -> DataFrame:
+    """The tables' figures, in the columns slot, end, dimensions and figures.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Accepted events, streaming or not.
+    tables : sequence of FigureTable
+        What to compute.
+    watermark : timedelta
+        How long a window's state is kept after its end.
+    """
+    from pyspark.sql import functions as F
+
+    dimensions = sorted({dimension for table in tables for dimension in table.by})
+    figures = _figures(tables)
+
+    def window_end(grain: Grain) -> Column:
+        return F.expr(f"timestamp_seconds((unix_seconds(event_time) div {grain.seconds} + 1) * {grain.seconds})")
+
+    def window(slot: int, table: FigureTable, grain: Grain) -> Column:
+        keys = [(F.col(d) if d in table.by else F.lit(None).cast("string")).alias(d) for d in dimensions]
+        return F.struct(F.lit(slot).alias("slot"), window_end(grain).alias("end"), *keys)
+
+    windows = F.array(*[window(i, table, grain) for i, (table, grain) in enumerate(_slots(tables))])
+    exploded = rows.select(
+        *[F.expr(figure.sql).alias(f"f_{figure.name}") for figure in figures], F.explode(windows).alias("w")
+    )
+    delay_ms = int(watermark.total_seconds() * 1000)
+    keyed = exploded.select(
+        F.col("w.slot"),
+        F.col("w.end").alias("end", metadata={_WATERMARK_KEY: delay_ms}),
+        *[F.col(f"w.{d}") for d in dimensions],
+        *[F.col(f"f_{figure.name}").alias(figure.name) for figure in figures],
+    )
+    return keyed.groupBy("slot", "end", *dimensions).agg(*[F.expr(f.aggregate_sql).alias(f.name) for f in figures])
+
+
+def rows_by_table(
+    result: pa.Table, tables: Sequence[FigureTable]
+) -> dict[tuple[FigureTable, Grain], list[Row]]:
+    """The rows of an aggregation's result, by the table and grain they belong to."""
+    slots = _slots(tables)
+    found: dict[tuple[FigureTable, Grain], list[Row]] = defaultdict(list)
+    for row in result.to_pylist():
+        table, grain = slots[row["slot"]]
+        found[table, grain].append(
+            {
+                grain.name: row["end"] - grain.width,
+                **{dimension: row[dimension] for dimension in table.by},
+                **{figure.name: row[figure.name] for figure in table.figures},
+            }
+        )
+    return found

@@ -1,0 +1,281 @@
+"""A streaming job, as a notebook writes it.
+
+>>> job = rp.job("metrics", run=run, run_for=run_for)
+>>> events = job.events(watermark=watermark)
+>>> by_category = events.figures(EVENTS, REVENUE, by=["currency", "category"], every=["1 minute"], table="category")
+>>> job.write(by_category, to=rp.cassandra)
+>>> job.run()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from retailpulse_kernel.errors import JobError, UsageError
+from retailpulse_kernel.metrics import Figure
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.base import FigureStore
+from retailpulse_kernel.stores.hive import HiveStore
+from retailpulse_kernel.stores.kafka import span_of
+from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.streaming.aggregation import aggregate, columns_needed
+from retailpulse_kernel.streaming.checkpoint import Epoch
+from retailpulse_kernel.streaming.intake import EVENT_COLUMNS, Intake
+from retailpulse_kernel.streaming.rejects import RejectTopics
+from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink, Sink
+from retailpulse_kernel.streaming.source import deduplicated, kafka_options, read_topic
+from retailpulse_kernel.tables import FigureTable, grain_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from retailpulse_kernel.streaming.runner import Report
+
+__all__ = ["Events", "FigureStream", "Job", "RunMode"]
+
+RunMode = Literal["continuous", "available_now"]
+
+
+@dataclass(frozen=True)
+class FigureStream:
+    """Figures of a job's events, to be written to a store.
+
+    Attributes
+    ----------
+    events : Events
+        The events they are figures of.
+    table : FigureTable
+        The figures, their dimensions and windows.
+    """
+
+    events: Events
+    table: FigureTable
+
+    @property
+    def df(self) -> DataFrame:
+        """The figures as a streaming DataFrame: slot, end of the window, dimensions, figures."""
+        return aggregate(self.events.df, [self.table], watermark=self.events.watermark)
+
+    def preview(self, limit: int = 20) -> Any:
+        """The figures of the topic's newest events as a pandas frame; nothing is written."""
+        sample = self.events.sample()
+        frame = aggregate(sample, [self.table], watermark=self.events.watermark)
+        return frame.orderBy("end", ascending=False).limit(limit).toPandas()
+
+
+class Events:
+    """A topic's events, parsed, validated and deduplicated.
+
+    Attributes
+    ----------
+    watermark : timedelta
+        How far event time may run ahead of an event before it is late.
+    """
+
+    def __init__(
+        self, job: Job, watermark: timedelta, *, publish_rejects: bool, conditions: tuple[str, ...] = ()
+    ) -> None:
+        self._job = job
+        self.watermark = watermark
+        self.publish_rejects = publish_rejects
+        self.conditions = conditions
+
+    def where(self, condition: str) -> Events:
+        """Only events that meet a condition, in Spark SQL; the others still count as accepted.
+
+        Parameters
+        ----------
+        condition : str
+            Such as ``"category LIKE 'electronics.%' AND currency = 'USD'"``.
+        """
+        return Events(
+            self._job,
+            self.watermark,
+            publish_rejects=self.publish_rejects,
+            conditions=(*self.conditions, condition),
+        )
+
+    def figures(self, *figures: Figure, by: Sequence[str], every: Sequence[str], table: str) -> FigureStream:
+        """Figures by dimensions, in time windows.
+
+        Parameters
+        ----------
+        *figures : Figure
+            From `retailpulse_kernel.metrics`, or your own.
+        by : sequence of str
+            Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ...
+        every : sequence of str
+            Windows: ``"1 minute"``, ``"1 hour"``, ``"1 day"``.
+        table : str
+            The name of the table that keeps them.
+        """
+        return FigureStream(self, FigureTable(table, figures, tuple(by), tuple(grain_of(text) for text in every)))
+
+    @property
+    def df(self) -> DataFrame:
+        """Every accepted event as a streaming DataFrame, for anything that Spark can do."""
+        return self._job._rows(self, EVENT_COLUMNS, keep_late=False)
+
+    def sample(self, limit: int = 10_000) -> DataFrame:
+        """Some of the topic's events as a bounded DataFrame; rejects are not sent anywhere."""
+        return self._job._sample(self, limit)
+
+
+class Job:
+    """A streaming job: one topic, one checkpoint, one or more tables.
+
+    Parameters
+    ----------
+    name : str
+        Its name in checkpoints, accounts and reports.
+    settings : Settings
+        Which servers, which namespace.
+    run : {"continuous", "available_now"}
+        Follow the topic, or take all that there is as one bounded run, in which no event is late
+        by the order of the topic, and end.
+    run_for : timedelta or str, optional
+        How long a continuous run lasts; until it is stopped when absent.
+    trigger : timedelta or str
+        How often a continuous run starts a micro-batch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        run: RunMode = "available_now",
+        run_for: timedelta | str | None = None,
+        trigger: timedelta | str = "1s",
+    ) -> None:
+        if run not in ("continuous", "available_now"):
+            raise UsageError(f"A job can't run as {run!r}.", remedy="Use 'continuous' or 'available_now'.")
+        self.name = name
+        self.settings = settings
+        self.mode: RunMode = run
+        self.run_for = None if run_for is None else span_of(run_for)
+        self.trigger = span_of(trigger)
+        self.topic = settings.namespace.events_topic
+        self._figures: list[tuple[FigureStream, FigureStore]] = []
+        self._archive: tuple[Events, HiveStore] | None = None
+        self._epoch: Epoch | None = None
+
+    @property
+    def checkpoints(self) -> str:
+        """The folder of the job's epochs."""
+        return f"{self.settings.checkpoints}/{self.name}"
+
+    @property
+    def spark(self) -> SparkSession:
+        """The Spark session; started when it is first used."""
+        from retailpulse_kernel.streaming.session import spark_session
+
+        return spark_session(self.settings, f"retailpulse {self.settings.namespace.name} {self.name}")
+
+    def events(
+        self, *, watermark: timedelta | str = "10m", rejects: Literal["publish", "count"] = "publish"
+    ) -> Events:
+        """The topic's events: parsed, validated, deduplicated.
+
+        Parameters
+        ----------
+        watermark : timedelta or str
+            How far event time may run ahead of an event before it is late; also how long an
+            event's id is remembered.
+        rejects : {"publish", "count"}
+            Whether bad and late messages go to their topics, or are only counted because
+            another job publishes them.
+        """
+        return Events(self, span_of(watermark), publish_rejects=rejects == "publish")
+
+    def write(self, what: FigureStream | Events, *, to: FigureStore | HiveStore) -> None:
+        """Say where results go; several figure streams may go to several stores.
+
+        Raises
+        ------
+        JobError
+            Figures and single events can't be written by one job.
+        """
+        if isinstance(what, FigureStream) and not isinstance(to, HiveStore):
+            if self._figures and self._figures[0][0].events is not what.events:
+                raise JobError(
+                    "The figures of one job come from different events.",
+                    remedy="Call job.events(...).where(...) once, or write them in two jobs.",
+                )
+            self._figures.append((what, to))
+        elif isinstance(what, Events) and isinstance(to, HiveStore):
+            self._archive = (what, to)
+        else:
+            raise JobError(
+                f"{type(what).__name__} can't be written to {to.name}.",
+                remedy="Figures go to Cassandra or HBase, events go to Hive.",
+            )
+        if self._figures and self._archive:
+            raise JobError(
+                "One job can't write both figures and single events.", remedy="Write the archive in a job of its own."
+            )
+
+    def run(self) -> Report:
+        """Run until all is taken, `run_for` is over, or the job is stopped; shows a live report."""
+        from retailpulse_kernel.streaming.runner import Runner
+
+        return Runner(self).run()
+
+    # -- for the runner ---------------------------------------------------------------------
+
+    def sink(self) -> Sink:
+        """What the job's micro-batches are written with."""
+        if self._archive:
+            return ArchiveSink(self._archive[1])
+        if self._figures:
+            return FigureSink([(stream.table, store) for stream, store in self._figures])
+        raise JobError(f"The job {self.name!r} writes nothing.", remedy="Call job.write(...) before job.run().")
+
+    def result(self, epoch: Epoch) -> DataFrame:
+        """The streaming DataFrame that the sink gets, batch by batch."""
+        self._epoch = epoch
+        if self._archive:
+            return self._rows(self._archive[0], ArchiveSink.COLUMNS, keep_late=True)
+        events, tables = self._figures[0][0].events, [stream.table for stream, _ in self._figures]
+        columns = EVENT_COLUMNS if events.conditions else sorted(columns_needed(tables))
+        rows = self._rows(events, columns, keep_late=False)
+        return aggregate(rows, tables, watermark=events.watermark)
+
+    def _rows(self, events: Events, columns: Sequence[str], *, keep_late: bool) -> DataFrame:
+        intake = Intake(
+            tuple(columns),
+            self.topic,
+            checkpoint=self._epoch.path if self._epoch else None,
+            keep_late=keep_late,
+            rejects=self._reject_topics() if events.publish_rejects else None,
+            labels={"job": self.name, "epoch": self._epoch.number if self._epoch else 0},
+        )
+        messages = read_topic(self.spark, self.settings, self.topic, bounded=self.mode == "available_now")
+        return _filtered(deduplicated(messages, intake, watermark=events.watermark), events)
+
+    def _reject_topics(self) -> RejectTopics:
+        namespace = self.settings.namespace
+        client = tuple(sorted(client_config(self.settings).items()))
+        return RejectTopics(client, bad=namespace.dlq_topic, late=namespace.late_topic)
+
+    def _sample(self, events: Events, limit: int) -> DataFrame:
+        intake = Intake(EVENT_COLUMNS, self.topic)
+        messages = (
+            self.spark.read.format("kafka")
+            .options(**kafka_options(self.settings.profile.kafka), subscribe=self.topic)
+            .load()
+            .select("value", "partition", "offset", "timestamp")
+            .orderBy("timestamp", ascending=False)
+            .limit(limit)
+        )
+        rows = messages.mapInArrow(intake, intake.ddl).where("dedup_key IS NOT NULL")
+        return _filtered(rows.dropDuplicates(["dedup_key"]), events)
+
+
+def _filtered(rows: DataFrame, events: Events) -> DataFrame:
+    for condition in events.conditions:
+        rows = rows.where(condition)
+    return rows

@@ -1,0 +1,292 @@
+"""How a job runs: start the query, watch it, wait for stores that are down, stop in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import tenacity
+
+from retailpulse_kernel.errors import JobError, RetailPulseError, StoreUnavailable
+from retailpulse_kernel.stores.kafka import KafkaStore
+from retailpulse_kernel.streaming.accounts import Account, Ledger
+from retailpulse_kernel.streaming.checkpoint import logged_batch, open_epoch
+from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE
+from retailpulse_kernel.streaming.report import Report
+from retailpulse_kernel.streaming.source import OBSERVED_INTAKE, OBSERVED_UNIQUE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark.sql import DataFrame
+    from pyspark.sql.streaming import StreamingQuery
+
+    from retailpulse_kernel.streaming.job import Job
+
+__all__ = ["STOP_FILE", "Runner"]
+
+#: Environment variable with the path of a file; when the file appears, the run drains and ends.
+#: A signal would reach the kernel in the middle of a batch.
+STOP_FILE = "RETAILPULSE_STOP_FILE"
+
+_DRAIN_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_SHOW_SECONDS = 2.0
+
+
+class _Stopped(Exception):
+    """The run was asked to stop while it waited for a store."""
+
+
+class Runner:
+    """One run of a job."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._sink = job.sink()
+        self._epoch = open_epoch(job.checkpoints)
+        self._report = Report(job.name, job.settings.namespace.name, self._epoch.number)
+        self._ledger = Ledger(job.settings)
+        self._kafka = KafkaStore(job.settings)
+        self._query: StreamingQuery | None = None
+        self._failure: BaseException | None = None
+        self._deadline = time.monotonic() + job.run_for.total_seconds() if job.run_for else None
+
+    def run(self) -> Report:
+        """Run to the end; the report says how it went.
+
+        Raises
+        ------
+        JobError
+            The query failed for a reason that waiting does not mend.
+        """
+        with self._only_writer(), _shown(self._report) as show:
+            try:
+                self._patiently(lambda: self._kafka.require(self._job.topic))
+                self._patiently(self._sink.create)
+                while self._run_query(show):
+                    pass
+            except (_Stopped, KeyboardInterrupt):
+                self._stop_query()
+                self._report.state = "stopped"
+            except BaseException as error:
+                self._stop_query()
+                self._report.state = f"failed: {error}"
+                raise
+        return self._report
+
+    # -- the query --------------------------------------------------------------------------
+
+    def _run_query(self, show: Any) -> bool:
+        """Run the query until it ends; True when it should be started again."""
+        self._failure = None
+        self._report.state = "running"
+        query = self._query = self._start()
+        shown = 0.0
+        while not query.awaitTermination(_POLL_SECONDS):  # type: ignore[arg-type]
+            if self._stop_asked():
+                self._stop_query()
+                break
+            if time.monotonic() - shown > _SHOW_SECONDS:
+                self._report.lag = _lag(query)
+                show()
+                shown = time.monotonic()
+        error = query.exception()
+        if error is None or self._stop_asked():
+            self._report.state = "stopped" if self._stop_asked() else "finished"
+            return False
+        return self._recover(error)
+
+    def _start(self) -> StreamingQuery:
+        job = self._job
+        writer = (
+            job.result(self._epoch)
+            .writeStream.queryName(job.name)
+            .outputMode("update")
+            .option("checkpointLocation", self._epoch.path)
+            .foreachBatch(self._write_batch)
+        )
+        if job.mode == "available_now":
+            return writer.trigger(availableNow=True).start()
+        return writer.trigger(processingTime=f"{int(job.trigger.total_seconds() * 1000)} milliseconds").start()
+
+    def _recover(self, error: Exception) -> bool:
+        """Wait when Kafka is what failed; anything else is the job's own failure."""
+        if isinstance(self._failure, _Stopped):
+            raise self._failure
+        cause = self._failure or error
+        try:
+            self._kafka.ping()
+            reachable = True
+        except StoreUnavailable:
+            reachable = False
+        if not reachable or isinstance(cause, StoreUnavailable):
+            self._patiently(self._kafka.ping)
+            return True
+        if isinstance(cause, RetailPulseError):
+            raise cause
+        raise JobError(
+            f"The job {self._job.name!r} failed: {_first_line(error)}",
+            remedy="Nothing is lost: it resumes from its checkpoint when it is started again.",
+        ) from error
+
+    def _write_batch(self, frame: DataFrame, batch_id: int) -> None:
+        """Write one micro-batch and its account; Spark commits the batch when this returns."""
+        started_ms = int(time.time() * 1000)
+        try:
+            rows = self._patiently(lambda: self._sink.write(frame, epoch=self._epoch, batch=batch_id))
+            account = self._account(batch_id, rows, started_ms)
+            if account is not None:
+                self._patiently(lambda: self._ledger.write(account))
+                self._report.add(account)
+        except BaseException as error:
+            self._failure = error  # what Spark hands on is only its text
+            raise
+
+    def _account(self, batch_id: int, rows: int, started_ms: int) -> Account | None:
+        """The batch's account; None for a batch without messages, which Spark runs to free state."""
+        observed = self._observed()
+        intake, unique = observed.get(OBSERVED_INTAKE, {}), observed.get(OBSERVED_UNIQUE, {})
+        read = {status: intake.get(status) or 0 for status in (ACCEPTED, LATE, BAD)}
+        accepted = unique.get(ACCEPTED) or 0
+        consumed = sum(read.values())
+        logged = logged_batch(self._epoch.path, batch_id)
+        if not consumed or logged is None:
+            return None
+        return Account(
+            job=self._job.name,
+            epoch=self._epoch.number,
+            batch=batch_id,
+            offsets=logged.offsets,
+            consumed=consumed,
+            accepted=accepted,
+            duplicate=read[ACCEPTED] - accepted,
+            late=read[LATE],
+            bad=read[BAD],
+            rows=rows,
+            watermark_ms=logged.watermark_ms,
+            started_ms=started_ms,
+            finished_ms=int(time.time() * 1000),
+        )
+
+    def _observed(self) -> dict[str, dict[str, int]]:
+        """The counts that the running batch observed.
+
+        Spark hands them to listeners only after the commit, which is too late for an account
+        that must not be lost; the query's own execution has them as soon as they are computed.
+        """
+        assert self._query is not None
+        metrics = self._query._jsq.streamingQuery().lastExecution().observedMetrics()  # type: ignore[attr-defined]
+        found: dict[str, dict[str, int]] = {}
+        names = metrics.keySet().iterator()
+        while names.hasNext():
+            name = names.next()
+            row = metrics.apply(name)
+            fields = row.schema().fieldNames()
+            found[name] = {field: row.get(i) for i, field in enumerate(fields)}
+        return found
+
+    # -- waiting and stopping ---------------------------------------------------------------
+
+    def _patiently(self, action: Any) -> Any:
+        """Do something as often as it takes for a store to come back."""
+
+        def waiting(state: tenacity.RetryCallState) -> None:
+            assert state.outcome is not None
+            self._report.state = f"waiting: {state.outcome.exception()}"
+            print(f"{time.strftime('%H:%M:%S')} {self._job.name} is waiting: {state.outcome.exception()}", flush=True)
+
+        def pause(seconds: float) -> None:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                if self._stop_asked():
+                    raise _Stopped
+                time.sleep(_POLL_SECONDS)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StoreUnavailable),
+            wait=tenacity.wait_exponential(multiplier=0.5, max=5),
+            before_sleep=waiting,
+            sleep=pause,
+            reraise=True,
+        )
+        result = retrying(action)
+        self._report.state = "running"
+        return result
+
+    def _stop_asked(self) -> bool:
+        stop_file = os.environ.get(STOP_FILE)
+        return bool(stop_file and Path(stop_file).exists()) or (
+            self._deadline is not None and time.monotonic() > self._deadline
+        )
+
+    def _stop_query(self) -> None:
+        """Stop between two batches; a batch that outlasts the limit is cut off and done again later."""
+        query = self._query
+        if query is None or not query.isActive:
+            return
+        end = time.monotonic() + _DRAIN_SECONDS
+        while query.isActive and query.status["isTriggerActive"] and time.monotonic() < end:
+            time.sleep(0.01)
+        query.stop()
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Keep a second run of the same job off its checkpoint."""
+        job = self._job
+        folder = job.settings.home / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / f"{job.settings.namespace.name}-{job.name}.lock")
+        try:
+            # A run that was just killed needs a moment to let go.
+            lock.acquire(timeout=30)
+        except filelock.Timeout:
+            raise JobError(
+                f"The job {job.name!r} runs already in the namespace {job.settings.namespace.name!r}.",
+                remedy="Stop that run first, or use another namespace.",
+            ) from None
+        with lock:
+            yield
+
+
+def _lag(query: StreamingQuery) -> int:
+    """Messages behind the topic's end, from the query's last progress."""
+    progress = query.lastProgress
+    if not progress:
+        return 0
+    lag = 0.0
+    for source in progress.sources:
+        ends = json.loads(source.endOffset or "{}")
+        partitions = sum(len(offsets) for offsets in ends.values())
+        lag += float(source.metrics.get("avgOffsetsBehindLatest") or 0) * partitions
+    return round(lag)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def _shown(report: Report) -> Iterator[Any]:
+    """Show the report in a notebook and keep it up to date; outside of one show nothing."""
+    try:
+        from IPython import get_ipython
+
+        inside = get_ipython() is not None
+    except ImportError:
+        inside = False
+    if not inside:
+        yield lambda: None
+        return
+    from IPython.display import display
+
+    handle = display(report, display_id=True)
+    try:
+        yield lambda: handle.update(report)
+    finally:
+        handle.update(report)

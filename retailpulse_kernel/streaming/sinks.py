@@ -1,0 +1,91 @@
+"""What a job does with the result of a micro-batch. Every write is idempotent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from retailpulse_kernel.stores.base import FigureStore, version_of
+from retailpulse_kernel.stores.hive import HiveStore
+from retailpulse_kernel.streaming.aggregation import rows_by_table
+from retailpulse_kernel.streaming.checkpoint import Epoch
+from retailpulse_kernel.streaming.intake import LATE
+from retailpulse_kernel.tables import FigureTable
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["ArchiveSink", "FigureSink", "Sink"]
+
+
+class Sink(Protocol):
+    """Where a job's results go."""
+
+    def create(self) -> None:
+        """Make the tables where they are absent."""
+
+    def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
+        """Write a micro-batch's result, again if need be; returns the number of rows."""
+
+
+class FigureSink:
+    """Figure tables, each in its store, as absolute values with the batch's version."""
+
+    def __init__(self, writes: Sequence[tuple[FigureTable, FigureStore]]) -> None:
+        self.writes = list(writes)
+
+    @property
+    def tables(self) -> list[FigureTable]:
+        """The tables, in the order of the aggregation's slots."""
+        return [table for table, _ in self.writes]
+
+    def create(self) -> None:
+        """Make the tables where they are absent."""
+        for table, store in self.writes:
+            store.create(table)
+
+    def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
+        """Write the windows that the batch changed."""
+        stores = dict(self.writes)
+        result = frame.toArrow()
+        for (table, grain), rows in rows_by_table(result, self.tables).items():
+            stores[table].write(table, grain, rows, version=version_of(epoch.start_ms, batch))
+        return result.num_rows
+
+
+class ArchiveSink:
+    """The archive of single events in Hive."""
+
+    #: The event's and the message's columns that the archive holds.
+    COLUMNS = (
+        "event_id", "event_type", "event_time", "user_id", "session_id", "product_id", "category", "brand",
+        "price", "quantity", "currency", "order_id", "order_line", "partition", "offset", "arrival", "raw",
+    )  # fmt: skip
+
+    def __init__(self, store: HiveStore) -> None:
+        self._store = store
+
+    def create(self) -> None:
+        """Make the archive's table where it is absent."""
+        self._store.create()
+
+    def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
+        """Write the batch's events into their hours."""
+        from pyspark.sql import functions as F
+
+        # The rows are needed for the files and for their number: computed once.
+        rows = frame.select(
+            *[c for c in self.COLUMNS if c not in ("partition", "offset")],
+            F.col("partition").alias("kafka_partition"),
+            F.col("offset").alias("kafka_offset"),
+            (F.col("status") == LATE).alias("late"),
+            F.date_format("event_time", "yyyy-MM-dd").alias("dt"),
+            F.hour("event_time").alias("hour"),
+        ).persist()
+        try:
+            count = rows.count()
+            if count:
+                self._store.write_batch(rows, epoch=epoch.number, batch=batch)
+            return count
+        finally:
+            rows.unpersist()
