@@ -13,7 +13,8 @@ fail() { say "error: $*"; exit 2; }
 
 # These take a minute to download around, so they are said first; `retailpulse doctor` looks closer.
 check_machine() {
-    for java in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
+    for java in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} "$(command -v java || true)" /usr/lib/jvm/*/bin/java \
+        /Library/Java/JavaVirtualMachines/*/Contents/Home/bin/java "$HOME"/.sdkman/candidates/java/*/bin/java; do
         [ -x "$java" ] && break
         java=
     done
