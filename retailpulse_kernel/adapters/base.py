@@ -37,10 +37,11 @@ class Items(dict[str, Item]):
         try:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file)
-                missing = {"itemid", "category", "price"} - set(reader.fieldnames or ())
+                found = list(reader.fieldnames or ())
+                missing = {"itemid", "category", "price"} - set(found)
                 if missing:
                     raise UsageError(
-                        f"{path} has no column {', '.join(sorted(missing))}; found: {', '.join(reader.fieldnames or ())}",
+                        f"{path} has no column {', '.join(sorted(missing))}; found: {', '.join(found)}.",
                         remedy="An items file has the columns itemid, category and price.",
                     )
                 return cls(
@@ -90,9 +91,11 @@ def text(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return value
+    if isinstance(value, bytes):  # some writers leave text in Parquet as plain bytes
+        return value.decode(errors="surrogateescape")
     if isinstance(value, float):
         # A column of ids with gaps becomes float on its way through pandas: 17.0 was 17.
-        return str(int(value)) if value.is_integer() else None if math.isnan(value) else repr(value)
+        return None if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return str(value)
     raise EventError("type:row", f"a text was expected, found {type(value).__name__}")
@@ -104,10 +107,11 @@ def whole(value: Any) -> Any:
         return None
     if isinstance(value, str) and value.isascii() and value.strip().isdigit() and len(value) < 19:
         return int(value)
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, float | Decimal) and abs(value) < 10**18 and value == int(value):
-        return int(value)
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            return None
+        if abs(value) < 10**18 and value == int(value):
+            return int(value)
     return value
 
 

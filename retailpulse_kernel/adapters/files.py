@@ -11,7 +11,7 @@ import itertools
 import json
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
@@ -77,6 +77,8 @@ class Rows:
     columns: tuple[str, ...] | None
     fixed: bool
     each: Iterator[Row | BadRow]
+    fraction: Callable[[int], float]
+    """How much of the file has been read, from 0 to 1, once this many rows have."""
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         return self.each
@@ -94,17 +96,14 @@ def open_rows(path: Path) -> Rows:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UsageError(f"The file {path} {what}.", remedy="Give the path of a CSV, JSONL or Parquet file.")
     try:
-        file: IO[bytes] = path.open("rb")
-        if file.read(4) == b"PAR1":
-            file.close()
+        on_disk = path.open("rb")
+        magic = on_disk.read(4)
+        on_disk.seek(0)
+        if magic == b"PAR1":
+            on_disk.close()
             return _parquet(path)
-        file.seek(0)
-        if file.read(2) == b"\x1f\x8b":
-            file.seek(0)
-            file = cast(IO[bytes], gzip.GzipFile(fileobj=file))
-        else:
-            file.seek(0)
-        lines = _lines(file, path)
+        packed = magic.startswith(b"\x1f\x8b")
+        lines = _lines(on_disk, packed, path)
         head = list(itertools.islice(lines, 1))
     except OSError as error:
         raise UsageError(f"The file {path} can't be read: {error.strerror or error}.") from error
@@ -116,14 +115,23 @@ def open_rows(path: Path) -> Rows:
     if start.startswith(b"["):
         raise UsageError(f"{path} is one JSON array.", remedy="Write one object a line (JSONL), as `jq -c '.[]'` does.")
     lines = itertools.chain(head, lines)
-    return _jsonl(lines, start) if start.startswith(b"{") else _csv(lines, path)
+    size = path.stat().st_size
+
+    def fraction(_: int) -> float:
+        return 1.0 if on_disk.closed else on_disk.tell() / size
+
+    if start.startswith(b"{"):
+        return Rows(_keys(start), fixed=False, each=_json_rows(lines), fraction=fraction)
+    header, delimiter = _header(lines, path)
+    return Rows(header, fixed=True, each=_records(lines, header, delimiter), fraction=fraction)
 
 
-def _lines(file: IO[bytes], path: Path) -> Iterator[_Line]:
+def _lines(on_disk: IO[bytes], packed: bool, path: Path) -> Iterator[_Line]:
     """Numbered lines without their ends; blank ones are left out, too long ones are cut."""
+    file = cast(IO[bytes], gzip.GzipFile(fileobj=on_disk)) if packed else on_disk
     number = 0
     try:
-        with file:
+        with file, on_disk:
             while line := file.readline(MAX_LINE + 1):
                 number += 1
                 if number == 1:
@@ -145,13 +153,15 @@ def _too_long(line: _Line) -> BadRow:
     return BadRow(line.number, "too_long", f"the line is longer than {MAX_LINE} bytes", raw)
 
 
-def _jsonl(lines: Iterator[_Line], first: bytes) -> Rows:
+def _json_rows(lines: Iterator[_Line]) -> Iterator[Row | BadRow]:
+    return (Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines)
+
+
+def _keys(line: bytes) -> tuple[str, ...] | None:
     try:
-        columns = tuple(_object(first))
+        return tuple(_object(line))
     except EventError:
-        columns = None
-    rows = (Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines)
-    return Rows(columns, fixed=False, each=rows)
+        return None
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -164,14 +174,14 @@ def _object(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _csv(lines: Iterator[_Line], path: Path) -> Rows:
+def _header(lines: Iterator[_Line], path: Path) -> tuple[tuple[str, ...], str]:
+    """A CSV file's columns, and the character between them."""
     try:
         header = next(lines).value.decode()
     except UnicodeDecodeError:
         raise UsageError(f"{path} is neither CSV, JSONL nor Parquet.") from None
     delimiter = max(",\t;|", key=header.count)
-    columns = tuple(name.strip() for name in _fields(header, delimiter) or ())
-    return Rows(columns, fixed=True, each=_records(lines, columns, delimiter))
+    return tuple(name.strip() for name in _fields(header, delimiter) or ()), delimiter
 
 
 def _records(lines: Iterator[_Line], columns: tuple[str, ...], delimiter: str) -> Iterator[Row | BadRow]:
@@ -219,7 +229,13 @@ def _parquet(path: Path) -> Rows:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path} is not a Parquet file that can be read: {error}.") from error
-    return Rows(tuple(file.schema_arrow.names), fixed=True, each=_parquet_rows(file, path))
+    total = max(1, file.metadata.num_rows)
+    return Rows(
+        tuple(file.schema_arrow.names),
+        fixed=True,
+        each=_parquet_rows(file, path),
+        fraction=lambda read: read / total,
+    )
 
 
 def _parquet_rows(file: pq.ParquetFile, path: Path) -> Iterator[Row | BadRow]:
