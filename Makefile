@@ -13,6 +13,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Build the environment, nothing else
+	@echo "The environment is ready in $(VENV)."
 
 demo: $(READY) ## Start everything and show live figures; ARGS="--input FILE --format rees46 --once" replays a file
 	@$(BIN)/retailpulse demo $(ARGS)
@@ -55,6 +56,6 @@ clean: ## Remove the environment and caches; the servers' data stays (retailpuls
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.retailpulse/*' -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml env/requirements.lock env/bootstrap.sh retailpulse_kernel/kernelspec/kernel.json
+$(READY): pyproject.toml hatch_build.py env/requirements.lock env/bootstrap.sh retailpulse_kernel/kernelspec/kernel.json
 	@PYTHON="$(PYTHON)" sh env/bootstrap.sh $(VENV)
 	@touch $@
