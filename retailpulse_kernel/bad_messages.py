@@ -51,7 +51,8 @@ def spoil(good: bytes, chance: random.Random) -> tuple[str, bytes]:
     reason = chance.choice(BAD_REASONS)
     match reason:
         case "not_utf8":
-            return reason, b"\xff" + chance.randbytes(40)
+            # No line ends, so that a stream can be written as lines, too.
+            return reason, b"\xff" + chance.randbytes(40).translate(None, b"\r\n")
         case "not_json":
             return reason, good[: len(good) // 2]
         case "not_object":

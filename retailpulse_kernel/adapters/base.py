@@ -129,11 +129,12 @@ def exact_price(value: Any) -> str | None:
         price = Decimal(repr(value) if isinstance(value, float) else value)
         if not price.is_finite() or price.adjusted() > 15:
             raise EventError("range:price", f"{str(value)[:40]} is not an amount")
+        exponent = int(price.as_tuple().exponent)
         rounded = price.quantize(Decimal("0.0001"))
     except (InvalidOperation, ValueError):
         raise EventError("format:price", f"{str(value)[:40]!r} is not a number") from None
     if price == rounded:
-        return format(price, "f") if price.as_tuple().exponent in (0, -1, -2, -3, -4) else format(rounded, "f")
+        return format(price if -4 <= exponent <= 0 else rounded, "f")
     if isinstance(value, float) and abs(price - rounded) < Decimal("1e-9"):
         return format(rounded.normalize(), "f")
     raise EventError("range:price", f"{str(value)[:40]} has more than 4 decimal places")
