@@ -1,0 +1,52 @@
+"""RetailPulse: a workbench for a live e-commerce event stream.
+
+>>> import retailpulse_kernel as rp
+>>> rp.kafka.tail(last="10m")
+>>> rp.figures(by="category", last="1h")
+>>> rp.cassandra.query("select * from category_day limit 10")
+
+Nothing connects until it is used, and importing this pulls in neither Spark nor Airflow.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from retailpulse_kernel.errors import RetailPulseError
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.workbench import Workbench
+
+__all__ = ["RetailPulseError", "cassandra", "connect", "figures", "hbase", "hive", "job", "kafka", "spark", "status"]
+__version__ = version("retailpulse-kernel")
+
+_default: Workbench | None = None
+
+
+def connect(profile: str | None = None, namespace: str | None = None) -> Workbench:
+    """A workbench for other servers or another namespace than the default ones."""
+    from retailpulse_kernel.workbench import Workbench
+
+    return Workbench(profile, namespace)
+
+
+def __getattr__(name: str) -> Any:
+    # rp.kafka, rp.job ... are the default workbench's; it is made when it is first asked for.
+    if name in __all__:
+        global _default
+        if _default is None:
+            _default = connect()
+        return getattr(_default, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Offer ``rp`` in a notebook or IPython session."""
+    import sys
+
+    ipython.push({"rp": sys.modules[__name__]}, interactive=False)

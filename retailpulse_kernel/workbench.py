@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import SparkSession
 
     from retailpulse_kernel.stores.cassandra import CassandraStore
@@ -76,3 +79,50 @@ class Workbench:
         from retailpulse_kernel.streaming.job import Job
 
         return Job(name, self.settings, **options)
+
+    def figures(
+        self,
+        by: str | Sequence[str] = "category",
+        *,
+        last: str | timedelta | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        grain: str | None = None,
+    ) -> pd.DataFrame:
+        """The stored figures as a frame, exact, with the average order value divided at the end.
+
+        Parameters
+        ----------
+        by : str or sequence of str
+            ``category``, ``event_type``, ``currency``, or ``bucket`` for a series over time.
+        last : str or timedelta, optional
+            The newest span (``"1h"``), up to the present minute; instead of `since` and `until`.
+        since, until : datetime, optional
+            The range, UTC, on whole minutes; all there is when absent.
+        grain : str, optional
+            The windows behind ``bucket``: ``"minute"``, ``"hour"``, ``"day"``.
+        """
+        import pandas as pd
+
+        from retailpulse_kernel.figures import grouped, read_rows
+        from retailpulse_kernel.stores.kafka import span_of
+        from retailpulse_kernel.tables import CATEGORY, GRAINS, grain_of
+
+        minute = GRAINS["minute"]
+        if last is not None:
+            until = minute.start(datetime.now(UTC)) + minute.width
+            since = minute.start(until - span_of(last))
+        dimensions = [by] if isinstance(by, str) else list(by)
+        chosen = grain_of(grain) if grain else GRAINS["minute" if last is not None else "day"]
+        rows = read_rows(self.cassandra, CATEGORY, since=since, until=until, grain=chosen)
+        return pd.DataFrame(grouped(rows, dimensions))
+
+    def status(self) -> pd.DataFrame:
+        """The servers: state, health, address, memory."""
+        from dataclasses import asdict
+
+        import pandas as pd
+
+        from retailpulse_kernel.stack import supervision
+
+        return pd.DataFrame([asdict(service) for service in supervision.status(self.settings)])

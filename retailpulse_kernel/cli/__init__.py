@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     try:
-        app(args=arguments)
+        app(args=_jobs.with_pairs(arguments))
     except RetailPulseError as error:
         if debug:
             raise

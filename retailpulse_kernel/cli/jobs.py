@@ -1,1 +1,234 @@
-"""Commands."""
+"""Commands for jobs and their figures: run, figures, demo, lab."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from retailpulse_kernel.cli import app
+from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
+from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.settings import Settings
+
+__all__: list[str] = []
+
+
+@app.command()
+def run(
+    notebook: Annotated[Path, typer.Argument(help="An .ipynb file.", show_default=False)],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter of the notebook; repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where the executed copy goes.", show_default="a file in the home's runs/"),
+    ] = None,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Execute a notebook with parameters, as production does. Ctrl-C lets a job finish its micro-batch and ends it."""
+    from retailpulse_kernel.running import run_notebook
+
+    settings = Settings.load(profile=profile, namespace=namespace)
+    given = dict(_pair(text) for text in parameters or [])
+    done = run_notebook(settings, notebook, given, output=output)
+    if as_json:
+        print_json({"notebook": done.notebook, "output": done.output, "seconds": round(done.seconds, 1)})
+    else:
+        Console(highlight=False, soft_wrap=True).print(f"{notebook.name} ran for {done.seconds:.1f} s: {done.output}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.isidentifier():
+        raise UsageError(f"{text!r} is no parameter.", remedy="Write -p NAME VALUE or -p NAME=VALUE.")
+    return name, value
+
+
+@app.command()
+def figures(
+    since: Annotated[
+        str | None, typer.Option(help="From this time on (UTC unless it has a zone).", show_default="the first event")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Up to, not including.", show_default="the last event")] = None,
+    last: Annotated[str | None, typer.Option(help="The newest span, such as 1h or 7d, instead of --since.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Rows by category, event_type, bucket; several with commas.")
+    ] = None,
+    grain: Annotated[
+        str | None, typer.Option(help="Windows over time: minute, hour or day.", show_default="fits the range")
+    ] = None,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show revenue per category, event distribution, revenue over time and average order value, from Cassandra."""
+    from retailpulse_kernel.dashboard import figures_view
+    from retailpulse_kernel.figures import grouped, read_rows, summarise
+    from retailpulse_kernel.stores.cassandra import CassandraStore
+    from retailpulse_kernel.stores.kafka import span_of
+    from retailpulse_kernel.tables import CATEGORY, GRAINS, grain_of
+
+    settings = Settings.load(profile=profile, namespace=namespace)
+    store = CassandraStore(settings)
+    first, end = _moment(since), _moment(until)
+    if last is not None:
+        if since is not None:
+            raise UsageError("--last and --since are both given.", remedy="Use one of them.")
+        minute = GRAINS["minute"]
+        end = end or minute.start(datetime.now(UTC)) + minute.width
+        first = minute.start(end - span_of(last))
+    if first is not None and end is None:
+        end = GRAINS["day"].start(datetime.now(UTC) + timedelta(days=2))
+    if end is not None and first is None:
+        first = datetime(2000, 1, 1, tzinfo=UTC) if end else None
+    summary = summarise(store, since=first, until=end, grain=grain)
+    if by is None:
+        if as_json:
+            print_json({"namespace": settings.namespace.name, **summary.to_json()})
+        else:
+            Console().print(figures_view(summary))
+        return
+    chosen = grain_of(grain) if grain else summary.grain
+    rows = grouped(
+        read_rows(store, CATEGORY, since=summary.since, until=summary.until, grain=chosen),
+        [name.strip() for name in by.split(",")],
+    )
+    if as_json:
+        print_json(rows)
+    else:
+        _print_rows(rows)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time.", remedy="Write 2026-01-31 or 2026-01-31T10:00.") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table(box=None)
+    for name in rows[0] if rows else ():
+        table.add_column(name, justify="right" if isinstance(rows[0][name], int | Decimal) else "left")
+    for row in rows:
+        table.add_row(*(f"{v:,}" if isinstance(v, int | Decimal) else "" if v is None else str(v) for v in row.values()))
+    Console().print(table if rows else "No figures in this range.")
+
+
+@app.command()
+def demo(
+    input: Annotated[
+        Path | None, typer.Option("--input", help="Replay this file instead of making events up.", show_default=False)
+    ] = None,
+    format: Annotated[str, typer.Option("--format", "-f", help="What the file holds.")] = "retailpulse",
+    once: Annotated[bool, typer.Option("--once", help="Take the whole file, print its figures, and end.")] = False,
+    speed: Annotated[float, typer.Option(help="Replay so many times faster than it happened; 0: all at once.")] = 0.0,
+    rate: Annotated[float, typer.Option(help="Made-up events per second.")] = 200.0,
+    seconds: Annotated[float, typer.Option(help="End after so long; 0: on Ctrl-C.")] = 0.0,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start everything, feed events, run the three jobs, and show the live figures. Ctrl-C stops it all.
+
+    A file is shown in a namespace of its own, named after its content, so that its times don't
+    meet those of the live stream.
+    """
+    from retailpulse_kernel import demo as demos
+    from retailpulse_kernel.adapters import read
+
+    if once and input is None:
+        raise UsageError("--once needs a file.", remedy="Add --input FILE --format FORMAT.")
+    if once and as_json:
+        console = Console(stderr=True, highlight=False)
+    elif as_json:
+        raise UsageError("A live view has no JSON.", remedy="Add --once, or use `retailpulse figures --json`.")
+    else:
+        console = Console(highlight=False)
+    own = None
+    if input is not None:
+        read(input, format)  # a wrong file or format is known before anything starts
+        own = namespace is None
+        namespace = namespace or f"demo_{_content_hash(input)}"
+    settings = Settings.load(profile=profile, namespace=namespace)
+    if not once:
+        command = [sys.executable, "-m", "retailpulse_kernel.cli"]
+        if input is None:
+            feed = [*command, "generate", "--rate", f"{rate:g}", "--seconds", "0", "--seed", "1"]
+        else:
+            feed = [*command, "replay", str(input.resolve()), "--format", format, "--speed", f"{speed:g}"]
+        name = "generator" if input is None else "replay"
+        demos.demo_live(settings, feed=feed, feed_name=name, seconds=seconds or None, console=console)
+        return
+    assert input is not None
+    outcome = demos.demo_file(settings, input, format, speed=speed, fresh=bool(own), console=console)
+    if as_json:
+        print_json({"namespace": outcome.namespace, **outcome.figures.to_json()})
+        return
+    from retailpulse_kernel.dashboard import figures_view, jobs_view
+
+    console.print(figures_view(outcome.figures))
+    lags: dict[str, int | None] = dict.fromkeys(demos.JOBS, 0)
+    console.print(jobs_view(outcome.accounts, lags, {}))
+    console.print(f"The figures stay in the namespace: retailpulse figures --namespace {outcome.namespace}")
+
+
+def _content_hash(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:10]
+
+
+@app.command()
+def lab(
+    port: Annotated[int, typer.Option(help="JupyterLab's port.")] = 8888,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Open JupyterLab with the kernel RetailPulse, on this machine only."""
+    from retailpulse_kernel.running import environment
+    from retailpulse_kernel.settings import project_root
+
+    settings = Settings.load(profile=profile, namespace=namespace)
+    root = project_root() or Path.cwd()
+    command = [
+        sys.executable, "-m", "jupyter", "lab", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}",
+    ]  # fmt: skip
+    if not browser:
+        command.append("--no-browser")
+    os.execve(sys.executable, command, {**os.environ, **environment(settings)})
+
+
+def with_pairs(arguments: list[str]) -> list[str]:
+    """Arguments in which ``-p NAME VALUE`` has become ``-p NAME=VALUE``, as papermill users write it.
+
+    >>> with_pairs(["run", "a.ipynb", "-p", "rate", "5"])
+    ['run', 'a.ipynb', '-p', 'rate=5']
+    """
+    if "run" not in arguments[:2]:
+        return arguments
+    joined, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        joined.append(word)
+        if word in ("-p", "--parameter") and len(rest) >= 2 and re.fullmatch(r"[A-Za-z_]\w*", rest[0]):
+            joined.append(f"{rest.pop(0)}={rest.pop(0)}")
+    return joined

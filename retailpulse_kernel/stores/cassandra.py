@@ -209,6 +209,10 @@ class CassandraStore:
 
         self._guarded(run)
 
+    def drop(self) -> None:
+        """Remove the namespace's keyspace with all that it holds."""
+        self._guarded(lambda: self.session.execute(f"drop keyspace if exists {self.keyspace}", timeout=60))
+
     def _ddl(self, table: FigureTable, grain: Grain) -> str:
         bucket = GRAINS[grain.bucket]
         columns = {bucket.name: _time_type(bucket), grain.name: _time_type(grain)}

@@ -168,6 +168,11 @@ class HBaseStore:
             if name not in self.tables():
                 self._guarded(lambda c, name=name: c.create_table(name, {"k": {"max_versions": 1}, "f": {}}))
 
+    def drop(self) -> None:
+        """Remove the namespace's tables with all that they hold."""
+        for name in self.tables():
+            self._guarded(lambda c, name=name: c.delete_table(name, disable=True))
+
     def write(self, table: FigureTable, grain: Grain, rows: Sequence[Row], *, version: int) -> None:
         """Put rows with the version as their timestamp."""
         name = table.physical(grain)

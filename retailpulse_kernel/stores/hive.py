@@ -197,6 +197,12 @@ class HiveStore:
             f"partitioned by (`dt` string, `hour` int) stored as parquet location '{self.location.as_uri()}'"
         )
 
+    def drop(self) -> None:
+        """Remove the namespace's database and the archive's files."""
+        self._run(f"drop database if exists `{self.database}` cascade")
+        self._partitions.clear()
+        shutil.rmtree(self.location.parent, ignore_errors=True)  # an external table leaves its files
+
     def write_batch(self, rows: DataFrame, *, epoch: int, batch: int) -> None:
         """Put a micro-batch's rows into the archive, in place of those it wrote before.
 

@@ -16,7 +16,7 @@ from retailpulse_kernel.errors import StoreUnavailable
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.kafka_config import client_config
 
-__all__ = ["Account", "Ledger", "read_accounts"]
+__all__ = ["Account", "Accounts", "Ledger", "read_accounts"]
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,63 @@ class Ledger:
             )
 
 
+class Accounts:
+    """The accounts of a namespace's jobs, followed as they are written.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which namespace.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+        self._consumer = Consumer(
+            {
+                **client_config(settings),
+                "group.id": "retailpulse-accounts",  # required by the client, never committed to
+                "enable.auto.commit": False,
+            }
+        )
+        self._consumer.assign([TopicPartition(settings.namespace.progress_topic, 0, OFFSET_BEGINNING)])
+        self._seen: dict[str, Account] = {}
+
+    def poll(self, timeout: float = 0.1) -> list[Account]:
+        """Accounts that were written since the last call; a batch that was done again comes once."""
+        new = []
+        while batch := self._consumer.consume(1_000, timeout):
+            for message in batch:
+                if message.error() is None and message.value():
+                    account = Account(**orjson.loads(message.value()))
+                    if account.key not in self._seen:
+                        new.append(account)
+                    self._seen[account.key] = account
+        return new
+
+    def all(self) -> list[Account]:
+        """Every account so far, one a batch, in order of writing."""
+        return list(self._seen.values())
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._consumer.close()
+
+
 def read_accounts(settings: Settings) -> list[Account]:
-    """Every account in the progress topic, the last one of each key, in order of writing."""
+    """Every account in the progress topic, one a batch.
+
+    Raises
+    ------
+    StoreUnavailable
+        Kafka does not answer.
+    """
     from retailpulse_kernel.stores.kafka import KafkaStore
 
-    latest: dict[bytes | None, Account] = {}
-    for message in KafkaStore(settings).messages(settings.namespace.progress_topic):
-        if message.value:
-            latest.pop(message.key, None)
-            latest[message.key] = Account(**orjson.loads(message.value))
+    latest = {
+        account.key: account
+        for message in KafkaStore(settings).messages(settings.namespace.progress_topic)
+        if message.value
+        for account in [Account(**orjson.loads(message.value))]
+    }
     return list(latest.values())

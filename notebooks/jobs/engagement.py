@@ -1,0 +1,46 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: RetailPulse
+#     language: python
+#     name: retailpulse
+# ---
+
+# %% [markdown]
+# # Job: engagement
+#
+# What each session did in each hour, and each user on each day, kept in HBase: `session_hour` and
+# `user_day`. A session that crosses the hour has a row in both; its parts add up.
+
+# %% tags=["parameters"]
+from datetime import timedelta
+from typing import Literal
+
+run: Literal["continuous", "available_now"] = "available_now"  # follow the topic, or take what is there
+run_for: timedelta | None = None  # how long a continuous run lasts; None: until it is stopped
+trigger: timedelta = timedelta(seconds=2)  # how often a continuous run starts a micro-batch
+watermark: timedelta = timedelta(minutes=10)  # how far time runs ahead before an event is late
+
+# %%
+import retailpulse_kernel as rp
+from retailpulse_kernel.metrics import EVENTS, FIRST_EVENT, LAST_EVENT, ORDERS, PURCHASES, REVENUE, UNITS, VIEWS
+
+job = rp.job("engagement", run=run, run_for=run_for, trigger=trigger)
+# The job "metrics" publishes bad and late messages; here they are only counted.
+events = job.events(watermark=watermark, rejects="count")
+
+# %%
+figures = (EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS, FIRST_EVENT, LAST_EVENT)
+
+by_session = events.figures(*figures, by=["session_id", "user_id", "currency"], every=["1 hour"], table="session")
+by_user = events.figures(*figures, by=["user_id", "currency"], every=["1 day"], table="user")
+job.write(by_session, to=rp.hbase)
+job.write(by_user, to=rp.hbase)
+
+# %%
+job.run()

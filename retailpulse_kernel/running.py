@@ -1,0 +1,156 @@
+"""Running a notebook as a job: papermill executes it, a signal lets it end in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from retailpulse_kernel import errors
+from retailpulse_kernel.errors import JobError, RetailPulseError
+from retailpulse_kernel.parameters import check, read_parameters
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.runner import STOP_FILE
+
+__all__ = ["Run", "environment", "run_notebook"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run of a notebook.
+
+    Attributes
+    ----------
+    notebook, output : Path
+        What was run, and the executed copy.
+    parameters : dict
+        What was injected.
+    seconds : float
+        How long it took.
+    """
+
+    notebook: Path
+    output: Path
+    parameters: dict[str, Any]
+    seconds: float
+
+
+def run_notebook(
+    settings: Settings, notebook: Path, given: dict[str, str], *, output: Path | None = None, show_output: bool = False
+) -> Run:
+    """Execute a notebook with parameters on the settings' servers.
+
+    SIGTERM and SIGINT let a streaming job finish its micro-batch and end; a second one interrupts.
+
+    Parameters
+    ----------
+    settings : Settings
+        Handed to the notebook's kernel through the environment.
+    notebook : Path
+        The source; it is not changed.
+    given : dict of str
+        Parameters as text, checked against the notebook's types before anything runs.
+    output : Path, optional
+        Where the executed copy goes; under ``<home>/runs`` when absent.
+    show_output : bool
+        Whether what the cells print is printed here too.
+
+    Raises
+    ------
+    UsageError
+        There is no such notebook, or a parameter is wrong.
+    RetailPulseError
+        A cell failed; the error of its name where it is one of ours.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    values = check(given, read_parameters(notebook), notebook=notebook.name)
+    started = datetime.now(UTC)
+    if output is None:
+        folder = settings.home / "runs" / settings.namespace.name / notebook.stem
+        output = folder / f"{started:%Y%m%dT%H%M%S}-{os.getpid()}.ipynb"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with _set(environment(settings)), _stopped_by_signals():
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(output),
+                parameters=values,
+                progress_bar=False,
+                log_output=show_output,
+                request_save_on_cell_execute=True,
+                cwd=str(notebook.parent),
+            )
+        except PapermillExecutionError as error:
+            raise _as_ours(error, output) from error
+        except RuntimeError as error:
+            raise JobError(f"The notebook {notebook.name} lost its kernel: {error}.", remedy=f"See {output}.") from error
+    return Run(notebook, output, values, (datetime.now(UTC) - started).total_seconds())
+
+
+def _as_ours(error: Any, output: Path) -> RetailPulseError:
+    """The error that a cell ended with, as the one it was in the kernel."""
+    kind = getattr(errors, error.ename, None)
+    if isinstance(kind, type) and issubclass(kind, errors.UsageError):
+        return errors.UsageError(error.evalue)
+    if isinstance(kind, type) and issubclass(kind, RetailPulseError):
+        return JobError(error.evalue)
+    return JobError(
+        f"Cell {error.exec_count} failed with {error.ename}: {error.evalue}.", remedy=f"The run's notebook is {output}."
+    )
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as environment variables, for a process that should have the same."""
+    return {
+        "RETAILPULSE_HOME": str(settings.home),
+        "RETAILPULSE_CACHE": str(settings.cache),
+        "RETAILPULSE_PROFILE": settings.profile_name,
+        "RETAILPULSE_NAMESPACE": settings.namespace_name,
+        "RETAILPULSE_PORT_OFFSET": str(settings.port_offset),
+    }
+
+
+@contextlib.contextmanager
+def _set(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables that a kernel inherits, set back afterwards."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into the stop file that a job looks for."""
+    with tempfile.TemporaryDirectory(prefix="retailpulse-") as folder:
+        stop_file = Path(folder) / "stop"
+        os.environ[STOP_FILE] = str(stop_file)
+
+        def stop(_signal: int, _frame: Any) -> None:
+            if stop_file.exists():
+                raise KeyboardInterrupt
+            stop_file.touch()
+            print("Ending after the micro-batch that is under way; once more interrupts it.", file=sys.stderr)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.environ.pop(STOP_FILE, None)
