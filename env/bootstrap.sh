@@ -66,7 +66,8 @@ if [ "$("$venv/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" != "$uv_version" 
     has_venv "$venv/bin/python" || fail "$venv has no pip, and its Python can't install it. Run 'make clean' and try again."
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
     awk '/^[^ ]/ { mine = /^uv==/ } mine' "$lock" > "$venv/uv.lock"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$venv/uv.lock"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
+        --require-hashes -r "$venv/uv.lock"
 fi
 borrow_from_pip
 # By --python, as an activated environment (conda's, for one) must not be taken for ours.
