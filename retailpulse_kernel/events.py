@@ -13,6 +13,7 @@ or says in one `EventError` why it can't.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
@@ -37,6 +38,7 @@ __all__ = [
     "Message",
     "json_schema",
     "parse_event",
+    "schema_text",
     "to_message",
 ]
 
@@ -198,7 +200,7 @@ def _event(message: Message, arrival_ms: int | None) -> Event:
     price = _price(message.price)
     if price is not None and quantity > 1 and _EXACT.multiply(price, quantity) >= _AMOUNT_LIMIT:
         raise EventError("range:amount", "price times quantity does not fit DECIMAL(18,4)")
-    currency = message.currency or "USD"
+    currency = "USD" if message.currency is None else message.currency
     if currency not in CURRENCIES:
         raise EventError("unknown:currency", f"{currency} is not in ISO 4217")
     if message.event_type in ORDER_EVENTS:
@@ -354,6 +356,7 @@ def json_schema() -> dict[str, Any]:
     """The contract as JSON Schema (2020-12), as in ``docs/event.schema.json``."""
     (_,), components = msgspec.json.schema_components([Message])
     schema = components["Message"]
+    schema["description"] = " ".join(schema["description"].split())
     order_lines = {
         "if": {"properties": {"event_type": {"enum": sorted(ORDER_EVENTS)}}},
         "then": {
@@ -367,6 +370,11 @@ def json_schema() -> dict[str, Any]:
         "title": "RetailPulse event",
         **order_lines,
     }
+
+
+def schema_text() -> str:
+    """`json_schema` as it stands in ``docs/event.schema.json``."""
+    return json.dumps(json_schema(), indent=2) + "\n"
 
 
 _DECODER = msgspec.json.Decoder(Message)

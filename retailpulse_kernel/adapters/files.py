@@ -104,17 +104,17 @@ def open_rows(path: Path) -> Rows:
             return _parquet(path)
         packed = magic.startswith(b"\x1f\x8b")
         lines = _lines(on_disk, packed, path)
-        head = list(itertools.islice(lines, 1))
+        head = next((line for line in lines if line.value.strip()), None)
     except OSError as error:
         raise UsageError(f"The file {path} can't be read: {error.strerror or error}.") from error
-    if not head:
+    if head is None:
         raise UsageError(f"The file {path} is empty.", remedy="A file of events has at least a header or one line.")
-    start = head[0].value.lstrip()
+    start = head.value.lstrip()
     if start.startswith(b"PAR1"):
         raise UsageError(f"{path} is Parquet inside gzip.", remedy="Unpack it: Parquet compresses its own columns.")
     if start.startswith(b"["):
         raise UsageError(f"{path} is one JSON array.", remedy="Write one object a line (JSONL), as `jq -c '.[]'` does.")
-    lines = itertools.chain(head, lines)
+    lines = itertools.chain([head], lines)
     size = path.stat().st_size
 
     def fraction(_: int) -> float:
@@ -127,7 +127,7 @@ def open_rows(path: Path) -> Rows:
 
 
 def _lines(on_disk: IO[bytes], packed: bool, path: Path) -> Iterator[_Line]:
-    """Numbered lines without their ends; blank ones are left out, too long ones are cut."""
+    """Numbered lines without their ends; too long ones are cut."""
     file = cast(IO[bytes], gzip.GzipFile(fileobj=on_disk)) if packed else on_disk
     number = 0
     try:
@@ -140,8 +140,7 @@ def _lines(on_disk: IO[bytes], packed: bool, path: Path) -> Iterator[_Line]:
                 rest = b"" if whole else line
                 while rest and not rest.endswith(b"\n"):
                     rest = file.readline(MAX_LINE)
-                if line := line.rstrip(b"\r\n"):
-                    yield _Line(number, line, whole)
+                yield _Line(number, line.rstrip(b"\r\n"), whole)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RetailPulseError(
             f"{path} is damaged after line {number}: {error}.", remedy="Fetch it again; the lines before are good."
@@ -154,7 +153,7 @@ def _too_long(line: _Line) -> BadRow:
 
 
 def _json_rows(lines: Iterator[_Line]) -> Iterator[Row | BadRow]:
-    return (Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines)
+    return (Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines if line.value)
 
 
 def _keys(line: bytes) -> tuple[str, ...] | None:
@@ -191,6 +190,8 @@ def _records(lines: Iterator[_Line], columns: tuple[str, ...], delimiter: str) -
         return waiting.popleft() if waiting else next(lines, None)
 
     while (line := following()) is not None:
+        if not line.value:  # a blank line is nothing, but within quotes it is part of a field
+            continue
         if not line.whole:
             yield _too_long(line)
             continue
