@@ -64,7 +64,9 @@ def doctor(
 def up(
     services: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SERVICE]...", help="Only these, and what they need.", autocompletion=_complete_service),
+        typer.Argument(
+            metavar="[SERVICE]...", help="Only these, and what they need.", autocompletion=_complete_service
+        ),
     ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
@@ -144,14 +146,13 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
 ) -> None:
     """Show the log of a server, or of a program that runs beside them."""
-    from retailpulse_kernel.stack import supervision
-    from retailpulse_kernel.stack.daemon import log_path
+    from retailpulse_kernel.stack.daemon import log_path, tail
 
     settings = Settings.load()
     known = _logs(settings)
     if service not in known:
         raise UnknownName("service", service, known)
-    if text := supervision.tail(settings, service, lines):
+    if text := tail(settings, service, lines):
         typer.echo(text)
     if follow:
         try:
@@ -171,7 +172,9 @@ def _follow(path: Path) -> Iterator[str]:
             yield line
             continue
         time.sleep(0.2)
-        rotated = file is None or (path.exists() and path.stat().st_ino != Path(f"/dev/fd/{file.fileno()}").stat().st_ino)
+        rotated = file is None or (
+            path.exists() and path.stat().st_ino != Path(f"/dev/fd/{file.fileno()}").stat().st_ino
+        )
         if rotated and path.exists():
             if file:
                 file.close()

@@ -1,0 +1,1 @@
+"""The local servers: their artifacts, configuration, supervision and health."""

@@ -8,23 +8,23 @@ the right size) means it was verified, and a start need not hash half a gigabyte
 from __future__ import annotations
 
 import hashlib
-import os
+import shutil
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import httpx
 from filelock import FileLock
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from rich.progress import Progress
 
 from retailpulse_kernel.errors import ArtifactError, UnknownName
 from retailpulse_kernel.settings import Settings, project_root
+from retailpulse_kernel.stack.download import Fetcher, sha256
 
 __all__ = [
     "Artifact",
@@ -39,8 +39,6 @@ __all__ = [
 ]
 
 _PARALLEL = 6
-_ATTEMPTS = 5
-_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -148,14 +146,8 @@ def lib_folder(settings: Settings, group: str) -> Path:
         try:
             aside.rename(folder)
         except OSError:  # someone else was faster
-            _remove_links(aside)
+            shutil.rmtree(aside)
     return folder
-
-
-def _remove_links(folder: Path) -> None:
-    for link in folder.iterdir():
-        link.unlink()
-    folder.rmdir()
 
 
 def ensure(settings: Settings, groups: Iterable[str] | None = None, progress: Progress | None = None) -> int:
@@ -190,8 +182,9 @@ def ensure(settings: Settings, groups: Iterable[str] | None = None, progress: Pr
         total = sum(a.size for a in wanted)
         progress = progress or Progress(disable=True)
         bar = progress.add_task(f"{len(wanted)} server artifacts", total=total)
-        with Fetcher(settings, progress, bar) as fetcher, ThreadPoolExecutor(_PARALLEL) as pool:
-            futures = [pool.submit(fetcher.fetch, a) for a in sorted(wanted, key=lambda a: -a.size)]
+        with Fetcher(progress, bar) as fetcher, ThreadPoolExecutor(_PARALLEL) as pool:
+            largest_first = sorted(wanted, key=lambda a: -a.size)
+            futures = [pool.submit(fetcher.fetch, a, a.path(settings)) for a in largest_first]
             try:
                 for future in futures:
                     future.result()
@@ -206,7 +199,7 @@ def verify(settings: Settings, groups: Iterable[str] | None = None) -> list[Arti
     broken = []
     for artifact in artifacts(groups):
         path = artifact.path(settings)
-        if path.is_file() and _sha256(path) != artifact.sha256:
+        if path.is_file() and sha256(path) != artifact.sha256:
             path.unlink()
             broken.append(artifact)
     return broken
@@ -214,107 +207,11 @@ def verify(settings: Settings, groups: Iterable[str] | None = None) -> list[Arti
 
 def download_progress(console: Console | None = None) -> Progress:
     """A progress bar in bytes for `ensure`."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-        console=console, transient=True,
-    )  # fmt: skip
-
-
-def repositories() -> list[str]:
-    """Addresses of the Maven repositories, from jgo: its default, and the user's own in jgo's settings file.
-
-    jgo's `[repositories]` may give ``central`` another address: a mirror.
-    """
-    from jgo.config import GlobalSettings
-    from jgo.maven import MavenContext
-
-    own = GlobalSettings.load().repositories
-    return list(({**MavenContext().remote_repos, **own}).values())
-
-
-class Fetcher:
-    """Downloads artifacts into the cache; resumes what was begun."""
-
-    def __init__(self, settings: Settings, progress: Progress, bar: TaskID) -> None:
-        self._settings, self._progress, self._bar = settings, progress, bar
-        self._repositories = [r.rstrip("/") for r in repositories()]
-        self._client = httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30, connect=10))
-
-    def __enter__(self) -> Fetcher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-
-    def fetch(self, artifact: Artifact) -> Path:
-        """One artifact: download, check, put in place."""
-        target = artifact.path(self._settings)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(".part")
-        retrying = Retrying(
-            retry=retry_if_exception_type(httpx.TransportError),
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential_jitter(initial=0.5, max=10),
-            reraise=True,
-        )
-        try:
-            retrying(self._download, artifact, part)
-        except httpx.TransportError as error:
-            raise ArtifactError(
-                f"{artifact.coordinate} can't be downloaded: {error}.",
-                remedy="Check the network or the mirror in jgo's settings file, and try again: it resumes.",
-            ) from error
-        found = _sha256(part)
-        if found != artifact.sha256:
-            part.unlink()
-            raise ArtifactError(
-                f"{artifact.coordinate} is not the locked file: its SHA-256 is {found}, the lock says {artifact.sha256}. "
-                "The file was deleted.",
-                remedy="Try again; if it stays so, the repository or mirror serves another file: do not use it.",
-            )
-        part.replace(target)
-        return target
-
-    def _download(self, artifact: Artifact, part: Path) -> None:
-        refused = []
-        for repository in self._repositories:
-            status = self._download_from(f"{repository}/{artifact.repository_path}", artifact, part)
-            if status is None:
-                return
-            refused.append(status)
-        raise ArtifactError(
-            f"{artifact.coordinate} is in none of {len(refused)} Maven repositories (HTTP {', '.join(map(str, refused))}).",
-            remedy="Check the repositories in jgo's settings file.",
-        )
-
-    def _download_from(self, url: str, artifact: Artifact, part: Path) -> int | None:
-        """Append what is missing to the part file; the HTTP status when the server refuses."""
-        done = part.stat().st_size if part.is_file() else 0
-        if done > artifact.size:
-            part.unlink()
-            done = 0
-        if done == artifact.size:
-            return None
-        headers = {"Range": f"bytes={done}-"} if done else {}
-        with self._client.stream("GET", url, headers=headers) as response:
-            if response.status_code >= 500 or response.status_code == 429:
-                raise httpx.TransportError(f"HTTP {response.status_code} from the repository")
-            if response.status_code not in (200, 206):
-                return response.status_code
-            resumed = response.status_code == 206
-            self._progress.update(self._bar, completed=None, advance=done if resumed else 0)
-            with part.open("ab" if resumed else "wb") as file:
-                try:
-                    for chunk in response.iter_bytes(_CHUNK):
-                        file.write(chunk)
-                        self._progress.update(self._bar, advance=len(chunk))
-                except httpx.TransportError:
-                    # The next attempt counts what it finds in the part file.
-                    self._progress.update(self._bar, advance=-file.tell())
-                    raise
-        return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)

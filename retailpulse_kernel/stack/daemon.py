@@ -1,40 +1,54 @@
-"""Start, stop and watch processes by `supervisor`: the servers, and other long-running programs.
+"""One supervisord for each home folder, and the programs that it runs.
 
-One supervisord for each home folder. Every process under it carries the home in an environment
-variable, so that what a killed supervisord left behind can be found and ended.
+A program is two files: a shell script that sets its environment and becomes it (run it by hand
+to see what it says), and supervisor's few lines about that script.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
+import resource
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 from filelock import FileLock
 
-from retailpulse_kernel.errors import ServiceError
+from retailpulse_kernel.errors import ServiceError, UsageError
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stack.strays import HOME_VARIABLE, end, of_home, tree
 
-__all__ = ["HOME_VARIABLE", "Supervisor", "end", "log_path", "strays"]
+__all__ = ["Supervisor", "log_path", "tail"]
 
-HOME_VARIABLE = "RETAILPULSE_SERVICE_HOME"
 # sun_path holds 104-108 bytes, and supervisor binds a temporary name with its process id behind it.
 _LONGEST_SOCKET_PATH = 90
+_OPEN_FILES = 16_384
+_SHUTDOWN_SECONDS = 90
 
 
 def log_path(settings: Settings, name: str) -> Path:
     """The log of a service or program."""
     return settings.home / "logs" / f"{name}.log"
+
+
+def tail(settings: Settings, name: str, lines: int = 20) -> str:
+    """The last lines of a log; empty when there is none."""
+    path = log_path(settings, name)
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - lines * 400))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
 
 class Supervisor:
@@ -52,53 +66,63 @@ class Supervisor:
         self._programs = self._folder / "programs"
         self._socket = _socket_path(self._folder)
 
-    def is_running(self) -> bool:
-        """Whether supervisord answers."""
-        return self.pid() is not None
-
     def pid(self) -> int | None:
         """Process id of supervisord, or None when it does not answer."""
-        try:
-            return self._call("getPID")
-        except ServiceError:
-            return None
+        with contextlib.suppress(ServiceError):
+            return int(self._call("getPID"))
+        return None
 
     def start(self) -> None:
-        """Start supervisord as a daemon, after ending what an earlier one left behind."""
-        if self.is_running():
+        """Start supervisord as a daemon, after ending what a killed one left behind."""
+        if self.pid() is not None:
             return
         self.end_strays()
-        self._programs.mkdir(parents=True, exist_ok=True)
-        (self._settings.home / "logs").mkdir(exist_ok=True)
-        self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._programs, self._settings.home / "logs", self._socket.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700 if folder == self._socket.parent else 0o777)
         self._socket.unlink(missing_ok=True)
+        # Programs of an earlier life are forgotten: those who want one name it again.
+        for file in self._programs.iterdir():
+            file.unlink()
         configuration = self._folder / "supervisord.conf"
         configuration.write_text(self._configuration())
-        subprocess.run(
+        begun = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", configuration],
             env={**os.environ, HOME_VARIABLE: str(self._settings.home)},
-            check=True,
-            stdout=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
-        _until(self.is_running, 15, "supervisord does not answer", self._folder / "supervisord.log")
+        if begun.returncode:
+            raise ServiceError(f"supervisord can't start: {(begun.stderr or begun.stdout).strip()}")
+        deadline = time.monotonic() + 15
+        while self.pid() is None:
+            if time.monotonic() > deadline:
+                raise ServiceError("supervisord does not answer.", remedy=f"See {self._folder / 'supervisord.log'}.")
+            time.sleep(0.05)
 
     def shutdown(self) -> None:
-        """Stop all processes and supervisord itself, and end what was left behind."""
+        """Stop all programs and supervisord itself, and end what was left behind."""
         pid = self.pid()
         if pid is not None:
             self._call("shutdown")
-            try:
-                psutil.Process(pid).wait(timeout=90)
-            except psutil.NoSuchProcess:
-                pass
-            except psutil.TimeoutExpired:
-                end([psutil.Process(pid)])
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+                psutil.Process(pid).wait(timeout=_SHUTDOWN_SECONDS)
         self.end_strays()
         self._socket.unlink(missing_ok=True)
 
+    def strays(self) -> list[psutil.Process]:
+        """Processes of this home that no living supervisord looks after."""
+        pid = self.pid()
+        supervised = set(tree(pid)) if pid is not None else set()
+        return [process for process in of_home(self._settings.home) if process not in supervised]
+
     def end_strays(self) -> None:
         """End what a killed supervisord left behind."""
-        end(strays(self._settings))
+        # Again, because a supervisord that can't be reached may restart what is ended beside it.
+        for _ in range(5):
+            found = self.strays()
+            if not found:
+                return
+            end(found)
 
     def add(
         self,
@@ -109,32 +133,39 @@ class Supervisor:
         cwd: Path | None = None,
         autorestart: bool = True,
         stop_seconds: int = 20,
-        start_seconds: int = 2,
     ) -> None:
-        """Make a program known; a running one whose configuration changed is stopped."""
-        text = _program(
-            name,
-            argv,
-            env or {},
-            cwd or self._settings.home,
-            log_path(self._settings, name),
-            autorestart=autorestart,
+        """Make a program known; a running one that was changed is stopped.
+
+        Raises
+        ------
+        UsageError
+            The name can't be used.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise UsageError(f"{name!r} can't be a program's name.", remedy="Use letters, digits, '-', '_' and '.'.")
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted((env or {}).items()))
+        script = f"{exports}cd {shlex.quote(str(cwd or self._settings.home))} && exec {shlex.join(argv)}\n"
+        path = self._programs / f"{name}.sh"
+        configuration = _PROGRAM.format(
+            name=name,
+            command=_escaped(shlex.join(["/bin/sh", str(path)])),
+            # Supervisor compares its own lines only: a changed script must change one of them.
+            fingerprint=hashlib.sha256(script.encode()).hexdigest()[:16],
+            log=_escaped(log_path(self._settings, name)),
+            autorestart="true" if autorestart else "false",
             stop_seconds=stop_seconds,
-            start_seconds=start_seconds,
         )
-        with self._configuration_lock():
-            path = self._programs / f"{name}.ini"
-            aside = path.with_suffix(".new")
-            aside.write_text(text)
-            aside.replace(path)
+        with self._lock():
+            _replace(path, script)
+            _replace(path.with_suffix(".ini"), configuration)
             self._reload()
 
     def remove(self, name: str) -> None:
         """Stop a program and forget it."""
-        with self._configuration_lock():
+        with self._lock():
             (self._programs / f"{name}.ini").unlink(missing_ok=True)
-            if self.is_running():
-                self._reload()
+            self._reload()
+            (self._programs / f"{name}.sh").unlink(missing_ok=True)
 
     def start_program(self, name: str) -> None:
         """Start a known program; nothing happens when it runs."""
@@ -143,14 +174,6 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise ServiceError(f"{name} could not be started: {fault.faultString}.") from fault
-
-    def stop_program(self, name: str) -> None:
-        """Stop a known program; nothing happens when it does not run."""
-        try:
-            self._call("stopProcess", name, True)
-        except xmlrpc.client.Fault as fault:
-            if "NOT_RUNNING" not in fault.faultString:
-                raise ServiceError(f"{name} could not be stopped: {fault.faultString}.") from fault
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """What supervisor knows of each program, by name; empty when it does not run."""
@@ -172,74 +195,26 @@ class Supervisor:
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        # The address is a formality: the transport goes to the socket.
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
             return getattr(proxy.supervisor, method)(*arguments)
         except (OSError, xmlrpc.client.ProtocolError) as error:
-            raise ServiceError("The supervisor of the local servers does not run.", remedy="Run `retailpulse up`.") from error
+            raise ServiceError("The local servers' supervisor does not run.", remedy="Run `retailpulse up`.") from error
         finally:
             transport.close()
 
     def _configuration(self) -> str:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         return _SUPERVISORD.format(
-            socket=_escaped(self._socket), folder=_escaped(self._folder), programs=_escaped(self._programs)
+            socket=_escaped(self._socket),
+            folder=_escaped(self._folder),
+            programs=_escaped(self._programs),
+            open_files=_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES),
         )
 
-    @contextmanager
-    def _configuration_lock(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / "programs.lock"):
-            yield
-
-
-def strays(settings: Settings) -> list[psutil.Process]:
-    """Processes of this home that no living supervisord looks after.
-
-    The caller and what it runs under are never among them.
-    """
-    home = str(settings.home)
-    supervisord = Supervisor(settings).pid()
-    spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    if supervisord is not None:
-        try:
-            parent = psutil.Process(supervisord)
-            spared |= {parent.pid, *(child.pid for child in parent.children(recursive=True))}
-        except psutil.NoSuchProcess:
-            pass
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid not in spared and process.environ().get(HOME_VARIABLE) == home:
-                found.append(process)
-        except psutil.Error:  # another user's, or gone meanwhile
-            continue
-    return found
-
-
-def end(processes: Iterable[psutil.Process], seconds: float = 10) -> None:
-    """SIGTERM, then SIGKILL for what is left after some seconds."""
-    processes = list(processes)
-    for process in processes:
-        _quietly(process.terminate)
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    for process in alive:
-        _quietly(process.kill)
-    psutil.wait_procs(alive, timeout=seconds)
-
-
-def _quietly(action: Any) -> None:
-    try:
-        action()
-    except psutil.NoSuchProcess:
-        pass
-
-
-def _until(condition: Any, seconds: float, complaint: str, log: Path) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise ServiceError(f"{complaint} after {seconds:.0f} s.", remedy=f"See {log}.")
-        time.sleep(0.05)
+    def _lock(self) -> FileLock:
+        return FileLock(self._folder / "programs.lock")
 
 
 def _socket_path(folder: Path) -> Path:
@@ -257,21 +232,11 @@ def _escaped(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def _program(
-    name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path,
-    *, autorestart: bool, stop_seconds: int, start_seconds: int,
-) -> str:  # fmt: skip
-    environment = ",".join(f'{key}="{_escaped(value)}"' for key, value in sorted(env.items()))
-    return _PROGRAM.format(
-        name=name,
-        command=_escaped(shlex.join(argv)),
-        directory=_escaped(cwd),
-        environment=environment,
-        log=_escaped(log),
-        autorestart="true" if autorestart else "false",
-        stop_seconds=stop_seconds,
-        start_seconds=start_seconds,
-    )
+def _replace(path: Path, text: str) -> None:
+    """Write a file at once: supervisord may be reading."""
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(text)
+    aside.replace(path)
 
 
 _SUPERVISORD = """\
@@ -286,6 +251,7 @@ logfile_backups=1
 pidfile={folder}/supervisord.pid
 childlogdir={folder}
 directory={folder}
+minfds={open_files}
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
@@ -297,11 +263,10 @@ files = {programs}/*.ini
 _PROGRAM = """\
 [program:{name}]
 command={command}
-directory={directory}
-environment={environment}
+environment=RETAILPULSE_PROGRAM="{fingerprint}"
 autostart=false
 autorestart={autorestart}
-startsecs={start_seconds}
+startsecs=2
 startretries=5
 stopasgroup=true
 killasgroup=true

@@ -6,7 +6,7 @@ import shutil
 import socket
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -17,9 +17,10 @@ from packaging.requirements import Requirement
 from retailpulse_kernel.errors import RequirementError
 from retailpulse_kernel.settings import Settings, project_root
 from retailpulse_kernel.stack import artifacts
-from retailpulse_kernel.stack.daemon import Supervisor, strays
+from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.java import find_java
 from retailpulse_kernel.stack.services import SERVICES, Service, ports
+from retailpulse_kernel.stack.strays import of_home
 
 __all__ = ["Check", "diagnose", "require"]
 
@@ -108,13 +109,15 @@ def _memory(services: Sequence[Service]) -> Check:
     free = psutil.virtual_memory().available // 1_000_000
     detail = f"{free} MB of memory are free, the services to start need about {needed} MB."
     if free < needed:
-        return Check("memory", "problem", detail, "End other programs, or start fewer services: `retailpulse up kafka cassandra`.")
+        return Check(
+            "memory", "problem", detail, "End other programs, or start fewer: `retailpulse up kafka cassandra`."
+        )
     return Check("memory", "ok", detail)
 
 
 def _disk(settings: Settings, services: Sequence[Service]) -> Check:
     to_download = artifacts.missing(settings, {service.artifacts for service in services})
-    needed = _DISK_MB + sum(a.size for a in to_download) // 1_000_000
+    needed = _DISK_MB + _megabytes(to_download)
     free = shutil.disk_usage(_existing(settings.home)).free // 1_000_000
     detail = f"{free} MB of disk are free at {settings.home}, about {needed} MB are needed."
     if free < needed:
@@ -140,7 +143,7 @@ def _home(settings: Settings) -> Check:
 
 
 def _ports(settings: Settings, services: Sequence[Service]) -> list[Check]:
-    own = {process.pid for process in strays(settings)}
+    own = {process.pid for process in of_home(settings.home)}
     holders = None
     checks = []
     for service in services:
@@ -149,7 +152,7 @@ def _ports(settings: Settings, services: Sequence[Service]) -> list[Check]:
                 continue
             holders = _listeners() if holders is None else holders
             pid = holders.get(port)
-            if pid in own:  # left behind by a killed supervisor; `up` ends it first
+            if pid in own:  # still starting, or left behind by a killed supervisor: `up` ends that first
                 continue
             checks.append(_taken(service, port, pid))
     return checks or [Check("ports", "ok", "all ports of the services to start are free")]
@@ -190,16 +193,21 @@ def _listeners() -> dict[int, int | None]:
 
 
 def _artifacts(settings: Settings, verify: bool) -> Check:
+    name = "artifacts"
     broken = artifacts.verify(settings) if verify else []
     if broken:
-        names = ", ".join(a.coordinate for a in broken)
-        return Check("artifacts", "problem", f"{names}: not the locked file; deleted.", "`retailpulse up` fetches it again.")
+        files = ", ".join(artifact.coordinate for artifact in broken)
+        return Check(name, "problem", f"{files}: not the locked file; deleted.", "`retailpulse up` fetches it again.")
     missing = artifacts.missing(settings)
     if missing:
-        size = sum(a.size for a in missing) / 1e6
-        return Check("artifacts", "warning", f"{len(missing)} jars ({size:.0f} MB) are not here yet.", "`retailpulse up` fetches them.")
+        lacking = f"{len(missing)} jars ({_megabytes(missing)} MB) are not here yet."
+        return Check(name, "warning", lacking, "`retailpulse up` fetches them.")
     known = artifacts.artifacts()
-    return Check("artifacts", "ok", f"{len(known)} jars, {sum(a.size for a in known) / 1e6:.0f} MB" + (", hashes right" if verify else ""))
+    return Check(name, "ok", f"{len(known)} jars, {_megabytes(known)} MB{', all hashes right' if verify else ''}")
+
+
+def _megabytes(wanted: Iterable[artifacts.Artifact]) -> int:
+    return sum(artifact.size for artifact in wanted) // 1_000_000
 
 
 def _environment() -> Check:
@@ -225,13 +233,9 @@ def _environment() -> Check:
 
 
 def _strays(settings: Settings) -> Check:
-    found = strays(settings)
+    found = Supervisor(settings).strays()
     if found:
         pids = ", ".join(str(process.pid) for process in found)
-        return Check("strays", "warning", f"A killed supervisor left processes behind: {pids}.", "`retailpulse up` or `down` ends them.")
+        left = f"A killed supervisor left processes behind: {pids}."
+        return Check("strays", "warning", left, "`retailpulse up` and `down` end them.")
     return Check("strays", "ok", "no process is left from an earlier run")
-
-
-def as_dicts(checks: Sequence[Check]) -> list[dict[str, str]]:
-    """For JSON."""
-    return [asdict(check) for check in checks]

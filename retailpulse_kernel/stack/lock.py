@@ -16,7 +16,8 @@ from rich.console import Console
 
 from retailpulse_kernel.errors import ArtifactError
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack.artifacts import Artifact, lock_path, repositories
+from retailpulse_kernel.stack.artifacts import Artifact, lock_path
+from retailpulse_kernel.stack.download import repositories
 
 __all__ = ["main"]
 
@@ -63,7 +64,7 @@ def lock(coordinate: str, settings: Settings, client: httpx.Client) -> Artifact:
     """Download one jar into the cache and take its SHA-256 and size."""
     unhashed = Artifact(coordinate, "", 0)
     for repository in repositories():
-        url = f"{repository.rstrip('/')}/{unhashed.repository_path}"
+        url = f"{repository}/{unhashed.repository_path}"
         response = client.get(url)
         if response.status_code == 404:
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +14,15 @@ import psutil
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from retailpulse_kernel.errors import ServiceError, UnknownName, UsageError
+from retailpulse_kernel.errors import UnknownName, UsageError
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import artifacts, doctor
-from retailpulse_kernel.stack.daemon import Supervisor, log_path
+from retailpulse_kernel.stack.configuration import command, fingerprint
+from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.health import check
-from retailpulse_kernel.stack.services import SERVICES, Service, address, command, fingerprint, select
+from retailpulse_kernel.stack.services import SERVICES, Service, address, select
+from retailpulse_kernel.stack.start import Start
+from retailpulse_kernel.stack.strays import tree
 
 __all__ = [
     "ServiceStatus",
@@ -29,11 +31,8 @@ __all__ = [
     "start_program",
     "status",
     "stop_program",
-    "tail",
     "up",
 ]
-
-_POLL_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
                 cwd=service.data(settings),
                 stop_seconds=service.stop_seconds,
             )
-        _Start(settings, supervisor, services, console).run()
+        Start(settings, supervisor, services, console).run()
 
 
 def down(settings: Settings, wipe: bool = False) -> None:
@@ -191,80 +190,6 @@ def programs(settings: Settings) -> list[str]:
     return [name for name in Supervisor(settings).processes() if name not in SERVICES]
 
 
-def tail(settings: Settings, name: str, lines: int = 20) -> str:
-    """The last lines of a log; empty when there is none."""
-    path = log_path(settings, name)
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - lines * 400))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
-
-
-class _Start:
-    """One start of several services: each as soon as those it needs are healthy."""
-
-    def __init__(self, settings: Settings, supervisor: Supervisor, services: list[Service], console: Console) -> None:
-        self._settings, self._supervisor, self._console = settings, supervisor, console
-        self._services = services
-        self._healthy = {service.name: threading.Event() for service in services}
-        self._failed = threading.Event()
-
-    def run(self) -> None:
-        started = time.monotonic()
-        with ThreadPoolExecutor(len(self._services)) as pool:
-            futures = [pool.submit(self._start, service) for service in self._services]
-            try:
-                for future in futures:
-                    future.result()
-            finally:
-                self._failed.set()
-        self._console.print(f"all healthy after {time.monotonic() - started:.1f} s", style="bold")
-
-    def _start(self, service: Service) -> None:
-        try:
-            for need in service.needs:
-                while not self._healthy[need].wait(_POLL_SECONDS):
-                    if self._failed.is_set():
-                        return
-            self._start_one(service)
-        except BaseException:
-            self._failed.set()
-            raise
-
-    def _start_one(self, service: Service) -> None:
-        begun = time.monotonic()
-        info = self._supervisor.processes()[service.name]
-        was_running = info["statename"] == "RUNNING"
-        if not was_running:
-            if service.prepare:
-                service.prepare(self._settings, service)
-            self._supervisor.start_program(service.name)
-        while (reason := check(self._settings, service.name)) is not None:
-            if self._failed.is_set():
-                return
-            self._raise_if_dead(service, begun, reason)
-            time.sleep(_POLL_SECONDS)
-        self._healthy[service.name].set()
-        took = "already up" if was_running else f"{time.monotonic() - begun:5.1f} s"
-        self._console.print(f"  {service.name:<15} {address(self._settings, service):<16} [green]healthy[/]  {took}")
-
-    def _raise_if_dead(self, service: Service, begun: float, reason: str) -> None:
-        state = self._supervisor.processes().get(service.name, {}).get("statename", "STOPPED")
-        seconds = time.monotonic() - begun
-        if state in ("FATAL", "STOPPED", "EXITED"):
-            what = f"{service.name} ends as soon as it starts"
-        elif seconds > service.start_seconds:
-            what = f"{service.name} does not answer after {seconds:.0f} s ({reason})"
-        else:
-            return
-        lines = tail(self._settings, service.name)
-        raise ServiceError(
-            f"{what}. Its log ends with:\n{lines}\n",
-            remedy=f"See `retailpulse logs {service.name}`; `retailpulse doctor` checks the machine.",
-        )
-
-
 def _status(settings: Settings, name: str, info: Mapping[str, object] | None, local: bool) -> ServiceStatus:
     state = str(info["statename"]).lower() if info else "stopped" if local else "external"
     pid = int(str(info["pid"])) or None if info else None
@@ -272,9 +197,9 @@ def _status(settings: Settings, name: str, info: Mapping[str, object] | None, lo
     if name not in SERVICES:
         detail = "" if state == "running" else str(info and info["description"])
         return ServiceStatus(name, state, pid, uptime, memory, "", state == "running", detail)
-    detail = check(settings, name) if pid or not local else "not started"
+    reason = check(settings, name) if pid or not local else "not started"
     where = address(settings, SERVICES[name])
-    return ServiceStatus(name, state, pid, uptime, memory, where, detail is None, detail or "")
+    return ServiceStatus(name, state, pid, uptime, memory, where, reason is None, reason or "")
 
 
 def _usage(pid: int | None) -> tuple[float | None, float | None]:
@@ -282,15 +207,9 @@ def _usage(pid: int | None) -> tuple[float | None, float | None]:
     if pid is None:
         return None, None
     try:
-        root = psutil.Process(pid)
-        total = 0
-        for process in [root, *root.children(recursive=True)]:
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:
-                continue
-        return round(total / 1e6, 1), round(time.time() - root.create_time(), 1)
-    except psutil.NoSuchProcess:
+        memory = sum(process.memory_info().rss for process in tree(pid))
+        return round(memory / 1e6, 1), round(time.time() - psutil.Process(pid).create_time(), 1)
+    except psutil.NoSuchProcess:  # it, or a child of it, ended meanwhile
         return None, None
 
 
@@ -300,7 +219,8 @@ def _download(settings: Settings, services: list[Service], console: Console) -> 
         begun = time.monotonic()
         with artifacts.download_progress(console) as progress:
             size = artifacts.ensure(settings, groups, progress)
-        console.print(f"  {size / 1e6:.0f} MB of server artifacts downloaded and checked in {time.monotonic() - begun:.0f} s")
+        seconds = time.monotonic() - begun
+        console.print(f"  {size / 1e6:.0f} MB of server artifacts downloaded and checked in {seconds:.0f} s")
 
 
 def _require_local(settings: Settings) -> None:
@@ -313,7 +233,7 @@ def _require_local(settings: Settings) -> None:
 
 def _refuse_to_wipe(home: Path) -> None:
     if not (home / "supervisor").is_dir() or home == Path.home() or home in Path.cwd().parents:
-        raise UsageError(f"{home} does not look like a RetailPulse home, so it is not deleted.", remedy="Delete it by hand.")
+        raise UsageError(f"{home} does not look like a RetailPulse home: it is not deleted.", remedy="Do it by hand.")
 
 
 @contextmanager
