@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from retailpulse_kernel.errors import UnknownName, UsageError
+from retailpulse_kernel.events import Event
+from retailpulse_kernel.figures import grouped, money, read_rows, summarise
+from retailpulse_kernel.fold import fold
+from retailpulse_kernel.stores.memory import MemoryStore
+from retailpulse_kernel.tables import CATEGORY, GRAINS
+
+START = datetime(2026, 3, 1, 22, 58, tzinfo=UTC)
+CATEGORIES = ("books", "shoes.sport", "unknown")
+
+
+def shop(minutes: int) -> list[Event]:
+    """A view and a purchase of i cents each minute."""
+    events = []
+    for i in range(minutes):
+        at, category = START + timedelta(minutes=i, seconds=i % 60), CATEGORIES[i % 3]
+        currency = "EUR" if i % 5 == 0 else "USD"
+        common = {"event_time": at, "user_id": f"u{i % 7}", "session_id": "s", "product_id": "p", "category": category}
+        events.append(Event(event_id=f"v{i}", event_type="view", **common))
+        order = {"order_id": f"o{i}", "order_line": 1, "price": Decimal(i) / 100, "currency": currency}
+        events.append(Event(event_id=f"p{i}", event_type="purchase", **common, **order))
+    return events
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    events, filled = shop(3000), MemoryStore()
+    filled.create(CATEGORY)
+    for grain in CATEGORY.every:
+        filled.write(CATEGORY, grain, fold(events, CATEGORY, grain), version=1)
+    return filled
+
+
+def expected(since: datetime, until: datetime) -> dict[str, Decimal]:
+    totals = {"EUR": Decimal(0), "USD": Decimal(0)}
+    for event in shop(3000):
+        if event.price is not None and since <= event.event_time < until:
+            totals[event.currency] += event.price
+    return totals
+
+
+@pytest.mark.parametrize("grain", ["minute", "hour", "day"])
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [
+        (START, START + timedelta(minutes=1)),
+        (START + timedelta(minutes=1), START + timedelta(minutes=3)),
+        (START + timedelta(minutes=30), START + timedelta(hours=30, minutes=17)),
+        (datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)),
+        (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC)),
+    ],
+)
+def test_any_range_is_exact_at_any_grain(store: MemoryStore, since: datetime, until: datetime, grain: str) -> None:
+    summary = summarise(store, since=since, until=until, grain=grain)
+    totals = expected(since, until)
+    for currency, figures in summary.currencies.items():
+        assert figures.revenue == totals[currency]
+        assert sum(figures.revenue_by_category.values()) == totals[currency]
+        assert figures.revenue_over_time[-1].running_total == totals[currency]
+
+
+def test_all_there_is(store: MemoryStore) -> None:
+    summary = summarise(store)
+    assert summary.events_by_type == {"view": 3000, "purchase": 3000}
+    assert summary.active_users == 7
+    assert {c: f.revenue for c, f in summary.currencies.items()} == expected(START, START + timedelta(days=9))
+    assert summary.currencies["EUR"].orders == 600
+
+
+def test_json_has_money_as_decimal_strings(store: MemoryStore) -> None:
+    usd = summarise(store).to_json()["currencies"]["USD"]
+    assert usd["revenue"] == money(expected(START, START + timedelta(days=9))["USD"])
+    assert usd["revenue_over_time"][0]["bucket"] == "2026-03-01T22:00:00Z"
+
+
+def test_an_empty_store_has_empty_figures() -> None:
+    store = MemoryStore()
+    store.create(CATEGORY)
+    assert summarise(store).to_json() == {
+        "since": None, "until": None, "grain": "minute", "currencies": {}, "events_by_type": {}, "active_users": 0,
+    }  # fmt: skip
+
+
+def test_grouping_keeps_currencies_apart(store: MemoryStore) -> None:
+    rows = grouped(read_rows(store, CATEGORY, since=None, until=None, grain=GRAINS["day"]), ["event_type"])
+    assert [(r["event_type"], r["currency"]) for r in rows] == [
+        ("purchase", "EUR"), ("purchase", "USD"), ("view", "USD"),
+    ]  # fmt: skip
+    assert rows[0]["average_order_value"] == rows[0]["revenue"] / 600
+    assert rows[2]["average_order_value"] is None
+
+
+def test_a_peak_stands_out() -> None:
+    store, events = MemoryStore(), shop(20)
+    store.create(CATEGORY)
+    sale = Event(
+        event_id="x", event_type="purchase", event_time=START + timedelta(minutes=11), user_id="u", session_id="s",
+        product_id="p", price=Decimal(500), order_id="x", order_line=1,
+    )  # fmt: skip
+    for grain in CATEGORY.every:
+        store.write(CATEGORY, grain, fold([*events, sale], CATEGORY, grain), version=1)
+    over_time = summarise(store, grain="minute").currencies["USD"].revenue_over_time
+    assert [b.start for b in over_time if b.peak] == [START + timedelta(minutes=11)]
+
+
+def test_what_can_not_be_read_is_said(store: MemoryStore) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        summarise(store, since=START, until=START)
+    with pytest.raises(UsageError, match="whole minute"):
+        summarise(store, since=START + timedelta(seconds=1), until=START + timedelta(hours=1))
+    with pytest.raises(UnknownName):
+        grouped([], ["brand"])
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("27773.5200", "27773.52"), ("0.1250", "0.125"), ("0", "0.00"), ("-1.0001", "-1.0001"), ("5", "5.00")],
+)
+def test_money_as_text(amount: str, text: str) -> None:
+    assert money(Decimal(amount)) == text
