@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from retailpulse_kernel.cli import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
 from retailpulse_kernel.errors import UnknownName
 from retailpulse_kernel.settings import Settings
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.stack.supervision import ServiceStatus
 
 __all__: list[str] = []
 
@@ -39,6 +44,11 @@ def _logs(settings: Settings) -> list[str]:
     return sorted({*SERVICES, *(path.stem for path in (settings.home / "logs").glob("*.log"))})
 
 
+def _console() -> Console:
+    """A pipe has no width of its own: give it room, so that names are not cut."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
 @app.command()
 def doctor(
     verify: Annotated[bool, typer.Option("--verify", help="Hash every downloaded artifact again.")] = False,
@@ -51,11 +61,11 @@ def doctor(
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
-        table = Table(box=None, show_header=False)
+        table = Table(box=None, show_header=False, pad_edge=False)
         for check in checks:
-            text = check.detail + (f" [italic]{check.remedy}[/]" if check.remedy else "")
+            text = escape(check.detail) + (f" [italic]{escape(check.remedy)}[/]" if check.remedy else "")
             table.add_row(check.name, f"[{_STYLES[check.verdict]}]{check.verdict}[/]", text)
-        Console().print(table)
+        _console().print(table)
     if any(check.verdict == "problem" for check in checks):
         raise typer.Exit(1)
 
@@ -75,7 +85,7 @@ def up(
     from retailpulse_kernel.stack import supervision
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    supervision.up(settings, services, console=Console(highlight=False))
+    supervision.up(settings, services, console=_console())
 
 
 @app.command()
@@ -91,7 +101,7 @@ def down(
     if wipe and not yes:
         typer.confirm(f"Delete {settings.home} with all topics, tables, checkpoints and logs?", abort=True)
     supervision.down(settings, wipe=wipe)
-    Console(highlight=False).print("all stopped" + (f", {settings.home} deleted" if wipe else ""))
+    _console().print("all stopped" + (f", {settings.home} deleted" if wipe else ""))
 
 
 @app.command()
@@ -103,18 +113,18 @@ def status(profile: ProfileOption = None, namespace: NamespaceOption = None, as_
     if as_json:
         print_json([asdict(entry) for entry in found])
     else:
-        Console(highlight=False).print(_status_table(found))
+        _console().print(_status_table(found))
     if not all(entry.healthy for entry in found):
         raise typer.Exit(1)
 
 
-def _status_table(found: list) -> Table:
-    table = Table(box=None, header_style="bold")
+def _status_table(found: list[ServiceStatus]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("name", "state", "healthy", "address"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in ("pid", "uptime", "memory"):
-        table.add_column(column, justify="right")
-    table.add_column("detail")
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("detail", overflow="fold")
     for entry in found:
         table.add_row(
             entry.name,
@@ -124,7 +134,7 @@ def _status_table(found: list) -> Table:
             str(entry.pid or ""),
             _duration(entry.uptime_s),
             f"{entry.memory_mb:.0f} MB" if entry.memory_mb else "",
-            entry.detail,
+            escape(entry.detail),
         )
     total = sum(entry.memory_mb or 0 for entry in found)
     table.add_row("", "", "", "", "", "", f"[bold]{total:.0f} MB[/]", "")

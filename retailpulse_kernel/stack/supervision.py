@@ -122,13 +122,20 @@ def down(settings: Settings, wipe: bool = False) -> None:
         Where the home is.
     wipe : bool
         Also delete the home folder: all data, checkpoints, runs and logs.
+
+    Raises
+    ------
+    UsageError
+        What should be deleted does not look like a home folder.
     """
+    if not settings.home.exists():
+        return
     if wipe:
-        _refuse_to_wipe(settings.home)
+        _refuse_to_wipe_a_stranger(settings.home)
     with _exclusive(settings, None):
         Supervisor(settings).shutdown()
-    if wipe:
-        shutil.rmtree(settings.home)
+        if wipe:
+            shutil.rmtree(settings.home)
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
@@ -231,9 +238,15 @@ def _require_local(settings: Settings) -> None:
         )
 
 
-def _refuse_to_wipe(home: Path) -> None:
-    if not (home / "supervisor").is_dir() or home == Path.home() or home in Path.cwd().parents:
-        raise UsageError(f"{home} does not look like a RetailPulse home: it is not deleted.", remedy="Do it by hand.")
+def _refuse_to_wipe_a_stranger(home: Path) -> None:
+    """A RETAILPULSE_HOME that points to the wrong place must not cost anyone their files."""
+    known = {"stack.lock", "supervisor", "logs", "checkpoints"}
+    is_ours = any((home / name).exists() for name in known)
+    if not is_ours or home == Path.home() or home in Path.cwd().parents or (home / ".git").exists():
+        raise UsageError(
+            f"{home} does not look like a folder of RetailPulse alone: it is not deleted.",
+            remedy="Check RETAILPULSE_HOME, or delete it by hand.",
+        )
 
 
 @contextmanager

@@ -1,0 +1,78 @@
+"""One set of real servers for the whole session, and no test that touches the developer's own.
+
+While you write tests, start servers once and let every run reuse them:
+
+    export RETAILPULSE_TEST_HOME=/somewhere RETAILPULSE_PORT_OFFSET=20000
+    RETAILPULSE_HOME=$RETAILPULSE_TEST_HOME retailpulse up
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stack import artifacts, supervision
+
+REUSED_HOME = os.environ.get("RETAILPULSE_TEST_HOME")
+# Always the same folder: what a killed session left in it is found and ended by the next one.
+TEST_HOME = Path(REUSED_HOME or Path(tempfile.gettempdir()) / f"retailpulse-test-{getpass.getuser()}").absolute()
+TEST_PORT_OFFSET = "20000"
+
+
+def pytest_configure() -> None:
+    """Point everything, subprocesses included, at the test's home: nothing here may touch the user's."""
+    os.environ["RETAILPULSE_HOME"] = str(TEST_HOME)
+    if not REUSED_HOME:
+        os.environ["RETAILPULSE_PORT_OFFSET"] = TEST_PORT_OFFSET
+    for name in ("RETAILPULSE_PROFILE", "RETAILPULSE_NAMESPACE"):
+        os.environ.pop(name, None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Download the servers before the first test: that may take longer than a test is allowed to."""
+    needs_servers = any("stack" in getattr(item, "fixturenames", ()) for item in session.items)
+    if needs_servers and not session.config.option.collectonly:
+        console = Console(stderr=True)
+        with artifacts.download_progress(console) as progress:
+            artifacts.ensure(Settings.load(), progress=progress)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Settings]:
+    """The real servers, all of them, started once; the settings that lead to them.
+
+    They are stopped and their data is deleted at the end, whatever the tests did. Give each test
+    a namespace of its own.
+    """
+    if REUSED_HOME:
+        settings = Settings.load()
+        supervision.up(settings, console=Console(stderr=True))
+        yield settings
+        return
+    lock = FileLock(f"{TEST_HOME}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        pytest.exit("Another test session uses the test servers. Wait for it, or set RETAILPULSE_TEST_HOME.", 1)
+    settings = Settings.load()
+    try:
+        _end_and_delete(settings)  # what a killed session left
+        supervision.up(settings, console=Console(stderr=True))
+        yield settings
+    finally:
+        _end_and_delete(settings)
+        lock.release()
+
+
+def _end_and_delete(settings: Settings) -> None:
+    supervision.down(settings)
+    shutil.rmtree(settings.home, ignore_errors=True)
