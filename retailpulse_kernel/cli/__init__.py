@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from retailpulse_kernel.errors import RetailPulseError
 
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     except RetailPulseError as error:
         if debug:
             raise
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {error}", markup=True)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(error.exit_code)
 
 
