@@ -304,7 +304,7 @@ def _decode_again(text: str, first: msgspec.ValidationError) -> Message:
 
 
 def _reason(said: str) -> EventError:
-    """msgspec's sentence as a stable code."""
+    """Msgspec's sentence as a stable code."""
     if missing := _MISSING.search(said):
         return EventError(f"missing:{missing[1]}", "the field is required")
     at = _AT.search(said)

@@ -53,6 +53,7 @@ class TopicState:
 
     @property
     def partitions(self) -> int:
+        """How many there are."""
         return len(self.end)
 
     @property
@@ -136,9 +137,9 @@ def topic_states(settings: Settings, names: Iterable[str] | None = None) -> list
     StoreUnavailable
         Kafka does not answer.
     """
+    wanted = tuple(names) if names is not None else settings.namespace.topics
     admin = _admin(settings)
     there = _existing(settings, admin)
-    wanted = tuple(names) if names is not None else settings.namespace.topics
     if names is not None and (absent := [name for name in wanted if name not in there]):
         raise UsageError(
             f"There is no topic {absent[0]!r}.",
@@ -179,6 +180,7 @@ def _offsets(
             if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
                 raise unavailable(settings, error) from error
             time.sleep(0.1)
+            _existing(settings, admin)  # a client that saw no leader asks again only when told to
 
 
 def _list(admin: AdminClient, wanted: list[tuple[str, int]], spec: OffsetSpec) -> list[int]:

@@ -77,10 +77,12 @@ class Truth:
 
     @property
     def sent(self) -> int:
+        """All messages so far."""
         return self.accepted + self.duplicates + self.late + self.bad.total()
 
     @property
     def with_late(self) -> Figures:
+        """See the class."""
         both = Figures()
         for part in (self.on_time, self._late):
             for currency, cents in part.cents.items():

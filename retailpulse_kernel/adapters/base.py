@@ -65,6 +65,8 @@ class Adapter:
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     needs_source: ClassVar[bool] = False
+    sparse: ClassVar[bool] = False
+    """Whether a JSON object of this format may leave columns out."""
 
     def __init__(self, *, source: str = "", items: Items | None = None) -> None:
         self.source = source
@@ -107,10 +109,10 @@ def whole(value: Any) -> Any:
         return None
     if isinstance(value, str) and value.isascii() and value.strip().isdigit() and len(value) < 19:
         return int(value)
-    if isinstance(value, float | Decimal):
+    if isinstance(value, (float, Decimal)):
         if not math.isfinite(value):
             return None
-        if abs(value) < 10**18 and value == int(value):
+        if -(10**18) < value < 10**18 and value == int(value):
             return int(value)
     return value
 

@@ -45,8 +45,10 @@ class GA4(Adapter):
 
     name: ClassVar[str] = "ga4"
     columns: ClassVar[tuple[str, ...]] = ("event_name", "event_timestamp", "user_pseudo_id", "event_params", "items")
+    sparse: ClassVar[bool] = True
 
     def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+        """One event for each item of the row."""
         name = text(record.get("event_name"))
         event_type = _TYPES.get(name or "")
         if event_type is None:

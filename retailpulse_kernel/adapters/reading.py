@@ -135,8 +135,8 @@ def _check_columns(mapping: Adapter, rows: Rows, path: Path) -> None:
     if rows.columns is None:
         return
     missing = [name for name in mapping.columns if name not in rows.columns]
-    # The first line of a JSONL file may lack a field or two: only a line that has none of them is another format's.
-    if missing and (rows.fixed or len(missing) == len(mapping.columns)):
+    # A JSON object may leave out what is null: only one that has none of the columns is another format's.
+    if missing and (rows.fixed or not mapping.sparse or len(missing) == len(mapping.columns)):
         found = ", ".join(rows.columns[:20]) or "nothing"
         raise UsageError(
             f"{path} has no column {', '.join(repr(name) for name in missing)}, which the format {mapping.name} needs; "

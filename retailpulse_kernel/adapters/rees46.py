@@ -48,6 +48,7 @@ class Rees46(Adapter):
         self._lines: Counter[str] = Counter()
 
     def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+        """One event for the row."""
         name = text(record.get("event_type"))
         event_type = _TYPES.get(name or "")
         if event_type is None:

@@ -22,8 +22,10 @@ class RetailPulse(Adapter):
         "session_id",
         "product_id",
     )
+    sparse: ClassVar[bool] = True
 
     def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+        """The row itself, its values in the types of the contract."""
         fields = {name: value for name, value in record.items() if value is not None and value != ""}
         time = fields.get("event_time")
         fields["event_time"] = whole(time) if isinstance(time, str) and time.isdigit() else utc_time(time)

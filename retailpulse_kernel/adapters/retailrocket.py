@@ -31,6 +31,7 @@ class RetailRocket(Adapter):
         self._lines: Counter[str] = Counter()
 
     def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+        """One event for the row."""
         name = text(record.get("event"))
         event_type = _TYPES.get(name or "")
         if event_type is None:

@@ -35,8 +35,10 @@ class Segment(Adapter):
 
     name: ClassVar[str] = "segment"
     columns: ClassVar[tuple[str, ...]] = ("messageId", "event", "timestamp", "properties")
+    sparse: ClassVar[bool] = True
 
     def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+        """One event, or one for each product of an order."""
         name = text(record.get("event"))
         event_type = _TYPES.get((name or "").lower())
         if event_type is None or record.get("type", "track") != "track":

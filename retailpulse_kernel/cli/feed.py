@@ -163,7 +163,7 @@ def topics(
         )
         return
     table = Table(box=None, pad_edge=False)
-    table.add_column("topic")
+    table.add_column("topic", no_wrap=True)
     for column in ("partitions", "messages", "begin", "end"):
         table.add_column(column, justify="right")
     for state in states:

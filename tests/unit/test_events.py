@@ -39,7 +39,7 @@ PURCHASE = VIEW | {"event_type": "purchase", "price": "19.90", "order_id": "o-1"
 TEN_O_CLOCK = 1_767_261_600_000
 
 
-def reason_of(value: bytes | None | dict[str, Any], **given: Any) -> str:
+def reason_of(value: bytes | dict[str, Any] | None, **given: Any) -> str:
     with pytest.raises(EventError) as caught:
         parse_event(json.dumps(value).encode() if isinstance(value, dict) else value, **given)
     assert caught.value.reason in REASONS
@@ -109,7 +109,7 @@ def test_times_become_utc_milliseconds(text: str | int, utc: str) -> None:
         ("2026-12-31T23:59:60Z", "format:event_time"),
         ("2026-01-01T10:00:00+99:00", "format:event_time"),
         ("2026-01-01T10:00:00Z\n", "format:event_time"),
-        ("２026-01-01T10:00:00Z", "format:event_time"),
+        ("\uff12026-01-01T10:00:00Z", "format:event_time"),
         ("20260101T100000Z", "format:event_time"),
         ("", "format:event_time"),
         ("1999-12-31T23:59:59Z", "range:event_time"),
@@ -172,7 +172,7 @@ def test_prices_are_exact(literal: str, price: str) -> None:
         ('"1_000"', "format:price"),
         ('" 1"', "format:price"),
         ('"1,50"', "format:price"),
-        ('"١"', "format:price"),
+        ('"\u0661"', "format:price"),
         ('""', "format:price"),
         ("true", "type:price"),
         ("[1]", "type:price"),
@@ -296,7 +296,9 @@ def test_any_bytes_at_all(value: bytes) -> None:
 
 
 # Values that are near enough to valid ones to get past the first check, as JSON literals.
-_TEXTS = st.text(max_size=6) | st.sampled_from(["", "u", "x" * 128, "x" * 129, "a.b", "a..b", "USD", "EUR", "usd", "view"])
+_TEXTS = st.text(max_size=6) | st.sampled_from(
+    ["", "u", "x" * 128, "x" * 129, "a.b", "a..b", "USD", "EUR", "usd", "view"]
+)
 _NUMBERS = (
     st.integers(-2, 3)
     | st.sampled_from([2**31 - 1, 2**31, 10**13, 10**14, TEN_O_CLOCK, 946_684_799_999, 4_133_980_800_000])

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,12 @@ def test_a_sessions_length_and_pauses(shop: list[Event]) -> None:
     for event in shop:
         times[event.session_id].append(event.event_time)
     # Sessions that began before the stream or go on after it are cut, so look at those of its middle.
-    whole = [found for found in times.values() if START + timedelta(minutes=2) < found[0] < START + timedelta(minutes=5)]
+    whole = [
+        found for found in times.values() if START + timedelta(minutes=2) < found[0] < START + timedelta(minutes=5)
+    ]
     assert statistics.mean(map(len, whole)) == pytest.approx(3.0, rel=0.15)
     assert sum(len(found) == 1 for found in whole) / len(whole) == pytest.approx(0.44, abs=0.08)
-    pauses = [(b - a).total_seconds() for found in whole for a, b in zip(found, found[1:], strict=False)]
+    pauses = [(b - a).total_seconds() for found in whole for a, b in pairwise(found)]
     assert statistics.median(pauses) == pytest.approx(31, rel=0.25)
 
 
