@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import resource
 import shlex
 import subprocess
@@ -24,11 +23,11 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from retailpulse_kernel.errors import ServiceError, UsageError
+from retailpulse_kernel.errors import RequirementError, ServiceError
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack.strays import HOME_VARIABLE, end, of_home, tree
 
-__all__ = ["Supervisor", "log_path", "tail"]
+__all__ = ["Supervisor", "log_path", "tail", "unusable_characters"]
 
 # sun_path holds 104-108 bytes, and supervisor binds a temporary name with its process id behind it.
 _LONGEST_SOCKET_PATH = 90
@@ -41,14 +40,23 @@ def log_path(settings: Settings, name: str) -> Path:
     return settings.home / "logs" / f"{name}.log"
 
 
+def unusable_characters(path: Path) -> str:
+    """What in a path supervisor's and the servers' configuration files can't all quote; empty when it is plain."""
+    return " ".join(sorted({repr(c) for c in str(path) if not (c.isalnum() or c in "/._-+@~")}))
+
+
 def tail(settings: Settings, name: str, lines: int = 20) -> str:
     """The last lines of a log; empty when there is none."""
     path = log_path(settings, name)
-    if not path.is_file():
+    if not path.is_file() or not lines:
         return ""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - lines * 400))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        end, block, text = file.seek(0, os.SEEK_END), 0, b""
+        while text.count(b"\n") <= lines and block < end:
+            block = min(end, max(1 << 16, 2 * block))
+            file.seek(end - block)
+            text = file.read(block)
+        return "\n".join(text.decode(errors="replace").splitlines()[-lines:])
 
 
 class Supervisor:
@@ -76,6 +84,11 @@ class Supervisor:
         """Start supervisord as a daemon, after ending what a killed one left behind."""
         if self.pid() is not None:
             return
+        if strange := unusable_characters(self._folder):
+            raise RequirementError(
+                f"The folder {self._settings.home} must not contain {strange}.",
+                remedy="Set RETAILPULSE_HOME to a folder with a plain name.",
+            )
         self.end_strays()
         for folder in (self._programs, self._settings.home / "logs", self._socket.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700 if folder == self._socket.parent else 0o777)
@@ -134,25 +147,19 @@ class Supervisor:
         autorestart: bool = True,
         stop_seconds: int = 20,
     ) -> None:
-        """Make a program known; a running one that was changed is stopped.
-
-        Raises
-        ------
-        UsageError
-            The name can't be used.
-        """
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            raise UsageError(f"{name!r} can't be a program's name.", remedy="Use letters, digits, '-', '_' and '.'.")
+        """Make a program known; a running one that was changed is stopped."""
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted((env or {}).items()))
         script = f"{exports}cd {shlex.quote(str(cwd or self._settings.home))} && exec {shlex.join(argv)}\n"
         path = self._programs / f"{name}.sh"
         configuration = _PROGRAM.format(
             name=name,
-            command=_escaped(shlex.join(["/bin/sh", str(path)])),
+            command=shlex.join(["/bin/sh", str(path)]),
             # Supervisor compares its own lines only: a changed script must change one of them.
             fingerprint=hashlib.sha256(script.encode()).hexdigest()[:16],
-            log=_escaped(log_path(self._settings, name)),
+            log=log_path(self._settings, name),
             autorestart="true" if autorestart else "false",
+            # Supervisor retries what ends sooner than this, even if it was told not to restart it.
+            start_seconds=2 if autorestart else 0,
             stop_seconds=stop_seconds,
         )
         with self._lock():
@@ -207,9 +214,9 @@ class Supervisor:
     def _configuration(self) -> str:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         return _SUPERVISORD.format(
-            socket=_escaped(self._socket),
-            folder=_escaped(self._folder),
-            programs=_escaped(self._programs),
+            socket=self._socket,
+            folder=self._folder,
+            programs=self._programs,
             open_files=_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES),
         )
 
@@ -225,11 +232,6 @@ def _socket_path(folder: Path) -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     home = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     return Path(base) / f"retailpulse-{os.getuid()}-{home}" / "s.sock"
-
-
-def _escaped(value: object) -> str:
-    """For supervisor's files, where % starts an expansion."""
-    return str(value).replace("%", "%%")
 
 
 def _replace(path: Path, text: str) -> None:
@@ -266,7 +268,7 @@ command={command}
 environment=RETAILPULSE_PROGRAM="{fingerprint}"
 autostart=false
 autorestart={autorestart}
-startsecs=2
+startsecs={start_seconds}
 startretries=5
 stopasgroup=true
 killasgroup=true

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from retailpulse_kernel.errors import RequirementError
 from retailpulse_kernel.settings import Settings, project_root
 from retailpulse_kernel.stack import artifacts
-from retailpulse_kernel.stack.daemon import Supervisor
+from retailpulse_kernel.stack.daemon import Supervisor, unusable_characters
 from retailpulse_kernel.stack.java import find_java
 from retailpulse_kernel.stack.services import SERVICES, Service, ports
 from retailpulse_kernel.stack.strays import of_home
@@ -130,15 +130,10 @@ def _existing(path: Path) -> Path:
 
 
 def _home(settings: Settings) -> Check:
-    """The servers' own configuration languages can't all quote every character of a path."""
-    strange = sorted({c for c in str(settings.home) + str(settings.cache) if not (c.isalnum() or c in "/._-+@~")})
-    if strange:
-        return Check(
-            "home",
-            "problem",
-            f"The folders {settings.home} and {settings.cache} must not contain {' '.join(map(repr, strange))}.",
-            "Set RETAILPULSE_HOME and RETAILPULSE_CACHE to folders with plain names.",
-        )
+    for folder, variable in ((settings.home, "RETAILPULSE_HOME"), (settings.cache, "RETAILPULSE_CACHE")):
+        if strange := unusable_characters(folder):
+            detail = f"The folder {folder} must not contain {strange}."
+            return Check("home", "problem", detail, f"Set {variable} to a folder with a plain name.")
     return Check("home", "ok", f"data in {settings.home}, artifacts in {settings.cache}")
 
 

@@ -73,25 +73,23 @@ class Service:
         return self.home(settings) / "data"
 
 
-def ports(settings: Settings, service: Service) -> dict[str, int]:
-    """The ports that a service listens on, by role; ``port`` is the one that clients use."""
-    profile = settings.profile
-    from_profile = {
-        "kafka": int(profile.kafka.bootstrap.rpartition(":")[2]),
-        "cassandra": profile.cassandra.port,
-        "hbase-thrift": profile.hbase.port,
-        "hive-metastore": int(profile.hive.metastore.rpartition(":")[2]),
-        "hiveserver2": profile.hive.port,
-    }
-    moved = {role: number + settings.port_offset for role, number in service.ports.items()}
-    if service.name in from_profile:
-        moved["port"] = from_profile[service.name]
-    return moved
-
-
 def address(settings: Settings, service: Service) -> str:
-    """``host:port`` for clients."""
-    return f"127.0.0.1:{ports(settings, service)['port']}"
+    """``host:port`` for clients, from the profile; HBase's master is in none, clients go to its Thrift server."""
+    profile = settings.profile
+    addresses = {
+        "kafka": profile.kafka.bootstrap,
+        "cassandra": f"{profile.cassandra.hosts[0]}:{profile.cassandra.port}",
+        "hbase-thrift": f"{profile.hbase.host}:{profile.hbase.port}",
+        "hive-metastore": profile.hive.metastore.rpartition("/")[2],
+        "hiveserver2": f"{profile.hive.host}:{profile.hive.port}",
+    }
+    return addresses.get(service.name) or f"127.0.0.1:{service.ports['port'] + settings.port_offset}"
+
+
+def ports(settings: Settings, service: Service) -> dict[str, int]:
+    """The ports that a local service listens on, by role; ``port`` is the one that clients use."""
+    moved = {role: number + settings.port_offset for role, number in service.ports.items()}
+    return {**moved, "port": int(address(settings, service).rpartition(":")[2])}
 
 
 def select(names: Iterable[str] | None = None) -> list[Service]:
@@ -156,7 +154,7 @@ SERVICES: dict[str, Service] = {
             artifacts="kafka",
             main=("kafka.Kafka", "${conf}/server.properties"),
             heap_mb=512,
-            memory_mb=500,
+            memory_mb=700,
             ports={"controller": 9095},
             flags=(
                 "-Xms256m",
@@ -171,7 +169,7 @@ SERVICES: dict[str, Service] = {
             artifacts="cassandra",
             main=("org.apache.cassandra.service.CassandraDaemon",),
             heap_mb=512,
-            memory_mb=1000,
+            memory_mb=1200,
             ports={"storage": 7000, "ssl_storage": 7001},
             flags=(
                 "-Xms512m",
@@ -190,7 +188,7 @@ SERVICES: dict[str, Service] = {
             artifacts="hbase",
             main=("org.apache.hadoop.hbase.master.HMaster", "start"),
             heap_mb=768,
-            memory_mb=800,
+            memory_mb=900,
             ports={"port": 12600, "regionserver": 12620, "zookeeper": 12181},
             flags=_HBASE_FLAGS,
             files=_HBASE_FILES,
@@ -214,7 +212,7 @@ SERVICES: dict[str, Service] = {
             artifacts="hive",
             main=("org.apache.hadoop.hive.metastore.HiveMetaStore", "-p", "${hive_metastore}"),
             heap_mb=384,
-            memory_mb=550,
+            memory_mb=600,
             ports={},
             flags=_HIVE_FLAGS,
             files=_HIVE_FILES,

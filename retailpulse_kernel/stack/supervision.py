@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -126,8 +127,9 @@ def down(settings: Settings, wipe: bool = False) -> None:
     Raises
     ------
     UsageError
-        What should be deleted does not look like a home folder.
+        The profile's servers are not managed here, or what should be deleted does not look like a home folder.
     """
+    _require_local(settings)
     if not settings.home.exists():
         return
     if wipe:
@@ -178,6 +180,8 @@ def start_program(
     """
     if name in SERVICES:
         raise UsageError(f"{name!r} is the name of a service.", remedy="Give the program another name.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UsageError(f"{name!r} can't be a program's name.", remedy="Use letters, digits, '-', '_' and '.'.")
     supervisor = Supervisor(settings)
     supervisor.start()
     supervisor.add(name, argv, env=env, cwd=cwd, autorestart=autorestart)

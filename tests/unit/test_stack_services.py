@@ -1,0 +1,169 @@
+"""What each server is started with."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import yaml
+
+from retailpulse_kernel.errors import RequirementError, UnknownName
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stack.configuration import command, fingerprint
+from retailpulse_kernel.stack.java import Java, find_java
+from retailpulse_kernel.stack.services import SERVICES, ports, select
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.load(home=tmp_path / "home", cache=tmp_path / "cache", port_offset=0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "started"),
+    [
+        (["cassandra"], ["cassandra"]),
+        (["hiveserver2"], ["hive-metastore", "hiveserver2"]),
+        (["hbase-thrift", "hbase"], ["hbase", "hbase-thrift"]),
+        (["hiveserver2", "kafka"], ["hive-metastore", "hiveserver2", "kafka"]),
+        ([], list(SERVICES)),
+        (None, list(SERVICES)),
+    ],
+)
+def test_select_adds_what_is_needed_first(asked: list[str] | None, started: list[str]) -> None:
+    assert [service.name for service in select(asked)] == started
+
+
+def test_select_an_unknown_service() -> None:
+    with pytest.raises(UnknownName, match=r"no service 'casandra'. Did you mean 'cassandra'"):
+        select(["kafka", "casandra"])
+
+
+def all_ports(settings: Settings) -> list[int]:
+    return [number for service in SERVICES.values() for number in ports(settings, service).values()]
+
+
+def test_ports_come_from_the_profile_and_move_together(settings: Settings) -> None:
+    plain = all_ports(settings)
+    assert {9092, 9042, 9090, 9083, 10000} <= set(plain)
+    assert len(set(plain)) == len(plain)
+    moved = all_ports(Settings.load(home=settings.home, port_offset=20_000))
+    assert moved == [number + 20_000 for number in plain]
+    # Above, the kernel gives ports to outgoing connections, and one of them might sit where a server wants to.
+    assert max(moved) < 32_768
+
+
+def test_everything_is_rendered(settings: Settings) -> None:
+    for service in SERVICES.values():
+        java, argfile = command(settings, service)
+        assert Path(java).name == "java"
+        files = [Path(argfile.removeprefix("@")), *(service.home(settings) / "conf" / name for name in service.files)]
+        for file in files:
+            text = file.read_text()
+            assert "${" not in text, file
+            assert "0.0.0.0" not in text, file
+            if file.suffix == ".xml":
+                ElementTree.fromstring(text)
+            elif file.suffix == ".yaml":
+                yaml.safe_load(text)
+
+
+def test_services_of_one_folder_agree_on_its_files(settings: Settings) -> None:
+    for first, second in (("hbase", "hbase-thrift"), ("hive-metastore", "hiveserver2")):
+        conf = SERVICES[first].home(settings) / "conf"
+        rendered = []
+        for name in (first, second):
+            command(settings, SERVICES[name])
+            rendered.append({file: (conf / file).read_text() for file in SERVICES[name].files})
+        assert rendered[0] == rendered[1]
+
+
+def test_kafka_makes_no_topic_and_takes_2_mb(settings: Settings) -> None:
+    command(settings, SERVICES["kafka"])
+    lines = (settings.home / "kafka" / "conf" / "server.properties").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    assert given["auto.create.topics.enable"] == "false"
+    assert int(given["message.max.bytes"]) == 2 * 1024 * 1024
+    assert given["listeners"] == "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9095"
+
+
+def test_cassandra_waits_for_the_disk(settings: Settings) -> None:
+    command(settings, SERVICES["cassandra"])
+    given = yaml.safe_load((settings.home / "cassandra" / "conf" / "cassandra.yaml").read_text())
+    assert given["commitlog_sync"] in ("batch", "group")
+
+
+def test_a_changed_configuration_has_another_fingerprint(settings: Settings) -> None:
+    def of(settings: Settings) -> list[str]:
+        return [command(settings, service) and fingerprint(settings, service) for service in SERVICES.values()]
+
+    before = of(settings)
+    assert of(settings) == before
+    after = of(Settings.load(home=settings.home, cache=settings.cache, port_offset=100))
+    assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+def test_heaps_and_reckoned_memory_fit_in_6_gb() -> None:
+    assert sum(service.memory_mb for service in SERVICES.values()) < 6_000
+    assert all(service.heap_mb < service.memory_mb for service in SERVICES.values())
+
+
+# -- Java -------------------------------------------------------------------------------------------------------------
+
+
+def a_java(folder: Path, release: str | None, says: str = "") -> Path:
+    (folder / "bin").mkdir(parents=True)
+    executable = folder / "bin" / "java"
+    executable.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
+    executable.chmod(0o755)
+    if release:
+        (folder / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{release}"\n')
+    return folder
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine without any Java, until a test puts one there."""
+    monkeypatch.setattr("retailpulse_kernel.stack.java._USUAL_FOLDERS", (str(tmp_path / "jvm" / "*"),))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    find_java.cache_clear()
+    yield monkeypatch
+    find_java.cache_clear()
+
+
+def test_java_home_wins(only: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    a_java(tmp_path / "jvm" / "a", "17.0.9")
+    home = a_java(tmp_path / "mine", "21.0.1")
+    only.setenv("JAVA_HOME", str(home))
+    assert find_java() == Java(home, 21)
+
+
+def test_an_unfit_java_home_is_passed_over(only: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    only.setenv("JAVA_HOME", str(a_java(tmp_path / "new", "25")))
+    fit = a_java(tmp_path / "jvm" / "old", "17.0.15")
+    assert find_java() == Java(fit, 17)
+
+
+def test_java_on_the_path_is_followed_to_its_home(only: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = a_java(tmp_path / "somewhere", None, says='openjdk version "21.0.2" 2024-01-16')
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "java").symlink_to(home / "bin" / "java")
+    only.setenv("PATH", f"{tmp_path / 'path'}:/usr/bin:/bin")
+    assert find_java() == Java(home, 21)
+
+
+def test_only_unfit_javas(only: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    a_java(tmp_path / "jvm" / "eight", "1.8.0_292")
+    a_java(tmp_path / "jvm" / "new", "25.0.1")
+    with pytest.raises(
+        RequirementError, match=r"No Java 17 or 21 was found: .*eight is Java 8, .*new is Java 25"
+    ) as caught:
+        find_java()
+    assert "JAVA_HOME" in str(caught.value)
+
+
+def test_no_java_at_all(only: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RequirementError, match=r"No Java was found. Install Java 17 or 21"):
+        find_java()
