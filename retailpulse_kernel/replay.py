@@ -211,15 +211,21 @@ class Sender:
 
     Leaving the ``with`` block waits for every acknowledgement.
 
+    Parameters
+    ----------
+    settings : Settings
+    topic : str, optional
+        The namespace's topic of events when absent.
+
     Attributes
     ----------
     acknowledged : int
         Messages that Kafka has for good.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, topic: str | None = None) -> None:
         self._settings = settings
-        self.topic = settings.namespace.events_topic
+        self.topic = topic or settings.namespace.events_topic
         topic_states(settings, [self.topic])  # says at once when Kafka or the topic is not there
         self.acknowledged = 0
         self._refused: KafkaError | None = None

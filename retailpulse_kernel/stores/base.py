@@ -6,13 +6,13 @@ A new store is one module with `create`, `write` and `read`; the contract tests 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from retailpulse_kernel.tables import FigureTable, Grain
+from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
 
-__all__ = ["FigureStore", "Row", "batched_rows", "buckets", "version_of"]
+__all__ = ["FigureStore", "Row", "buckets", "in_range", "version_of"]
 
 #: A row of a figure table: its key's columns and its figures, by name.
 Row = dict[str, Any]
@@ -30,6 +30,10 @@ class FigureStore(Protocol):
     def write(self, table: FigureTable, grain: Grain, rows: Sequence[Row], *, version: int) -> None:
         """Set rows. Of two writes of a key the one with the higher version stays.
 
+        Writing the same rows again with the same version changes nothing. Different rows under
+        the same version are the caller's mistake: Cassandra then keeps the larger value of each
+        column, HBase the newer one.
+
         Raises
         ------
         StoreUnavailable
@@ -39,10 +43,10 @@ class FigureStore(Protocol):
     def read(
         self, table: FigureTable, grain: Grain, *, since: datetime | None = None, until: datetime | None = None
     ) -> list[Row]:
-        """Rows whose window starts in ``[since, until)``; everything when both are None."""
+        """Rows whose window starts in ``[since, until)``, in no order; everything when both are None."""
 
     def ping(self) -> str:
-        """Ask the store something real; its version, or `StoreUnavailable`."""
+        """Ask the store something real; its version or size in words, or `StoreUnavailable`."""
 
 
 def version_of(epoch_ms: int, batch_id: int) -> int:
@@ -57,8 +61,6 @@ def version_of(epoch_ms: int, batch_id: int) -> int:
 
 def buckets(grain: Grain, since: datetime, until: datetime) -> Iterator[datetime]:
     """The starts of the partitions that hold windows of ``[since, until)``."""
-    from retailpulse_kernel.tables import GRAINS
-
     bucket = GRAINS[grain.bucket]
     moment = bucket.start(since)
     while moment < until:
@@ -66,13 +68,6 @@ def buckets(grain: Grain, since: datetime, until: datetime) -> Iterator[datetime
         moment += bucket.width
 
 
-def batched_rows(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Rows in lists of at most `size`."""
-    chunk: list[Row] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def in_range(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
+    """Whether a window's start lies in ``[since, until)``; None is no bound."""
+    return (since is None or moment >= since) and (until is None or moment < until)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import re
+import ssl
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retailpulse_kernel.errors import StoreUnavailable, UsageError
 from retailpulse_kernel.metrics import Kind
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row, batched_rows, buckets
+from retailpulse_kernel.stores.base import Row, buckets, in_range
+from retailpulse_kernel.stores.connection import CONNECT_TIMEOUT, Reconnecting, unavailable, why_unreachable
+from retailpulse_kernel.stores.frames import ColumnKind, to_frame
 from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
 
 if TYPE_CHECKING:
     import pandas as pd
     from cassandra.cluster import Session
-    from cassandra.query import PreparedStatement
+    from cassandra.query import BatchStatement
 
 __all__ = ["CassandraStore"]
 
@@ -32,11 +37,26 @@ _TYPES = {
     Kind.LAST: "timestamp",
     Kind.USERS: "blob",
 }
+_COLUMN_KINDS: dict[str, ColumnKind] = {
+    "TimestampType": "time",
+    "DateType": "time",
+    "SimpleDateType": "time",
+    "LongType": "integer",
+    "Int32Type": "integer",
+    "ShortType": "integer",
+    "ByteType": "integer",
+    "CounterColumnType": "integer",
+    "BooleanType": "boolean",
+    "DoubleType": "float",
+    "FloatType": "float",
+}
 
 #: Rows in one unlogged batch; batches of one partition were measured fastest at this size.
 _BATCH_ROWS = 20
 #: Requests under way at once.
 _CONCURRENCY = 64
+#: Seconds that a request may take.
+_REQUEST_TIMEOUT = 20
 
 _T = TypeVar("_T")
 
@@ -53,100 +73,87 @@ class CassandraStore:
     name = "cassandra"
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._address = settings.profile.cassandra
+        self._hosts = [(host, self._address.port) for host in self._address.hosts]
         self.keyspace = settings.namespace.keyspace
-        self._session: Session | None = None
-        self._prepared: dict[str, PreparedStatement] = {}
+        self._connection = Reconnecting(
+            self._connect, close=lambda session: session.cluster.shutdown(), is_lost=_is_lost, shared=True
+        )
 
     # -- connection -------------------------------------------------------------------------
-
-    @property
-    def session(self) -> Session:
-        """The driver's session; connects on first use, and again after `close`."""
-        if self._session is None:
-            self._session = self._connect()
-        return self._session
 
     def _connect(self) -> Session:
         from cassandra.auth import PlainTextAuthProvider
         from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
         from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy
 
+        # The driver tells neither an unknown host from a closed port nor either of them at once.
+        if why := why_unreachable(self._hosts):
+            raise self._unavailable(why)
         address = self._address
-        auth = None
-        if address.username:
-            auth = PlainTextAuthProvider(address.username, address.secret())
-        tls = None
-        if address.ca_location:
-            import ssl
-
-            tls = ssl.create_default_context(cafile=address.ca_location)
         cluster = Cluster(
             list(address.hosts),
             port=address.port,
-            auth_provider=auth,
-            ssl_context=tls,
-            connect_timeout=5,
+            auth_provider=PlainTextAuthProvider(address.username, address.secret()) if address.username else None,
+            ssl_context=ssl.create_default_context(cafile=address.ca_location) if address.ca_location else None,
+            connect_timeout=CONNECT_TIMEOUT,
             reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
             execution_profiles={
                 EXEC_PROFILE_DEFAULT: ExecutionProfile(
-                    load_balancing_policy=DCAwareRoundRobinPolicy(address.datacenter), request_timeout=20
+                    load_balancing_policy=DCAwareRoundRobinPolicy(address.datacenter), request_timeout=_REQUEST_TIMEOUT
                 )
             },
         )
         try:
             return cluster.connect()
-        except Exception as error:
+        except Exception:
             cluster.shutdown()
-            raise self._unavailable(error) from error
+            raise
 
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
-        where = f"{','.join(self._address.hosts)}:{self._address.port}"
-        text = str(error)
-        if "AuthenticationFailed" in text or "credentials" in text.lower():
-            return StoreUnavailable(
-                "cassandra",
-                f"Cassandra at {where} refuses the user {self._address.username!r}.",
-                remedy="Check username and password reference in the profile.",
-            )
-        return StoreUnavailable(
-            "cassandra",
-            f"Cassandra at {where} does not answer.",
-            remedy="Start it with `retailpulse up cassandra`, or check the profile.",
-        )
-
-    def _guarded(self, action: Callable[[], _T]) -> _T:
+    def _run(self, request: Callable[[Session], _T]) -> _T:
         """Run a request; a lost connection becomes `StoreUnavailable`, a bad query `UsageError`."""
-        from cassandra import InvalidRequest, OperationTimedOut, RequestExecutionException
+        from cassandra import DriverException, RequestValidationException
         from cassandra.cluster import NoHostAvailable
         from cassandra.connection import ConnectionException
         from cassandra.protocol import SyntaxException
 
         try:
-            return action()
-        except (InvalidRequest, SyntaxException) as error:
-            raise UsageError(f"Cassandra can't run this: {error}") from error
-        except (NoHostAvailable, OperationTimedOut, ConnectionException, RequestExecutionException, OSError) as error:
-            raise self._unavailable(error) from error
+            return self._connection.run(request)
+        except (RequestValidationException, SyntaxException) as error:
+            remedy = "`rp.cassandra.tables()` lists what is there; a job makes its tables when it first runs."
+            missing = re.search("unconfigured table|[Kk]eyspace .* does not exist", str(error))
+            raise UsageError(
+                f"Cassandra can't run this: {_said(error)}.", remedy=remedy if missing else None
+            ) from error
+        except (NoHostAvailable, ConnectionException, DriverException, OSError) as error:
+            raise self._unavailable(why_unreachable(self._hosts) or _said(error)) from error
+
+    def _unavailable(self, why: str) -> StoreUnavailable:
+        if "AuthenticationFailed" in why or "credentials" in why.lower():
+            return StoreUnavailable(
+                "cassandra",
+                f"Cassandra at {self._address.hosts[0]}:{self._address.port} refuses the user "
+                f"{self._address.username!r}.",
+                remedy="Check username and password reference in the profile.",
+            )
+        return unavailable(self._settings, "cassandra", "Cassandra", self._hosts, why, service="cassandra")
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
-        if self._session is not None:
-            self._session.cluster.shutdown()
-        self._session, self._prepared = None, {}
+        self._connection.close()
 
     def ping(self) -> str:
         """Cassandra's version."""
-        return self._guarded(
-            lambda: self.session.execute("select release_version from system.local").one().release_version
-        )
+        query = "select release_version from system.local"
+        return self._run(lambda session: session.execute(query).one().release_version)
 
     # -- for people -------------------------------------------------------------------------
 
     def tables(self) -> list[str]:
         """The tables of the namespace's keyspace."""
         query = "select table_name from system_schema.tables where keyspace_name = %s"
-        rows = self._guarded(lambda: self.session.execute(query, (self.keyspace,)).all())
+        rows = self._run(lambda session: session.execute(query, (self.keyspace,)).all())
         return sorted(row.table_name for row in rows)
 
     def query(self, cql: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None) -> pd.DataFrame:
@@ -174,44 +181,46 @@ class CassandraStore:
         StoreUnavailable
             Cassandra does not answer.
         """
-        import itertools
 
-        import pandas as pd
+        def run(session: Session) -> pd.DataFrame:
+            session.set_keyspace(self.keyspace)
+            try:
+                result = session.execute(cql, parameters)
+            except (KeyError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"The parameters do not fit the statement: {error}.",
+                    remedy="Write %(name)s in the statement and give {'name': value}; a plain % is written %%.",
+                ) from error
+            rows = list(itertools.islice(result, None if limit is None else limit + 1))
+            kinds = {
+                place: _COLUMN_KINDS[column_type.__name__]
+                for place, column_type in enumerate(result.column_types or [])
+                if column_type.__name__ in _COLUMN_KINDS
+            }
+            values = ([_from_cql(value) for value in row] for row in rows[:limit])
+            return to_frame(result.column_names or [], values, kinds, more=limit is not None and len(rows) > limit)
 
-        def run() -> tuple[list[str], list[tuple[Any, ...]], bool]:
-            self.session.set_keyspace(self.keyspace)
-            result = self.session.execute(cql, parameters)
-            rows = list(result if limit is None else itertools.islice(result, limit + 1))
-            cut = limit is not None and len(rows) > limit
-            return list(result.column_names or []), rows[:limit], cut
-
-        columns, rows, more = self._guarded(run)
-        frame = pd.DataFrame([tuple(row) for row in rows], columns=columns)
-        for column in frame.columns:
-            if frame[column].map(lambda v: isinstance(v, datetime)).any():
-                frame[column] = pd.to_datetime(frame[column], utc=True)
-        frame.attrs["more"] = more
-        return frame
+        return self._run(run)
 
     # -- figures ----------------------------------------------------------------------------
 
     def create(self, table: FigureTable) -> None:
         """Make the keyspace and the table of each grain where they are absent."""
 
-        def run() -> None:
-            self.session.execute(
+        def run(session: Session) -> None:
+            session.execute(
                 f"create keyspace if not exists {self.keyspace} with replication = "
                 f"{{'class': 'NetworkTopologyStrategy', '{self._address.datacenter}': "
                 f"{self._address.replication_factor}}}"
             )
             for grain in table.every:
-                self.session.execute(self._ddl(table, grain))
+                session.execute(self._ddl(table, grain))
 
-        self._guarded(run)
+        self._run(run)
 
     def drop(self) -> None:
         """Remove the namespace's keyspace with all that it holds."""
-        self._guarded(lambda: self.session.execute(f"drop keyspace if exists {self.keyspace}", timeout=60))
+        self._run(lambda session: session.execute(f"drop keyspace if exists {self.keyspace}", timeout=60))
 
     def _ddl(self, table: FigureTable, grain: Grain) -> str:
         bucket = GRAINS[grain.bucket]
@@ -236,25 +245,23 @@ class CassandraStore:
         for row in rows:
             by_partition[bucket.start(row[grain.name])].append(row)
 
-        def batches() -> list[tuple[BatchStatement, None]]:
-            insert = self._prepare(
-                f"insert into {self.keyspace}.{table.physical(grain)} ({', '.join(columns)}) "
-                f"values ({', '.join('?' * len(columns))}) using timestamp ?"
-            )
-            statements = []
+        insert = (
+            f"insert into {self.keyspace}.{table.physical(grain)} ({', '.join(columns)}) "
+            f"values ({', '.join('?' * len(columns))}) using timestamp ?"
+        )
+
+        def batches(session: Session) -> Iterator[tuple[BatchStatement, None]]:
+            statement = session.prepare(insert)
             for start, members in by_partition.items():
-                for chunk in batched_rows(members, _BATCH_ROWS):
+                for first in range(0, len(members), _BATCH_ROWS):
                     batch = BatchStatement(BatchType.UNLOGGED)
                     batch.is_idempotent = True
-                    for row in chunk:
+                    for row in members[first : first + _BATCH_ROWS]:
                         values = {**row, bucket.name: start}
-                        batch.add(
-                            insert, [_to_cql(c, values[c], grain, bucket) for c in columns] + [version * 1000]
-                        )
-                    statements.append((batch, None))
-            return statements
+                        batch.add(statement, [*(_to_cql(c, values[c]) for c in columns), version * 1000])
+                    yield batch, None
 
-        self._guarded(lambda: execute_concurrent(self.session, batches(), concurrency=_CONCURRENCY))
+        self._run(lambda session: execute_concurrent(session, batches(session), concurrency=_CONCURRENCY))
 
     def read(
         self, table: FigureTable, grain: Grain, *, since: datetime | None = None, until: datetime | None = None
@@ -267,43 +274,46 @@ class CassandraStore:
         columns = [*table.key_columns(grain), *(f.name for f in table.figures)]
         select = f"select {', '.join(columns)} from {physical} where {bucket.name} = ?"
 
-        def run() -> list[Row]:
+        def run(session: Session) -> list[Row]:
             if since is None or until is None:
-                known = self.session.execute(f"select distinct {bucket.name} from {physical}")
+                known = session.execute(f"select distinct {bucket.name} from {physical}")
                 starts = sorted(_from_cql(row[0]) for row in known)
             else:
                 starts = list(buckets(grain, since, until))
-            arguments = [(_to_cql(bucket.name, start, bucket, bucket),) for start in starts]
-            statement = self._prepare(select)
-            results = execute_concurrent_with_args(self.session, statement, arguments, concurrency=_CONCURRENCY)
+            arguments = [(_to_cql(bucket.name, start),) for start in starts]
+            results = execute_concurrent_with_args(
+                session, session.prepare(select), arguments, concurrency=_CONCURRENCY
+            )
             return [
                 {column: _from_cql(value) for column, value in zip(columns, row, strict=True)}
                 for _, found in results
                 for row in found
             ]
 
-        return [
-            row
-            for row in self._guarded(run)
-            if (since is None or row[grain.name] >= since) and (until is None or row[grain.name] < until)
-        ]
+        return [row for row in self._run(run) if in_range(row[grain.name], since, until)]
 
-    def _prepare(self, cql: str) -> PreparedStatement:
-        if cql not in self._prepared:
-            statement = self.session.prepare(cql)
-            statement.is_idempotent = True
-            self._prepared[cql] = statement
-        return self._prepared[cql]
+
+def _is_lost(error: Exception) -> bool:
+    from cassandra.cluster import NoHostAvailable
+    from cassandra.connection import ConnectionException
+
+    return isinstance(error, (NoHostAvailable, ConnectionException))
+
+
+def _said(error: Exception) -> str:
+    """What the server said, without the driver's wrapping."""
+    inner = next(iter((getattr(error, "errors", None) or {}).values()), error)
+    found = re.search(r'message="(.*)"', str(inner), re.DOTALL)
+    return found[1] if found else f"{type(inner).__name__}: {inner}"
 
 
 def _time_type(grain: Grain) -> str:
     return "date" if grain.name == "day" else "timestamp"
 
 
-def _to_cql(column: str, value: Any, grain: Grain, bucket: Grain) -> Any:
-    if isinstance(value, datetime) and column == "day" and "day" in (grain.name, bucket.name):
-        return value.astimezone(UTC).date()
-    return value
+def _to_cql(column: str, value: Any) -> Any:
+    # The column of a day's windows is a date.
+    return value.astimezone(UTC).date() if column == GRAINS["day"].name else value
 
 
 def _from_cql(value: Any) -> Any:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlparse
 
-from retailpulse_kernel.errors import JobError, StoreUnavailable, UsageError
+from retailpulse_kernel.errors import JobError, UsageError
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.connection import Reconnecting, unavailable, why_unreachable
+from retailpulse_kernel.stores.frames import ColumnKind, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +44,20 @@ ARCHIVE_COLUMNS = {
     "raw": "string",
 }
 
+_COLUMN_KINDS: dict[str, ColumnKind] = {
+    "TIMESTAMP_TYPE": "time",
+    "BIGINT_TYPE": "integer",
+    "INT_TYPE": "integer",
+    "SMALLINT_TYPE": "integer",
+    "TINYINT_TYPE": "integer",
+    "BOOLEAN_TYPE": "boolean",
+    "DOUBLE_TYPE": "float",
+    "FLOAT_TYPE": "float",
+}
+
+# Thrift logs a refused connection with a traceback; our own message says it once.
+logging.getLogger("thrift").setLevel(logging.CRITICAL)
+
 _T = TypeVar("_T")
 
 
@@ -61,10 +78,11 @@ class HiveStore:
     table = "events"
 
     def __init__(self, settings: Settings) -> None:
-        self._address = settings.profile.hive
+        self._settings = settings
+        self._host = (settings.profile.hive.host, settings.profile.hive.port)
         self.database = settings.namespace.database
         self._location = f"{settings.warehouse}/{self.database}.db/{self.table}"
-        self._connection: Connection | None = None
+        self._connection = Reconnecting(self._connect, close=lambda hive: hive.close(), is_lost=_is_lost)
         self._partitions: set[str] = set()
 
     # -- connection -------------------------------------------------------------------------
@@ -72,77 +90,54 @@ class HiveStore:
     def _connect(self) -> Connection:
         from pyhive import hive
 
-        address = self._address
+        # PyHive has no timeout at all, and a query may take as long as it likes; only connecting may not.
+        if why := why_unreachable([self._host]):
+            raise OSError(why)
+        address = self._settings.profile.hive
         return hive.connect(
-            host=address.host,
-            port=address.port,
+            *self._host,
             auth=address.auth,
             username=address.username or "retailpulse",
             password=address.secret() if address.auth in ("LDAP", "CUSTOM") else None,
         )
 
-    def _guarded(self, action: Callable[[Connection], _T]) -> _T:
-        """Run a request; once more on a new connection when the old one was lost."""
+    def _run(self, request: Callable[[Connection], _T]) -> _T:
+        """Run a request; a lost connection becomes `StoreUnavailable`, a bad statement `UsageError`."""
         from pyhive.exc import OperationalError
         from thrift.transport.TTransport import TTransportException
 
-        for attempt in (1, 2):
-            try:
-                if self._connection is None:
-                    self._connection = self._connect()
-                return action(self._connection)
-            except OperationalError as error:
-                status = getattr(error.args[0], "status", None) if error.args else None
-                message = getattr(status, "errorMessage", None) or str(error)
-                if "Invalid SessionHandle" in message and attempt == 1:
-                    self.close()  # the server was restarted
-                    continue
-                raise UsageError(f"Hive can't run this: {message.splitlines()[0]}") from error
-            except (TTransportException, OSError) as error:
-                self.close()
-                if attempt == 2:
-                    raise StoreUnavailable(
-                        "hive",
-                        f"HiveServer2 at {self._address.host}:{self._address.port} does not answer ({error}).",
-                        remedy="Start it with `retailpulse up hiveserver2`, or check the profile.",
-                    ) from error
-        raise AssertionError("unreachable")
+        try:
+            return self._connection.run(request)
+        except OperationalError as error:
+            said = _said(error)
+            missing = "Table not found" in said or "Database does not exist" in said
+            remedy = "`rp.hive.tables()` lists the tables; the job 'archive' makes them when it first runs."
+            raise UsageError(f"Hive can't run this: {said}", remedy=remedy if missing else None) from error
+        except (TTransportException, OSError, EOFError) as error:
+            why = why_unreachable([self._host]) or str(error)
+            raise unavailable(self._settings, "hive", "HiveServer2", [self._host], why, "hiveserver2") from error
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
-        if self._connection is not None:
-            try:
-                self._connection.close()
-            except Exception:  # a broken connection can't always be closed in order
-                pass
-        self._connection = None
+        self._connection.close()
 
     def ping(self) -> str:
         """Hive's version."""
-        return str(self._fetch("select version()", None)[1][0][0]).split()[0]
+        return str(self._rows("select version()")[0][0]).split()[0]
 
-    def _fetch(
-        self, sql: str, parameters: dict[str, Any] | None, limit: int | None = None
-    ) -> tuple[list[str], list[tuple[Any, ...]]]:
-        def run(connection: Connection) -> tuple[list[str], list[tuple[Any, ...]]]:
-            cursor = connection.cursor()
-            cursor.arraysize = 10_000
-            cursor.execute(sql, parameters)
-            if cursor.description is None:
-                return [], []
-            rows = list(itertools.islice(cursor, limit + 1 if limit is not None else None))
-            return [column[0].split(".")[-1] for column in cursor.description], rows
+    def _rows(self, statement: str) -> list[tuple[Any, ...]]:
+        def run(hive: Connection) -> list[tuple[Any, ...]]:
+            cursor = hive.cursor()
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
 
-        return self._guarded(run)
-
-    def _run(self, statement: str) -> None:
-        self._guarded(lambda connection: connection.cursor().execute(statement))
+        return self._run(run)
 
     # -- for people -------------------------------------------------------------------------
 
     def tables(self) -> list[str]:
         """The tables of the namespace's database."""
-        return sorted(row[0] for row in self._fetch(f"show tables in `{self.database}`", None)[1])
+        return sorted(row[0] for row in self._rows(f"show tables in `{self.database}`"))
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None) -> pd.DataFrame:
         """Run HiveQL in the namespace's database.
@@ -152,9 +147,15 @@ class HiveStore:
         sql : str
             One statement; parameters are written ``%(name)s``.
         parameters : dict, optional
-            Their values, quoted by the client.
+            Their values (text, numbers, dates, times, lists), quoted by the client.
         limit : int, optional
-            At most this many rows; ``.attrs["more"]`` says whether others were cut off.
+            At most this many rows.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Decimals are `decimal.Decimal`, timestamps UTC. ``.attrs["more"]`` says whether rows
+            were cut off by `limit`.
 
         Raises
         ------
@@ -163,16 +164,33 @@ class HiveStore:
         StoreUnavailable
             HiveServer2 does not answer.
         """
-        import pandas as pd
+        from pyhive.exc import ProgrammingError
 
-        self._run(f"use `{self.database}`")
-        columns, rows = self._fetch(sql, parameters, limit)
-        frame = pd.DataFrame(rows[:limit], columns=columns)
-        for column in ("event_time", "arrival"):
-            if column in frame:
-                frame[column] = pd.to_datetime(frame[column], utc=True)
-        frame.attrs["more"] = limit is not None and len(rows) > limit
-        return frame
+        def run(hive: Connection) -> pd.DataFrame:
+            cursor = hive.cursor()
+            cursor.arraysize = 10_000
+            cursor.execute(f"use `{self.database}`")
+            try:
+                cursor.execute(sql, parameters)
+            except (KeyError, TypeError, ValueError, ProgrammingError) as error:
+                raise UsageError(
+                    f"The parameters do not fit the statement: {error}.",
+                    remedy="Write %(name)s in the statement and give {'name': value}; a plain % is written %%.",
+                ) from error
+            description = cursor.description or []
+            rows = list(itertools.islice(cursor, None if limit is None else limit + 1)) if description else []
+            kinds = {
+                place: _COLUMN_KINDS[column[1]]
+                for place, column in enumerate(description)
+                if column[1] in _COLUMN_KINDS
+            }
+            # Hive writes table.column for `select *`.
+            names = [column[0].split(".")[-1] for column in description]
+            more = limit is not None and len(rows) > limit
+            cursor.close()
+            return to_frame(names, rows[:limit], kinds, more=more)
+
+        return self._run(run)
 
     # -- archive ----------------------------------------------------------------------------
 
@@ -191,15 +209,15 @@ class HiveStore:
         """Make the database and the archive's table where they are absent."""
         self.location.mkdir(parents=True, exist_ok=True)
         columns = ", ".join(f"`{name}` {hive_type}" for name, hive_type in ARCHIVE_COLUMNS.items())
-        self._run(f"create database if not exists `{self.database}`")
-        self._run(
+        self._rows(f"create database if not exists `{self.database}`")
+        self._rows(
             f"create external table if not exists `{self.database}`.`{self.table}` ({columns}) "
             f"partitioned by (`dt` string, `hour` int) stored as parquet location '{self.location.as_uri()}'"
         )
 
     def drop(self) -> None:
         """Remove the namespace's database and the archive's files."""
-        self._run(f"drop database if exists `{self.database}` cascade")
+        self._rows(f"drop database if exists `{self.database}` cascade")
         self._partitions.clear()
         shutil.rmtree(self.location.parent, ignore_errors=True)  # an external table leaves its files
 
@@ -239,5 +257,20 @@ class HiveStore:
         for partition in new:
             day, hour = (part.split("=", 1)[1] for part in partition.split("/"))
             specs.append(f"partition (dt='{day}', hour={int(hour)})")
-        self._run(f"alter table `{self.database}`.`{self.table}` add if not exists {' '.join(specs)}")
+        self._rows(f"alter table `{self.database}`.`{self.table}` add if not exists {' '.join(specs)}")
         self._partitions |= set(new)
+
+
+def _said(error: Exception) -> str:
+    """What the server said, without its stack."""
+    status = getattr(error.args[0], "status", None) if error.args else None
+    return str(getattr(status, "errorMessage", None) or error).splitlines()[0]
+
+
+def _is_lost(error: Exception) -> bool:
+    from pyhive.exc import OperationalError
+    from thrift.transport.TTransport import TTransportException
+
+    if isinstance(error, OperationalError):
+        return "Invalid SessionHandle" in _said(error)  # the server was restarted
+    return isinstance(error, (TTransportException, OSError, EOFError))

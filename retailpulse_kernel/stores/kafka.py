@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import heapq
+import json
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.errors import StoreUnavailable, UnknownName, UsageError
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.stores.connection import why_unreachable
+from retailpulse_kernel.stores.frames import to_frame
+from retailpulse_kernel.stores.kafka_config import bootstrap_addresses, client_config, unavailable
+from retailpulse_kernel.topics import TopicState, topic_states
 
 if TYPE_CHECKING:
     import pandas as pd
-    from confluent_kafka import Consumer
 
 __all__ = ["KafkaStore", "Message", "span_of"]
 
+#: Seconds that Kafka has for an answer.
 _TIMEOUT = 10.0
+#: Seconds without a message after which a reader that is not at the end gives up.
+_SILENCE = 30.0
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -54,6 +67,9 @@ class Message:
 class KafkaStore:
     """Kafka, connected when it is first used.
 
+    Topics go by their full names, or by ``dlq``, ``late`` and ``progress`` for the namespace's own;
+    the events' topic is meant when none is given.
+
     Parameters
     ----------
     settings : Settings
@@ -64,83 +80,42 @@ class KafkaStore:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._namespace = settings.namespace
-
-    def _consumer(self, **more: Any) -> Consumer:
-        from confluent_kafka import Consumer
-
-        return Consumer(
-            {
-                **client_config(self._settings),
-                "group.id": "retailpulse-reader",  # required by the client, never committed to
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "queued.min.messages": 200_000,
-                "fetch.queue.backoff.ms": 10,
-                **more,
-            }
-        )
-
-    def _unavailable(self, error: object) -> StoreUnavailable:
-        return StoreUnavailable(
-            "kafka",
-            f"Kafka at {self._settings.profile.kafka.bootstrap} does not answer ({error}).",
-            remedy="Start it with `retailpulse up kafka`, or check the profile.",
-        )
+        namespace = settings.namespace
+        self._short = {
+            None: namespace.events_topic,
+            "dlq": namespace.dlq_topic,
+            "late": namespace.late_topic,
+            "progress": namespace.progress_topic,
+        }
 
     def ping(self) -> str:
-        """The number of brokers, as a sign of life."""
-        from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
+        """The number of brokers."""
+        with self._answering():
+            found = AdminClient(client_config(self._settings)).list_topics(timeout=_TIMEOUT)
+        return f"{len(found.brokers)} brokers"
 
-        try:
-            found = AdminClient(client_config(self._settings)).list_topics(timeout=5)
-        except KafkaException as error:
-            raise self._unavailable(error.args[0].str()) from error
-        return f"{len(found.brokers)} broker"
+    def topics(self) -> pd.DataFrame:
+        """The namespace's topics: topic, exists, partitions, messages."""
+        with self._answering():
+            states = topic_states(self._settings)
+        rows = [(state.name, state.exists, state.partitions, state.messages) for state in states]
+        kinds = {1: "boolean", 2: "integer", 3: "integer"}
+        return to_frame(["topic", "exists", "partitions", "messages"], rows, kinds)  # type: ignore[arg-type]
 
-    def topics(self) -> dict[str, int]:
-        """Every topic of the cluster with its number of partitions."""
-        from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
-
-        try:
-            found = AdminClient(client_config(self._settings)).list_topics(timeout=_TIMEOUT).topics
-        except KafkaException as error:
-            raise self._unavailable(error.args[0].str()) from error
-        return {name: len(about.partitions) for name, about in sorted(found.items()) if not name.startswith("__")}
-
-    def require(self, topic: str) -> None:
+    def require(self, topic: str | None = None) -> None:
         """Make sure that a topic is there.
 
         Raises
         ------
-        UnknownName
+        UsageError
             It is not.
         """
-        known = self.topics()
-        if topic not in known:
-            raise UnknownName("topic", topic, known) from UsageError("create it with `retailpulse topics --create`")
+        self._state(topic)
 
     def offsets(self, topic: str | None = None) -> dict[int, tuple[int, int]]:
-        """First and next offset of each partition of a topic (the events' by default)."""
-        from confluent_kafka import KafkaException, TopicPartition
-
-        topic = topic or self._namespace.events_topic
-        known = self.topics()
-        if topic not in known:
-            raise UnknownName("topic", topic, known)
-        consumer = self._consumer()
-        try:
-            return {
-                partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT)
-                for partition in range(known[topic])
-            }
-        except KafkaException as error:
-            raise self._unavailable(error.args[0].str()) from error
-        finally:
-            consumer.close()
+        """First and next offset of each partition of a topic."""
+        state = self._state(topic)
+        return {partition: (state.begin[partition], end) for partition, end in state.end.items()}
 
     def messages(self, topic: str | None = None, *, since_ms: int | None = None) -> Iterator[Message]:
         """Every message of a topic up to its present end, partition by partition as they come.
@@ -148,48 +123,34 @@ class KafkaStore:
         Parameters
         ----------
         topic : str, optional
-            The events' topic by default.
+            Its name.
         since_ms : int, optional
             Only messages whose broker's time is at or after this.
         """
-        from confluent_kafka import KafkaError, KafkaException, TopicPartition
-
-        topic = topic or self._namespace.events_topic
-        ends = {p: end for p, (_, end) in self.offsets(topic).items()}
-        consumer = self._consumer()
-        try:
-            starts = {p: first for p, (first, _) in self.offsets(topic).items()}
-            if since_ms is not None:
-                asked = [TopicPartition(topic, p, since_ms) for p in ends]
-                found = consumer.offsets_for_times(asked, timeout=_TIMEOUT)
-                starts = {tp.partition: tp.offset if tp.offset >= 0 else ends[tp.partition] for tp in found}
-            open_partitions = {p for p in ends if starts[p] < ends[p]}
-            consumer.assign([TopicPartition(topic, p, starts[p]) for p in open_partitions])
-            quiet_since = time.monotonic()
-            while open_partitions:
+        state = self._state(topic)
+        with self._answering(), self._consumer() as consumer:
+            starts = state.begin if since_ms is None else _offsets_at(consumer, state, since_ms)
+            unread = {p for p, end in state.end.items() if starts[p] < end}
+            consumer.assign([TopicPartition(state.name, p, starts[p]) for p in unread])
+            last_heard = time.monotonic()
+            while unread:
                 batch = consumer.consume(10_000, timeout=0.5)
                 if batch:
-                    quiet_since = time.monotonic()
-                elif time.monotonic() - quiet_since > 30:
-                    raise self._unavailable("no message for 30 s")
+                    last_heard = time.monotonic()
+                elif time.monotonic() - last_heard > _SILENCE:
+                    raise unavailable(self._settings, f"no message for {_SILENCE:g} s")
                 for message in batch:
-                    partition = message.partition()
-                    if error := message.error():
-                        if error.code() != KafkaError._PARTITION_EOF:
-                            raise self._unavailable(error.str())
-                        # Only the end that was seen at the start counts; new messages may follow it.
-                        open_partitions.discard(partition)
-                        continue
-                    if message.offset() < ends[partition]:
-                        yield Message(
-                            partition, message.offset(), message.timestamp()[1], message.key(), message.value()
-                        )
-                    if message.offset() + 1 >= ends[partition]:
-                        open_partitions.discard(partition)
-        except KafkaException as error:
-            raise self._unavailable(error.args[0].str()) from error
-        finally:
-            consumer.close()
+                    error = message.error()
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                        raise KafkaException(error)
+                    partition, offset = message.partition(), message.offset()
+                    assert partition is not None and offset is not None, "what has no error has a place"
+                    end = state.end[partition]
+                    if error is None and offset < end:
+                        yield Message(partition, offset, message.timestamp()[1], message.key(), message.value())
+                    # A compacted topic's last offsets may hold no message: then its end is all that is heard.
+                    if error is not None or offset + 1 >= end:
+                        unread.discard(partition)
 
     def tail(self, topic: str | None = None, *, last: str | timedelta = "10m", limit: int = 100_000) -> pd.DataFrame:
         """The newest messages of a topic as a frame.
@@ -197,7 +158,7 @@ class KafkaStore:
         Parameters
         ----------
         topic : str, optional
-            The events' topic by default; ``dlq`` and ``late`` are short for the rejects' topics.
+            Its name.
         last : str or timedelta
             How far back by the broker's time: ``"30s"``, ``"10m"``, ``"2h"``.
         limit : int
@@ -206,69 +167,136 @@ class KafkaStore:
         Returns
         -------
         pandas.DataFrame
-            partition, offset, arrival (UTC), then the fields of the JSON message; ``event_time``
-            as a UTC time, ``price`` as exact decimals. What is not JSON stands under ``raw``.
+            kafka_partition, kafka_offset and arrival (UTC), then the fields of the JSON messages as they
+            were sent, except that ``event_time`` is a UTC time and ``price`` an exact decimal where they
+            can be read as such. What is no JSON object stands under ``raw``.
         """
         since = int((time.time() - span_of(last).total_seconds()) * 1000)
-        found = sorted(self.messages(self._named(topic), since_ms=since), key=lambda m: (m.arrival_ms, m.offset))
-        frame = _frame(found[-limit:])
-        frame.attrs["more"] = len(found) > limit
-        return frame
+        newest = heapq.nlargest(
+            limit + 1, self.messages(topic, since_ms=since), key=lambda m: (m.arrival_ms, m.partition, m.offset)
+        )
+        return _frame(newest[:limit][::-1], more=len(newest) > limit)
 
     def produce(self, records: Sequence[dict[str, Any]], topic: str | None = None, *, key: str = "user_id") -> int:
-        """Send records as JSON, keyed by one of their fields; returns how many Kafka has."""
-        from confluent_kafka import Producer
-        import orjson
+        """Send records as JSON, keyed by one of their fields; returns how many Kafka has acknowledged.
 
-        self.require(topic := self._named(topic))
-        producer = Producer({**client_config(self._settings), "enable.idempotence": True})
-        failed: list[str] = []
-        for record in records:
-            value = orjson.dumps(record, default=str)
-            producer.produce(
-                topic,
-                key=str(record.get(key, "")),
-                value=value,
-                on_delivery=lambda error, _: failed.append(error.str()) if error else None,
-            )
-            producer.poll(0)
-        if producer.flush(30) or failed:
-            raise self._unavailable(failed[0] if failed else "no acknowledgement within 30 s")
-        return len(records)
+        Raises
+        ------
+        UsageError
+            There is no such topic, or a record can't be written as JSON.
+        StoreUnavailable
+            Kafka does not answer.
+        """
+        from retailpulse_kernel.replay import Sender
+
+        try:
+            values = [orjson.dumps(record, default=_to_json) for record in records]
+        except TypeError as error:
+            raise UsageError(f"A record can't be written as JSON: {error}.") from error
+        with self._answering(), Sender(self._settings, self._named(topic)) as sender:
+            for record, value in zip(records, values, strict=True):
+                sender.send(str(record.get(key, "")).encode(), value)
+        return sender.acknowledged
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
 
     def _named(self, topic: str | None) -> str:
-        short = {
-            None: self._namespace.events_topic,
-            "dlq": self._namespace.dlq_topic,
-            "late": self._namespace.late_topic,
-            "progress": self._namespace.progress_topic,
-        }
-        return short.get(topic) or str(topic)
+        return self._short.get(topic) or str(topic)
+
+    def _state(self, topic: str | None) -> TopicState:
+        with self._answering():
+            return topic_states(self._settings, [self._named(topic)])[0]
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Say at once when Kafka is not there: its client would try until its timeout, and not tell why."""
+        if why := why_unreachable(bootstrap_addresses(self._settings)):
+            raise unavailable(self._settings, why)
+        try:
+            yield
+        except KafkaException as error:
+            raise unavailable(self._settings, error) from error
+
+    @contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        consumer = Consumer(
+            {
+                **client_config(self._settings),
+                "group.id": "retailpulse-reader",  # required by the client, never committed to
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "queued.min.messages": 200_000,
+                "fetch.queue.backoff.ms": 10,
+            }
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close()
 
 
-def _frame(messages: Sequence[Message]) -> pd.DataFrame:
-    import json
-    from decimal import Decimal
+def _offsets_at(consumer: Consumer, state: TopicState, since_ms: int) -> dict[int, int]:
+    """The first offset at or after a time in each partition; its end where there is none."""
+    asked = [TopicPartition(state.name, partition, since_ms) for partition in state.end]
+    found = consumer.offsets_for_times(asked, timeout=_TIMEOUT)
+    return {tp.partition: tp.offset if tp.offset >= 0 else state.end[tp.partition] for tp in found}
 
+
+def _to_json(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return str(value)
+    if hasattr(value, "isoformat"):  # pandas' times
+        return str(value.isoformat())
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def _frame(messages: Sequence[Message], *, more: bool) -> pd.DataFrame:
     import pandas as pd
 
-    rows = []
-    for m in messages:
-        place = {"partition": m.partition, "offset": m.offset, "arrival": m.arrival_ms}
-        try:
-            fields = json.loads(m.value or b"", parse_float=Decimal)
-            rows.append({**place, **fields} if isinstance(fields, dict) else {**place, "raw": m.value})
-        except ValueError:
-            rows.append({**place, "raw": m.value})
-    frame = pd.DataFrame(rows)
-    if frame.empty:
-        return pd.DataFrame(columns=["partition", "offset", "arrival"])
+    rows = [_fields(message) for message in messages]
+    place = ["kafka_partition", "kafka_offset", "arrival"]
+    names = list(dict.fromkeys([*place, *(name for row in rows for name in row)]))
+    frame = to_frame(
+        names, ([row.get(name) for name in names] for row in rows), {0: "integer", 1: "integer"}, more=more
+    )
     frame["arrival"] = pd.to_datetime(frame["arrival"], unit="ms", utc=True)
     if "event_time" in frame:
-        frame["event_time"] = pd.to_datetime(frame["event_time"], utc=True, errors="coerce", format="ISO8601")
+        frame["event_time"] = _times(frame["event_time"])
     if "price" in frame:
-        frame["price"] = [None if p is None or p != p else Decimal(str(p)) for p in frame["price"]]
+        frame["price"] = pd.Series([_decimal(price) for price in frame["price"]], dtype="object")
     for column in ("event_type", "category", "currency"):
-        if column in frame:
+        if column in frame and frame[column].map(lambda v: v is None or isinstance(v, str)).all():
             frame[column] = frame[column].astype("category")
+    for column in ("quantity", "order_line", "schema_version"):
+        if column in frame and frame[column].map(lambda v: v is None or (type(v) is int and v < 2**63)).all():
+            frame[column] = frame[column].astype("Int64")
     return frame
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    place = {"kafka_partition": message.partition, "kafka_offset": message.offset, "arrival": message.arrival_ms}
+    try:
+        fields = json.loads(message.value or b"", parse_float=Decimal)
+    except (ValueError, RecursionError):
+        fields = None
+    # The place is the broker's word, whatever fields a message has.
+    return {**place, **(fields if isinstance(fields, dict) else {"raw": message.value}), **place}
+
+
+def _times(values: pd.Series) -> pd.Series:
+    """Times as the event's contract has them, RFC 3339 or epoch milliseconds; NaT for anything else."""
+    import pandas as pd
+
+    texts = values.where(values.map(lambda value: isinstance(value, str)))
+    numbers = values.where(values.map(lambda value: type(value) is int))
+    times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+    return times.fillna(pd.to_datetime(pd.to_numeric(numbers, errors="coerce"), unit="ms", utc=True, errors="coerce"))
+
+
+def _decimal(value: Any) -> Decimal | None:
+    try:
+        return Decimal(value) if isinstance(value, (str, int, Decimal)) else None
+    except InvalidOperation:
+        return None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaError, KafkaException
 
 from retailpulse_kernel.errors import StoreUnavailable
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores import connection
+from retailpulse_kernel.stores.connection import Address
 
-__all__ = ["client_config", "unavailable"]
+__all__ = ["bootstrap_addresses", "client_config", "unavailable"]
 
 
 def client_config(settings: Settings, **more: Any) -> dict[str, Any]:
@@ -37,11 +40,18 @@ def client_config(settings: Settings, **more: Any) -> dict[str, Any]:
     return config | {name.replace("_", "."): value for name, value in more.items()}
 
 
+def bootstrap_addresses(settings: Settings) -> list[Address]:
+    """The brokers' hosts and ports.
+
+    >>> bootstrap_addresses(Settings())
+    [('127.0.0.1', 9092)]
+    """
+    addresses = (urlsplit(f"//{address.strip()}") for address in settings.profile.kafka.bootstrap.split(","))
+    return [(address.hostname or "", address.port or 9092) for address in addresses]
+
+
 def unavailable(settings: Settings, error: KafkaException | KafkaError | str) -> StoreUnavailable:
     """The error for a Kafka that does not answer."""
     cause = error.args[0] if isinstance(error, KafkaException) else error
     why = cause.str() if isinstance(cause, KafkaError) else str(cause)
-    remedy = "Start it with `retailpulse up kafka`." if settings.profile.name == "local" else "Check the profile."
-    return StoreUnavailable(
-        "kafka", f"Kafka at {settings.profile.kafka.bootstrap} does not answer: {why}.", remedy=remedy
-    )
+    return connection.unavailable(settings, "kafka", "Kafka", bootstrap_addresses(settings), why, service="kafka")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from retailpulse_kernel.stores.base import Row
+from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.stores.base import Row, in_range
 from retailpulse_kernel.tables import FigureTable, Grain
 
 __all__ = ["MemoryStore"]
@@ -25,9 +26,13 @@ class MemoryStore:
         for grain in table.every:
             self._tables.setdefault(table.physical(grain), {})
 
+    def drop(self) -> None:
+        """Forget everything."""
+        self._tables.clear()
+
     def write(self, table: FigureTable, grain: Grain, rows: Sequence[Row], *, version: int) -> None:
         """Set rows; an older version never replaces a newer one."""
-        stored = self._tables[table.physical(grain)]
+        stored = self._stored(table, grain)
         for row in rows:
             key = table.key(row, grain)
             if key not in stored or stored[key][0] <= version:
@@ -37,13 +42,18 @@ class MemoryStore:
         self, table: FigureTable, grain: Grain, *, since: datetime | None = None, until: datetime | None = None
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``."""
-        rows = (dict(row) for _, row in self._tables[table.physical(grain)].values())
-        return [
-            row
-            for row in rows
-            if (since is None or row[grain.name] >= since) and (until is None or row[grain.name] < until)
-        ]
+        rows = (row for _, row in self._stored(table, grain).values())
+        return [dict(row) for row in rows if in_range(row[grain.name], since, until)]
 
     def ping(self) -> str:
-        """Always there."""
-        return "memory"
+        """The number of tables."""
+        return f"{len(self._tables)} tables"
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _stored(self, table: FigureTable, grain: Grain) -> dict[tuple[Any, ...], tuple[int, Row]]:
+        name = table.physical(grain)
+        if name not in self._tables:
+            raise UsageError(f"There is no table {name!r}.", remedy="Make it with `create` first.")
+        return self._tables[name]

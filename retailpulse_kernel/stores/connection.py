@@ -1,0 +1,140 @@
+"""What the stores' connections have in common: opened when first used, opened again when lost."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from retailpulse_kernel.errors import StoreUnavailable
+from retailpulse_kernel.settings import Settings
+
+__all__ = ["CONNECT_TIMEOUT", "Address", "Reconnecting", "unavailable", "why_unreachable"]
+
+Address = tuple[str, int]
+"""A host and a port."""
+
+#: Seconds that a server has to accept a connection.
+CONNECT_TIMEOUT = 3.0
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+class Reconnecting(Generic[C]):
+    """A connection that survives a restart of its server.
+
+    Servers close idle connections (HBase's Thrift server after a minute), and restart. A request on a
+    connection that turns out to be lost is made once more on a new one, so requests must be idempotent.
+
+    Parameters
+    ----------
+    connect : callable
+        Opens a connection.
+    close : callable
+        Closes one.
+    is_lost : callable
+        Whether an error means that the connection is of no more use.
+    shared : bool
+        Whether several threads may use one connection at the same time. Otherwise they take turns.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], C],
+        *,
+        close: Callable[[C], object],
+        is_lost: Callable[[Exception], bool],
+        shared: bool = False,
+    ) -> None:
+        self._connect, self._close, self._is_lost = connect, close, is_lost
+        self._connection: C | None = None
+        self._opening = threading.RLock()
+        self._turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if shared else self._opening
+
+    def run(self, request: Callable[[C], T]) -> T:
+        """The request's result; its error when a new connection does not help either."""
+        with self._turn:
+            connection, is_new = self._get()
+            try:
+                return request(connection)
+            except Exception as error:
+                if not self._is_lost(error):
+                    raise
+                self._forget(connection)
+                if is_new:
+                    raise
+            connection, _ = self._get()
+            try:
+                return request(connection)
+            except Exception as error:
+                if self._is_lost(error):
+                    self._forget(connection)
+                raise
+
+    def close(self) -> None:
+        """Close the connection; the next request opens a new one."""
+        with self._opening:
+            if self._connection is not None:
+                self._forget(self._connection)
+
+    def _get(self) -> tuple[C, bool]:
+        with self._opening:
+            is_new = self._connection is None
+            if self._connection is None:
+                self._connection = self._connect()
+            return self._connection, is_new
+
+    def _forget(self, connection: C) -> None:
+        with self._opening:
+            if self._connection is connection:
+                self._connection = None
+        with contextlib.suppress(Exception):  # a broken connection can't always be closed in order
+            self._close(connection)
+
+
+def why_unreachable(addresses: Iterable[Address], timeout: float = CONNECT_TIMEOUT) -> str | None:
+    """Why none of some addresses takes a connection, in words; None when one does."""
+    why = "the profile names no address"
+    for host, port in addresses:
+        try:
+            socket.create_connection((host, port), timeout).close()
+        except (socket.gaierror, UnicodeError):
+            why = f"the host name {host!r} is not known"
+        except ConnectionRefusedError:
+            why = "nothing listens there"
+        except TimeoutError:
+            why = f"no answer within {timeout:g} s"
+        except OSError as error:
+            why = error.strerror or str(error)
+        else:
+            return None
+    return why
+
+
+def unavailable(
+    settings: Settings, store: str, server: str, addresses: Iterable[Address], why: str, service: str
+) -> StoreUnavailable:
+    """The error for a server that can't be used.
+
+    Parameters
+    ----------
+    store : str
+        As in `StoreUnavailable`.
+    server : str
+        Its name for people.
+    addresses : iterable of (host, port)
+        Where it should be.
+    why : str
+        What was seen.
+    service : str
+        What ``retailpulse up`` starts it by.
+    """
+    where = ",".join(f"{host}:{port}" for host, port in addresses)
+    if settings.profile.name == "local":
+        remedy = f"Start it with `retailpulse up {service}`; `retailpulse status` shows what runs."
+    else:
+        remedy = f"Check [{store}] in the profile {settings.profile_name!r}, or start the server there."
+    return StoreUnavailable(store, f"{server} at {where} does not answer: {why.rstrip('.')}.", remedy=remedy)
