@@ -56,7 +56,7 @@ def figures_view(summary: Summary) -> RenderableType:
 
 
 def _currency_view(currency: str, figures: CurrencySummary, grain: str) -> RenderableType:
-    average = "–" if figures.average_order_value is None else f"{figures.average_order_value:,.2f}"
+    average = "none" if figures.average_order_value is None else f"{figures.average_order_value:,.2f}"
     head = Text.assemble(
         ("Total revenue ", "bold"), f"{figures.revenue:,.2f} {currency}    ",
         ("Orders ", "bold"), f"{figures.orders:,}    ",
@@ -80,7 +80,9 @@ def _currency_view(currency: str, figures: CurrencySummary, grain: str) -> Rende
         (f"Revenue by {grain} ", "bold"), (sparkline([b.revenue for b in buckets]), "green"),
         "  peaks: " + (", ".join(f"{b.start:%H:%M} {money(b.revenue)}" for b in peaks) or "none"),
     )  # fmt: skip
-    return Panel(Group(head, Text(), table, Text(), line), title=f"Revenue per category, {currency}", title_align="left")
+    return Panel(
+        Group(head, Text(), table, Text(), line), title=f"Revenue per category, {currency}", title_align="left"
+    )
 
 
 def _events_view(summary: Summary) -> RenderableType:

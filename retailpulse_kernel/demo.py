@@ -124,9 +124,7 @@ def demo_file(
         )
 
 
-def demo_live(
-    settings: Settings, *, feed: list[str], feed_name: str, seconds: float | None, console: Console
-) -> None:
+def demo_live(settings: Settings, *, feed: list[str], feed_name: str, seconds: float | None, console: Console) -> None:
     """Feed events, run the jobs continuously, and show the figures until Ctrl-C.
 
     Parameters

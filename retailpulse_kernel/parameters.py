@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -117,10 +118,8 @@ def _value(text: str, parameter: Parameter) -> Any:
     if text in ("None", "null"):
         candidates.append(None)
     if text.startswith(("[", "{")):
-        try:
+        with contextlib.suppress(ValueError, SyntaxError):
             candidates.append(ast.literal_eval(text))
-        except (ValueError, SyntaxError):
-            pass
     for candidate in candidates:
         try:
             value = adapter.validate_python(candidate)

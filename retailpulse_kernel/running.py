@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -78,6 +79,9 @@ def run_notebook(
         folder = settings.home / "runs" / settings.namespace.name / notebook.stem
         output = folder / f"{started:%Y%m%dT%H%M%S}-{os.getpid()}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
+    # papermill reads only simple annotations and warns of the others; they were checked above.
+    for name in ("papermill.translators", "papermill"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with _set(environment(settings)), _stopped_by_signals():
         try:
             papermill.execute_notebook(
@@ -92,7 +96,9 @@ def run_notebook(
         except PapermillExecutionError as error:
             raise _as_ours(error, output) from error
         except RuntimeError as error:
-            raise JobError(f"The notebook {notebook.name} lost its kernel: {error}.", remedy=f"See {output}.") from error
+            raise JobError(
+                f"The notebook {notebook.name} lost its kernel: {error}.", remedy=f"See {output}."
+            ) from error
     return Run(notebook, output, values, (datetime.now(UTC) - started).total_seconds())
 
 

@@ -70,8 +70,7 @@ class Grain:
 
 
 GRAINS = {
-    grain.name: grain
-    for grain in (Grain("minute", 60, "hour"), Grain("hour", 3600, "day"), Grain("day", 86400, "day"))
+    grain.name: grain for grain in (Grain("minute", 60, "hour"), Grain("hour", 3600, "day"), Grain("day", 86400, "day"))
 }
 
 

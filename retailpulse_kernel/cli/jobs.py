@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from retailpulse_kernel.cli import app
+from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.settings import Settings
@@ -64,9 +64,7 @@ def figures(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Up to, not including.", show_default="the last event")] = None,
     last: Annotated[str | None, typer.Option(help="The newest span, such as 1h or 7d, instead of --since.")] = None,
-    by: Annotated[
-        str | None, typer.Option(help="Rows by category, event_type, bucket; several with commas.")
-    ] = None,
+    by: Annotated[str | None, typer.Option(help="Rows by category, event_type, bucket; several with commas.")] = None,
     grain: Annotated[
         str | None, typer.Option(help="Windows over time: minute, hour or day.", show_default="fits the range")
     ] = None,
@@ -127,7 +125,9 @@ def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
     for name in rows[0] if rows else ():
         table.add_column(name, justify="right" if isinstance(rows[0][name], int | Decimal) else "left")
     for row in rows:
-        table.add_row(*(f"{v:,}" if isinstance(v, int | Decimal) else "" if v is None else str(v) for v in row.values()))
+        table.add_row(
+            *(f"{v:,}" if isinstance(v, int | Decimal) else "" if v is None else str(v) for v in row.values())
+        )
     Console().print(table if rows else "No figures in this range.")
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from retailpulse_kernel.cli import app
+from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
 from retailpulse_kernel.errors import UnknownName
 from retailpulse_kernel.settings import Settings

@@ -119,8 +119,9 @@ class Accounts:
         new = []
         while batch := self._consumer.consume(1_000, timeout):
             for message in batch:
-                if message.error() is None and message.value():
-                    account = Account(**orjson.loads(message.value()))
+                value = message.value()
+                if message.error() is None and value:
+                    account = Account(**orjson.loads(value))
                     if account.key not in self._seen:
                         new.append(account)
                     self._seen[account.key] = account

@@ -86,9 +86,7 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
     return keyed.groupBy("slot", "end", *dimensions).agg(*[F.expr(f.aggregate_sql).alias(f.name) for f in figures])
 
 
-def rows_by_table(
-    result: pa.Table, tables: Sequence[FigureTable]
-) -> dict[tuple[FigureTable, Grain], list[Row]]:
+def rows_by_table(result: pa.Table, tables: Sequence[FigureTable]) -> dict[tuple[FigureTable, Grain], list[Row]]:
     """The rows of an aggregation's result, by the table and grain they belong to."""
     slots = _slots(tables)
     found: dict[tuple[FigureTable, Grain], list[Row]] = defaultdict(list)

@@ -8,7 +8,7 @@ once and come out only as counts, unless the job wants the late rows themselves.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,7 +56,13 @@ _MESSAGE_TYPES = {
 _VERDICT_TYPES = {"status": pa.string(), "n": pa.int64(), "dedup_key": pa.string(), "clock": _TIME}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SQL_TYPES = {pa.string(): "string", _TIME: "timestamp", _MONEY: "decimal(18,4)", pa.int32(): "int", pa.int64(): "bigint"}
+_SQL_TYPES = {
+    pa.string(): "string",
+    _TIME: "timestamp",
+    _MONEY: "decimal(18,4)",
+    pa.int32(): "int",
+    pa.int64(): "bigint",
+}
 
 
 @dataclass(frozen=True)
@@ -206,9 +212,7 @@ class _Rows:
         for name in self._message_columns:
             columns[name] = self._message_column(name)
         schema = self._intake.schema
-        return pa.RecordBatch.from_arrays(
-            [pa.array(columns[f.name], type=f.type) for f in schema], schema=schema
-        )
+        return pa.RecordBatch.from_arrays([pa.array(columns[f.name], type=f.type) for f in schema], schema=schema)
 
     def _message_column(self, name: str) -> list[Any] | pa.Array:
         match name:

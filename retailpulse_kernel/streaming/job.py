@@ -175,9 +175,7 @@ class Job:
 
         return spark_session(self.settings, f"retailpulse {self.settings.namespace.name} {self.name}")
 
-    def events(
-        self, *, watermark: timedelta | str = "10m", rejects: Literal["publish", "count"] = "publish"
-    ) -> Events:
+    def events(self, *, watermark: timedelta | str = "10m", rejects: Literal["publish", "count"] = "publish") -> Events:
         """The topic's events: parsed, validated, deduplicated.
 
         Parameters

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RejectTopics", "reject_record"]
 
-#: A longer message is cut in its record, so that the record always fits into its topic.
+#: A longer message is cut in its record, so that the record always fits into its topic (2 MiB).
 _KEPT_BYTES = 1_000_000
+#: Text whose JSON form is longer, for all its escapes, is kept in base64 instead.
+_LONGEST_TEXT = 1_400_000
 _FLUSH_SECONDS = 60.0
 
 _producers: dict[tuple[tuple[str, Any], ...], Producer] = {}
@@ -56,12 +58,16 @@ def reject_record(
     }
     if value is not None:
         kept = value[:_KEPT_BYTES]
-        try:
-            record["value"] = kept.decode()
-        except UnicodeDecodeError:
-            record["value_base64"] = base64.b64encode(kept).decode()
         if len(kept) < len(value):
             record["cut_from_bytes"] = len(value)
+        try:
+            text = orjson.dumps(kept.decode())
+        except UnicodeDecodeError:
+            text = None
+        if text is not None and len(text) <= _LONGEST_TEXT:
+            record["value"] = orjson.Fragment(text)
+        else:
+            record["value_base64"] = base64.b64encode(kept).decode()
     return orjson.dumps(record)
 
 

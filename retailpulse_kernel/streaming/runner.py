@@ -181,7 +181,7 @@ class Runner:
         that must not be lost; the query's own execution has them as soon as they are computed.
         """
         assert self._query is not None
-        metrics = self._query._jsq.streamingQuery().lastExecution().observedMetrics()  # type: ignore[attr-defined]
+        metrics = self._query._jsq.streamingQuery().lastExecution().observedMetrics()
         found: dict[str, dict[str, int]] = {}
         names = metrics.keySet().iterator()
         while names.hasNext():

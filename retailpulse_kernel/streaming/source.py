@@ -54,10 +54,7 @@ def read_topic(spark: SparkSession, settings: Settings, topic: str, *, bounded: 
     if not bounded:
         options["maxOffsetsPerTrigger"] = str(MAX_OFFSETS_PER_TRIGGER)
     return (
-        spark.readStream.format("kafka")
-        .options(**options)
-        .load()
-        .select("value", "partition", "offset", "timestamp")
+        spark.readStream.format("kafka").options(**options).load().select("value", "partition", "offset", "timestamp")
     )
 
 

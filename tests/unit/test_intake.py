@@ -95,6 +95,7 @@ def test_a_reject_record_takes_any_bytes_and_stays_small() -> None:
     assert "value_base64" in json.loads(reject_record(b"\xff", **place))
     huge = reject_record(b"x" * 3_000_000, **place)
     assert len(huge) < 1_100_000 and json.loads(huge)["cut_from_bytes"] == 3_000_000
+    assert len(reject_record(b"\0" * 1_000_000, **place)) < 1_500_000, "escapes would not fit into the topic"
     assert "value" not in json.loads(reject_record(None, **place))
 
 

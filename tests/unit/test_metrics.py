@@ -85,7 +85,7 @@ def test_grains_by_name(text: str) -> None:
 
 
 def test_tables_refuse_what_can_not_be() -> None:
-    with pytest.raises(UnknownName, match="categroy.*Did you mean 'category'"):
+    with pytest.raises(UnknownName, match=r"categroy.*Did you mean 'category'"):
         FigureTable("t", (metrics.EVENTS,), ("categroy",), (GRAINS["day"],))
     with pytest.raises(UsageError, match="currencies"):
         FigureTable("t", (metrics.REVENUE,), ("category",), (GRAINS["day"],))

@@ -1,0 +1,300 @@
+"""The three jobs, run by papermill on the real servers, against a truth that shares no code with them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+
+from retailpulse_kernel.demo import JOBS, job_command, job_notebook
+from retailpulse_kernel.errors import EventError, UsageError
+from retailpulse_kernel.events import Event, parse_event, to_message
+from retailpulse_kernel.figures import summarise
+from retailpulse_kernel.fold import fold
+from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.running import environment, run_notebook
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.cassandra import CassandraStore
+from retailpulse_kernel.stores.hbase import HBaseStore
+from retailpulse_kernel.stores.hive import HiveStore
+from retailpulse_kernel.stores.kafka import KafkaStore
+from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.streaming.accounts import Account, read_accounts
+from retailpulse_kernel.tables import CATEGORY, SESSION, USER, FigureTable
+from retailpulse_kernel.topics import ensure_topics
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def namespace(stack: Settings, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """The stack with a namespace of the test's own."""
+    settings = Settings.load(namespace=f"t_{request.node.name.removeprefix('test_')[:30]}")
+    drop(settings)
+    ensure_topics(settings)
+    yield settings
+    drop(settings)
+
+
+def produce(settings: Settings, messages: list[tuple[str | bytes, bytes | None]]) -> None:
+    producer = Producer({**client_config(settings), "enable.idempotence": True, "message.max.bytes": 2_000_000})
+    for key, value in messages:
+        producer.produce(settings.namespace.events_topic, key=key, value=value)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def folded_topic(settings: Settings) -> list[Event]:
+    """Every valid event of the topic once, by a plain loop; the first of a partition wins."""
+    found: dict[str, Event] = {}
+    for message in sorted(KafkaStore(settings).messages(), key=lambda m: (m.partition, m.offset)):
+        try:
+            event = parse_event(message.value, arrival_ms=message.arrival_ms)
+        except EventError:
+            continue
+        found.setdefault(event.event_id, event)
+    return list(found.values())
+
+
+def comparable(row: dict[str, Any], table: FigureTable) -> dict[str, Any]:
+    """A row without its sketch: equal sets of users may be stored as different bytes."""
+    return {name: value for name, value in row.items() if name != "active_users"}
+
+
+def assert_table_is_fold(store: Any, table: FigureTable, events: list[Event]) -> None:
+    for grain in table.every:
+        stored = {table.key(row, grain): comparable(row, table) for row in store.read(table, grain)}
+        truth = {table.key(row, grain): comparable(row, table) for row in fold(events, table, grain)}
+        assert stored.keys() == truth.keys()
+        assert stored == truth
+
+
+def assert_archive_is_fold(settings: Settings, events: list[Event]) -> None:
+    frame = HiveStore(settings).query(
+        "select event_type, currency, count(*) n, count(distinct event_id) ids, sum(price * quantity) amount "
+        "from events group by event_type, currency"
+    )
+    rows: dict[tuple[str, str], tuple[int, Decimal]] = {}
+    for event in events:
+        count, amount = rows.get((event.event_type, event.currency), (0, Decimal(0)))
+        rows[event.event_type, event.currency] = (count + 1, amount + (event.price or 0) * event.quantity)
+    stored = {(r.event_type, r.currency): (r.n, Decimal(r.amount or 0)) for r in frame.itertuples()}
+    assert stored == rows
+    assert frame["ids"].sum() == frame["n"].sum()
+
+
+def totals(accounts: list[Account], job: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for account in accounts:
+        if account.job == job:
+            counts.update({n: getattr(account, n) for n in ("consumed", "accepted", "duplicate", "late", "bad")})
+    return counts
+
+
+ODD = [
+    None, b"", b"\xff\xfe\x00", b"null", b"[]", b"{}", b'{"event_id": 1', b"[" * 100_000, b"\x00" * 1_000_000 + b"{",
+    b'{"event_id":"x","event_type":"view","event_time":"9999-12-31T23:59:59Z","user_id":"u","session_id":"s","product_id":"p"}',
+    b'{"event_id":"x","event_type":"purchase","event_time":"2026-01-01T00:00:00Z","user_id":"u","session_id":"s",'
+    b'"product_id":"p","price":1e400,"order_id":"o","order_line":1}',
+]  # fmt: skip
+
+
+def test_three_jobs_agree_with_truth(namespace: Settings) -> None:
+    """Duplicates, late and bad events, refunds and two currencies: every store equals the truth to the cent."""
+    generator = Generator(
+        rate=500, seconds=20, seed=11, duplicates=0.05, late=0.03, bad=0.03, currencies={"EUR": 0.3},
+        start=datetime.now(UTC),
+    )  # fmt: skip
+    produce(namespace, [(message.key, message.value) for message in generator.messages()])
+    produce(namespace, [("odd", value) for value in ODD])
+    truth = generator.truth
+
+    for job in JOBS:
+        run_notebook(namespace, job_notebook(job), {"run": "available_now"})
+
+    # A bounded run calls nothing late by the order of the topic, so it shows the late events too.
+    expected = truth.as_dict()["figures_with_late"]
+    summary = summarise(CassandraStore(namespace))
+    assert summary.events_by_type == expected["events_by_type"]
+    for currency, figures in expected["currencies"].items():
+        shown = summary.currencies[currency]
+        assert (shown.revenue, shown.orders) == (Decimal(figures["revenue"]), figures["orders"])
+        assert shown.revenue_by_category == {c: Decimal(r) for c, r in figures["revenue_by_category"].items()}
+    assert summary.active_users == pytest.approx(expected["active_users"], rel=0.02)
+
+    events = folded_topic(namespace)
+    assert len(events) == truth.accepted + truth.late
+    assert_table_is_fold(CassandraStore(namespace), CATEGORY, events)
+    assert_table_is_fold(HBaseStore(namespace), SESSION, events)
+    assert_table_is_fold(HBaseStore(namespace), USER, events)
+    assert_archive_is_fold(namespace, events)
+
+    accounts = read_accounts(namespace)
+    offsets = sum(end for _, end in KafkaStore(namespace).offsets().values())
+    bad = truth.bad.total() + len(ODD)
+    for job in JOBS:
+        assert totals(accounts, job) == Counter(
+            consumed=offsets, accepted=len(events), duplicate=truth.duplicates, bad=bad
+        )
+
+    rejects = [json.loads(m.value or b"") for m in KafkaStore(namespace).messages(namespace.namespace.dlq_topic)]
+    assert len(rejects) == bad, "one record for each bad message, from one job"
+    assert all(r["reason"] and r["topic"] == namespace.namespace.events_topic for r in rejects)
+    assert len({(r["partition"], r["offset"]) for r in rejects}) == bad
+
+
+def events_of(minutes: range, *, name: str) -> list[tuple[str, bytes]]:
+    """A purchase of one cent more each, a few a minute, all near the present."""
+    base = datetime.now(UTC).replace(microsecond=0)
+    return [
+        (
+            f"u{i % 17}",
+            to_message(
+                Event(
+                    event_id=f"{name}-{i}", event_type="purchase", event_time=base, user_id=f"u{i % 17}",
+                    session_id=f"s{i % 29}", product_id="p", category=f"c.{i % 5}", price=Decimal(i) / 100,
+                    order_id=f"{name}-{i}", order_line=1,
+                )
+            ),
+        )
+        for i in minutes
+    ]  # fmt: skip
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.5)
+
+
+def consumed(settings: Settings, job: str) -> int:
+    return totals(read_accounts(settings), job)["consumed"]
+
+
+class JobProcess:
+    """A job that runs continuously in a process of its own, as the supervisor runs it."""
+
+    def __init__(self, settings: Settings, job: str, log: Path) -> None:
+        self._log = log.open("ab")
+        self.process = subprocess.Popen(
+            job_command(job, run="continuous"),
+            env={**os.environ, **environment(settings)},
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def tree(self) -> list[psutil.Process]:
+        try:
+            root = psutil.Process(self.process.pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """End all of it at once, as a power cut would."""
+        tree = self.tree()
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(tree, timeout=30)
+        self.process.wait()
+        self._log.close()
+
+
+def test_killed_job_loses_and_doubles_nothing(namespace: Settings, tmp_path: Path) -> None:
+    """kill -9 of a running job, in the middle of its work: the next run goes on where it was."""
+    log = tmp_path / "job.log"
+    job = JobProcess(namespace, "metrics", log)
+    try:
+        produce(namespace, events_of(range(3000), name="a"))
+        wait_until(lambda: consumed(namespace, "metrics") >= 3000, "the first events")
+        produce(namespace, events_of(range(20_000), name="b"))
+        time.sleep(0.7)  # somewhere within a batch; where does not matter to the result
+    finally:
+        job.kill()
+    produce(namespace, events_of(range(1000), name="a"))  # repeated ones, after the restart too
+    job = JobProcess(namespace, "metrics", log)
+    try:
+        produce(namespace, events_of(range(500), name="c"))
+        wait_until(lambda: consumed(namespace, "metrics") >= 24_500, f"the rest; log: {log.read_text()[-2000:]}")
+        tree = job.tree()
+        job.process.send_signal(signal.SIGTERM)
+        assert job.process.wait(90) == 0, "SIGTERM ends the run in order"
+        _, left = psutil.wait_procs(tree, timeout=20)
+        assert not left, "the kernel and the JVM went with it"
+    finally:
+        job.kill()
+
+    assert_table_is_fold(CassandraStore(namespace), CATEGORY, folded_topic(namespace))
+    counts = totals(read_accounts(namespace), "metrics")
+    assert counts == Counter(consumed=24_500, accepted=23_500, duplicate=1000)
+
+
+def test_job_waits_for_a_store_that_is_down(namespace: Settings, tmp_path: Path) -> None:
+    """Cassandra is killed under load: the job says so, waits, and the figures are right."""
+    from retailpulse_kernel.stack import supervision
+
+    log = tmp_path / "job.log"
+    job = JobProcess(namespace, "metrics", log)
+    try:
+        produce(namespace, events_of(range(500), name="a"))
+        wait_until(lambda: consumed(namespace, "metrics") >= 500, "the first events")
+        (cassandra,) = (s for s in supervision.status(namespace) if s.name == "cassandra")
+        assert cassandra.pid
+        os.kill(cassandra.pid, signal.SIGKILL)
+        produce(namespace, events_of(range(2000), name="b"))
+        wait_until(lambda: consumed(namespace, "metrics") >= 2500, f"the rest; log: {log.read_text()[-2000:]}")
+    finally:
+        job.process.send_signal(signal.SIGTERM)
+        try:
+            job.process.wait(90)
+        finally:
+            job.kill()
+    assert_table_is_fold(CassandraStore(namespace), CATEGORY, folded_topic(namespace))
+
+
+def test_wrong_use_is_one_sentence_and_exit_code_2(stack: Settings, tmp_path: Path) -> None:
+    def retailpulse(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "retailpulse_kernel.cli", *arguments], capture_output=True, text=True, timeout=120
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stderr
+
+    metrics = str(job_notebook("metrics"))
+    for arguments, sentence in [
+        (("run", metrics, "-p", "watermarks", "5m"), "Did you mean 'watermark'"),
+        (("run", metrics, "-p", "watermark", "soon"), "can't be 'soon'"),
+        (("run", "absent.ipynb"), "There is no notebook"),
+        (("figures", "--profile", "moon"), "There is no profile 'moon'"),
+        (("figures", "--namespace", "Not Good"), "can't be a namespace"),
+        (("figures", "--namespace", "t_never_made"), "retailpulse run"),
+        (("figures", "--since", "yesterday"), "is not a time"),
+        (("demo", "--once"), "needs a file"),
+        (("demo", "--input", metrics, "--format", "rees47", "--once"), "There is no format 'rees47'"),
+    ]:
+        code, said = retailpulse(*arguments)
+        assert (code, sentence in " ".join(said.split())) == (2, True), (arguments, said)
+
+
+def test_missing_topic_is_the_users_mistake(stack: Settings) -> None:
+    settings = Settings.load(namespace="t_no_topics")
+    with pytest.raises(UsageError, match="retailpulse topics --create"):
+        run_notebook(settings, job_notebook("metrics"), {})
