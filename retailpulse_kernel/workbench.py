@@ -69,10 +69,10 @@ class Workbench:
 
     @property
     def spark(self) -> SparkSession:
-        """The Spark session of this process; starts on first use."""
+        """The Spark session of this process, with Hive's tables in its catalog; starts on first use."""
         from retailpulse_kernel.streaming.session import spark_session
 
-        return spark_session(self.settings, f"retailpulse {self.settings.namespace.name}")
+        return spark_session(self.settings, f"retailpulse {self.settings.namespace.name}", hive=True)
 
     def job(self, name: str, **options: Any) -> Job:
         """A streaming job; see `retailpulse_kernel.streaming.Job`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.settings import Settings
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["spark_session"]
 
+_LOGGING = Path(__file__).with_name("log4j2.properties")
 
-def spark_session(settings: Settings, name: str) -> SparkSession:
+
+def spark_session(settings: Settings, name: str, *, hive: bool = False) -> SparkSession:
     """Start Spark, or return the session that runs in this process.
 
     Parameters
@@ -23,6 +26,9 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
         Its profile has the master, the driver's memory and extra configuration.
     name : str
         The application's name.
+    hive : bool
+        Whether Spark's catalog is Hive's Metastore, for SQL over the archive. Jobs go without: it
+        costs seconds at the start.
     """
     from pyspark.sql import SparkSession
 
@@ -54,11 +60,20 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
-        # Ctrl-C in a notebook must reach the job, which then stops at a batch boundary.
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
         "spark.sql.streaming.stopTimeout": "60s",
     }
     if address.master.startswith("local"):
         conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    if hive:
+        conf |= {
+            "spark.sql.catalogImplementation": "hive",
+            "spark.hadoop.hive.metastore.uris": settings.profile.hive.metastore,
+            # Spark's own client speaks Hive 2.3, which a Metastore of version 4 does not answer.
+            "spark.sql.hive.metastore.version": "4.0.1",
+            "spark.sql.hive.metastore.jars": "path",
+            "spark.sql.hive.metastore.jars.path": f"{artifacts.lib_folder(settings, 'hive').as_uri()}/*.jar",
+        }
     builder = SparkSession.builder.master(address.master).appName(name)
     for key, value in {**conf, **address.conf}.items():
         builder = builder.config(key, value)
