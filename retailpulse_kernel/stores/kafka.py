@@ -290,7 +290,7 @@ def _times(values: pd.Series) -> pd.Series:
     import pandas as pd
 
     texts = values.where(values.map(lambda value: isinstance(value, str)))
-    numbers = values.where(values.map(lambda value: type(value) is int))
+    numbers = values.where(values.map(lambda value: type(value) is int and abs(value) < 10**15))
     times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
     return times.fillna(pd.to_datetime(pd.to_numeric(numbers, errors="coerce"), unit="ms", utc=True, errors="coerce"))
 

@@ -1,0 +1,326 @@
+"""One line to every store: frames with the right types, and errors that help, on the real servers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from retailpulse_kernel import namespaces
+from retailpulse_kernel.errors import StoreUnavailable, UnknownName, UsageError
+from retailpulse_kernel.events import Event
+from retailpulse_kernel.fold import fold
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.tables import CATEGORY, SESSION
+from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.workbench import Workbench
+
+pytestmark = pytest.mark.integration
+
+UTC_TIMES = "datetime64[ns, UTC]"
+#: Three minutes ago, so that the newest hour holds it.
+RECENT = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=3)
+
+
+def sale(i: int, price: str, category: str) -> Event:
+    return Event(
+        event_id=f"e{i}", event_type="purchase", event_time=RECENT, user_id=f"u{i}", session_id=f"s{i}",
+        product_id="p", category=category, price=Decimal(price), order_id=f"o{i}", order_line=1,
+    )  # fmt: skip
+
+
+SALES = [sale(1, "0.1", "books"), sale(2, "0.2", "books"), sale(3, "99999999999999.9999", "boats")]
+
+
+@pytest.fixture(scope="module")
+def rp(stack: Settings) -> Iterator[Workbench]:
+    """A workbench in a namespace that holds three sales."""
+    bench = Workbench(namespace=f"ct_lines_{os.getpid()}")
+    ensure_topics(bench.settings)
+    bench.cassandra.create(CATEGORY)
+    bench.hbase.create(SESSION)
+    bench.hive.create()
+    for grain in CATEGORY.every:
+        bench.cassandra.write(CATEGORY, grain, fold(SALES, CATEGORY, grain), version=1)
+    for grain in SESSION.every:
+        bench.hbase.write(SESSION, grain, fold(SALES, SESSION, grain), version=1)
+    yield bench
+    namespaces.drop(bench.settings)
+
+
+def test_kafka(rp: Workbench) -> None:
+    topics = rp.kafka.topics().set_index("topic")
+    assert list(topics["exists"]) == [True] * 4
+    assert rp.kafka.tail().empty
+    begin = datetime.now(UTC) - timedelta(seconds=1)
+    sent = rp.kafka.produce(
+        [
+            {"event_type": "view", "event_time": RECENT, "user_id": f"u{i}", "price": Decimal("0.10"), "quantity": i}
+            for i in range(50)
+        ]
+    )
+    assert sent == 50
+    frame = rp.kafka.tail(last="1m")
+    assert (len(frame), frame.attrs["more"]) == (50, False)
+    assert set(frame["quantity"]) == set(range(50))
+    assert (frame["event_time"] == RECENT).all() and str(frame["event_time"].dtype) == UTC_TIMES
+    assert frame["arrival"].is_monotonic_increasing and frame["arrival"].min() > begin
+    assert set(frame["price"]) == {Decimal("0.10")} and isinstance(frame["price"][0], Decimal)
+    assert str(frame["event_type"].dtype) == "category"
+    newest = rp.kafka.tail(last="1m", limit=10)
+    assert newest.attrs["more"]
+    pd.testing.assert_series_equal(newest["kafka_offset"], frame["kafka_offset"][-10:].reset_index(drop=True))
+    assert rp.kafka.tail(last="1m", limit=50).attrs["more"] is False
+    assert sum(end - first for first, end in rp.kafka.offsets().values()) == 50
+    assert len(list(rp.kafka.messages())) == 50
+
+
+@pytest.mark.parametrize("short", ["dlq", "late", "progress"])
+def test_kafka_topics_by_short_names(rp: Workbench, short: str) -> None:
+    assert rp.kafka.produce([{"reason": "not_json", "offset": 7}], short, key="reason") == 1
+    frame = rp.kafka.tail(short, last="1m")
+    assert list(frame["offset"]) == [7], "the reject's own offset, not its place in this topic"
+    assert list(frame["kafka_offset"]) == [0]
+
+
+def test_kafka_keeps_a_user_where_other_senders_put_him(rp: Workbench) -> None:
+    from retailpulse_kernel.replay import Sender
+
+    with Sender(rp.settings) as sender:
+        for i in range(20):
+            sender.send(f"same{i}".encode(), b"{}")
+    rp.kafka.produce([{"user_id": f"same{i}"} for i in range(20)])
+    homes: dict[bytes, set[int]] = {}
+    for message in rp.kafka.messages():
+        if (message.key or b"").startswith(b"same"):
+            homes.setdefault(message.key or b"", set()).add(message.partition)
+    assert len(homes) == 20 and all(len(partitions) == 1 for partitions in homes.values())
+
+
+def test_kafka_errors(rp: Workbench) -> None:
+    for call in (rp.kafka.tail, rp.kafka.offsets, rp.kafka.require):
+        with pytest.raises(UsageError, match=r"no topic 'retail.evnts'.*topics --create"):
+            call("retail.evnts")
+    with pytest.raises(UsageError, match="as JSON"):
+        rp.kafka.produce([{"user_id": object()}])
+
+
+def test_cassandra(rp: Workbench) -> None:
+    assert rp.cassandra.tables() == ["category_day", "category_hour", "category_minute"]
+    day = RECENT.date()
+    frame = rp.cassandra.query(
+        "select * from category_day where day = %(day)s and currency = %(currency)s", {"day": day, "currency": "USD"}
+    ).set_index("category")
+    assert list(frame["revenue"].loc[["boats", "books"]]) == [Decimal("99999999999999.9999"), Decimal("0.3")]
+    assert str(frame["day"].dtype) == UTC_TIMES and str(frame["events"].dtype) == "int64"
+    cut = rp.cassandra.query("select * from category_day", limit=1)
+    assert (len(cut), cut.attrs["more"]) == (1, True)
+    assert rp.cassandra.query("select * from category_day", limit=2).attrs["more"] is False
+    none = rp.cassandra.query("select * from category_day where day = '1999-01-01'")
+    assert none.empty and str(none["day"].dtype) == UTC_TIMES and "revenue" in none
+    injected = rp.cassandra.query(
+        "select * from category_day where day = %(day)s and currency = %(c)s", {"day": day, "c": "USD' or '1'='1"}
+    )
+    assert injected.empty
+
+
+def test_hbase(rp: Workbench) -> None:
+    assert rp.hbase.tables() == ["session_hour"]
+    hour = RECENT.strftime("%Y%m%dT%H")
+    frame = rp.hbase.scan("session_hour", hour)
+    assert list(frame["k:user_id"]) == ["u1", "u2", "u3"]
+    assert sum(frame["f:revenue"]) == Decimal("100000000000000.2999")
+    assert str(frame["f:first_event"].dtype) == UTC_TIMES and (frame["f:first_event"] == RECENT).all()
+    assert str(frame["f:orders"].dtype) == "int64"
+    assert (len(rp.hbase.scan("session_hour", limit=2)), rp.hbase.scan("session_hour", limit=2).attrs["more"]) == (
+        2,
+        True,
+    )
+    assert rp.hbase.scan("session_hour", limit=3).attrs["more"] is False
+    assert rp.hbase.scan("session_hour", limit=0).empty
+    assert len(rp.hbase.scan("session_hour", limit=None)) == 3
+    assert list(rp.hbase.scan("session_hour", columns=["k:user_id"]).columns) == ["row", "k:user_id"]
+    assert {c[0] for c in rp.hbase.scan("session_hour", columns=["f"]).columns[1:]} == {"f"}
+    assert rp.hbase.scan("session_hour", "1999").empty
+    row = rp.hbase.get("session_hour", frame["row"][0])
+    assert (row["k:user_id"], row["f:revenue"], row["f:first_event"]) == ("u1", Decimal("0.1"), RECENT)
+    assert rp.hbase.get("session_hour", "no such row") == {}
+
+
+def test_hive(rp: Workbench) -> None:
+    assert rp.hive.tables() == ["events"]
+    frame = rp.hive.query(
+        "select cast(%(price)s as decimal(18,4)) price, timestamp '2026-01-01 00:00:00.5' at, 1 one, "
+        "cast(null as bigint) gap, %(text)s text",
+        {"price": "0.1000", "text": "it's 100 %"},
+    )
+    assert frame["price"][0] == Decimal("0.1") and isinstance(frame["price"][0], Decimal)
+    assert frame["at"][0] == datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
+    assert [str(dtype) for dtype in frame.dtypes] == ["object", UTC_TIMES, "int64", "Int64", "object"]
+    assert frame["text"][0] == "it's 100 %"
+    empty = rp.hive.query("select * from events", limit=5)
+    assert empty.empty and str(empty["event_time"].dtype) == UTC_TIMES and empty.attrs["more"] is False
+    cut = rp.hive.query("select 1 n union all select 2 union all select 3", limit=2)
+    assert (len(cut), cut.attrs["more"]) == (2, True)
+
+
+def test_figures(rp: Workbench) -> None:
+    by_category = rp.figures(by="category", last="1h").set_index("category")
+    assert by_category["revenue"].to_dict() == {"boats": Decimal("99999999999999.9999"), "books": Decimal("0.3")}
+    assert by_category["average_order_value"]["books"] == Decimal("0.15")
+    over_time = rp.figures(by=["bucket"], grain="hour")
+    assert str(over_time["bucket"].dtype) == UTC_TIMES
+    assert over_time["active_users"].sum() == 3
+    with pytest.raises(UnknownName, match="Did you mean 'category'"):
+        rp.figures(by="categry")
+
+
+def test_status(rp: Workbench) -> None:
+    assert {"name", "healthy", "address"} <= set(rp.status().columns)
+    assert rp.status()["healthy"].all()
+
+
+def test_bad_queries_are_the_callers(rp: Workbench) -> None:
+    for query in ("select * from nowhere", "selekt", "select * from category_day where revenue = 1"):
+        with pytest.raises(UsageError, match="Cassandra can't run this") as caught:
+            rp.cassandra.query(query)
+        assert "Error from server" not in str(caught.value)
+    for statement in ("select * from nowhere", "selekt", "select no_such_column from events"):
+        with pytest.raises(UsageError, match="Hive can't run this"):
+            rp.hive.query(statement)
+    for store in (rp.cassandra, rp.hive):
+        with pytest.raises(UsageError, match="parameters do not fit"):
+            store.query("select %(a)s from x", {"b": 1})
+    with pytest.raises(UnknownName, match="Did you mean 'session_hour'"):
+        rp.hbase.scan("session_hor")
+    with pytest.raises(UnknownName):
+        rp.hbase.get("nowhere", "x")
+    with pytest.raises(UsageError, match="HBase can't do this"):
+        rp.hbase.scan("session_hour", columns=["nofamily:x"])
+
+
+def test_a_namespace_without_tables_says_so(stack: Settings) -> None:
+    nowhere = Workbench(namespace=f"ct_nowhere_{os.getpid()}")
+    with pytest.raises(UsageError, match=r"rp.cassandra.tables\(\)"):
+        nowhere.cassandra.query("select * from category_day")
+    with pytest.raises(UsageError, match="Hive can't run this"):
+        nowhere.hive.query("select 1")
+    assert nowhere.hbase.tables() == nowhere.cassandra.tables() == []
+
+
+class Proxy:
+    """A TCP proxy that can cut its connections and stop listening."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._pairs: list[socket.socket] = []
+        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+            self.port: int = probe.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Drop every connection, and go on listening."""
+        pairs, self._pairs = self._pairs, []
+        for end in pairs:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def stop(self) -> None:
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes accept
+        self._server.close()
+        self.cut()
+
+    def _accept(self, server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = server.accept()
+                far = socket.create_connection(self._target)
+                self._pairs += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def port_of(settings: Settings, store: str) -> int:
+    profile = settings.profile
+    if store == "kafka":
+        return int(profile.kafka.bootstrap.rpartition(":")[2])
+    return int(getattr(profile, store).port)
+
+
+@pytest.mark.parametrize("store", ["kafka", "cassandra", "hbase", "hive"])
+def test_a_server_that_goes_away_and_comes_back(stack: Settings, store: str, tmp_path: Path) -> None:
+    proxy = Proxy(("127.0.0.1", port_of(stack, store)))
+    profile = tmp_path / "proxied.toml"
+    address = f'bootstrap = "127.0.0.1:{proxy.port}"' if store == "kafka" else f"port = {proxy.port}"
+    profile.write_text(f"[{store}]\n{address}\n")
+    bench = Workbench(str(profile), "ct_faults")
+    client = getattr(bench, store)
+    try:
+        version = client.ping()
+        proxy.cut()
+        assert client.ping() == version, "a dropped connection is not the caller's business"
+        proxy.stop()
+        for _ in range(2):
+            begin = time.monotonic()
+            with pytest.raises(StoreUnavailable) as caught:
+                client.ping()
+            assert time.monotonic() - begin < 5
+            first_line = str(caught.value).splitlines()[0]
+            assert f"127.0.0.1:{proxy.port} does not answer: nothing listens there." in first_line
+            assert f"Check [{store}] in the profile" in first_line
+        proxy.start()
+        assert client.ping() == version, "the next call after it is back"
+    finally:
+        client.close()
+        proxy.stop()
+
+
+def test_a_long_query_of_hive_is_not_cut_short(rp: Workbench) -> None:
+    """Connecting has a timeout of seconds; a query has none."""
+    begin = time.monotonic()
+    frame = rp.hive.query("select java_method('java.lang.Thread', 'sleep', cast(7000 as bigint)) slept")
+    assert len(frame) == 1 and time.monotonic() - begin > 6
+
+
+def test_threads_share_a_store(rp: Workbench) -> None:
+    """A live view reads while a cell does."""
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for _ in range(5):
+                assert len(rp.hbase.scan("session_hour")) == 3
+                assert len(rp.cassandra.query("select * from category_day")) == 2
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

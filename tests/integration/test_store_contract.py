@@ -1,0 +1,268 @@
+"""What every store of figures does, on the real servers and on their in-memory twin."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retailpulse_kernel import sketches
+from retailpulse_kernel.events import Event
+from retailpulse_kernel.fold import fold
+from retailpulse_kernel.metrics import Kind
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.base import Row
+from retailpulse_kernel.stores.cassandra import CassandraStore
+from retailpulse_kernel.stores.hbase import HBaseStore
+from retailpulse_kernel.stores.memory import MemoryStore
+from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable, Grain
+
+pytestmark = pytest.mark.integration
+
+Store = MemoryStore | CassandraStore | HBaseStore
+
+TABLES = (CATEGORY, SESSION, USER)
+PLACES = [(table, grain) for table in TABLES for grain in table.every]
+PLACE_IDS = [table.physical(grain) for table, grain in PLACES]
+MINUTE, HOUR, DAY = GRAINS["minute"], GRAINS["hour"], GRAINS["day"]
+# Each test has days of its own in the shared tables: creating a table takes HBase a second.
+_days = iter(range(0, 3_000, 30))
+#: Ids that once broke someone's row key, column or escape.
+ODD_IDS = (
+    "plain", "a#b", "a", "b#a", "100%", "%23", "%", "#", " leading and trailing ", "two  spaces",
+    "tab\tnew\nline", "naïve", "日本語", "🛒", "e\u0301", "\u200b", "\u202eright to left", "'; drop table x; --", '"quoted"', "\\n", "\x01",
+    "x" * 128, "é" * 128, "🛒" * 128,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["memory", "cassandra", "hbase"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store with every table, in a namespace of its own."""
+    made: Store
+    if request.param == "memory":
+        made = MemoryStore()
+    else:
+        home: Settings = request.getfixturevalue("stack")
+        own = Settings.load(home=home.home, namespace=f"ct_{os.getpid()}_{time.time_ns() % 10**9}")
+        made = CassandraStore(own) if request.param == "cassandra" else HBaseStore(own)
+    for table in TABLES:
+        made.create(table)
+    yield made
+    made.drop()
+    made.close()
+
+
+@pytest.fixture
+def start() -> datetime:
+    """Midnight of a month that no other test uses."""
+    return datetime(2021, 1, 1, tzinfo=UTC) + timedelta(days=next(_days))
+
+
+def shop(start: datetime, *, minutes: int = 4 * 60, ids: tuple[str, ...] = ODD_IDS) -> list[Event]:
+    """Events over some hours before and after midnight: every kind of figure, money of every size."""
+    amounts = (Decimal("0.0001"), Decimal("27773.52"), Decimal("9999999999999.9999"), Decimal("0"), Decimal("19.99"))
+    events = []
+    for i in range(0, minutes, 7):
+        at = start - timedelta(hours=2) + timedelta(minutes=i, seconds=i % 60, milliseconds=i % 1000)
+        name = ids[i % len(ids)]
+        who = {"user_id": name, "session_id": f"s{name}"[:128], "category": name, "product_id": "p"}
+        events.append(Event(event_id=f"v{i}", event_type="view", event_time=at, **who))
+        order = {"order_id": f"o{i}", "order_line": 1, "price": amounts[i % 5], "currency": ("USD", "EUR")[i % 2]}
+        kind = "refund" if i % 3 == 0 else "purchase"
+        events.append(Event(event_id=f"p{i}", event_type=kind, event_time=at, quantity=1 + i % 2, **who, **order))
+    return events
+
+
+def canonical(rows: list[Row], table: FigureTable, grain: Grain) -> list[tuple[Any, ...]]:
+    """Rows in one order, each value with its type: 1 is not True, and 1.0 is not Decimal(1)."""
+    columns = (*table.key_columns(grain), *(figure.name for figure in table.figures))
+    for row in rows:
+        assert set(row) == set(columns)
+    return sorted(
+        (tuple((type(row[c]).__name__, row[c]) for c in columns) for row in rows),
+        key=lambda values: [str(value) for value in values[: len(table.by) + 1]],
+    )
+
+
+def month(start: datetime) -> dict[str, datetime]:
+    return {"since": start - timedelta(days=1), "until": start + timedelta(days=28)}
+
+
+class TestContract:
+    def test_a_table_is_made_once(self, store: Store, start: datetime) -> None:
+        rows = fold(shop(start), USER, DAY)
+        store.write(USER, DAY, rows, version=1)
+        store.create(USER)
+        assert len(store.read(USER, DAY, **month(start))) == len(rows)
+
+    @pytest.mark.parametrize(("table", "grain"), PLACES, ids=PLACE_IDS)
+    def test_what_was_folded_is_read_back(
+        self, store: Store, start: datetime, table: FigureTable, grain: Grain
+    ) -> None:
+        rows = fold(shop(start), table, grain)
+        assert len({table.key(row, grain) for row in rows}) == len(rows) > 20
+        money = [row["revenue"] for row in rows]
+        assert min(money) < -(10**12) and max(money) > 10**13
+        store.write(table, grain, rows, version=1)
+        assert canonical(store.read(table, grain, **month(start)), table, grain) == canonical(rows, table, grain)
+
+    def test_writing_again_changes_nothing(self, store: Store, start: datetime) -> None:
+        rows = fold(shop(start), CATEGORY, HOUR)
+        for _ in range(3):
+            store.write(CATEGORY, HOUR, rows, version=7)
+        assert canonical(store.read(CATEGORY, HOUR, **month(start)), CATEGORY, HOUR) == canonical(rows, CATEGORY, HOUR)
+
+    @pytest.mark.parametrize(("table", "grain"), PLACES, ids=PLACE_IDS)
+    def test_the_higher_version_stays_whatever_comes_last(
+        self, store: Store, start: datetime, table: FigureTable, grain: Grain
+    ) -> None:
+        old = fold(shop(start), table, grain)
+        new = [changed(row, table) for row in old]
+        now = int(time.time() * 1000)  # what version_of gives
+        store.write(table, grain, old[: len(old) // 2], version=now)
+        store.write(table, grain, new, version=now + 1)
+        store.write(table, grain, old, version=now)
+        assert canonical(store.read(table, grain, **month(start)), table, grain) == canonical(new, table, grain)
+        store.write(table, grain, old, version=now + 2)
+        assert canonical(store.read(table, grain, **month(start)), table, grain) == canonical(old, table, grain)
+
+    def test_nothing_replaces_something(self, store: Store, start: datetime) -> None:
+        """A backfill may find that there never was a first event; an old one must not shine through."""
+        (row,) = fold(shop(start, minutes=1)[:1], USER, DAY)
+        store.write(USER, DAY, [row], version=1)
+        store.write(USER, DAY, [{**row, "first_event": None, "last_event": None}], version=2)
+        (found,) = store.read(USER, DAY, **month(start))
+        assert (found["first_event"], found["last_event"], found["events"]) == (None, None, 1)
+
+    @pytest.mark.parametrize("grain", CATEGORY.every, ids=lambda grain: grain.name)
+    @pytest.mark.parametrize(
+        ("since", "until"),
+        [
+            ("-2:00", "2:00"),
+            ("-0:01", "0:01"),  # over midnight
+            ("0:00", "1:00"),  # from one partition's edge to the next
+            ("-1:00", "0:00"),
+            ("-1:30", "0:30"),  # in the middle of hours
+            ("-0:59:59.999", "0:00:00.001"),  # a millisecond off every edge
+            ("0:21", "0:21"),  # nothing at all
+            (None, "0:00"),
+            ("0:00", None),
+        ],
+    )
+    def test_a_range_holds_the_windows_that_start_in_it(
+        self, store: Store, start: datetime, grain: Grain, since: str | None, until: str | None
+    ) -> None:
+        rows = fold(shop(start, ids=("a", "b")), CATEGORY, grain)
+        store.write(CATEGORY, grain, rows, version=1)
+        first, end = (None if text is None else start + span(text) for text in (since, until))
+        found = store.read(CATEGORY, grain, since=first, until=end)
+        # An open end reads other tests' months too.
+        mine = [row for row in found if month(start)["since"] <= row[grain.name] < month(start)["until"]]
+        wanted = [
+            row
+            for row in rows
+            if (first is None or row[grain.name] >= first) and (end is None or row[grain.name] < end)
+        ]
+        assert canonical(mine, CATEGORY, grain) == canonical(wanted, CATEGORY, grain)
+
+    def test_an_empty_range_and_an_empty_write(self, store: Store, start: datetime) -> None:
+        store.write(SESSION, HOUR, [], version=1)
+        assert store.read(SESSION, HOUR, **month(start)) == []
+
+    def test_many_rows_with_full_sketches(self, store: Store, start: datetime) -> None:
+        """5,000 rows, and some with the largest sketch: 32 KiB each, more than a batch of Cassandra's may warn at."""
+        (row,) = fold(shop(start, minutes=1)[:1], CATEGORY, MINUTE)
+        full = sketches.of(f"u{i}" for i in range(50_000))
+        assert len(full) > 16_000
+        rows = [{**row, "category": f"c{i}", "events": i} for i in range(5_000)]
+        rows += [{**row, "category": f"full{i}", "active_users": full} for i in range(60)]
+        begin = time.monotonic()
+        store.write(CATEGORY, MINUTE, rows, version=1)
+        print(f"{store.name}: {len(rows) / (time.monotonic() - begin):,.0f} rows/s")
+        found = store.read(CATEGORY, MINUTE, **month(start))
+        assert canonical(found, CATEGORY, MINUTE) == canonical(rows, CATEGORY, MINUTE)
+
+    def test_any_row(self, store: Store) -> None:
+        """Whatever values the types allow; each example writes over the last one's rows at a higher version."""
+        versions = iter(range(1, 1_000))
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(any_row(), min_size=1, max_size=20, unique_by=lambda row: USER.key(row, DAY)))
+        def check(rows: list[Row]) -> None:
+            store.write(USER, DAY, rows, version=next(versions))
+            there = {
+                USER.key(row, DAY): row for row in store.read(USER, DAY, since=_ANY_DAY, until=_ANY_DAY + DAY.width)
+            }
+            for row in rows:
+                assert there[USER.key(row, DAY)] == row
+
+        check()
+
+    def test_drop_takes_everything(self, store: Store) -> None:
+        if isinstance(store, MemoryStore):
+            other: Store = MemoryStore()
+        else:
+            own = Settings.load(home=store._settings.home, namespace=f"ct_drop_{os.getpid()}")
+            other = type(store)(own)
+        rows = fold(shop(datetime(2020, 1, 1, tzinfo=UTC), minutes=1), USER, DAY)
+        for _ in range(2):
+            other.create(USER)
+            assert other.read(USER, DAY) == []
+            other.write(USER, DAY, rows, version=1)
+            assert len(other.read(USER, DAY)) == len(rows)
+            other.drop()
+        other.drop()
+        other.close()
+
+
+def changed(row: Row, table: FigureTable) -> Row:
+    """The same key with every figure different, and lower, so that no store may prefer it by its size."""
+    changes: dict[str, Any] = {}
+    for figure in table.figures:
+        value = row[figure.name]
+        match figure.measure.kind:
+            case Kind.COUNT | Kind.SUM:
+                changes[figure.name] = value - 1
+            case Kind.MONEY:
+                changes[figure.name] = value - Decimal("0.0001")
+            case Kind.FIRST | Kind.LAST:
+                changes[figure.name] = value - timedelta(milliseconds=1)
+            case Kind.USERS:
+                changes[figure.name] = sketches.of(["someone else"])
+    return row | changes
+
+
+def span(text: str) -> timedelta:
+    """A time span from ``[-]hours:minutes[:seconds]``."""
+    hours, minutes, seconds = (*text.removeprefix("-").split(":"), "0")[:3]
+    size = timedelta(hours=int(hours), minutes=int(minutes), seconds=float(seconds))
+    return -size if text.startswith("-") else size
+
+
+_ANY_DAY = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+def any_row() -> st.SearchStrategy[Row]:
+    """A row of `USER` with any text that an event's id can be and any figures."""
+    ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=128)
+    counts = st.integers(min_value=-(2**63), max_value=2**63 - 1)
+    # Cassandra's driver computes times as floats: from 2243 on they are a microsecond off.
+    times = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)).map(
+        lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000, tzinfo=UTC)
+    )
+    money = st.decimals(-(10**23), 10**23, places=4)
+    by_kind = {
+        Kind.COUNT: counts, Kind.SUM: counts, Kind.MONEY: money,
+        Kind.FIRST: st.none() | times, Kind.LAST: st.none() | times,
+    }  # fmt: skip
+    return st.fixed_dictionaries(
+        {"day": st.just(_ANY_DAY), "user_id": ids, "currency": st.sampled_from(["USD", "EUR"])}
+        | {figure.name: by_kind[figure.measure.kind] for figure in USER.figures}
+    )
