@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.errors import NoSuchTable, RetailPulseError
 from retailpulse_kernel.figures import CurrencySummary, Summary, money, summarise
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.cassandra import CassandraStore
@@ -158,10 +158,8 @@ class Dashboard:
             if not summary.events_by_type:
                 # A replay keeps its own times: show all of it.
                 summary = summarise(self._cassandra)
-        except RetailPulseError as error:
-            if "unconfigured table" in str(error) or "does not exist" in str(error):
-                return Text("No figures yet: the jobs are starting.", style="dim")
-            raise
+        except NoSuchTable:
+            return Text("No figures yet: the jobs are starting.", style="dim")
         return figures_view(summary)
 
     def _state(self) -> RenderableType:

@@ -5,6 +5,7 @@
     RetailPulseError
     ├── UsageError              the caller's mistake: exit code 2
     │   ├── ProfileError        a profile is missing, or says something it can't
+    │   ├── NoSuchTable         a store has no table of that name yet
     │   ├── UnknownName         a service, figure, topic, format ... that does not exist
     │   └── ParameterError      a notebook parameter is unknown, missing or mistyped
     ├── RequirementError        the machine lacks something (Java, memory, a free port)
@@ -24,6 +25,7 @@ __all__ = [
     "ArtifactError",
     "EventError",
     "JobError",
+    "NoSuchTable",
     "ParameterError",
     "ProfileError",
     "RequirementError",
@@ -65,6 +67,10 @@ class UsageError(RetailPulseError):
 
 class ProfileError(UsageError):
     """A profile is missing, or holds a value that can't be used."""
+
+
+class NoSuchTable(UsageError):
+    """A store has no such table or keyspace; a job makes its tables when it first runs."""
 
 
 class UnknownName(UsageError):

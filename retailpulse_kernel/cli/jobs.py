@@ -17,7 +17,7 @@ from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.errors import NoSuchTable, UsageError
 from retailpulse_kernel.settings import Settings
 
 __all__: list[str] = []
@@ -92,7 +92,13 @@ def figures(
         end = GRAINS["day"].start(datetime.now(UTC) + timedelta(days=2))
     if end is not None and first is None:
         first = datetime(2000, 1, 1, tzinfo=UTC) if end else None
-    summary = summarise(store, since=first, until=end, grain=grain)
+    try:
+        summary = summarise(store, since=first, until=end, grain=grain)
+    except NoSuchTable as error:
+        raise NoSuchTable(
+            f"There are no figures in the namespace {settings.namespace.name!r} yet.",
+            remedy="The job makes them: `retailpulse run notebooks/jobs/metrics.ipynb`, or `retailpulse demo`.",
+        ) from error
     if by is None:
         if as_json:
             print_json({"namespace": settings.namespace.name, **summary.to_json()})

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retailpulse_kernel.errors import StoreUnavailable, UsageError
+from retailpulse_kernel.errors import NoSuchTable, StoreUnavailable, UsageError
 from retailpulse_kernel.metrics import Kind
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.base import Row, buckets, in_range
@@ -121,11 +121,12 @@ class CassandraStore:
         try:
             return self._connection.run(request)
         except (RequestValidationException, SyntaxException) as error:
-            remedy = "`rp.cassandra.tables()` lists what is there; a job makes its tables when it first runs."
-            missing = re.search("unconfigured table|[Kk]eyspace .* does not exist", str(error))
-            raise UsageError(
-                f"Cassandra can't run this: {_said(error)}.", remedy=remedy if missing else None
-            ) from error
+            if re.search("unconfigured table|[Kk]eyspace .* does not exist", str(error)):
+                raise NoSuchTable(
+                    f"Cassandra can't run this: {_said(error)}.",
+                    remedy="`rp.cassandra.tables()` lists what is there; a job makes its tables when it first runs.",
+                ) from error
+            raise UsageError(f"Cassandra can't run this: {_said(error)}.") from error
         except (NoHostAvailable, ConnectionException, DriverException, OSError) as error:
             raise self._unavailable(why_unreachable(self._hosts) or _said(error)) from error
 
