@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,11 @@ class Supervisor:
                 remedy="Set RETAILPULSE_HOME to a folder with a plain name.",
             )
         self.end_strays()
-        for folder in (self._programs, self._settings.home / "logs", self._socket.parent):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700 if folder == self._socket.parent else 0o777)
+        for folder in (self._programs, self._settings.home / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._socket.parent.mkdir(mode=0o700, exist_ok=True)
+        if self._socket.parent.stat().st_uid != os.getuid():  # it may lie in a folder that all users share
+            raise ServiceError(f"{self._socket.parent} belongs to someone else.", remedy="Set XDG_RUNTIME_DIR.")
         self._socket.unlink(missing_ok=True)
         # Programs of an earlier life are forgotten: those who want one name it again.
         for file in self._programs.iterdir():
@@ -116,11 +120,15 @@ class Supervisor:
         """Stop all programs and supervisord itself, and end what was left behind."""
         pid = self.pid()
         if pid is not None:
+            self.stop(self.processes())
             self._call("shutdown")
             with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
                 psutil.Process(pid).wait(timeout=_SHUTDOWN_SECONDS)
         self.end_strays()
         self._socket.unlink(missing_ok=True)
+        if self._socket.parent != self._folder:
+            with contextlib.suppress(FileNotFoundError):
+                self._socket.parent.rmdir()
 
     def strays(self) -> list[psutil.Process]:
         """Processes of this home that no living supervisord looks after."""
@@ -181,6 +189,19 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise ServiceError(f"{name} could not be started: {fault.faultString}.") from fault
+
+    def stop(self, names: Iterable[str]) -> None:
+        """Stop known programs, all at once: left to itself, supervisord stops one after the other."""
+        names = list(names)
+        with ThreadPoolExecutor(max(1, len(names))) as pool:
+            list(pool.map(self._stop, names))
+
+    def _stop(self, name: str) -> None:
+        try:
+            self._call("stopProcess", name, True)
+        except xmlrpc.client.Fault as fault:
+            if "NOT_RUNNING" not in fault.faultString:
+                raise ServiceError(f"{name} could not be stopped: {fault.faultString}.") from fault
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """What supervisor knows of each program, by name; empty when it does not run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from retailpulse_kernel.stack import artifacts, doctor
 from retailpulse_kernel.stack.configuration import command, fingerprint
 from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.health import check
-from retailpulse_kernel.stack.services import SERVICES, Service, address, select
+from retailpulse_kernel.stack.services import SERVICES, address, select
 from retailpulse_kernel.stack.start import Start
 from retailpulse_kernel.stack.strays import tree
 
@@ -101,7 +101,8 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
         supervisor.end_strays()
         running = supervisor.processes()
         doctor.require(settings, [s for s in services if running.get(s.name, {}).get("statename") != "RUNNING"])
-        _download(settings, services, console)
+        # Who starts all of the stack wants Spark's jars too, which are no server's.
+        _download(settings, [service.artifacts for service in services] if names else None, console)
         supervisor.start()
         for service in services:
             supervisor.add(
@@ -135,7 +136,9 @@ def down(settings: Settings, wipe: bool = False) -> None:
     if wipe:
         _refuse_to_wipe_a_stranger(settings.home)
     with _exclusive(settings, None):
-        Supervisor(settings).shutdown()
+        supervisor = Supervisor(settings)
+        supervisor.stop(programs(settings))  # first: a job that ends its last batch needs the servers
+        supervisor.shutdown()
         if wipe:
             shutil.rmtree(settings.home)
 
@@ -159,6 +162,7 @@ def start_program(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     autorestart: bool = True,
+    stop_seconds: int = 20,
 ) -> None:
     """Run another program under the stack's supervisor, such as a streaming job.
 
@@ -177,6 +181,8 @@ def start_program(
         Working folder; the home by default.
     autorestart : bool
         Start it anew whenever it ends, whatever its exit code.
+    stop_seconds : int
+        How long it may take to stop after SIGTERM before it is killed with all that it started.
     """
     if name in SERVICES:
         raise UsageError(f"{name!r} is the name of a service.", remedy="Give the program another name.")
@@ -184,7 +190,7 @@ def start_program(
         raise UsageError(f"{name!r} can't be a program's name.", remedy="Use letters, digits, '-', '_' and '.'.")
     supervisor = Supervisor(settings)
     supervisor.start()
-    supervisor.add(name, argv, env=env, cwd=cwd, autorestart=autorestart)
+    supervisor.add(name, argv, env=env, cwd=cwd, autorestart=autorestart, stop_seconds=stop_seconds)
     supervisor.start_program(name)
 
 
@@ -224,12 +230,11 @@ def _usage(pid: int | None) -> tuple[float | None, float | None]:
         return None, None
 
 
-def _download(settings: Settings, services: list[Service], console: Console) -> None:
-    groups = list(dict.fromkeys(service.artifacts for service in services))
-    if artifacts.missing(settings, groups):
-        begun = time.monotonic()
-        with artifacts.download_progress(console) as progress:
-            size = artifacts.ensure(settings, groups, progress)
+def _download(settings: Settings, groups: Iterable[str] | None, console: Console) -> None:
+    begun = time.monotonic()
+    with artifacts.download_progress(console) as progress:
+        size = artifacts.ensure(settings, groups, progress)
+    if size:
         seconds = time.monotonic() - begun
         console.print(f"  {size / 1e6:.0f} MB of server artifacts downloaded and checked in {seconds:.0f} s")
 
