@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,9 +153,18 @@ def demo_live(settings: Settings, *, feed: list[str], feed_name: str, seconds: f
             _show(settings, seconds, console)
         finally:
             console.print("\n[bold]stopping[/]   the feed and the jobs, each after its micro-batch")
-            for name in (feed_name, *names):
-                with contextlib.suppress(RetailPulseError):
-                    supervision.stop_program(settings, name)
+            _stop(settings, [feed_name, *names])
+
+
+def _stop(settings: Settings, names: list[str]) -> None:
+    """Stop supervised programs, all at once: each may have a micro-batch to finish."""
+
+    def stop(name: str) -> None:
+        with contextlib.suppress(RetailPulseError):  # it may never have started
+            supervision.stop_program(settings, name)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(stop, names))
 
 
 def _show(settings: Settings, seconds: float | None, console: Console) -> None:

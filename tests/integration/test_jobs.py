@@ -51,6 +51,14 @@ def namespace(stack: Settings, request: pytest.FixtureRequest) -> Iterator[Setti
     drop(settings)
 
 
+@pytest.fixture
+def cassandra(namespace: Settings) -> Iterator[CassandraStore]:
+    """Cassandra, left in order: an open session would go on looking for a server that is gone."""
+    store = CassandraStore(namespace)
+    yield store
+    store.close()
+
+
 def produce(settings: Settings, messages: list[tuple[str | bytes, bytes | None]]) -> None:
     producer = Producer({**client_config(settings), "enable.idempotence": True, "message.max.bytes": 2_000_000})
     for key, value in messages:
@@ -114,7 +122,7 @@ ODD = [
 ]  # fmt: skip
 
 
-def test_three_jobs_agree_with_truth(namespace: Settings) -> None:
+def test_three_jobs_agree_with_truth(namespace: Settings, cassandra: CassandraStore) -> None:
     """Duplicates, late and bad events, refunds and two currencies: every store equals the truth to the cent."""
     generator = Generator(
         rate=500, seconds=20, seed=11, duplicates=0.05, late=0.03, bad=0.03, currencies={"EUR": 0.3},
@@ -129,7 +137,7 @@ def test_three_jobs_agree_with_truth(namespace: Settings) -> None:
 
     # A bounded run calls nothing late by the order of the topic, so it shows the late events too.
     expected = truth.as_dict()["figures_with_late"]
-    summary = summarise(CassandraStore(namespace))
+    summary = summarise(cassandra)
     assert summary.events_by_type == expected["events_by_type"]
     for currency, figures in expected["currencies"].items():
         shown = summary.currencies[currency]
@@ -139,7 +147,7 @@ def test_three_jobs_agree_with_truth(namespace: Settings) -> None:
 
     events = folded_topic(namespace)
     assert len(events) == truth.accepted + truth.late
-    assert_table_is_fold(CassandraStore(namespace), CATEGORY, events)
+    assert_table_is_fold(cassandra, CATEGORY, events)
     assert_table_is_fold(HBaseStore(namespace), SESSION, events)
     assert_table_is_fold(HBaseStore(namespace), USER, events)
     assert_archive_is_fold(namespace, events)
@@ -218,7 +226,7 @@ class JobProcess:
         self._log.close()
 
 
-def test_killed_job_loses_and_doubles_nothing(namespace: Settings, tmp_path: Path) -> None:
+def test_killed_job_loses_and_doubles_nothing(namespace: Settings, cassandra: CassandraStore, tmp_path: Path) -> None:
     """kill -9 of a running job, in the middle of its work: the next run goes on where it was."""
     log = tmp_path / "job.log"
     job = JobProcess(namespace, "metrics", log)
@@ -242,12 +250,12 @@ def test_killed_job_loses_and_doubles_nothing(namespace: Settings, tmp_path: Pat
     finally:
         job.kill()
 
-    assert_table_is_fold(CassandraStore(namespace), CATEGORY, folded_topic(namespace))
+    assert_table_is_fold(cassandra, CATEGORY, folded_topic(namespace))
     counts = totals(read_accounts(namespace), "metrics")
     assert counts == Counter(consumed=24_500, accepted=23_500, duplicate=1000)
 
 
-def test_job_waits_for_a_store_that_is_down(namespace: Settings, tmp_path: Path) -> None:
+def test_job_waits_for_a_store_that_is_down(namespace: Settings, cassandra: CassandraStore, tmp_path: Path) -> None:
     """Cassandra is killed under load: the job says so, waits, and the figures are right."""
     from retailpulse_kernel.stack import supervision
 
@@ -267,7 +275,7 @@ def test_job_waits_for_a_store_that_is_down(namespace: Settings, tmp_path: Path)
             job.process.wait(90)
         finally:
             job.kill()
-    assert_table_is_fold(CassandraStore(namespace), CATEGORY, folded_topic(namespace))
+    assert_table_is_fold(cassandra, CATEGORY, folded_topic(namespace))
 
 
 def test_wrong_use_is_one_sentence_and_exit_code_2(stack: Settings, tmp_path: Path) -> None:

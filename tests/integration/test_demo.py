@@ -1,0 +1,98 @@
+"""The demo as its user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stack import supervision
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+SAMPLE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "rees46_2019-10-01.csv"
+COMMAND = [sys.executable, "-m", "retailpulse_kernel.cli"]
+
+
+@pytest.fixture
+def namespace(stack: Settings) -> Iterator[Settings]:
+    settings = Settings.load(namespace="t_demo")
+    drop(settings)
+    yield settings
+    drop(settings)
+
+
+def figures(*arguments: str, cwd: Path) -> dict[str, Any]:
+    done = subprocess.run([*COMMAND, *arguments, "--json"], capture_output=True, text=True, timeout=500, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_file_is_taken_to_its_end(namespace: Settings, tmp_path: Path) -> None:
+    """Out of order, with duplicates and broken lines: the figures are the truth's, and rejects are kept."""
+    generator = Generator(rate=100, seconds=30, seed=5, duplicates=0.05, late=0.05, currencies={"GBP": 0.5})
+    lines = [message.value for message in generator.messages() if message.value is not None]
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"\n".join([*reversed(lines), b"{broken"]) + b"\n")
+
+    shown = figures("demo", "--input", str(path), "--once", "--namespace", namespace.namespace.name, cwd=tmp_path)
+
+    expected = generator.truth.as_dict()["figures_with_late"]
+    assert shown["events_by_type"] == expected["events_by_type"]
+    for currency, of_currency in expected["currencies"].items():
+        assert Decimal(shown["currencies"][currency]["revenue"]) == Decimal(of_currency["revenue"])
+        assert shown["currencies"][currency]["orders"] == of_currency["orders"]
+    (reject,) = (tmp_path / "events.jsonl.rejects.jsonl").read_text().splitlines()
+    assert json.loads(reject)["line"] == len(lines) + 1
+    assert figures("figures", "--namespace", namespace.namespace.name, cwd=tmp_path) == shown
+
+
+@pytest.mark.skipif(not SAMPLE.is_file(), reason="the real sample is not part of the project")
+def test_the_real_sample(stack: Settings, tmp_path: Path) -> None:
+    shown = figures("demo", "--input", str(SAMPLE), "--format", "rees46", "--once", cwd=tmp_path)
+    try:
+        usd = shown["currencies"]["USD"]
+        assert (usd["revenue"], usd["orders"], usd["average_order_value"]) == ("27773.52", 86, "322.9479")
+        assert usd["revenue_by_category"]["electronics.smartphone"] == "23204.02"
+        assert usd["revenue_by_category"]["unknown"] == "1537.01"
+        assert shown["events_by_type"] == {"view": 7827, "purchase": 93, "add_to_cart": 80}
+    finally:
+        drop(Settings.load(namespace=shown["namespace"]))
+
+
+def test_the_live_demo_ends_in_order(namespace: Settings, tmp_path: Path) -> None:
+    """Figures appear, Ctrl-C ends feed and jobs, and servers that ran before go on."""
+    name = namespace.namespace.name
+    log = (tmp_path / "demo.log").open("wb")
+    demo = subprocess.Popen(
+        [*COMMAND, "demo", "--rate", "100", "--namespace", name], stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path
+    )
+    try:
+        end = time.monotonic() + 300
+        while time.monotonic() < end:
+            done = subprocess.run(
+                [*COMMAND, "figures", "--namespace", name, "--json"], capture_output=True, text=True, timeout=60
+            )
+            if done.returncode == 0 and json.loads(done.stdout)["events_by_type"].get("view", 0) > 500:
+                break
+            time.sleep(1)
+        else:
+            pytest.fail(f"no figures: {done.stderr} {(tmp_path / 'demo.log').read_text()[-2000:]}")
+    finally:
+        os.kill(demo.pid, signal.SIGINT)
+        code = demo.wait(180)
+    assert code == 0, (tmp_path / "demo.log").read_text()[-2000:]
+    assert supervision.programs(namespace) == []
+    assert all(service.healthy for service in supervision.status(namespace))
