@@ -173,7 +173,8 @@ class Job:
         """The Spark session; started when it is first used."""
         from retailpulse_kernel.streaming.session import spark_session
 
-        return spark_session(self.settings, f"retailpulse {self.settings.namespace.name} {self.name}")
+        name = f"retailpulse {self.settings.namespace.name} {self.name}"
+        return spark_session(self.settings, name, brief=self.mode == "available_now")
 
     def events(self, *, watermark: timedelta | str = "10m", rejects: Literal["publish", "count"] = "publish") -> Events:
         """The topic's events: parsed, validated, deduplicated.

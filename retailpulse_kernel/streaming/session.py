@@ -17,7 +17,7 @@ __all__ = ["spark_session"]
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
-def spark_session(settings: Settings, name: str, *, hive: bool = False) -> SparkSession:
+def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: bool = False) -> SparkSession:
     """Start Spark, or return the session that runs in this process.
 
     Parameters
@@ -29,6 +29,8 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False) -> Spark
     hive : bool
         Whether Spark's catalog is Hive's Metastore, for SQL over the archive. Jobs go without: it
         costs seconds at the start.
+    brief : bool
+        Whether the session lives for one bounded run: Java then spends less on making itself fast.
     """
     from pyspark.sql import SparkSession
 
@@ -46,6 +48,9 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False) -> Spark
     scratch = settings.home / "spark"
     scratch.mkdir(parents=True, exist_ok=True)
 
+    # Measured on 2 cores. Three bounded runs of 8,000 events at once: 73 s by default, 47 s with the
+    # first compiler only; of 600,000 events a batch takes 17 s and 18 s. A long run: 15 s with this collector.
+    java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" if brief else "-XX:+UseParallelGC"
     address = settings.profile.spark
     conf = {
         "spark.driver.memory": address.driver_memory,
@@ -60,7 +65,7 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False) -> Spark
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
+        "spark.driver.extraJavaOptions": f"{java} -Dlog4j2.configurationFile={_LOGGING.as_uri()}",
         "spark.sql.streaming.stopTimeout": "60s",
     }
     if address.master.startswith("local"):
