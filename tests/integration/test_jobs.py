@@ -264,9 +264,9 @@ def test_job_waits_for_a_store_that_is_down(namespace: Settings, cassandra: Cass
     try:
         produce(namespace, events_of(range(500), name="a"))
         wait_until(lambda: consumed(namespace, "metrics") >= 500, "the first events")
-        (cassandra,) = (s for s in supervision.status(namespace) if s.name == "cassandra")
-        assert cassandra.pid
-        os.kill(cassandra.pid, signal.SIGKILL)
+        (server,) = (s for s in supervision.status(namespace) if s.name == "cassandra")
+        assert server.pid
+        os.kill(server.pid, signal.SIGKILL)
         produce(namespace, events_of(range(2000), name="b"))
         wait_until(lambda: consumed(namespace, "metrics") >= 2500, f"the rest; log: {log.read_text()[-2000:]}")
     finally:
