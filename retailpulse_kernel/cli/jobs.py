@@ -220,6 +220,9 @@ def lab(
     ]  # fmt: skip
     if not browser:
         command.append("--no-browser")
+    if os.geteuid() == 0:
+        # In containers and cloud machines people are root; it listens on this machine only.
+        command.append("--allow-root")
     os.execve(sys.executable, command, {**os.environ, **environment(settings)})
 
 
