@@ -225,6 +225,8 @@ def summarise(
             return Summary(since, until, GRAINS["minute"], {}, {}, 0)
         since = since or min(hours)
         until = until or max(hours) + GRAINS["hour"].width
+        if since >= until:
+            return Summary(since, until, GRAINS["minute"], {}, {}, 0)  # the range lies outside of what there is
     chosen = grain_of(grain) if grain else _fitting_grain(until - since)
     rows = read_rows(store, CATEGORY, since=since, until=until, grain=chosen)
     events: dict[str, int] = defaultdict(int)

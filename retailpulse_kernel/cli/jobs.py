@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,10 +88,6 @@ def figures(
         minute = GRAINS["minute"]
         end = end or minute.start(datetime.now(UTC)) + minute.width
         first = minute.start(end - span_of(last))
-    if first is not None and end is None:
-        end = GRAINS["day"].start(datetime.now(UTC) + timedelta(days=2))
-    if end is not None and first is None:
-        first = datetime(2000, 1, 1, tzinfo=UTC) if end else None
     try:
         summary = summarise(store, since=first, until=end, grain=grain)
     except NoSuchTable as error:
@@ -106,10 +102,13 @@ def figures(
             Console().print(figures_view(summary))
         return
     chosen = grain_of(grain) if grain else summary.grain
-    rows = grouped(
-        read_rows(store, CATEGORY, since=summary.since, until=summary.until, grain=chosen),
-        [name.strip() for name in by.split(",")],
+    dimensions = [name.strip() for name in by.split(",")]
+    found = (
+        read_rows(store, CATEGORY, since=summary.since, until=summary.until, grain=chosen)
+        if summary.events_by_type
+        else []
     )
+    rows = grouped(found, dimensions)
     if as_json:
         print_json(rows)
     else:

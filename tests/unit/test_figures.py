@@ -74,6 +74,15 @@ def test_all_there_is(store: MemoryStore) -> None:
     assert summary.currencies["EUR"].orders == 600
 
 
+def test_a_range_may_have_one_end(store: MemoryStore) -> None:
+    middle = datetime(2026, 3, 2, tzinfo=UTC)
+    before, after = summarise(store, until=middle), summarise(store, since=middle)
+    for currency, total in expected(START, START + timedelta(days=9)).items():
+        assert before.currencies[currency].revenue + after.currencies[currency].revenue == total
+    assert summarise(store, since=START + timedelta(days=99)).events_by_type == {}
+    assert summarise(store, until=START - timedelta(days=99)).events_by_type == {}
+
+
 def test_json_has_money_as_decimal_strings(store: MemoryStore) -> None:
     usd = summarise(store).to_json()["currencies"]["USD"]
     assert usd["revenue"] == money(expected(START, START + timedelta(days=9))["USD"])
