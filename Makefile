@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status lab test unit lint format typecheck lock clean
+.PHONY: help setup demo up down status lab bench test unit lint format typecheck lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ lab: $(READY) ## Open JupyterLab
 
 test: lint typecheck ## Check style and types, and run every test; ARGS="-k dedup" runs some
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY) ## Measure this machine; ARGS="--quick" tries it, ARGS="--only floor --only metrics --json FILE" some of it
+	@$(BIN)/python -m bench $(ARGS)
 
 unit: $(READY) ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -1,0 +1,62 @@
+"""The topic that is measured: real-shaped events with repeats, late ones and bad ones, sent once and read by all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.replay import send
+from retailpulse_kernel.settings import Settings
+
+__all__ = ["Feed", "fill"]
+
+_DUPLICATES, _LATE, _BAD = 0.01, 0.003, 0.005
+_SEED = 4
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A filled topic.
+
+    Attributes
+    ----------
+    topic : str
+        Its name.
+    messages : int
+        How many it holds, of every kind.
+    batch : int
+        How many a micro-batch of the floor and of the jobs takes at most.
+    truth : dict
+        What the messages truly hold; see `retailpulse_kernel.truth.Truth.as_dict`.
+    """
+
+    topic: str
+    messages: int
+    batch: int
+    truth: dict[str, Any]
+
+
+def fill(settings: Settings, messages: int, *, span: timedelta, batch: int) -> Feed:
+    """Send made-up events as fast as possible.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its namespace's topic is filled.
+    span : timedelta
+        Over how much event time they spread; the last one is of now.
+    """
+    seconds = span.total_seconds()
+    generator = Generator(
+        rate=messages / seconds,
+        seconds=seconds,
+        seed=_SEED,
+        start=datetime.now(UTC) - span,
+        duplicates=_DUPLICATES,
+        late=_LATE,
+        bad=_BAD,
+    )
+    send(settings, generator.messages(), paced=False)
+    return Feed(settings.namespace.events_topic, messages, batch, generator.truth.as_dict())

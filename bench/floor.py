@@ -1,0 +1,92 @@
+"""What Spark does without RetailPulse: the floor, and the job that a user would write first.
+
+``python -m bench.floor floor|naive TOPIC BATCH`` runs one of them to the topic's end, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from bench.feed import Feed
+from bench.lab import Lab
+from bench.results import Timeline
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.session import spark_session
+from retailpulse_kernel.streaming.source import kafka_options
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["run"]
+
+_SCHEMA = """
+    event_id STRING, event_type STRING, event_time TIMESTAMP, user_id STRING, session_id STRING, product_id STRING,
+    category STRING, brand STRING, price DECIMAL(18,4), quantity INT, currency STRING, order_id STRING, order_line INT
+"""
+
+
+def run(lab: Lab, feed: Feed, name: str) -> Timeline:
+    """Measure the floor or the naive job in a fresh process."""
+    child = lab.python("bench.floor", name, feed.topic, str(feed.batch), settings=lab.settings)
+    with lab.ended(child):
+        marks = child.result(timeout=60 + feed.messages / 1_000)["marks"]
+    return Timeline(child.started, [(count, moment) for count, moment in marks])
+
+
+def _parsed(messages: DataFrame) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    return messages.select(F.from_json(F.col("value").cast("string"), _SCHEMA).alias("event")).select("event.*")
+
+
+def _naive(messages: DataFrame) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    return (
+        _parsed(messages)
+        .where("event_id IS NOT NULL AND event_time IS NOT NULL")
+        .withWatermark("event_time", "10 minutes")
+        .dropDuplicatesWithinWatermark(["event_id"])
+        .groupBy(F.window("event_time", "1 minute"), "category", "event_type", "currency")
+        .agg(
+            F.count("*").alias("events"),
+            F.expr("sum(IF(event_type = 'purchase', quantity, 0))").alias("units"),
+            F.expr("sum(IF(event_type = 'purchase', price * quantity, 0))").alias("revenue"),
+            F.expr("count_if(event_type = 'purchase' AND order_line = 1)").alias("orders"),
+        )
+    )
+
+
+def _measure(name: str, topic: str, batch: str) -> list[tuple[int, float]]:
+    """Run to the topic's end; so many messages were done at that time, batch by batch."""
+    settings = Settings.load()
+    spark = spark_session(settings, f"bench {name}")
+    messages = (
+        spark.readStream.format("kafka")
+        .options(**kafka_options(settings.profile.kafka))
+        .options(subscribe=topic, startingOffsets="earliest", maxOffsetsPerTrigger=batch)
+        .load()
+    )
+    result = {"floor": _parsed, "naive": _naive}[name](messages)
+    with tempfile.TemporaryDirectory(prefix="retailpulse-bench-") as checkpoint:
+        query = result.writeStream.format("noop").outputMode("update").option("checkpointLocation", checkpoint).start()
+        try:
+            query.processAllAvailable()
+            progress = [p for p in query.recentProgress if p["numInputRows"]]
+        finally:
+            query.stop()
+            spark.stop()
+    marks, done = [], 0
+    for batch_progress in progress:
+        begin = datetime.fromisoformat(batch_progress["timestamp"]).timestamp()
+        done += batch_progress["numInputRows"]
+        marks.append((done, begin + batch_progress["durationMs"]["triggerExecution"] / 1000))
+    return marks
+
+
+if __name__ == "__main__":
+    print(json.dumps({"marks": _measure(*sys.argv[1:])}))
