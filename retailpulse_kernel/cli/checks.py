@@ -1,0 +1,148 @@
+"""Commands that check what is stored: reconcile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from retailpulse_kernel.cli.app import app
+from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
+from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.settings import Settings
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.reconcile import JobCheck, Reconciliation, TableCheck, Totals
+
+__all__: list[str] = []
+
+
+@app.command()
+def reconcile(
+    since: Annotated[
+        str | None, typer.Option(help="Compare windows from this time on (UTC unless it has a zone).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Compare windows up to this time.")] = None,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every job's accounts and every store's figures with a plain fold of the topic.
+
+    Exits with 1 on any difference, and names the first key that differs. Jobs may run meanwhile:
+    only windows are compared that can't change any more.
+    """
+    from retailpulse_kernel.reconcile import reconcile as compare
+
+    settings = Settings.load(profile=profile, namespace=namespace)
+    first, end = _moment(since), _moment(until)
+    if first and end and first >= end:
+        raise UsageError("--since is not before --until.")
+    with _progress() as progress:
+        result = compare(settings, first, end, progress=progress)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        Console(highlight=False).print(_view(result))
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time.", remedy="Write 2026-01-31 or 2026-01-31T10:00.") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """How far the fold is, on stderr, which leaves stdout to the result; nothing where no one looks."""
+    columns = (TextColumn("folding the topic"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _view(result: Reconciliation) -> RenderableType:
+    asked = " ".join(
+        f"{word} {moment:%Y-%m-%dT%H:%MZ}"
+        for word, moment in (("since", result.since), ("until", result.until))
+        if moment
+    )
+    parts: list[RenderableType] = [
+        f"{result.namespace}: {result.messages:,} messages folded in {result.seconds:.1f} s {asked}".rstrip(),
+        "",
+    ]
+    if result.jobs:
+        parts += [_jobs_table(result.jobs), ""]
+    parts += [_checks_table(result.tables), ""]
+    if result.totals:
+        parts += [_totals_table(result), ""]
+    parts += [Text(note, style="dim") for note in result.notes]
+    parts += [Text.assemble(("✗ ", "red"), sentence) for sentence in result.differences]
+    if result.ok:
+        compared = sum(check.rows for check in result.tables)
+        parts.append(Text.assemble(("✓ ", "green"), f"Nothing differs: {compared:,} keys compared."))
+    return Group(*parts)
+
+
+def _mark(good: bool | None) -> str:
+    return "[dim]·[/]" if good is None else "[green]✓[/]" if good else "[red]✗[/]"
+
+
+def _jobs_table(jobs: list[JobCheck]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("job")
+    for name in ("batches", "consumed", "accepted", "duplicate", "late", "bad"):
+        table.add_column(name, justify="right")
+    table.add_column()
+    for job in jobs:
+        counts = (f"{value:,}" for value in job.reported.values())
+        table.add_row(escape(job.job), f"{job.batches:,}", *counts, _mark(not job.problems))
+    return table
+
+
+def _checks_table(checks: list[TableCheck]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("store")
+    table.add_column("table")
+    table.add_column("keys", justify="right")
+    table.add_column("differ", justify="right")
+    table.add_column()
+    words = {"nothing": "nothing to compare", "not run": "not run"}
+    marks = {"equal": True, "differs": False}
+    for check in checks:
+        mark = f"{_mark(marks.get(check.state))} {words.get(check.state, '')}".rstrip()
+        table.add_row(check.store, check.table, f"{check.rows:,}", f"{check.differing:,}", mark)
+    return table
+
+
+def _totals_table(result: Reconciliation) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("total")
+    sources = list(next(iter(result.totals[0].figures.values())))
+    for source in sources:
+        table.add_column(source, justify="right")
+    table.add_column()
+    for total in result.totals:
+        for row in _total_rows(total):
+            table.add_row(*row, _mark(total.equal))
+    return table
+
+
+def _total_rows(total: Totals) -> Iterator[tuple[str, ...]]:
+    for name, by_source in total.figures.items():
+        places = ".2f" if name == "revenue" else ""
+        yield f"{name} {total.currency}", *("" if v is None else f"{v:,{places}}" for v in by_source.values())

@@ -1,0 +1,244 @@
+"""A store's rows against the fold's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from retailpulse_kernel import sketches
+from retailpulse_kernel.errors import NoSuchTable
+from retailpulse_kernel.metrics import Figure, Kind
+from retailpulse_kernel.reconcile.result import Difference, TableCheck
+from retailpulse_kernel.reconcile.sums import Key
+from retailpulse_kernel.reconcile.topic import ARCHIVE, JobFold
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.base import Row
+from retailpulse_kernel.stores.cassandra import CassandraStore
+from retailpulse_kernel.stores.hbase import HBaseStore
+from retailpulse_kernel.stores.hive import HiveStore
+from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
+
+__all__ = ["STORES", "Compared", "Range", "compare_archive", "compare_figures", "currency_totals", "moment_of", "ms_of"]
+
+_HOUR = GRAINS["hour"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The column by which the sets of event ids in an hour are compared.
+_IDS = "ids_checksum"
+
+#: Figures by key.
+Rows = dict[Key, tuple[Any, ...]]
+
+
+class Range(NamedTuple):
+    """The windows that are compared: those that lie within ``[start_ms, end_ms)``; None is no bound."""
+
+    start_ms: int | None
+    end_ms: int | None
+
+    def holds(self, start_ms: int, grain: Grain) -> bool:
+        """Whether a window lies within."""
+        return (self.start_ms is None or start_ms >= self.start_ms) and (
+            self.end_ms is None or start_ms + grain.seconds * 1000 <= self.end_ms
+        )
+
+
+class Compared(NamedTuple):
+    """Checks of a job's tables, and its figures by hour as the store has them and as the fold does."""
+
+    within: Range
+    checks: list[TableCheck]
+    stored_hours: Rows
+    folded_hours: Rows
+    hours_of: FigureTable
+
+
+def moment_of(ms: int) -> datetime:
+    """Epoch milliseconds as a UTC time."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def ms_of(moment: datetime) -> int:
+    """A UTC time as epoch milliseconds."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def compare_figures(store: CassandraStore | HBaseStore, fold: JobFold, within: Range) -> Compared:
+    """Every table and grain that a job writes to a store of figures."""
+    checks: list[TableCheck] = []
+    hours: tuple[Rows, Rows, FigureTable] | None = None
+    for sums in fold.tables.values():
+        for grain in sums.table.every:
+            stored = _stored(store, sums.table, grain, within)
+            folded = sums.rows(grain, within.start_ms, within.end_ms)
+            checks.append(_check(store.name, fold, sums.table, grain, stored, folded))
+            if grain == _HOUR and hours is None:
+                hours = stored, folded, sums.table
+    assert hours is not None, "each job has a table by the hour"
+    return Compared(within, checks, *hours)
+
+
+def compare_archive(store: HiveStore, fold: JobFold, within: Range) -> Compared:
+    """The archive's events by hour, those in time and the late ones, and the set of their ids."""
+    stored, stored_ids = _archived(store, fold, within)
+    in_time = fold.tables[ARCHIVE.name]
+    assert fold.late is not None, "the archive keeps late events"
+    parts = {
+        late: sums.rows(_HOUR, within.start_ms, within.end_ms) for late, sums in ((False, in_time), (True, fold.late))
+    }
+    checks = [
+        _check("hive", fold, ARCHIVE, _HOUR, stored[late], parts[late], name="events (late)" if late else "events")
+        for late in (False, True)
+    ]
+    ids = {key: (value,) for key, value in fold.ids.items() if within.holds(key[0], _HOUR)}
+    columns = ("hour", "late")
+    checks.append(_table_check("hive", "event ids", fold.job.name, columns, (_IDS,), stored_ids, ids))
+    return Compared(within, checks, stored[False], parts[False], ARCHIVE)
+
+
+def currency_totals(table: FigureTable, rows: Rows, within: Range) -> dict[str, dict[str, int | Decimal]]:
+    """Events, units, revenue and orders by currency over hours."""
+    place = 1 + table.by.index("currency")
+    figures = [(i, f) for i, f in enumerate(table.figures) if f in ARCHIVE.figures]
+    parts: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for key, values in rows.items():
+        if within.holds(key[0], _HOUR):
+            parts[key[place]].append(values)
+    return {
+        currency: {figure.name: figure.combine(row[i] for row in found) for i, figure in figures}
+        for currency, found in sorted(parts.items())
+    }
+
+
+def _stored(store: CassandraStore | HBaseStore, table: FigureTable, grain: Grain, within: Range) -> Rows:
+    """A store's rows; a table that is not there holds none."""
+    if within.end_ms is not None and within.end_ms <= (within.start_ms or 0):
+        return {}
+    since = None if within.start_ms is None else moment_of(within.start_ms)
+    until = None if within.end_ms is None else moment_of(within.end_ms)
+    try:
+        if isinstance(store, HBaseStore) and table.physical(grain) not in store.tables():
+            return {}
+        found = store.read(table, grain, since=since, until=until)
+    except NoSuchTable:
+        return {}
+    return {
+        key: tuple(row[figure.name] for figure in table.figures)
+        for row in found
+        if within.holds((key := _key(row, table, grain))[0], grain)
+    }
+
+
+def _key(row: Row, table: FigureTable, grain: Grain) -> Key:
+    moment, *dimensions = table.key(row, grain)
+    return (ms_of(moment), *dimensions)
+
+
+def _check(
+    store: str, fold: JobFold, table: FigureTable, grain: Grain, stored: Rows, folded: Rows, name: str | None = None
+) -> TableCheck:
+    columns = table.key_columns(grain)
+    return _table_check(store, name or table.physical(grain), fold.job.name, columns, table.figures, stored, folded)
+
+
+def _table_check(
+    store: str,
+    table: str,
+    job: str,
+    columns: Iterable[str],
+    figures: Iterable[Figure | str],
+    stored: Rows,
+    folded: Rows,
+) -> TableCheck:
+    """All keys of both sides; the first that differs is named."""
+    figures = list(figures)
+    keys = stored.keys() | folded.keys()
+    differing = [key for key in keys if not _equal(figures, stored.get(key), folded.get(key))]
+    if not differing:
+        return TableCheck(store, table, job, "equal" if keys else "nothing", rows=len(keys))
+    key = min(differing, key=lambda key: (key[0], [str(part) for part in key[1:]]))
+    ours, theirs = _differing(figures, stored.get(key), folded.get(key))
+    named = dict(zip(columns, (moment_of(key[0]), *key[1:]), strict=True))
+    return TableCheck(store, table, job, "differs", len(keys), len(differing), Difference(named, ours, theirs))
+
+
+def _equal(figures: list[Figure | str], stored: tuple[Any, ...] | None, folded: tuple[Any, ...] | None) -> bool:
+    if stored is None or folded is None:
+        return False
+    return stored == folded or all(
+        one == other or _shown(figure, one) == _shown(figure, other)
+        for figure, one, other in zip(figures, stored, folded, strict=True)
+    )
+
+
+def _differing(
+    figures: list[Figure | str], stored: tuple[Any, ...] | None, folded: tuple[Any, ...] | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The figures that are not the same, or all of them where there is only one side."""
+
+    def named(values: tuple[Any, ...] | None) -> dict[str, Any] | None:
+        if values is None:
+            return None
+        return {f if isinstance(f, str) else f.name: _shown(f, v) for f, v in zip(figures, values, strict=True)}
+
+    ours, theirs = named(stored), named(folded)
+    if ours is not None and theirs is not None:
+        same = {name for name in ours if ours[name] == theirs[name]}
+        ours = {name: value for name, value in ours.items() if name not in same}
+        theirs = {name: value for name, value in theirs.items() if name not in same}
+    return ours, theirs
+
+
+def _shown(figure: Figure | str, value: Any) -> Any:
+    """A value as it is compared: equal sets of users may be stored as different bytes."""
+    if isinstance(figure, Figure) and figure.measure.kind is Kind.USERS and value is not None:
+        # A sketch estimates by the order in which users came, unless it is a union of several.
+        return sketches.estimate(sketches.union([value, value]))
+    return value
+
+
+def _archived(store: HiveStore, fold: JobFold, within: Range) -> tuple[dict[bool, Rows], Rows]:
+    """The archive's rows that come from the messages of the fold, in time and late; the checksums of their ids.
+
+    The place of each row in Kafka is in the archive, so that a job that goes on writing does not disturb.
+    """
+    taken = " or ".join(
+        f"(kafka_partition = {partition} and kafka_offset < {end})" for partition, end in sorted(fold.job.ends.items())
+    )
+    figures = ", ".join(f"{figure.sql} as `{figure.name}`" for figure in ARCHIVE.figures)
+    sums = ", ".join(f"{figure.aggregate_sql} as `{figure.name}`" for figure in ARCHIVE.figures)
+    keys = "dt, hour, late, " + ", ".join(ARCHIVE.by)
+    rows: dict[bool, Rows] = {False: {}, True: {}}
+    ids: defaultdict[Key, int] = defaultdict(int)
+    if store.table not in _tables(store):
+        return rows, {}
+    frame = store.query(
+        f"select {keys}, {sums}, sum(id_part) as id_part from (select {keys}, {figures}, crc32(event_id) as id_part "
+        f"from {store.table} where {taken or 'false'}) one group by {keys}"
+    )
+    for dt, hour, late, *rest in frame.itertuples(index=False, name=None):
+        start = ms_of(datetime.fromisoformat(dt).replace(hour=int(hour), tzinfo=UTC))
+        if within.holds(start, _HOUR):
+            dimensions, values, part = rest[:3], rest[3:-1], rest[-1]
+            rows[bool(late)][start, *dimensions] = tuple(values)
+            ids[start, bool(late)] += int(part)
+    return rows, {key: (value,) for key, value in ids.items()}
+
+
+def _tables(store: HiveStore) -> list[str]:
+    from retailpulse_kernel.errors import UsageError
+
+    try:
+        return store.tables()
+    except UsageError:  # there is no database yet
+        return []
+
+
+#: A job's store and how it is compared.
+STORES: dict[str, tuple[str, Callable[[Settings], Any], Callable[[Any, JobFold, Range], Compared]]] = {
+    "metrics": ("cassandra", CassandraStore, compare_figures),
+    "engagement": ("hbase", HBaseStore, compare_figures),
+    "archive": ("hive", HiveStore, compare_archive),
+}

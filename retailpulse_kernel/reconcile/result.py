@@ -1,0 +1,201 @@
+"""What a reconciliation found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from retailpulse_kernel.errors import RetailPulseError
+
+__all__ = ["Difference", "JobCheck", "Reconciliation", "TableCheck", "Totals"]
+
+#: The state of a table: "nothing" where no window is closed yet, "not run" where its job never ran.
+State = Literal["equal", "differs", "nothing", "not run"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key under which a store and the fold of the topic do not have the same.
+
+    Attributes
+    ----------
+    key : dict
+        The window's start and the dimensions.
+    stored, folded : dict or None
+        The figures that differ; None where the key is missing altogether.
+    """
+
+    key: dict[str, Any]
+    stored: dict[str, Any] | None
+    folded: dict[str, Any] | None
+
+    def __str__(self) -> str:
+        key = ", ".join(f"{name} {_text(value)}" for name, value in self.key.items())
+        return f"{key}: the store has {_figures(self.stored)}, the fold of the topic {_figures(self.folded)}"
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """One table of a store against the fold.
+
+    Attributes
+    ----------
+    store, table, job : str
+        What was compared, and who writes it.
+    state : str
+        ``equal``, ``differs``, ``nothing`` (to compare yet) or ``not run``.
+    rows : int
+        Keys that were compared.
+    differing : int
+        How many of them differ.
+    first : Difference or None
+        The first of them, in order of time.
+    """
+
+    store: str
+    table: str
+    job: str
+    state: State
+    rows: int = 0
+    differing: int = 0
+    first: Difference | None = None
+
+
+@dataclass(frozen=True)
+class JobCheck:
+    """A job's accounts against the topic.
+
+    Attributes
+    ----------
+    job, epoch, batches
+        The newest epoch, and how many batches of it left an account.
+    behind : int
+        Messages that the topic holds and the job has not taken yet.
+    closed_until : datetime or None
+        Windows that end up to here are compared; None for all of them: the job has taken all there is.
+    retained_from : datetime or None
+        Windows before this can't be folded any more: the topic has deleted messages that the job took.
+    reported, found : dict of str to int
+        consumed, accepted, duplicate, late, bad: by the accounts, and by the fold.
+    problems : list of str
+        What does not agree.
+    """
+
+    job: str
+    epoch: int
+    batches: int
+    behind: int
+    closed_until: datetime | None
+    retained_from: datetime | None
+    reported: dict[str, int]
+    found: dict[str, int]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A currency's figures over the hours that are closed in every store.
+
+    Attributes
+    ----------
+    currency : str
+    figures : dict
+        ``events``, ``units``, ``revenue``, ``orders``, each by source: ``topic``, and the
+        stores whose jobs ran.
+    equal : bool
+        Whether every store has what the topic has.
+    """
+
+    currency: str
+    figures: dict[str, dict[str, int | Decimal]]
+    equal: bool
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """The result of `reconcile`.
+
+    Attributes
+    ----------
+    namespace : str
+    since, until : datetime or None
+        The range that was asked for.
+    messages : int
+        Messages of the topic that were folded.
+    seconds : float
+        How long it took.
+    jobs : list of JobCheck
+    tables : list of TableCheck
+    totals : list of Totals
+    totals_since, totals_until : datetime or None
+        The whole hours that the totals are of.
+    notes : list of str
+        What limits the comparison, such as a job that is behind.
+    """
+
+    namespace: str
+    since: datetime | None
+    until: datetime | None
+    messages: int
+    seconds: float
+    jobs: list[JobCheck]
+    tables: list[TableCheck]
+    totals: list[Totals]
+    totals_since: datetime | None = None
+    totals_until: datetime | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+    @property
+    def differences(self) -> list[str]:
+        """What differs, one sentence each; the first key of each table that does."""
+        found = [f"The job {job.job}: {problem}." for job in self.jobs for problem in job.problems]
+        for check in self.tables:
+            if check.first is not None:
+                found.append(f"{check.store} {check.table}, {check.differing:,} of {check.rows:,} keys: {check.first}.")
+        return found + [
+            f"The totals in {t.currency} are not the same in all stores." for t in self.totals if not t.equal
+        ]
+
+    def require_equal(self) -> None:
+        """Fail where something differs, for a notebook that runs on a schedule.
+
+        Raises
+        ------
+        RetailPulseError
+            With all differences.
+        """
+        if not self.ok:
+            raise RetailPulseError(
+                " ".join(self.differences), remedy=f"See `retailpulse reconcile --namespace {self.namespace}`."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values: times in RFC 3339, money as decimal text."""
+        return {"ok": self.ok, **_plain(asdict(self)), "differences": self.differences}
+
+
+def _text(value: Any) -> str:
+    return value.isoformat(timespec="minutes") if isinstance(value, datetime) else repr(value)
+
+
+def _figures(values: dict[str, Any] | None) -> str:
+    if values is None:
+        return "nothing"
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return format(value, "f") if isinstance(value, Decimal) else value
