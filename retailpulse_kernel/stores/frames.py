@@ -7,11 +7,48 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-__all__ = ["ColumnKind", "to_frame"]
+__all__ = ["ColumnKind", "from_arrow", "to_frame"]
 
 #: How a column's values are kept; what has no kind (text, decimals, bytes) stays as the Python objects it is.
 ColumnKind = Literal["integer", "boolean", "float", "time", "category"]
+
+
+#: Columns of few different values, which a frame keeps as categories.
+_CATEGORIES = ("event_type", "category", "brand", "currency")
+
+
+def from_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pd.DataFrame:
+    """A frame from Arrow batches, column by column and without a Python object for each value.
+
+    Parameters
+    ----------
+    batches : iterable of pyarrow.RecordBatch
+        All of one schema.
+    schema : pyarrow.Schema
+        Theirs; what an empty frame has, too.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text and decimals stay Arrow's, whole numbers and booleans may have gaps, times are UTC.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    table = pa.Table.from_batches(batches, schema)
+    for place, name in enumerate(table.column_names):
+        if name in _CATEGORIES and pa.types.is_string(table.schema.field(place).type):
+            table = table.set_column(place, name, table.column(place).dictionary_encode())
+    dtypes = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+
+    def dtype(arrow_type: pa.DataType) -> object:
+        if pa.types.is_string(arrow_type) or pa.types.is_decimal(arrow_type):
+            return pd.ArrowDtype(arrow_type)
+        return dtypes.get(arrow_type)
+
+    return table.to_pandas(types_mapper=dtype, coerce_temporal_nanoseconds=True)
 
 
 def to_frame(

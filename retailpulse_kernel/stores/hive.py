@@ -5,44 +5,27 @@ from __future__ import annotations
 import itertools
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlparse
 
 from retailpulse_kernel.errors import JobError, UsageError
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.archive import ARCHIVE_COLUMNS, Archive, arrow_schema
+from retailpulse_kernel.stores.compaction import Compaction, compact, recover, retire
 from retailpulse_kernel.stores.connection import Reconnecting, unavailable, why_unreachable
-from retailpulse_kernel.stores.frames import ColumnKind, to_frame
+from retailpulse_kernel.stores.frames import ColumnKind, from_arrow, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     from pyhive.hive import Connection
     from pyspark.sql import DataFrame
 
 __all__ = ["ARCHIVE_COLUMNS", "HiveStore"]
-
-#: The archive's columns, in Hive's types, and where it is partitioned.
-ARCHIVE_COLUMNS = {
-    "event_id": "string",
-    "event_type": "string",
-    "event_time": "timestamp",
-    "user_id": "string",
-    "session_id": "string",
-    "product_id": "string",
-    "category": "string",
-    "brand": "string",
-    "price": "decimal(18,4)",
-    "quantity": "int",
-    "currency": "string",
-    "order_id": "string",
-    "order_line": "int",
-    "late": "boolean",
-    "kafka_partition": "int",
-    "kafka_offset": "bigint",
-    "arrival": "timestamp",
-    "raw": "string",
-}
 
 _COLUMN_KINDS: dict[str, ColumnKind] = {
     "TIMESTAMP_TYPE": "time",
@@ -219,7 +202,13 @@ class HiveStore:
         """Remove the namespace's database and the archive's files."""
         self._rows(f"drop database if exists `{self.database}` cascade")
         self._partitions.clear()
+        self.__dict__.pop("archive", None)
         shutil.rmtree(self.location.parent, ignore_errors=True)  # an external table leaves its files
+
+    @cached_property
+    def archive(self) -> Archive:
+        """The archive's files."""
+        return Archive(self.location)
 
     def write_batch(self, rows: DataFrame, *, epoch: int, batch: int) -> None:
         """Put a micro-batch's rows into the archive, in place of those it wrote before.
@@ -230,23 +219,112 @@ class HiveStore:
             The columns `ARCHIVE_COLUMNS`, dt and hour.
         epoch, batch : int
             Which batch; part of the files' names.
+
+        Raises
+        ------
+        JobError
+            Compaction has merged this batch: the job runs on an old copy of its checkpoint.
         """
-        prefix = f"e{epoch:04d}-b{batch:09d}-"
-        # Hive and Spark skip folders that start with '_' or '.'.
-        staging = self.location / f"_staging-{prefix}"
-        shutil.rmtree(staging, ignore_errors=True)
+        recover(self.archive, wait=False)
+        staging = self.archive.staging(epoch, batch)
         rows.write.partitionBy("dt", "hour").parquet(staging.as_uri())
-        for stale in self.location.glob(f"dt=*/hour=*/{prefix}*.parquet"):
-            stale.unlink()
-        partitions = set()
-        for number, part in enumerate(sorted(staging.glob("dt=*/hour=*/*.parquet"))):
-            partition = part.parent.relative_to(staging)
-            target = self.location / partition
-            target.mkdir(parents=True, exist_ok=True)
-            part.rename(target / f"{prefix}{number:03d}.parquet")
-            partitions.add(str(partition))
-        self._add_partitions(partitions)
+        self._add_partitions(self.archive.put(epoch, batch))
         shutil.rmtree(staging)
+
+    def compact(self, *, target_bytes: int = 256 * 2**20, fewest: int = 2) -> Compaction:
+        """Merge each hour's small files into one, also while the job goes on adding files.
+
+        The newest batch of an epoch is left alone, since Spark may run it again. Killed at any moment,
+        it is completed by the next compaction, by `recover`, or by the job's next batch.
+
+        Parameters
+        ----------
+        target_bytes : int
+            A merged file gets no larger than this; an hour of more has several.
+        fewest : int
+            Fewer files than this are left as they are.
+
+        Returns
+        -------
+        Compaction
+            partitions, files_before, files_after, rows, bytes.
+
+        Raises
+        ------
+        JobError
+            Another compaction does not end.
+        """
+        return compact(self.archive, target_bytes=target_bytes, fewest=fewest)
+
+    def recover(self) -> None:
+        """End a compaction that was killed; cheap where none was."""
+        recover(self.archive)
+
+    def retire(self, before_epoch: int, begin: Mapping[int, int]) -> int:
+        """Remove what older epochs hold of messages that a new epoch reads again.
+
+        Call it before the new epoch writes. It may be killed and called again; once it has ended, calling
+        it again costs one look at a file.
+
+        Parameters
+        ----------
+        before_epoch : int
+            The new epoch's number.
+        begin : mapping of int to int
+            The first offset that it reads, by partition; rows of other partitions stay.
+
+        Returns
+        -------
+        int
+            How many rows were removed.
+        """
+        return retire(self.archive, before_epoch, begin)
+
+    def events(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        late: bool | None = None,
+    ) -> pd.DataFrame:
+        """The archive's events as a frame, straight from its files.
+
+        Parameters
+        ----------
+        since, until : datetime, optional
+            The range of event time ``[since, until)``, UTC unless it has a zone. All there is when absent.
+        columns : sequence of str, optional
+            Some of `ARCHIVE_COLUMNS`; all but ``raw``, the message as it came, when absent.
+        late : bool, optional
+            Only late events, or only those that were in time; both when absent.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Prices are exact decimals, text is kept by Arrow, times are UTC. Event type, category, brand and
+            currency are categories. Rows come by hour, and within an hour as they were written.
+
+        Raises
+        ------
+        UnknownName
+            The archive has no such column.
+        """
+        return from_arrow(self.record_batches(since, until, columns=columns, late=late), arrow_schema(columns))
+
+    def record_batches(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        late: bool | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """The archive's events as Arrow batches, one hour after the other, for more than fits into memory.
+
+        Takes what `events` takes. Each row comes once, whatever compaction does in the meantime.
+        """
+        return self.archive.record_batches(since, until, columns=columns, late=late)
 
     def _add_partitions(self, partitions: set[str]) -> None:
         """Tell the Metastore of partitions that it may not know yet."""

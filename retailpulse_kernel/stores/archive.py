@@ -1,0 +1,306 @@
+"""The archive's files: what their names say, how a micro-batch is put in place, how they are read.
+
+Every hour of event time is a folder, ``dt=2026-01-31/hour=10``. A micro-batch leaves
+``e0001-b000000017-000.parquet`` there (epoch, batch, part); compaction merges the batches 0 to 239
+of an epoch into ``e0001-m000000000-000000239.parquet``. A merged file stands for every file of its
+batches: where a name shows that two files hold the same rows, only the merged one is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import operator
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from retailpulse_kernel.errors import JobError, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ARCHIVE_COLUMNS", "Archive", "ArchiveFile", "arrow_schema"]
+
+#: The archive's columns, in Hive's types, and where it is partitioned.
+ARCHIVE_COLUMNS = {
+    "event_id": "string",
+    "event_type": "string",
+    "event_time": "timestamp",
+    "user_id": "string",
+    "session_id": "string",
+    "product_id": "string",
+    "category": "string",
+    "brand": "string",
+    "price": "decimal(18,4)",
+    "quantity": "int",
+    "currency": "string",
+    "order_id": "string",
+    "order_line": "int",
+    "late": "boolean",
+    "kafka_partition": "int",
+    "kafka_offset": "bigint",
+    "arrival": "timestamp",
+    "raw": "string",
+}
+
+_NAME = re.compile(r"e(\d{4,})-(?:b(\d{9,})-\d{3,}|m(\d{9,})-(\d{9,}))\.parquet")
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, order=True)
+class ArchiveFile:
+    """A file of the archive, by its name.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch of the job that wrote it.
+    first, last : int
+        The batches it holds.
+    merged : bool
+        Whether compaction made it.
+    path : Path
+        Where it is.
+    """
+
+    epoch: int
+    first: int
+    last: int
+    merged: bool
+    path: Path
+
+    @classmethod
+    def of(cls, path: Path) -> ArchiveFile | None:
+        """What a file's name says; None for a file that the archive's job did not write."""
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            return None
+        epoch, batch, first, last = match.groups()
+        return cls(int(epoch), int(batch or first), int(batch or last), batch is None, path)
+
+    @staticmethod
+    def merged_name(epoch: int, first: int, last: int) -> str:
+        """The name of the file that stands for some batches of an epoch.
+
+        >>> ArchiveFile.merged_name(1, 0, 239)
+        'e0001-m000000000-000000239.parquet'
+        """
+        return f"e{epoch:04d}-m{first:09d}-{last:09d}.parquet"
+
+    def stands_for(self, other: ArchiveFile) -> bool:
+        """Whether this file holds all rows of the other one, which is about to go."""
+        return (
+            self.merged
+            and self.epoch == other.epoch
+            and self.first <= other.first
+            and other.last <= self.last
+            and self.path.name != other.path.name
+        )
+
+
+class Archive:
+    """The folder of the archive's files.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that holds ``dt=…/hour=…``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        #: Held by who replaces files of finished batches. The job, which adds files, takes no lock.
+        self.lock = filelock.FileLock(root / ".maintenance.lock")
+        self._put: tuple[int, int] | None = None
+
+    # -- files ------------------------------------------------------------------------------
+
+    def partitions(self, since: datetime | None = None, until: datetime | None = None) -> list[Path]:
+        """The folders of the hours that may hold events of ``[since, until)``, in order."""
+        return [
+            folder
+            for folder in sorted(self.root.glob("dt=????-??-??/hour=*"), key=_hour)
+            if (until is None or _hour(folder) < until) and (since is None or _hour(folder) + _HOUR > since)
+        ]
+
+    def files(self, partition: Path) -> list[Path]:
+        """The files of an hour whose rows count, each row once, also while compaction runs."""
+        names = _names(partition)
+        # A folder that changes while it is listed may show neither the old name nor the new one.
+        while (again := _names(partition)) != names:
+            names = again
+        paths = [partition / name for name in sorted(names)]
+        known = [file for path in paths if (file := ArchiveFile.of(path))]
+        merged = [file for file in known if file.merged]
+        gone = {file.path for file in known if any(other.stands_for(file) for other in merged)}
+        return [path for path in paths if path not in gone]
+
+    def batches(self, partition: Path) -> list[ArchiveFile]:
+        """The files of an hour that the job or compaction wrote, in the order of their batches."""
+        return sorted(file for path in self.files(partition) if (file := ArchiveFile.of(path)))
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def staging(self, epoch: int, batch: int) -> Path:
+        """An empty place, which no reader looks at, for the files of a micro-batch."""
+        # Hive and Spark skip names that start with '_' or '.'.
+        folder = self.root / f"_staging-{_prefix(epoch, batch)}"
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder
+
+    def put(self, epoch: int, batch: int) -> set[str]:
+        """Move the staged files of a micro-batch in, in place of those it left before.
+
+        Returns
+        -------
+        set of str
+            The partitions they went to, as ``dt=2026-01-31/hour=10``.
+
+        Raises
+        ------
+        JobError
+            Compaction took this batch for finished: the checkpoint is an older copy.
+        """
+        prefix = _prefix(epoch, batch)
+        # Only the first batch of a process, or one that is tried again, can have been here before.
+        if self._put is None or self._put[0] != epoch or batch <= self._put[1]:
+            self._make_way(epoch, batch)
+        self._put = (epoch, batch)
+        staging = self.root / f"_staging-{prefix}"
+        partitions = set()
+        for number, part in enumerate(sorted(staging.glob("dt=*/hour=*/*.parquet"))):
+            partition = part.parent.relative_to(staging)
+            target = self.root / partition
+            target.mkdir(parents=True, exist_ok=True)
+            part.rename(target / f"{prefix}{number:03d}.parquet")
+            partitions.add(str(partition))
+        return partitions
+
+    def _make_way(self, epoch: int, batch: int) -> None:
+        for path in self.root.glob(f"dt=*/hour=*/e{epoch:04d}-*.parquet"):
+            file = ArchiveFile.of(path)
+            if file is None or not file.first <= batch <= file.last:
+                continue
+            if file.merged:
+                raise JobError(
+                    f"The archive holds batch {batch} of epoch {epoch} already, merged into {path.name}.",
+                    remedy="The checkpoint is older than the archive: start the job with a new epoch.",
+                )
+            path.unlink()
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def record_batches(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        late: bool | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """See `HiveStore.record_batches`."""
+        import pyarrow.dataset as ds
+
+        since, until = _utc(since), _utc(until)
+        wanted, schema = arrow_schema(columns).names, arrow_schema(tuple(ARCHIVE_COLUMNS))
+        # Spark writes times as INT96, which has no zone: Spark, Hive and this package all mean UTC.
+        form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(coerce_int96_timestamp_unit="us"))
+        for partition in self.partitions(since, until):
+            condition = _condition(_hour(partition), since, until, late)
+            with ExitStack() as stack:
+                fragments = [form.make_fragment(file) for file in self._opened(partition, stack)]
+                dataset = ds.FileSystemDataset(fragments, schema, form)
+                for batch in dataset.to_batches(columns=wanted, filter=condition):
+                    if batch.num_rows:
+                        yield batch
+
+    def _opened(self, partition: Path, stack: ExitStack) -> list[pa.NativeFile]:
+        """The files of an hour, all open: what compaction removes from now on can still be read."""
+        import pyarrow as pa
+
+        while True:
+            attempt = ExitStack()
+            try:
+                files = [attempt.enter_context(pa.OSFile(str(path))) for path in self.files(partition)]
+            except FileNotFoundError:  # removed since it was listed: what stands for it is there
+                attempt.close()
+                continue
+            except OSError as error:
+                attempt.close()
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                raise UsageError(
+                    f"{partition} has more files than this process may open.",
+                    remedy="Merge them with `rp.hive.compact()`; production runs notebooks/batch/compact.ipynb hourly.",
+                ) from error
+            stack.push(attempt)
+            return files
+
+
+def arrow_schema(columns: Sequence[str] | None = None) -> pa.Schema:
+    """Columns of the archive, all but ``raw`` when absent, as Arrow has them: exact decimals, times in UTC.
+
+    Raises
+    ------
+    UnknownName
+        The archive has no such column.
+    """
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "decimal(18,4)": pa.decimal128(18, 4),
+        "int": pa.int32(),
+        "bigint": pa.int64(),
+        "boolean": pa.bool_(),
+    }
+    chosen = [name for name in ARCHIVE_COLUMNS if name != "raw"] if columns is None else columns
+    for name in chosen:
+        if name not in ARCHIVE_COLUMNS:
+            raise UnknownName("column of the archive", name, ARCHIVE_COLUMNS)
+    return pa.schema([(name, types[ARCHIVE_COLUMNS[name]]) for name in chosen])
+
+
+def _prefix(epoch: int, batch: int) -> str:
+    return f"e{epoch:04d}-b{batch:09d}-"
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir() if path.suffix == ".parquet" and path.name[0] not in "._")
+    except FileNotFoundError:
+        return []
+
+
+def _hour(partition: Path) -> datetime:
+    """The start of the hour that a folder holds."""
+    day, hour = partition.parent.name.removeprefix("dt="), partition.name.removeprefix("hour=")
+    return datetime.fromisoformat(f"{day}T{int(hour):02d}:00:00+00:00")
+
+
+def _condition(start: datetime, since: datetime | None, until: datetime | None, late: bool | None) -> Any:
+    """What rows of an hour are asked for; None for all."""
+    from pyarrow import dataset as ds
+
+    parts = []
+    if since is not None and since > start:
+        parts.append(ds.field("event_time") >= since)
+    if until is not None and until < start + _HOUR:
+        parts.append(ds.field("event_time") < until)
+    if late is not None:
+        parts.append(ds.field("late") == late)
+    return functools.reduce(operator.and_, parts) if parts else None
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """A time with its zone; one without is UTC, as everywhere."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
