@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import floor, jobs
+from bench import competitors, floor, jobs
 from bench.feed import Feed, fill
 from bench.lab import Lab
 from bench.machine import QUIET_SHARE, describe
@@ -36,6 +36,7 @@ CONTESTANTS: dict[str, tuple[str, Contestant, Target | None]] = {
     "engagement": ("job engagement, whole", partial(jobs.run_alone, job="engagement"), None),
     "archive": ("job archive, whole", partial(jobs.run_alone, job="archive"), None),
     "all": ("all three jobs, each event through all", jobs.run_all, Target(0.3, of_ratio=True)),
+    **{name: (c.title, partial(competitors.run, name=name), None) for name, c in competitors.COMPETITORS.items()},
 }
 
 #: Event time that the topic spans: several windows, and late events come only after 30 s of it.
@@ -86,16 +87,26 @@ def _throughput(lab: Lab, names: list[str], events: int, rounds: int) -> list[Fi
     lab.say(f"sending {events:,} events")
     feed = fill(lab.namespace("topic"), events, span=_SPAN, batch=events // _BATCHES)
     timelines: dict[str, list[Timeline]] = defaultdict(list)
+    failures: dict[str, str] = {}
     for turn in range(1, rounds + 1):
         for name in names:
-            timeline = CONTESTANTS[name][1](lab, feed)
+            try:
+                timeline = CONTESTANTS[name][1](lab, feed)
+            except RetailPulseError as error:
+                if name not in competitors.COMPETITORS:
+                    raise
+                lab.say(f"[yellow]{name}:[/] {escape(str(error))}")
+                failures[name] = str(error)
+                continue
             timelines[name].append(timeline)
             lab.say(f"round {turn}: {name:<12} {timeline.warm:>9,.0f} warm {timeline.cold:>9,.0f} cold")
-    return [_rate(name, timelines[name], timelines["floor"]) for name in names]
+    return [_rate(name, timelines[name], timelines["floor"], failures.get(name, "")) for name in names]
 
 
-def _rate(name: str, own: list[Timeline], floors: list[Timeline]) -> Figure:
+def _rate(name: str, own: list[Timeline], floors: list[Timeline], failure: str) -> Figure:
     title, _, target = CONTESTANTS[name]
+    if failure:
+        return Figure(title, "events/s", [], note=failure)
     cold = [timeline.cold for timeline in own]
     return Figure(
         title,
@@ -103,7 +114,7 @@ def _rate(name: str, own: list[Timeline], floors: list[Timeline]) -> Figure:
         [timeline.warm for timeline in own],
         [] if name == "floor" else [t.warm / f.warm for t, f in zip(own, floors, strict=True)],
         target,
-        f"cold {number(statistics.median(cold))}",
+        "; ".join(filter(None, [f"cold {number(statistics.median(cold))}", own[-1].note])),
         {"cold": cold, "started": [t.started for t in own], "marks": [t.marks for t in own]},
     )
 

@@ -25,10 +25,13 @@ class Timeline:
         When its process was started, in epoch seconds.
     marks : sequence of (int, float)
         So many events were done, results written, at that time; a mark for each batch.
+    note : str
+        What a reader has to know beside it.
     """
 
     started: float
     marks: Sequence[tuple[int, float]]
+    note: str = ""
 
     @property
     def warm(self) -> float:
@@ -149,7 +152,7 @@ def as_table(figures: Sequence[Figure]) -> RenderableType:
             figure.name,
             f"{number(figure.median)} {figure.unit}" if figure.samples else "not measured",
             spread,
-            f"{figure.ratio:.2f}" if figure.ratios else "",
+            f"{figure.ratio:.2f}" if not math.isnan(figure.ratio) else "",
             str(figure.target or ""),
             {None: "", True: "[green]met[/]", False: "[bold red]missed[/]"}[figure.met],
             figure.note,
