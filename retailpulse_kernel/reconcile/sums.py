@@ -1,31 +1,99 @@
-"""The rows of a figure table, summed event by event: `retailpulse_kernel.fold` for long topics.
+"""The rows of figure tables, summed over many events: `retailpulse_kernel.fold` for long topics.
 
-The same definitions (`Figure.of_event`, `Figure.combine`), with two savings: what an event adds is
-looked up where an event of the same type, price and quantity has been seen before, and only the
-finest windows are summed from events; the wider ones are combined from them.
+What an event adds to a figure comes from the figure's definition (`Figure.of_event`) and is looked up
+where an event of the same type, price and quantity has been seen before. Arrow adds it up by key.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
-from decimal import Decimal
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from retailpulse_kernel import sketches
 from retailpulse_kernel.events import Event
 from retailpulse_kernel.metrics import Figure, Kind
 from retailpulse_kernel.tables import FigureTable, Grain
 
-__all__ = ["Key", "TableSums"]
+__all__ = ["TIME", "Facts", "Key", "TableSums"]
 
 #: The start of a window in epoch milliseconds, then the dimensions.
 Key = tuple[Any, ...]
 
+#: The column of an event's time, later of its window's start, in epoch milliseconds.
+TIME: Final = "time_ms"
+
+_TYPES = {
+    Kind.COUNT: pa.int64(),
+    Kind.SUM: pa.int64(),
+    Kind.MONEY: pa.decimal128(38, 4),
+    Kind.FIRST: pa.timestamp("ms", tz="UTC"),
+    Kind.LAST: pa.timestamp("ms", tz="UTC"),
+    Kind.USERS: pa.string(),
+}
 _ADDITIVE = (Kind.COUNT, Kind.SUM, Kind.MONEY)
-#: Different events that are remembered with what they add; prices could be as many as events.
-_MOST_SHAPES = 100_000
+#: How Arrow combines a figure's parts; users are told apart instead, as a part of the key.
+_COMBINES = {Kind.COUNT: "sum", Kind.SUM: "sum", Kind.MONEY: "sum", Kind.FIRST: "min", Kind.LAST: "max"}
+#: Kinds of event that are remembered with what they add: prices could be as many as events.
+_MOST_SHAPES = 50_000
+#: Rows that wait before they are combined with the others of their keys.
+_MOST_WAITING = 500_000
+
+
+class Facts:
+    """Makes Arrow columns of events: time, dimensions, and what each event adds to each figure.
+
+    Parameters
+    ----------
+    tables : iterable of FigureTable
+        Whose dimensions and figures.
+    """
+
+    def __init__(self, tables: Iterable[FigureTable]) -> None:
+        tables = list(tables)
+        figures = list({figure.name: figure for table in tables for figure in table.figures}.values())
+        self._dimensions = sorted({dimension for table in tables for dimension in table.by})
+        self._additive = [figure for figure in figures if figure.measure.kind in _ADDITIVE]
+        self._others = [figure for figure in figures if figure.measure.kind not in _ADDITIVE]
+        self._shape_of = _getter(_columns_of(self._additive))
+        self._shapes: dict[Key, int] = {}
+        self._adds: list[list[Any]] = [[] for _ in self._additive]
+
+    def __call__(self, events: Sequence[Event], times_ms: Sequence[int]) -> pa.Table:
+        """The columns of some events."""
+        times = pa.array(times_ms, pa.int64())
+        columns = {TIME: times}
+        columns |= {name: pa.array([getattr(e, name) for e in events], pa.string()) for name in self._dimensions}
+        shapes = pa.array(self._shapes_of(events), pa.int32())
+        for figure, adds in zip(self._additive, self._adds, strict=True):
+            columns[figure.name] = pa.array(adds, _TYPES[figure.measure.kind]).take(shapes)
+        for figure in self._others:
+            if not figure.where and figure.measure.of == "event_time":
+                columns[figure.name] = times.cast(_TYPES[figure.measure.kind])
+            else:
+                columns[figure.name] = pa.array([figure.of_event(e) for e in events], _TYPES[figure.measure.kind])
+        return pa.table(columns)
+
+    def _shapes_of(self, events: Sequence[Event]) -> list[int]:
+        if len(self._shapes) > _MOST_SHAPES:
+            self._shapes.clear()
+            for adds in self._adds:
+                adds.clear()
+        known, shape_of, places = self._shapes, self._shape_of, []
+        for event in events:
+            shape = shape_of(event)
+            place = known.get(shape)
+            if place is None:
+                place = known[shape] = len(known)
+                for figure, adds in zip(self._additive, self._adds, strict=True):
+                    adds.append(figure.of_event(event) or 0)
+            places.append(place)
+        return places
 
 
 class TableSums:
@@ -40,77 +108,71 @@ class TableSums:
     def __init__(self, table: FigureTable) -> None:
         self.table = table
         self._finest = min(table.every, key=lambda grain: grain.seconds)
-        self._width_ms = self._finest.seconds * 1000
-        self._rows: dict[Key, list[Any]] = {}
-        self._dimensions = _getter(table.by)
-        additive = [f for f in table.figures if f.measure.kind in _ADDITIVE]
-        self._additive = [(i, f) for i, f in enumerate(table.figures) if f in additive]
-        self._others = [(i, f, _column(f)) for i, f in enumerate(table.figures) if f not in additive]
-        self._shape = _getter(_columns_of(additive))
-        self._adds: dict[Key, list[tuple[int, Any]]] = {}
-        self._names: dict[str, str] = {}
+        self._users = [figure for figure in table.figures if figure.measure.kind is Kind.USERS]
+        self._figures = [figure for figure in table.figures if figure not in self._users]
+        #: By figure of users (None: all others), the parts that are to be combined.
+        self._parts: dict[Figure | None, list[pa.Table]] = {None: [], **{figure: [] for figure in self._users}}
 
-    def add(self, event: Event, event_ms: int) -> None:
-        """Count one event; `event_ms` is its time in epoch milliseconds."""
-        key = (event_ms - event_ms % self._width_ms, *self._dimensions(event))
-        row = self._rows.get(key)
-        if row is None:
-            row = self._rows[key] = self._nothing()
-        shape = self._shape(event)
-        adds = self._adds.get(shape)
-        if adds is None:
-            adds = self._adds_of(event, shape)
-        for i, value in adds:
-            row[i] += value
-        for i, figure, column in self._others:
-            value = column(event) if column else figure.of_event(event)
-            if value is None:
-                continue
-            if figure.measure.kind is Kind.USERS:
-                row[i].append(self._names.setdefault(value, value))
-            else:
-                row[i] = value if row[i] is None else _EXTREME[figure.measure.kind](row[i], value)
+    def add(self, facts: pa.Table) -> None:
+        """Add events, in the columns of `Facts`."""
+        facts = _windowed(facts, self._finest)
+        for users, parts in self._parts.items():
+            parts.append(self._combined(facts, users))
+            # The first part is what was combined before: each row is gone through a few times only.
+            if sum(part.num_rows for part in parts[1:]) > max(_MOST_WAITING, parts[0].num_rows):
+                parts[:] = [self._combined(pa.concat_tables(parts), users)]
 
     def rows(self, grain: Grain, start_ms: int | None = None, end_ms: int | None = None) -> dict[Key, tuple[Any, ...]]:
         """The figures by key, of the windows of one grain that lie within a range; users as a sketch."""
-        width_ms = grain.seconds * 1000
-        wide: dict[Key, list[Any]] = {}
-        for (moment, *dimensions), values in self._rows.items():
-            start = moment - moment % width_ms
-            if (start_ms is not None and start < start_ms) or (end_ms is not None and start + width_ms > end_ms):
-                continue
-            key = (start, *dimensions)
-            if key in wide:
-                self._take_in(wide[key], values)
+        columns: dict[str, Any] = {}
+        keys: list[Key] = []
+        for users, parts in self._parts.items():
+            if not parts:
+                return {}
+            wide = _within(_windowed(pa.concat_tables(parts), grain), grain, start_ms, end_ms)
+            combined = self._combined(wide, users)
+            found = list(zip(*(combined[name].to_pylist() for name in self._key), strict=True))
+            if users is None:
+                keys = found
+                columns = {figure.name: combined[figure.name].to_pylist() for figure in self._figures}
             else:
-                wide[key] = [[*value] if isinstance(value, list) else value for value in values]
-        return {key: tuple(sketches.of(v) if isinstance(v, list) else v for v in row) for key, row in wide.items()}
+                names = defaultdict(list)
+                for key, name in zip(found, combined[users.name].to_pylist(), strict=True):
+                    names[key].append(name)
+                columns[users.name] = [sketches.of(names[key]) for key in keys]
+        values = zip(*(columns[figure.name] for figure in self.table.figures), strict=True)
+        return dict(zip(keys, values, strict=True))
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    @property
+    def _key(self) -> list[str]:
+        return [TIME, *self.table.by]
 
-    def _take_in(self, row: list[Any], more: list[Any]) -> None:
-        for i, figure in enumerate(self.table.figures):
-            if figure.measure.kind is Kind.USERS:
-                row[i].extend(more[i])
-            else:
-                row[i] = figure.combine((row[i], more[i]))
-
-    def _adds_of(self, event: Event, shape: Key) -> list[tuple[int, Any]]:
-        if len(self._adds) >= _MOST_SHAPES:
-            self._adds.clear()
-        adds = [(i, value) for i, figure in self._additive if (value := figure.of_event(event))]
-        self._adds[shape] = adds
-        return adds
-
-    def _nothing(self) -> list[Any]:
-        return [_NOTHING[f.measure.kind] if f.measure.kind is not Kind.USERS else [] for f in self.table.figures]
+    def _combined(self, facts: pa.Table, users: Figure | None) -> pa.Table:
+        """One row for each key, or for each key and user."""
+        if users is not None:
+            told_apart = facts.filter(pc.is_valid(facts[users.name]))
+            return told_apart.group_by([*self._key, users.name]).aggregate([])
+        how = [(figure.name, _COMBINES[figure.measure.kind]) for figure in self._figures]
+        combined = facts.group_by(self._key).aggregate(how)
+        return combined.select([*self._key, *(f"{name}_{by}" for name, by in how)]).rename_columns(
+            [*self._key, *(name for name, _ in how)]
+        )
 
 
-_NOTHING: dict[Kind, Any] = {
-    Kind.COUNT: 0, Kind.SUM: 0, Kind.MONEY: Decimal(0), Kind.FIRST: None, Kind.LAST: None,
-}  # fmt: skip
-_EXTREME = {Kind.FIRST: min, Kind.LAST: max}
+def _windowed(facts: pa.Table, grain: Grain) -> pa.Table:
+    """Times as the starts of their windows; no event is older than 1970."""
+    width = pa.scalar(grain.seconds * 1000, pa.int64())
+    starts = pc.multiply(pc.divide(facts[TIME], width), width)
+    return facts.set_column(facts.column_names.index(TIME), TIME, starts)
+
+
+def _within(facts: pa.Table, grain: Grain, start_ms: int | None, end_ms: int | None) -> pa.Table:
+    """Only windows that lie within a range."""
+    if start_ms is not None:
+        facts = facts.filter(pc.greater_equal(facts[TIME], start_ms))
+    if end_ms is not None:
+        facts = facts.filter(pc.less_equal(facts[TIME], end_ms - grain.seconds * 1000))
+    return facts
 
 
 def _getter(columns: Iterable[str]) -> Callable[[Event], Key]:
@@ -127,8 +189,3 @@ def _columns_of(figures: Iterable[Figure]) -> list[str]:
     names = {node.id for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     # What is no column is an event type.
     return sorted({name if name in Event.__struct_fields__ else "event_type" for name in names})
-
-
-def _column(figure: Figure) -> Callable[[Event], Any] | None:
-    """A direct way to the column that a figure is about; None where it takes more than that."""
-    return attrgetter(figure.measure.of) if not figure.where and figure.measure.of.isidentifier() else None

@@ -7,12 +7,15 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from retailpulse_kernel.errors import EventError
 from retailpulse_kernel.events import Event, parse_event
 from retailpulse_kernel.lateness import PartitionClock
 from retailpulse_kernel.metrics import EVENTS, ORDERS, REVENUE, UNITS
 from retailpulse_kernel.reconcile.batches import Batch, JobBatches
-from retailpulse_kernel.reconcile.sums import Key, TableSums
+from retailpulse_kernel.reconcile.sums import TIME, Facts, Key, TableSums
 from retailpulse_kernel.stores.kafka import Message
 from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable
 
@@ -33,7 +36,9 @@ TABLES: Final[dict[str, tuple[FigureTable, ...]]] = {
     "archive": (ARCHIVE,),
 }
 
-_HOUR_MS = 3_600_000
+_HOUR, _CHECKSUM = "hour", "checksum"
+#: Events that are summed at once.
+_CHUNK = 20_000
 
 
 def checksum(event_id: str) -> int:
@@ -62,18 +67,14 @@ class JobFold:
         self.late = TableSums(ARCHIVE) if job.name == "archive" else None
         self.ids: Counter[Key] = Counter()
 
-    def accept(self, event: Event, event_ms: int) -> None:
-        """Sum an event that the job accepts."""
-        for sums in self.tables.values():
-            sums.add(event, event_ms)
+    def add(self, facts: pa.Table, *, late: bool) -> None:
+        """Sum events that the job accepts, or that are late for it."""
         if self.late is not None:
-            self.ids[event_ms - event_ms % _HOUR_MS, False] += checksum(event.event_id)
-
-    def set_aside(self, event: Event, event_ms: int) -> None:
-        """Sum an event that is late for the job."""
-        if self.late is not None:
-            self.late.add(event, event_ms)
-            self.ids[event_ms - event_ms % _HOUR_MS, True] += checksum(event.event_id)
+            hours = facts.group_by(_HOUR).aggregate([(_CHECKSUM, "sum")])
+            for hour, ids in zip(hours[_HOUR].to_pylist(), hours[f"{_CHECKSUM}_sum"].to_pylist(), strict=True):
+                self.ids[hour * 3_600_000, late] += ids
+        for sums in self.tables.values() if not late else [self.late] if self.late is not None else ():
+            sums.add(facts)
 
 
 class TopicFold:
@@ -101,6 +102,8 @@ class TopicFold:
         self._partitions: dict[int, _Partition] = {}
         self._accepted_by: dict[int, int] = {}  # hash of an event id -> bits of the jobs
         self._bits = {name: 1 << i for i, name in enumerate(self.folds)}
+        self._facts = Facts(table for tables in TABLES.values() for table in tables)
+        self._chunk: list[tuple[Event, int, int, int]] = []
 
     def run(self, messages: Iterable[Message], progress: Callable[[int], None] | None = None) -> None:
         """Fold all messages; `progress` is told now and then how many there have been."""
@@ -113,6 +116,7 @@ class TopicFold:
             self.messages += 1
             if progress and not self.messages % 10_000:
                 progress(self.messages)
+        self._sum()
         for partition in partitions.values():
             partition.hand_out()
 
@@ -155,12 +159,24 @@ class TopicFold:
             if new:
                 self._accepted_by[identity] = before | new
         partition.verdicts[late, new] += 1
-        if self._since_ms <= event_ms < self._until_ms:
-            for name, bit in self._bits.items():
-                if new & bit:
-                    self.folds[name].accept(event, event_ms)
-                elif late & bit:
-                    self.folds[name].set_aside(event, event_ms)
+        if (new or late) and self._since_ms <= event_ms < self._until_ms:
+            self._chunk.append((event, event_ms, new, late))
+            if len(self._chunk) >= _CHUNK:
+                self._sum()
+
+    def _sum(self) -> None:
+        """Sum the events that were judged since the last time."""
+        if not self._chunk:
+            return
+        events, times, new, late = zip(*self._chunk, strict=True)
+        facts = self._facts(events, times)
+        facts = facts.append_column(_HOUR, pc.divide(facts[TIME], 3_600_000))
+        facts = facts.append_column(_CHECKSUM, pa.array([checksum(event.event_id) for event in events], pa.int64()))
+        for name, bit in self._bits.items():
+            for bits, is_late in ((new, False), (late, True)):
+                chosen = pc.greater(pc.bit_wise_and(pa.array(bits, pa.int64()), bit), 0)
+                self.folds[name].add(facts.filter(chosen), late=is_late)
+        self._chunk.clear()
 
 
 class _Rule(NamedTuple):
