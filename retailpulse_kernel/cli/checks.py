@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +15,6 @@ from rich.text import Text
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,27 +41,14 @@ def reconcile(
     from retailpulse_kernel.reconcile import reconcile as compare
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    first, end = _moment(since), _moment(until)
-    if first and end and first >= end:
-        raise UsageError("--since is not before --until.")
     with _progress() as progress:
-        result = compare(settings, first, end, progress=progress)
+        result = compare(settings, since, until, progress=progress)
     if as_json:
         print_json(result.to_json())
     else:
         Console(highlight=False).print(_view(result))
     if not result.ok:
         raise typer.Exit(1)
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a time.", remedy="Write 2026-01-31 or 2026-01-31T10:00.") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @contextmanager

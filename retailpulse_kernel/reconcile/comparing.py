@@ -61,7 +61,7 @@ def moment_of(ms: int) -> datetime:
 
 
 def ms_of(moment: datetime) -> int:
-    """A UTC time as epoch milliseconds."""
+    """A time as epoch milliseconds."""
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 

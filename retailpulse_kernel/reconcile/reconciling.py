@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.events import MAX_AHEAD
 from retailpulse_kernel.reconcile.batches import COUNTS, Batch, JobBatches, newest_epochs
 from retailpulse_kernel.reconcile.comparing import STORES, Compared, Range, currency_totals, moment_of, ms_of
@@ -26,8 +27,8 @@ _ByJob = dict[str, dict[str, dict[str, int | Decimal]]]
 
 def reconcile(
     settings: Settings,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconciliation:
@@ -41,19 +42,22 @@ def reconcile(
     ----------
     settings : Settings
         Which servers, which namespace.
-    since, until : datetime, optional
-        Compare only windows that lie within this range, UTC. Accounts are compared as a whole.
+    since, until : datetime or str, optional
+        Compare only windows that lie within this range; UTC unless they have a zone. Accounts are compared as a whole.
     progress : callable, optional
         Told now and then how many messages have been folded, and how many there are.
 
     Raises
     ------
     UsageError
-        The namespace has no topics.
+        The namespace has no topics, or the range is none.
     StoreUnavailable
         A store does not answer.
     """
     started = time.monotonic()
+    since, until = _utc(since), _utc(until)
+    if since and until and since >= until:
+        raise UsageError(f"The range is empty: {since.isoformat()} is not before {until.isoformat()}.")
     kafka = KafkaStore(settings)
     offsets = kafka.offsets()
     begins, ends = ({partition: pair[i] for partition, pair in offsets.items()} for i in (0, 1))
@@ -101,6 +105,16 @@ def reconcile(
         totals_until=None if hours.end_ms is None else moment_of(hours.end_ms),
         notes=_notes(checks, compared),
     )
+
+
+def _utc(given: datetime | str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(given) if isinstance(given, str) else given
+    except ValueError:
+        raise UsageError(f"{given!r} is not a time.", remedy="Write 2026-01-31 or 2026-01-31T10:00.") from None
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _differ(compared: dict[str, Compared]) -> bool:
