@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["ColumnKind", "from_arrow", "to_frame"]
+__all__ = ["CATEGORIES", "ColumnKind", "from_arrow", "to_frame"]
 
 #: How a column's values are kept; what has no kind (text, decimals, bytes) stays as the Python objects it is.
 ColumnKind = Literal["integer", "boolean", "float", "time", "category"]
 
 
 #: Columns of few different values, which a frame keeps as categories.
-_CATEGORIES = ("event_type", "category", "brand", "currency")
+CATEGORIES = ("event_type", "category", "brand", "currency")
 
 
 def from_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def from_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pd.DataF
 
     table = pa.Table.from_batches(batches, schema)
     for place, name in enumerate(table.column_names):
-        if name in _CATEGORIES and pa.types.is_string(table.schema.field(place).type):
+        if name in CATEGORIES and pa.types.is_string(table.schema.field(place).type):
             table = table.set_column(place, name, table.column(place).dictionary_encode())
     dtypes = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 

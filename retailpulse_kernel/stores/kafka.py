@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import heapq
-import json
+import gc
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
 from retailpulse_kernel.errors import UsageError
@@ -22,6 +23,7 @@ from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.connection import why_unreachable
 from retailpulse_kernel.stores.frames import to_frame
 from retailpulse_kernel.stores.kafka_config import bootstrap_addresses, client_config, unavailable
+from retailpulse_kernel.stores.messages import CHUNK, MessageTable
 from retailpulse_kernel.topics import TopicState, topic_states
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ __all__ = ["KafkaStore", "Message", "span_of"]
 _TIMEOUT = 10.0
 #: Seconds without a message after which a reader that is not at the end gives up.
 _SILENCE = 30.0
+#: A little more than was asked for is read sooner than the exact place is found.
+_ENOUGH = 1.05
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -51,6 +55,10 @@ def span_of(text: str | timedelta) -> timedelta:
     if not match:
         raise UsageError(f"{text!r} is not a time span.", remedy="Write 30s, 10m, 2h or 1d.")
     return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+#: Messages of the client, and the partition and the offset of each.
+_Chunk = tuple[Sequence[KafkaMessage], Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -130,27 +138,39 @@ class KafkaStore:
         state = self._state(topic)
         with self._answering(), self._consumer() as consumer:
             starts = state.begin if since_ms is None else _offsets_at(consumer, state, since_ms)
-            unread = {p for p, end in state.end.items() if starts[p] < end}
-            consumer.assign([TopicPartition(state.name, p, starts[p]) for p in unread])
-            last_heard = time.monotonic()
-            while unread:
-                batch = consumer.consume(10_000, timeout=0.5)
-                if batch:
-                    last_heard = time.monotonic()
-                elif time.monotonic() - last_heard > _SILENCE:
-                    raise unavailable(self._settings, f"no message for {_SILENCE:g} s")
-                for message in batch:
-                    error = message.error()
-                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                        raise KafkaException(error)
-                    partition, offset = message.partition(), message.offset()
-                    assert partition is not None and offset is not None, "what has no error has a place"
-                    end = state.end[partition]
-                    if error is None and offset < end:
-                        yield Message(partition, offset, message.timestamp()[1], message.key(), message.value())
-                    # A compacted topic's last offsets may hold no message: then its end is all that is heard.
-                    if error is not None or offset + 1 >= end:
-                        unread.discard(partition)
+            for messages, partitions, offsets in self._read(consumer, state, starts):
+                for message, partition, offset in zip(messages, partitions, offsets, strict=True):
+                    yield Message(partition, offset, message.timestamp()[1], message.key(), message.value())
+
+    def _read(self, consumer: Consumer, state: TopicState, starts: dict[int, int]) -> Iterator[_Chunk]:
+        """The messages from some offsets up to the end that a topic had, in chunks."""
+        unread = {partition: start for partition, start in starts.items() if start < state.end[partition]}
+        consumer.assign([TopicPartition(state.name, partition, start) for partition, start in unread.items()])
+        last_heard = time.monotonic()
+        while unread:
+            # Asked for more than there is, the client waits for the rest of it.
+            most = sum(state.end[partition] - start for partition, start in unread.items())
+            batch = consumer.consume(min(CHUNK, most), timeout=0.5)
+            if batch:
+                last_heard = time.monotonic()
+            elif time.monotonic() - last_heard > _SILENCE:
+                raise unavailable(self._settings, f"no message for {_SILENCE:g} s")
+            finished = _finished(batch)
+            if finished:
+                batch = [message for message in batch if message.error() is None]
+            # Of a message without an error both are known. Every call for each message counts here.
+            partitions: list[int] = [message.partition() for message in batch]  # type: ignore[misc]
+            offsets: list[int] = [message.offset() for message in batch]  # type: ignore[misc]
+            for partition, offset in dict(zip(partitions, offsets, strict=True)).items():
+                unread[partition] = offset + 1
+                if offset + 1 >= state.end[partition]:
+                    finished.add(partition)
+            wanted = [offset < state.end[p] for p, offset in zip(partitions, offsets, strict=True)] if finished else []
+            if not all(wanted):  # written after the end was looked at
+                yield tuple(list(compress(part, wanted)) for part in (batch, partitions, offsets))  # type: ignore[misc]
+            else:
+                yield batch, partitions, offsets
+            unread = {partition: start for partition, start in unread.items() if partition not in finished}
 
     def tail(self, topic: str | None = None, *, last: str | timedelta = "10m", limit: int = 100_000) -> pd.DataFrame:
         """The newest messages of a topic as a frame.
@@ -169,13 +189,23 @@ class KafkaStore:
         pandas.DataFrame
             kafka_partition, kafka_offset and arrival (UTC), then the fields of the JSON messages as they
             were sent, except that ``event_time`` is a UTC time and ``price`` an exact decimal where they
-            can be read as such. What is no JSON object stands under ``raw``.
+            can be read as such. Text is kept by Arrow. What is no JSON object stands under ``raw``.
         """
-        since = int((time.time() - span_of(last).total_seconds()) * 1000)
-        newest = heapq.nlargest(
-            limit + 1, self.messages(topic, since_ms=since), key=lambda m: (m.arrival_ms, m.partition, m.offset)
-        )
-        return _frame(newest[:limit][::-1], more=len(newest) > limit)
+        since_ms = int((time.time() - span_of(last).total_seconds()) * 1000)
+        state, table = self._state(topic), MessageTable()
+        with self._answering(), self._consumer() as consumer, _no_collection():
+            newer_ms = _enough_since(consumer, state, since_ms, limit + 1)
+            self._collect(table, consumer, state, newer_ms)
+            if newer_ms > since_ms and len(table) <= limit:
+                # A compacted topic has fewer messages than offsets.
+                table = MessageTable()
+                self._collect(table, consumer, state, since_ms)
+        return table.frame(limit)
+
+    def _collect(self, table: MessageTable, consumer: Consumer, state: TopicState, since_ms: int) -> None:
+        for messages, partitions, offsets in self._read(consumer, state, _offsets_at(consumer, state, since_ms)):
+            arrivals_ms = [message.timestamp()[1] for message in messages]
+            table.add(partitions, offsets, arrivals_ms, [message.value() for message in messages])
 
     def produce(self, records: Sequence[dict[str, Any]], topic: str | None = None, *, key: str = "user_id") -> int:
         """Send records as JSON, keyed by one of their fields; returns how many Kafka has acknowledged.
@@ -227,7 +257,7 @@ class KafkaStore:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
-                "queued.min.messages": 200_000,
+                "queued.min.messages": 1_000_000,  # measured: 174-209,000 messages/s at the default, 506,000 so
                 "fetch.queue.backoff.ms": 10,
             }
         )
@@ -244,59 +274,55 @@ def _offsets_at(consumer: Consumer, state: TopicState, since_ms: int) -> dict[in
     return {tp.partition: tp.offset if tp.offset >= 0 else state.end[tp.partition] for tp in found}
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for cycles among millions of new objects, of which none is in one.
+
+    Measured with a million messages: 275,000 a second, 210,000 with it.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _finished(batch: Sequence[KafkaMessage]) -> set[int]:
+    """Partitions whose end was heard; a compacted topic's last offsets may hold no message."""
+    finished = set()
+    for error, message in [(error, message) for message in batch if (error := message.error()) is not None]:
+        if error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        finished.add(message.partition())
+    return finished  # type: ignore[return-value]
+
+
+def _enough_since(consumer: Consumer, state: TopicState, since_ms: int, count: int) -> int:
+    """A time at or after `since_ms` from which on there are `count` offsets or somewhat more, if there are so many."""
+
+    def offsets_since(moment_ms: int) -> int:
+        return sum(state.end[p] - start for p, start in _offsets_at(consumer, state, moment_ms).items())
+
+    early, late = since_ms, int(time.time() * 1000)
+    if offsets_since(early) <= count * _ENOUGH:
+        return early
+    while late - early > 1:
+        middle = (early + late) // 2
+        found = offsets_since(middle)
+        if found < count:
+            late = middle
+        else:
+            early = middle
+            if found <= count * _ENOUGH:
+                break
+    return early
+
+
 def _to_json(value: Any) -> str:
     if isinstance(value, Decimal):
         return str(value)
     if hasattr(value, "isoformat"):  # pandas' times
         return str(value.isoformat())
     raise TypeError(f"{value!r} is a {type(value).__name__}")
-
-
-def _frame(messages: Sequence[Message], *, more: bool) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = [_fields(message) for message in messages]
-    place = ["kafka_partition", "kafka_offset", "arrival"]
-    names = list(dict.fromkeys([*place, *(name for row in rows for name in row)]))
-    frame = to_frame(
-        names, ([row.get(name) for name in names] for row in rows), {0: "integer", 1: "integer"}, more=more
-    )
-    frame["arrival"] = pd.to_datetime(frame["arrival"], unit="ms", utc=True)
-    if "event_time" in frame:
-        frame["event_time"] = _times(frame["event_time"])
-    if "price" in frame:
-        frame["price"] = pd.Series([_decimal(price) for price in frame["price"]], dtype="object")
-    for column in ("event_type", "category", "currency"):
-        if column in frame and frame[column].map(lambda v: v is None or isinstance(v, str)).all():
-            frame[column] = frame[column].astype("category")
-    for column in ("quantity", "order_line", "schema_version"):
-        if column in frame and frame[column].map(lambda v: v is None or (type(v) is int and v < 2**63)).all():
-            frame[column] = frame[column].astype("Int64")
-    return frame
-
-
-def _fields(message: Message) -> dict[str, Any]:
-    place = {"kafka_partition": message.partition, "kafka_offset": message.offset, "arrival": message.arrival_ms}
-    try:
-        fields = json.loads(message.value or b"", parse_float=Decimal)
-    except (ValueError, RecursionError):
-        fields = None
-    # The place is the broker's word, whatever fields a message has.
-    return {**place, **(fields if isinstance(fields, dict) else {"raw": message.value}), **place}
-
-
-def _times(values: pd.Series) -> pd.Series:
-    """Times as the event's contract has them, RFC 3339 or epoch milliseconds; NaT for anything else."""
-    import pandas as pd
-
-    texts = values.where(values.map(lambda value: isinstance(value, str)))
-    numbers = values.where(values.map(lambda value: type(value) is int and abs(value) < 10**15))
-    times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
-    return times.fillna(pd.to_datetime(pd.to_numeric(numbers, errors="coerce"), unit="ms", utc=True, errors="coerce"))
-
-
-def _decimal(value: Any) -> Decimal | None:
-    try:
-        return Decimal(value) if isinstance(value, (str, int, Decimal)) else None
-    except InvalidOperation:
-        return None

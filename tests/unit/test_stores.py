@@ -17,7 +17,7 @@ from retailpulse_kernel.stores.connection import Reconnecting, why_unreachable
 from retailpulse_kernel.stores.frames import to_frame
 from retailpulse_kernel.stores.hbase import HBaseStore
 from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka import KafkaStore, Message, _frame, span_of
+from retailpulse_kernel.stores.kafka import KafkaStore, span_of
 from retailpulse_kernel.stores.kafka_config import bootstrap_addresses
 from retailpulse_kernel.stores.memory import MemoryStore
 from retailpulse_kernel.tables import CATEGORY, GRAINS
@@ -211,50 +211,6 @@ def test_a_frame_of_a_join_and_of_times_beyond_pandas() -> None:
     assert list(frame.columns) == ["id", "id"]
     assert frame.iloc[0, 1] == datetime(9999, 12, 31)
     assert to_frame([], [], {}).empty
-
-
-def messages(*values: bytes | None) -> list[Message]:
-    return [Message(1, offset, 1_700_000_000_000, b"k", value) for offset, value in enumerate(values)]
-
-
-def test_messages_become_a_typed_frame() -> None:
-    frame = _frame(
-        messages(
-            b'{"event_type": "view", "event_time": "2026-01-01T00:00:00.5Z", "price": 0.1, "quantity": 1}',
-            b'{"event_type": "purchase", "event_time": 1767225600500, "price": "12.3400"}',
-        ),
-        more=False,
-    )
-    assert list(frame["price"]) == [Decimal("0.1"), Decimal("12.3400")]
-    assert list(frame["event_time"]) == [datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)] * 2
-    assert str(frame["arrival"].dtype) == str(frame["event_time"].dtype) == "datetime64[ns, UTC]"
-    assert str(frame["event_type"].dtype) == "category"
-    assert str(frame["quantity"].dtype) == "Int64"
-    assert list(frame["kafka_offset"]) == [0, 1]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None, b"", b"nonsense", b"\xff\xfe", b"[1]", b"null", b"[" * 100_000, b'{"price": "free"}', b'{"price": [1]}',
-        b'{"price": NaN}', b'{"event_time": "yesterday"}', b'{"event_time": 1e400}', b'{"event_time": {}}',
-        b'{"event_time": 99999999999999999999999}', b'{"category": ["a"], "event_type": {}}', b'{"quantity": "two"}',
-        b'{"quantity": 99999999999999999999}', b'{"kafka_offset": "mine", "arrival": "never", "partition": 9}',
-        b'{"event_time": true, "price": true}',
-    ],
-)  # fmt: skip
-def test_any_bytes_in_a_topic_can_be_looked_at(value: bytes | None) -> None:
-    good = b'{"event_type": "view", "event_time": "2026-01-01T00:00:00Z", "price": 1, "category": "c", "quantity": 1}'
-    frame = _frame(messages(good, value), more=True)
-    assert list(frame["kafka_offset"]) == [0, 1]
-    assert frame["event_time"][0] == datetime(2026, 1, 1, tzinfo=UTC)
-    assert frame["price"][0] == 1
-    assert frame["arrival"][1] == datetime.fromtimestamp(1_700_000_000, UTC)
-    assert frame.attrs["more"]
-
-
-def test_no_messages_are_a_frame_too() -> None:
-    assert list(_frame([], more=False).columns) == ["kafka_partition", "kafka_offset", "arrival"]
 
 
 @pytest.mark.parametrize(
