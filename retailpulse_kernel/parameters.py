@@ -14,7 +14,7 @@ import nbformat
 import pydantic
 
 from retailpulse_kernel.errors import ParameterError, UnknownName, UsageError
-from retailpulse_kernel.stores.kafka import span_of
+from retailpulse_kernel.spans import span_of
 
 __all__ = ["Parameter", "check", "read_parameters"]
 

@@ -105,7 +105,7 @@ class Workbench:
         import pandas as pd
 
         from retailpulse_kernel.figures import grouped, read_rows
-        from retailpulse_kernel.stores.kafka import span_of
+        from retailpulse_kernel.spans import span_of
         from retailpulse_kernel.tables import CATEGORY, GRAINS, grain_of
 
         minute = GRAINS["minute"]

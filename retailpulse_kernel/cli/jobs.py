@@ -75,8 +75,8 @@ def figures(
     """Show revenue per category, event distribution, revenue over time and average order value, from Cassandra."""
     from retailpulse_kernel.dashboard import figures_view
     from retailpulse_kernel.figures import grouped, read_rows, summarise
+    from retailpulse_kernel.spans import span_of
     from retailpulse_kernel.stores.cassandra import CassandraStore
-    from retailpulse_kernel.stores.kafka import span_of
     from retailpulse_kernel.tables import CATEGORY, GRAINS, grain_of
 
     settings = Settings.load(profile=profile, namespace=namespace)

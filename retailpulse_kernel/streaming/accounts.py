@@ -35,6 +35,10 @@ class Account:
         Rows written to the stores.
     watermark_ms, started_ms, finished_ms : int
         Times in epoch milliseconds.
+    bounded : bool
+        Whether the run was bounded, in which no order of the topic makes an event late.
+    delay_ms : int
+        The job's watermark: how far a partition's clock ran ahead of an event before it was late.
     """
 
     job: str
@@ -50,6 +54,8 @@ class Account:
     watermark_ms: int
     started_ms: int
     finished_ms: int
+    bounded: bool = False
+    delay_ms: int = 600_000
 
     @property
     def key(self) -> str:

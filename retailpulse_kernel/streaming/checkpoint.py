@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlparse
 
@@ -18,7 +17,10 @@ from pyarrow import fs
 
 from retailpulse_kernel.errors import JobError
 
-__all__ = ["Epoch", "LoggedBatch", "logged_batch", "open_epoch"]
+__all__ = ["Epoch", "LoggedBatch", "logged_batch", "newest_batch", "open_epoch", "read_clock", "write_clock"]
+
+#: Clocks that are kept for each partition; Spark does only the last batch again.
+_CLOCKS_KEPT = 10
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,6 @@ def open_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
     return Epoch(about["number"], about["start_ms"], f"{folder}/{newest.rsplit('/', 1)[1]}")
 
 
-# A batch's entry is written before its tasks start and never changes, so each worker process
-# reads it once a batch.
-@lru_cache(maxsize=4)
 def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:
     """The offset log's entry of a batch, or None where Spark has written none."""
     filesystem, root = _filesystem(checkpoint)
@@ -97,6 +96,42 @@ def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:
         entry: Any = json.loads(source) if source.startswith("{") else {}
         offsets.update({topic: ends for topic, ends in entry.items() if isinstance(ends, dict)})
     return LoggedBatch(batch_id, int(json.loads(metadata).get("batchWatermarkMs", 0)), offsets)
+
+
+def newest_batch(checkpoint: str) -> LoggedBatch | None:
+    """The offset log's newest entry: the batch that is under way, or None before the first."""
+    filesystem, root = _filesystem(checkpoint)
+    numbers = [int(info.base_name) for info in _listed(filesystem, f"{root}/offsets") if info.base_name.isdigit()]
+    return logged_batch(checkpoint, max(numbers)) if numbers else None
+
+
+def read_clock(checkpoint: str, partition: int, offset: int) -> int | None:
+    """The greatest event time of a partition before an offset, in epoch milliseconds; None where no batch ended."""
+    filesystem, root = _filesystem(checkpoint)
+    content = _read(filesystem, f"{root}/clocks/{partition}/{offset}")
+    return int(content) if content else None
+
+
+def write_clock(checkpoint: str, partition: int, offset: int, clock_ms: int) -> None:
+    """Keep a partition's clock for the batch that starts at an offset.
+
+    A batch that is done again writes the same clock again. Older ones than a batch may still
+    need are removed.
+    """
+    filesystem, root = _filesystem(checkpoint)
+    folder = f"{root}/clocks/{partition}"
+    filesystem.create_dir(folder, recursive=True)
+    # Moved in when complete: a file that was cut off by a crash would be read as another time.
+    with filesystem.open_output_stream(f"{folder}/.{offset}") as stream:
+        stream.write(str(clock_ms).encode())
+    filesystem.move(f"{folder}/.{offset}", f"{folder}/{offset}")
+    kept = sorted(int(info.base_name) for info in _listed(filesystem, folder) if info.base_name.isdigit())
+    for stale in kept[:-_CLOCKS_KEPT]:
+        filesystem.delete_file(f"{folder}/{stale}")
+
+
+def _listed(filesystem: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
+    return list(filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True)))
 
 
 def _filesystem(location: str) -> tuple[fs.FileSystem, str]:

@@ -1,73 +1,111 @@
-"""From a topic's bytes to rows: every message is judged once, here, by `parse_event`.
+"""From a topic's messages to rows: every message is judged once, here.
 
-The function runs in Spark's workers on Arrow batches. Of each message it makes a row that is
-*accepted* (still to be deduplicated), *late* or *bad*. Late and bad ones go to their topics at
-once and come out only as counts, unless the job wants the late rows themselves.
+The function runs in Spark's workers. Of each message it makes a row that is *accepted* (still to
+be deduplicated), *late* or *bad*. Late and bad ones go to their topics at once and come out only
+as counts, unless the job wants the late rows themselves.
+
+Whether a message is late depends on the topic alone: see `retailpulse_kernel.lateness`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from retailpulse_kernel.errors import EventError
-from retailpulse_kernel.events import Event, parse_event
-from retailpulse_kernel.streaming.checkpoint import logged_batch
+from retailpulse_kernel.streaming.parsing import EVENT_TYPES, Parsed, parse_events
 from retailpulse_kernel.streaming.rejects import RejectTopics, reject_record
 
-__all__ = ["ACCEPTED", "BAD", "EVENT_COLUMNS", "LATE", "Intake"]
+__all__ = [
+    "ACCEPTED",
+    "BAD",
+    "EVENT_COLUMNS",
+    "LATE",
+    "OBSERVED_INTAKE",
+    "OBSERVED_UNIQUE",
+    "Chunk",
+    "Intake",
+    "Stretch",
+]
 
 ACCEPTED, LATE, BAD = "accepted", "late", "bad"
 
-_MONEY = pa.decimal128(18, 4)
+#: Names under which a batch's counts are observed, before and after deduplication.
+OBSERVED_INTAKE, OBSERVED_UNIQUE = "intake", "unique"
+
 _TIME = pa.timestamp("us", tz="UTC")
 
-#: What can be asked for of an event, and of the message that carried it.
-_EVENT_TYPES = {
-    "event_id": pa.string(),
-    "event_type": pa.string(),
-    "event_time": _TIME,
-    "user_id": pa.string(),
-    "session_id": pa.string(),
-    "product_id": pa.string(),
-    "category": pa.string(),
-    "brand": pa.string(),
-    "price": _MONEY,
-    "quantity": pa.int32(),
-    "currency": pa.string(),
-    "order_id": pa.string(),
-    "order_line": pa.int32(),
-}
 #: Every column of an event.
-EVENT_COLUMNS = tuple(_EVENT_TYPES)
+EVENT_COLUMNS = tuple(EVENT_TYPES)
 _MESSAGE_TYPES = {
     "partition": pa.int32(),
     "offset": pa.int64(),
     "arrival": _TIME,
     "raw": pa.string(),
 }
-#: What every row has: its verdict, how many messages it stands for, the key and the time by
-#: which it is deduplicated.
-_VERDICT_TYPES = {"status": pa.string(), "n": pa.int64(), "dedup_key": pa.string(), "clock": _TIME}
+#: What every row has: the key and the time by which it is deduplicated, and whether it is late.
+#: The last row of a stretch has only the counts, and how far Spark's watermark may go.
+_VERDICT_TYPES = {
+    "dedup_key": pa.string(),
+    "clock": _TIME,
+    "late": pa.bool_(),
+    "n_accepted": pa.int64(),
+    "n_late": pa.int64(),
+    "n_bad": pa.int64(),
+    "low": _TIME,
+}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SQL_TYPES = {
     pa.string(): "string",
     _TIME: "timestamp",
-    _MONEY: "decimal(18,4)",
+    pa.decimal128(18, 4): "decimal(18,4)",
     pa.int32(): "int",
     pa.int64(): "bigint",
+    pa.bool_(): "boolean",
 }
+
+
+class Chunk(NamedTuple):
+    """Messages of one partition in the order of their offsets; `arrivals_ms` is the broker's time."""
+
+    values: list[bytes | None]
+    offsets: list[int]
+    arrivals_ms: list[int]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A partition's part of a micro-batch, and what was known before it.
+
+    Attributes
+    ----------
+    partition : int
+        Of the topic.
+    batch_id : int
+        The micro-batch.
+    watermark_ms : int
+        Spark's watermark in this batch; nothing that is older finds its state any more. 0 for none.
+    clock_ms : int, optional
+        The greatest event time of the partition before this stretch.
+    low_ms : int, optional
+        The smallest such clock of all partitions: how far Spark's watermark may follow.
+    """
+
+    partition: int
+    batch_id: int = -1
+    watermark_ms: int = 0
+    clock_ms: int | None = None
+    low_ms: int | None = None
 
 
 @dataclass(frozen=True)
 class Intake:
-    """How a job takes messages in. Pickled to the workers, so it holds plain values only.
+    """How a job takes messages in. Sent to the workers, so it holds plain values only.
 
     Parameters
     ----------
@@ -75,8 +113,8 @@ class Intake:
         Which columns of event and message the job needs; fewer are faster.
     topic : str
         Where the messages come from, for the rejects' records.
-    checkpoint : str, optional
-        Where Spark logs the watermark by which lateness is judged; None judges none late.
+    delay_ms : int, optional
+        How far a partition's clock may run ahead of an event before it is late; None calls none late.
     keep_late : bool
         Whether late rows come out as rows, flagged, or as a count.
     rejects : RejectTopics, optional
@@ -87,7 +125,7 @@ class Intake:
 
     columns: tuple[str, ...]
     topic: str
-    checkpoint: str | None = None
+    delay_ms: int | None = None
     keep_late: bool = False
     rejects: RejectTopics | None = None
     labels: dict[str, Any] = field(default_factory=dict)
@@ -95,7 +133,7 @@ class Intake:
     @property
     def schema(self) -> pa.Schema:
         """The rows' schema."""
-        types = {**_EVENT_TYPES, **_MESSAGE_TYPES}
+        types = {**EVENT_TYPES, **_MESSAGE_TYPES}
         return pa.schema([*_VERDICT_TYPES.items(), *((name, types[name]) for name in self.columns)])
 
     @property
@@ -103,124 +141,105 @@ class Intake:
         """The rows' schema as Spark writes it."""
         return ", ".join(f"`{f.name}` {_SQL_TYPES[f.type]}" for f in self.schema)
 
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Judge Arrow batches with the columns value, partition, offset, timestamp."""
-        batch_id, watermark_ms = self._logged()
-        counts: Counter[str] = Counter()
-        for batch in batches:
-            rows = _Rows(self, watermark_ms, batch_id)
-            for value, partition, offset, arrival_us in zip(
-                batch.column("value").to_pylist(),
-                batch.column("partition").to_pylist(),
-                batch.column("offset").to_pylist(),
-                batch.column("timestamp").cast(pa.int64()).to_pylist(),
-                strict=True,
-            ):
-                rows.add(value, partition, offset, arrival_us)
-            counts.update(rows.counts)
-            if self.rejects is not None:
-                self.rejects.send(rows.rejected)
-            yield rows.to_arrow()
-        if counts:
-            yield self._counted(counts)
+    def rows(self, chunks: Iterable[Chunk], stretch: Stretch) -> Generator[pa.RecordBatch, None, int | None]:
+        """Judge a stretch of messages; the last batch is one row with the counts.
 
-    def _logged(self) -> tuple[int, int]:
-        """The micro-batch that this task belongs to, and its watermark in epoch ms."""
-        from pyspark import TaskContext
+        Returns
+        -------
+        int or None
+            The partition's clock after the stretch, as the generator's own result (``yield from``).
+        """
+        clock_ms = stretch.clock_ms
+        counts = {ACCEPTED: 0, LATE: 0, BAD: 0}
+        for chunk in chunks:
+            parsed = parse_events(chunk.values, chunk.arrivals_ms, self.columns_of_events)
+            times_ms = parsed.events["event_time"].cast(pa.int64()).to_numpy() // 1000
+            late = self._late(times_ms, clock_ms, stretch)
+            if len(times_ms):
+                clock_ms = max(int(times_ms.max()), -1 if clock_ms is None else clock_ms)
+            counts[BAD] += len(parsed.bad)
+            counts[LATE] += int(late.sum())
+            counts[ACCEPTED] += int((~late).sum())
+            if self.rejects is not None and (parsed.bad or late.any()):
+                self.rejects.send(list(self._rejected(chunk, parsed, late, stretch)))
+            yield from self._to_arrow(chunk, parsed, late, stretch).to_batches()
+        low = None if stretch.low_ms is None else _EPOCH + timedelta(milliseconds=stretch.low_ms)
+        yield pa.RecordBatch.from_pylist([{**{f"n_{s}": n for s, n in counts.items()}, "low": low}], schema=self.schema)
+        return clock_ms
 
-        context = TaskContext.get()
-        batch_id = context.getLocalProperty("streaming.sql.batchId") if context else None
-        if batch_id is None:
-            return -1, 0
-        logged = logged_batch(self.checkpoint, int(batch_id)) if self.checkpoint else None
-        return int(batch_id), logged.watermark_ms if logged else 0
+    @property
+    def columns_of_events(self) -> list[str]:
+        """Those of the columns that are the event's own."""
+        return [name for name in self.columns if name in EVENT_TYPES]
 
-    def _counted(self, counts: Counter[str]) -> pa.RecordBatch:
-        """Rows that carry the counts of what came out as no row."""
-        rows = [{"status": status, "n": n} for status, n in counts.items()]
-        return pa.RecordBatch.from_pylist(rows, schema=self.schema)
+    def _late(self, times_ms: np.ndarray[Any, Any], clock_ms: int | None, stretch: Stretch) -> np.ndarray[Any, Any]:
+        """Which events are late: by the clock of their partition before them, or by Spark's watermark."""
+        late = times_ms <= stretch.watermark_ms if stretch.watermark_ms else np.zeros(len(times_ms), dtype=bool)
+        if self.delay_ms is None or not len(times_ms):
+            return late
+        start = np.iinfo(np.int64).min // 2 if clock_ms is None else clock_ms
+        clocks = np.maximum.accumulate(np.concatenate([[start], times_ms[:-1]]))
+        return late | (times_ms <= clocks - self.delay_ms)
 
+    def _rejected(
+        self, chunk: Chunk, parsed: Parsed, late: np.ndarray[Any, Any], stretch: Stretch
+    ) -> Iterator[tuple[str, str, bytes]]:
+        """The records for the topics of bad and late messages."""
+        assert self.rejects is not None
+        for position, error in parsed.bad:
+            yield self.rejects.bad, *self._reject(chunk, position, stretch, error.reason, error.detail)
+        for position in parsed.positions[late]:
+            detail = "event_time is behind the partition's clock by the watermark or more"
+            yield self.rejects.late, *self._reject(chunk, int(position), stretch, LATE, detail)
 
-class _Rows:
-    """The rows of one Arrow batch while they are collected, column by column."""
-
-    def __init__(self, intake: Intake, watermark_ms: int, batch_id: int) -> None:
-        self._intake = intake
-        self._batch_id = batch_id
-        self._late_until = _EPOCH + timedelta(milliseconds=watermark_ms) if watermark_ms else None
-        # A late row must pass Spark's own filter: it stands just above the watermark.
-        self._late_clock = _EPOCH + timedelta(milliseconds=watermark_ms + 1)
-        self._event_columns = [c for c in intake.columns if c in _EVENT_TYPES]
-        self._message_columns = [c for c in intake.columns if c in _MESSAGE_TYPES]
-        self._events: list[Event] = []
-        self._messages: list[tuple[bytes, int, int, int]] = []
-        self._late: list[int] = []
-        self.rejected: list[tuple[str, str, bytes]] = []
-        self.counts: Counter[str] = Counter()
-
-    def add(self, value: bytes | None, partition: int, offset: int, arrival_us: int) -> None:
-        """Judge one message."""
-        try:
-            event = parse_event(value, arrival_ms=arrival_us // 1000)
-        except EventError as error:
-            self.counts[BAD] += 1
-            self._reject(BAD, value, partition, offset, arrival_us, error.reason, error.detail)
-            return
-        if self._late_until is not None and event.event_time <= self._late_until:
-            why = f"event_time is not after the watermark {self._late_until.isoformat(timespec='milliseconds')}"
-            self._reject(LATE, value, partition, offset, arrival_us, LATE, why)
-            if not self._intake.keep_late:
-                self.counts[LATE] += 1
-                return
-            self._late.append(len(self._events))
-        self._events.append(event)
-        if self._message_columns or self._intake.keep_late:
-            self._messages.append((value or b"", partition, offset, arrival_us))
-
-    def _reject(
-        self, status: str, value: bytes | None, partition: int, offset: int, arrival_us: int, reason: str, detail: str
-    ) -> None:
-        rejects = self._intake.rejects
-        if rejects is None:
-            return
+    def _reject(self, chunk: Chunk, position: int, stretch: Stretch, reason: str, detail: str) -> tuple[str, bytes]:
+        offset = chunk.offsets[position]
         record = reject_record(
-            value,
-            topic=self._intake.topic,
-            partition=partition,
+            chunk.values[position],
+            topic=self.topic,
+            partition=stretch.partition,
             offset=offset,
-            arrival_ms=arrival_us // 1000,
+            arrival_ms=chunk.arrivals_ms[position],
             reason=reason,
             detail=detail,
-            batch=self._batch_id,
-            **self._intake.labels,
+            batch=stretch.batch_id,
+            **self.labels,
         )
-        topic = rejects.bad if status == BAD else rejects.late
-        self.rejected.append((topic, f"{self._intake.topic}-{partition}-{offset}", record))
+        return f"{self.topic}-{stretch.partition}-{offset}", record
 
-    def to_arrow(self) -> pa.RecordBatch:
-        """The rows so far as one Arrow batch."""
-        events, size = self._events, len(self._events)
-        status, keys, clocks = [ACCEPTED] * size, [e.event_id for e in events], [e.event_time for e in events]
-        for i in self._late:
-            _, partition, offset, _ = self._messages[i]
-            status[i], clocks[i] = LATE, self._late_clock
-            # No event has an id of this form, so a late row is never taken for a duplicate.
-            keys[i] = f"\0late:{partition}:{offset}"
-        columns: dict[str, Any] = {"status": status, "n": [1] * size, "dedup_key": keys, "clock": clocks}
-        for name in self._event_columns:
-            columns[name] = [getattr(e, name) for e in events]
-        for name in self._message_columns:
-            columns[name] = self._message_column(name)
-        schema = self._intake.schema
-        return pa.RecordBatch.from_arrays([pa.array(columns[f.name], type=f.type) for f in schema], schema=schema)
+    def _to_arrow(self, chunk: Chunk, parsed: Parsed, late: np.ndarray[Any, Any], stretch: Stretch) -> pa.Table:
+        """The rows that go on, in the intake's schema."""
+        events, positions = parsed.events, parsed.positions
+        if not self.keep_late and late.any():
+            events, positions, late = events.filter(pa.array(~late)), positions[~late], late[~late]
+        columns: dict[str, Any] = {name: events[name] for name in self.columns_of_events}
+        columns |= {
+            name: _message_column(name, chunk, positions, stretch) for name in self.columns if name not in columns
+        }
+        columns |= {"dedup_key": events["event_id"], "clock": events["event_time"], "late": pa.array(late)}
+        if late.any():
+            # A late row passes Spark's own filter just above its watermark, under a key that no event
+            # has, so that it is never taken for a duplicate.
+            above = _EPOCH + timedelta(milliseconds=stretch.watermark_ms + 1)
+            keys, clocks = events["event_id"].to_pylist(), events["event_time"].to_pylist()
+            for i in np.flatnonzero(late):
+                keys[i] = f"\0late:{stretch.partition}:{chunk.offsets[positions[i]]}"
+                clocks[i] = max(clocks[i], above)
+            columns |= {"dedup_key": pa.array(keys, pa.string()), "clock": pa.array(clocks, _TIME)}
+        nothing = {f.name: pa.nulls(len(positions), f.type) for f in self.schema if f.name not in columns}
+        columns |= nothing
+        return pa.table([columns[f.name] for f in self.schema], schema=self.schema)
 
-    def _message_column(self, name: str) -> list[Any] | pa.Array:
-        match name:
-            case "raw":
-                return [value.decode() for value, *_ in self._messages]
-            case "partition":
-                return [partition for _, partition, _, _ in self._messages]
-            case "offset":
-                return [offset for _, _, offset, _ in self._messages]
-            case _:
-                return [_EPOCH + timedelta(microseconds=us) for *_, us in self._messages]
+
+def _message_column(
+    name: str, chunk: Chunk, positions: np.ndarray[Any, Any], stretch: Stretch
+) -> pa.Array | Sequence[Any]:
+    match name:
+        case "raw":
+            return pa.array([chunk.values[i] for i in positions], pa.string())
+        case "partition":
+            return pa.array(np.full(len(positions), stretch.partition, dtype=np.int32))
+        case "offset":
+            return pa.array(np.asarray(chunk.offsets, dtype=np.int64)[positions])
+        case _:
+            return pa.array(np.asarray(chunk.arrivals_ms, dtype=np.int64)[positions] * 1000).cast(_TIME)

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from retailpulse_kernel.errors import JobError, UsageError
 from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.spans import milliseconds, span_of
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka import span_of
+from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.stores.kafka_config import client_config
 from retailpulse_kernel.streaming.aggregation import aggregate, columns_needed
 from retailpulse_kernel.streaming.checkpoint import Epoch
 from retailpulse_kernel.streaming.intake import EVENT_COLUMNS, Intake
 from retailpulse_kernel.streaming.rejects import RejectTopics
 from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink, Sink
-from retailpulse_kernel.streaming.source import deduplicated, kafka_options, read_topic
+from retailpulse_kernel.streaming.source import deduplicated, read_range, read_topic
 from retailpulse_kernel.tables import FigureTable, grain_of
 
 if TYPE_CHECKING:
@@ -225,6 +226,11 @@ class Job:
 
     # -- for the runner ---------------------------------------------------------------------
 
+    @property
+    def watermark(self) -> timedelta:
+        """How far event time may run ahead of an event before it is late."""
+        return (self._archive[0] if self._archive else self._figures[0][0].events).watermark
+
     def sink(self) -> Sink:
         """What the job's micro-batches are written with."""
         if self._archive:
@@ -244,16 +250,18 @@ class Job:
         return aggregate(rows, tables, watermark=events.watermark)
 
     def _rows(self, events: Events, columns: Sequence[str], *, keep_late: bool) -> DataFrame:
+        bounded = self.mode == "available_now"
         intake = Intake(
             tuple(columns),
             self.topic,
-            checkpoint=self._epoch.path if self._epoch else None,
+            # No order of the topic makes an event of a bounded run late.
+            delay_ms=None if bounded else milliseconds(events.watermark),
             keep_late=keep_late,
             rejects=self._reject_topics() if events.publish_rejects else None,
             labels={"job": self.name, "epoch": self._epoch.number if self._epoch else 0},
         )
-        messages = read_topic(self.spark, self.settings, self.topic, bounded=self.mode == "available_now")
-        return _filtered(deduplicated(messages, intake, watermark=events.watermark), events)
+        messages = read_topic(self.spark, self.settings, intake, checkpoint=self._epoch.path if self._epoch else None)
+        return _filtered(deduplicated(messages, watermark=events.watermark), events)
 
     def _reject_topics(self) -> RejectTopics:
         namespace = self.settings.namespace
@@ -261,17 +269,11 @@ class Job:
         return RejectTopics(client, bad=namespace.dlq_topic, late=namespace.late_topic)
 
     def _sample(self, events: Events, limit: int) -> DataFrame:
-        intake = Intake(EVENT_COLUMNS, self.topic)
-        messages = (
-            self.spark.read.format("kafka")
-            .options(**kafka_options(self.settings.profile.kafka), subscribe=self.topic)
-            .load()
-            .select("value", "partition", "offset", "timestamp")
-            .orderBy("timestamp", ascending=False)
-            .limit(limit)
-        )
-        rows = messages.mapInArrow(intake, intake.ddl).where("dedup_key IS NOT NULL")
-        return _filtered(rows.dropDuplicates(["dedup_key"]), events)
+        offsets = KafkaStore(self.settings).offsets(self.topic)
+        share = max(1, limit // max(1, len(offsets)))
+        newest = {partition: (max(begin, end - share), end) for partition, (begin, end) in offsets.items()}
+        rows = read_range(self.spark, self.settings, Intake(EVENT_COLUMNS, self.topic), newest)
+        return _filtered(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]), events)
 
 
 def _filtered(rows: DataFrame, events: Events) -> DataFrame:

@@ -13,12 +13,12 @@ import filelock
 import tenacity
 
 from retailpulse_kernel.errors import JobError, RetailPulseError, StoreUnavailable
+from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.accounts import Account, Ledger
 from retailpulse_kernel.streaming.checkpoint import logged_batch, open_epoch
-from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE
+from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
 from retailpulse_kernel.streaming.report import Report
-from retailpulse_kernel.streaming.source import OBSERVED_INTAKE, OBSERVED_UNIQUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,12 +120,14 @@ class Runner:
         if isinstance(self._failure, _Stopped):
             raise self._failure
         cause = self._failure or error
+        # What a worker raised arrives as the text of its traceback.
+        from_worker = StoreUnavailable.__name__ in str(cause)
         try:
             self._kafka.ping()
             reachable = True
         except StoreUnavailable:
             reachable = False
-        if not reachable or isinstance(cause, StoreUnavailable):
+        if not reachable or from_worker or isinstance(cause, StoreUnavailable):
             self._patiently(self._kafka.ping)
             return True
         if isinstance(cause, RetailPulseError):
@@ -172,6 +174,8 @@ class Runner:
             watermark_ms=logged.watermark_ms,
             started_ms=started_ms,
             finished_ms=int(time.time() * 1000),
+            bounded=self._job.mode == "available_now",
+            delay_ms=milliseconds(self._job.watermark),
         )
 
     def _observed(self) -> dict[str, dict[str, int]]:
@@ -257,14 +261,12 @@ class Runner:
 def _lag(query: StreamingQuery) -> int:
     """Messages behind the topic's end, from the query's last progress."""
     progress = query.lastProgress
-    if not progress:
-        return 0
-    lag = 0.0
-    for source in progress.sources:
-        ends = json.loads(source.endOffset or "{}")
-        partitions = sum(len(offsets) for offsets in ends.values())
-        lag += float(source.metrics.get("avgOffsetsBehindLatest") or 0) * partitions
-    return round(lag)
+    lag = 0
+    for source in progress.sources if progress else ():
+        taken, latest = (json.loads(text or "null") or {} for text in (source.endOffset, source.latestOffset))
+        for topic, ends in latest.items():
+            lag += sum(end - taken.get(topic, {}).get(partition, 0) for partition, end in ends.items())
+    return lag
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["spark_session"]
 
+_ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -62,6 +63,13 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
         # State partitions are frozen at a checkpoint's first batch: near the number of cores.
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.streaming.minBatchesToRetain": "50",
+        # State beyond Java's heap: an hour of event ids does not fit into it. As fast as state in the heap, measured.
+        "spark.sql.streaming.stateStore.providerClass": _ROCKSDB,
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
+        # Sketches are aggregated by hashing too, which by default gives up at 128 keys.
+        "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
+        "spark.python.daemon.module": "retailpulse_kernel.streaming.worker_daemon",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",

@@ -9,7 +9,6 @@ from retailpulse_kernel.stores.base import FigureStore, version_of
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.streaming.aggregation import rows_by_table
 from retailpulse_kernel.streaming.checkpoint import Epoch
-from retailpulse_kernel.streaming.intake import LATE
 from retailpulse_kernel.tables import FigureTable
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class ArchiveSink:
             *[c for c in self.COLUMNS if c not in ("partition", "offset")],
             F.col("partition").alias("kafka_partition"),
             F.col("offset").alias("kafka_offset"),
-            (F.col("status") == LATE).alias("late"),
+            "late",
             F.date_format("event_time", "yyyy-MM-dd").alias("dt"),
             F.hour("event_time").alias("hour"),
         ).persist()

@@ -1,64 +1,333 @@
-"""The topic as a Spark stream, judged and deduplicated."""
+"""The topic as a Spark data source: workers read Kafka and judge its messages in one step.
+
+Offsets are Spark's: they stand in the checkpoint's offset log, and a batch that is done again
+reads the same messages. Compared with Spark's own Kafka source and a Python function behind it,
+no message crosses from Java to Python (docs/adr/0009).
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.settings import KafkaAddress, Settings
-from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE, Intake
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from pyspark.sql.datasource import DataSource, DataSourceReader, DataSourceStreamReader, InputPartition
+from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
+
+from retailpulse_kernel.errors import StoreUnavailable
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.spans import milliseconds
+from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.streaming.checkpoint import newest_batch, read_clock, write_clock
+from retailpulse_kernel.streaming.intake import (
+    ACCEPTED,
+    BAD,
+    LATE,
+    OBSERVED_INTAKE,
+    OBSERVED_UNIQUE,
+    Chunk,
+    Intake,
+    Stretch,
+)
+from retailpulse_kernel.streaming.rejects import RejectTopics
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["OBSERVED_INTAKE", "OBSERVED_UNIQUE", "deduplicated", "kafka_options", "read_topic"]
+__all__ = ["MAX_BATCH_MESSAGES", "TopicSource", "deduplicated", "read_range", "read_topic"]
 
-#: Names under which a batch's counts are observed, before and after deduplication.
-OBSERVED_INTAKE, OBSERVED_UNIQUE = "intake", "unique"
+#: Most messages in one micro-batch, so that a job that has fallen behind catches up in steps that
+#: fit its memory.
+MAX_BATCH_MESSAGES = 250_000
 
-#: Most messages in one micro-batch of a continuous run, so that a job that has fallen behind
-#: catches up in steps that fit its memory.
-MAX_OFFSETS_PER_TRIGGER = 500_000
+#: Messages that are judged together.
+_CHUNK = 10_000
+#: Seconds that Kafka has for an answer, and after which a reader that is not at its end gives up.
+_TIMEOUT, _SILENCE = 10.0, 30.0
+
+_WATERMARK_KEY = "spark.watermarkDelayMs"
+
+Offsets = dict[str, int]
 
 
-def kafka_options(address: KafkaAddress) -> dict[str, str]:
-    """Spark's options for the brokers of a profile."""
-    options = {"kafka.bootstrap.servers": address.bootstrap, "kafka.security.protocol": address.security_protocol}
-    if address.sasl_mechanism:
-        module = "scram.ScramLoginModule" if "SCRAM" in address.sasl_mechanism else "plain.PlainLoginModule"
-        options |= {
-            "kafka.sasl.mechanism": address.sasl_mechanism,
-            "kafka.sasl.jaas.config": f"org.apache.kafka.common.security.{module} required "
-            f'username="{address.username}" password="{address.secret()}";',
+@dataclass
+class TopicRange(InputPartition):
+    """The messages ``[start, end)`` of a partition, and what the intake knows before them."""
+
+    start: int
+    end: int
+    stretch: Stretch
+
+
+@dataclass(frozen=True)
+class _Config:
+    """What a source is made of; Spark keeps it as one text option."""
+
+    client: dict[str, Any]
+    intake: Intake
+    checkpoint: str | None = None
+    #: Offsets of a bounded read: (start, end) by partition.
+    ranges: dict[str, tuple[int, int]] | None = None
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> _Config:
+        content = json.loads(text)
+        intake = content.pop("intake")
+        rejects = intake.pop("rejects")
+        intake["columns"] = tuple(intake["columns"])
+        if rejects is not None:
+            rejects["client"] = tuple((name, value) for name, value in rejects["client"])
+        return cls(**content, intake=Intake(**intake, rejects=None if rejects is None else RejectTopics(**rejects)))
+
+
+class TopicSource(DataSource):
+    """``spark.readStream.format("retailpulse-topic")``; use `read_topic`, which knows its options."""
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._config = _Config.load(options["config.secret"])  # Spark hides options of such a name
+
+    @classmethod
+    def name(cls) -> str:
+        """The name of the format."""
+        return "retailpulse-topic"
+
+    def schema(self) -> str:
+        """The intake's columns."""
+        return self._config.intake.ddl
+
+    def streamReader(self, schema: Any) -> DataSourceStreamReader:  # noqa: N802
+        """The reader of a stream."""
+        return _StreamReader(self._config)
+
+    def reader(self, schema: Any) -> DataSourceReader:
+        """The reader of the offsets that the options name."""
+        return _RangeReader(self._config)
+
+
+class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
+    """Plans micro-batches in the driver, and reads one partition's part of them in a worker."""
+
+    def __init__(self, config: _Config) -> None:
+        self._config = config
+        self._topic = config.intake.topic
+        _end_quietly()
+        self._client: Consumer | None = None
+        self._target: Offsets | None = None
+
+    def initialOffset(self) -> dict[str, Offsets]:  # noqa: N802
+        return {self._topic: {partition: begin for partition, (begin, _) in self._bounds().items()}}
+
+    def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
+        return ReadMaxRows(MAX_BATCH_MESSAGES)
+
+    def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
+        self._target = {partition: end for partition, (_, end) in self._bounds().items()}
+
+    def latestOffset(self, start: dict[str, Offsets], limit: ReadLimit) -> dict[str, Offsets]:  # noqa: N802
+        before = start[self._topic]
+        ends = {}
+        for partition, (begin, end) in self._bounds().items():
+            if self._target is not None:
+                end = self._target.get(partition, before.get(partition, begin))
+            first = before.get(partition, begin)
+            if end < first:
+                raise ValueError(
+                    f"Partition {partition} of {self._topic!r} ends at {end}, before the job's offset {first}: "
+                    "the topic was made anew. Start a new epoch of the job."
+                )
+            ends[partition] = (first, end)
+        most = limit.max_rows if isinstance(limit, ReadMaxRows) else None
+        return {self._topic: _limited(ends, most)}
+
+    def reportLatestOffset(self) -> dict[str, Offsets]:  # noqa: N802
+        return {self._topic: {partition: end for partition, (_, end) in self._bounds().items()}}
+
+    def partitions(self, start: dict[str, Offsets], end: dict[str, Offsets]) -> Sequence[InputPartition]:
+        """The partitions' parts of a batch, with their clocks as the batch before left them."""
+        before = start[self._topic]
+        parts = {p: (before.get(p, 0), until) for p, until in end[self._topic].items() if until > before.get(p, 0)}
+        checkpoint = self._config.checkpoint
+        if checkpoint is None:
+            return [TopicRange(first, until, Stretch(int(p))) for p, (first, until) in parts.items()]
+        clocks = {p: read_clock(checkpoint, int(p), first) for p, (first, _) in parts.items()}
+        known = [clock for clock in clocks.values() if clock is not None]
+        # A bounded run holds the watermark back; so does a partition whose clock is not known yet.
+        held = self._config.intake.delay_ms is None or len(known) < len(clocks)
+        low = None if held or not known else min(known)
+        batch = newest_batch(checkpoint)
+        batch_id, watermark_ms = (batch.batch_id, batch.watermark_ms) if batch else (-1, 0)
+        return [
+            TopicRange(first, until, Stretch(int(p), batch_id, watermark_ms, clocks[p], low))
+            for p, (first, until) in parts.items()
+        ]
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """Judge a part of a batch, and leave the partition's clock for the next one."""
+        assert isinstance(partition, TopicRange)
+        clock_ms = yield from _read(self._config, partition)
+        if self._config.checkpoint is not None and clock_ms is not None:
+            write_clock(self._config.checkpoint, partition.stretch.partition, partition.end, clock_ms)
+
+    def stop(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _bounds(self) -> dict[str, tuple[int, int]]:
+        """First and next offset of each partition."""
+        if self._client is None:
+            self._client = Consumer({**self._config.client, "group.id": "retailpulse-planner"})
+        found = self._client.list_topics(self._topic, timeout=_TIMEOUT).topics[self._topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return {
+            str(p): self._client.get_watermark_offsets(TopicPartition(self._topic, p), timeout=_TIMEOUT)
+            for p in sorted(found.partitions)
         }
-    if address.ca_location:
-        options |= {"kafka.ssl.truststore.type": "PEM", "kafka.ssl.truststore.location": address.ca_location}
-    return options
 
 
-def read_topic(spark: SparkSession, settings: Settings, topic: str, *, bounded: bool) -> DataFrame:
-    """A topic as a stream that fails rather than skips when offsets are gone.
+def _end_quietly() -> None:
+    """Keep the planner's process from writing a traceback when Spark closes its socket at the query's end."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, BrokenPipeError | EOFError):
+            before(kind, error, trace)
+
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.name.endswith("python_streaming_source_runner"):
+        sys.excepthook = hook
+
+
+class _RangeReader(DataSourceReader):
+    """Reads the offsets that its configuration names, once."""
+
+    def __init__(self, config: _Config) -> None:
+        self._config = config
+
+    def partitions(self) -> Sequence[InputPartition]:
+        ranges = self._config.ranges or {}
+        return [TopicRange(start, end, Stretch(int(p))) for p, (start, end) in ranges.items() if end > start]
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        assert isinstance(partition, TopicRange)
+        yield from _read(self._config, partition)
+
+
+def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
+    """The ends of the next batch: each partition gives in proportion to what it has."""
+    waiting = sum(end - first for first, end in ends.values())
+    if most is None or waiting <= most:
+        return {partition: end for partition, (_, end) in ends.items()}
+    return {
+        partition: first + min(end - first, -(-(end - first) * most // waiting))
+        for partition, (first, end) in ends.items()
+    }
+
+
+def _read(config: _Config, part: TopicRange) -> Generator[pa.RecordBatch, None, int | None]:
+    return (yield from config.intake.rows(_chunks(config, part), part.stretch))
+
+
+_consumers: dict[str, Consumer] = {}
+
+
+def _consumer(config: _Config) -> Consumer:
+    """The worker's consumer, kept from batch to batch: connecting costs more than a small batch."""
+    key = json.dumps(config.client, sort_keys=True)
+    if key not in _consumers:
+        _consumers[key] = Consumer(
+            {
+                **config.client,
+                "group.id": "retailpulse-job",  # required by the client, never committed to
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                # Offsets that are gone are data that is lost: never to be skipped.
+                "auto.offset.reset": "error",
+                # Measured: the defaults wait for a second between fetches when the queue was full.
+                "fetch.queue.backoff.ms": 5,
+                "fetch.message.max.bytes": 4 * 1024 * 1024,
+            }
+        )
+    return _consumers[key]
+
+
+def _chunks(config: _Config, part: TopicRange) -> Iterator[Chunk]:
+    """The messages of a range, in chunks."""
+    topic, partition, position = config.intake.topic, part.stretch.partition, part.start
+    consumer = _consumer(config)
+    consumer.assign([TopicPartition(topic, partition, position)])
+    silent = 0.0
+    try:
+        while position < part.end:
+            messages = consumer.consume(min(_CHUNK, part.end - position), timeout=1.0)
+            silent = 0.0 if messages else silent + 1.0
+            if silent >= _SILENCE:
+                raise StoreUnavailable("kafka", f"Kafka sent no message of {topic}-{partition} for {silent:.0f} s.")
+            chunk = Chunk([], [], [])
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise KafkaException(error)
+                    position = part.end  # the log's last offsets hold no message of ours
+                    continue
+                offset = message.offset()
+                assert offset is not None, "what has no error has a place"
+                if offset >= part.end:
+                    position = part.end
+                    break
+                chunk.values.append(message.value())
+                chunk.offsets.append(offset)
+                chunk.arrivals_ms.append(message.timestamp()[1])
+                position = offset + 1
+            if chunk.values:
+                yield chunk
+    finally:
+        consumer.unassign()
+
+
+def read_topic(spark: SparkSession, settings: Settings, intake: Intake, *, checkpoint: str | None) -> DataFrame:
+    """A topic as a stream of judged rows; it fails rather than skips when offsets are gone.
 
     Parameters
     ----------
-    bounded : bool
-        Whether all that there is makes one micro-batch: no watermark moves before it is read, so
-        no order of its events makes any of them late.
+    intake : Intake
+        Which topic, which columns.
+    checkpoint : str or None
+        Where the partitions' clocks are kept beside Spark's own logs.
     """
-    options = {
-        **kafka_options(settings.profile.kafka),
-        "subscribe": topic,
-        "startingOffsets": "earliest",
-        "failOnDataLoss": "true",
-    }
-    if not bounded:
-        options["maxOffsetsPerTrigger"] = str(MAX_OFFSETS_PER_TRIGGER)
-    return (
-        spark.readStream.format("kafka").options(**options).load().select("value", "partition", "offset", "timestamp")
-    )
+    spark.dataSource.register(TopicSource)
+    config = _Config(client_config(settings), intake, checkpoint)
+    return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
 
 
-def deduplicated(messages: DataFrame, intake: Intake, *, watermark: timedelta) -> DataFrame:
+def read_range(
+    spark: SparkSession, settings: Settings, intake: Intake, ranges: dict[int, tuple[int, int]]
+) -> DataFrame:
+    """Judged rows of some offsets of a topic, as a bounded DataFrame.
+
+    Parameters
+    ----------
+    ranges : dict of int to (int, int)
+        First offset and the one after the last, by partition.
+    """
+    spark.dataSource.register(TopicSource)
+    config = _Config(client_config(settings), intake, ranges={str(p): bounds for p, bounds in ranges.items()})
+    return spark.read.format(TopicSource.name()).option("config.secret", config.dump()).load()
+
+
+def deduplicated(messages: DataFrame, *, watermark: timedelta) -> DataFrame:
     """Accepted events, each once, and with `Intake.keep_late` the late ones.
 
     Parameters
@@ -71,15 +340,15 @@ def deduplicated(messages: DataFrame, intake: Intake, *, watermark: timedelta) -
     """
     from pyspark.sql import functions as F
 
-    def counted(status: str) -> F.Column:
-        return F.coalesce(F.sum(F.expr(f"IF(status = '{status}', n, 0)")), F.lit(0)).alias(status)
-
-    judged = messages.mapInArrow(intake, intake.ddl).observe(
-        OBSERVED_INTAKE, counted(ACCEPTED), counted(LATE), counted(BAD)
-    )
+    delay_ms = milliseconds(watermark)
+    counted = (F.coalesce(F.sum(f"n_{status}"), F.lit(0)).alias(status) for status in (ACCEPTED, LATE, BAD))
+    rest = [c for c in messages.columns if c not in ("low", "clock", "n_accepted", "n_late", "n_bad")]
     return (
-        judged.where("dedup_key IS NOT NULL")
-        .withWatermark("clock", f"{int(watermark.total_seconds() * 1000)} milliseconds")
+        # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
+        messages.withWatermark("low", f"{delay_ms} milliseconds")
+        .observe(OBSERVED_INTAKE, *counted)
+        .where("dedup_key IS NOT NULL")
+        .select(*rest, F.col("clock").alias("clock", metadata={_WATERMARK_KEY: delay_ms}))
         .dropDuplicatesWithinWatermark(["dedup_key"])
-        .observe(OBSERVED_UNIQUE, F.count_if(F.col("status") == ACCEPTED).alias(ACCEPTED))
+        .observe(OBSERVED_UNIQUE, F.count_if(~F.col("late")).alias(ACCEPTED))
     )

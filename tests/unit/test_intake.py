@@ -7,12 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
+from retailpulse_kernel.lateness import PartitionClock
 from retailpulse_kernel.streaming import intake as intakes
-from retailpulse_kernel.streaming.checkpoint import LoggedBatch, logged_batch, open_epoch
-from retailpulse_kernel.streaming.intake import Intake
+from retailpulse_kernel.streaming.checkpoint import (
+    LoggedBatch,
+    logged_batch,
+    newest_batch,
+    open_epoch,
+    read_clock,
+    write_clock,
+)
+from retailpulse_kernel.streaming.intake import Chunk, Intake, Stretch
 from retailpulse_kernel.streaming.rejects import reject_record
 
 ARRIVAL = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -22,53 +29,86 @@ GOOD = {
 }  # fmt: skip
 
 
-def messages(*values: bytes | None) -> pa.RecordBatch:
-    count = len(values)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(values, pa.binary()),
-            pa.array([0] * count, pa.int32()),
-            pa.array(range(count), pa.int64()),
-            pa.array([ARRIVAL] * count, pa.timestamp("us", tz="UTC")),
-        ],
-        names=["value", "partition", "offset", "timestamp"],
-    )
+def chunk(*values: bytes | None) -> Chunk:
+    arrival_ms = int(ARRIVAL.timestamp() * 1000)
+    return Chunk(list(values), list(range(len(values))), [arrival_ms] * len(values))
 
 
-def judged(intake: Intake, *values: bytes | None) -> list[dict[str, Any]]:
-    return [row for batch in intake(iter([messages(*values)])) for row in batch.to_pylist()]
+def judged(intake: Intake, *values: bytes | None, **stretch: Any) -> list[dict[str, Any]]:
+    return [row for batch in intake.rows([chunk(*values)], Stretch(0, **stretch)) for row in batch.to_pylist()]
 
 
-@pytest.fixture
-def watermark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A micro-batch whose watermark is 11:50."""
-    ms = int(datetime(2026, 1, 1, 11, 50, tzinfo=UTC).timestamp() * 1000)
-    monkeypatch.setattr(Intake, "_logged", lambda self: (7, ms))
+def at(moment: str, **fields: Any) -> bytes:
+    """A view at a time of the first of January."""
+    return json.dumps({**GOOD, "event_time": f"2026-01-01T{moment}Z", **fields}).encode()
+
+
+def ms(moment: str) -> int:
+    return int(datetime.fromisoformat(f"2026-01-01T{moment}Z").timestamp() * 1000)
 
 
 def test_good_and_bad_are_told_apart() -> None:
-    rows = judged(Intake(("event_type",), "t"), json.dumps(GOOD).encode(), b"\xff\x00", None, b"[]")
-    assert [(r["status"], r["n"]) for r in rows] == [("accepted", 1), ("bad", 3)]
-    assert rows[0]["dedup_key"] == "1" and rows[0]["event_type"] == "view"
-    assert rows[1]["dedup_key"] is None
+    row, counts = judged(Intake(("event_type",), "t"), json.dumps(GOOD).encode(), b"\xff\x00", None, b"[]")
+    assert (row["dedup_key"], row["event_type"], row["late"]) == ("1", "view", False)
+    assert counts["dedup_key"] is None
+    assert (counts["n_accepted"], counts["n_late"], counts["n_bad"]) == (1, 0, 3)
 
 
-@pytest.mark.usefixtures("watermark")
+def test_the_batch_of_counts_carries_how_far_the_watermark_may_go() -> None:
+    *_, counts = judged(Intake((), "t"), low_ms=ms("10:00:00"))
+    assert counts["low"] == datetime(2026, 1, 1, 10, tzinfo=UTC)
+    *_, counts = judged(Intake((), "t"))
+    assert counts["low"] is None
+
+
 @pytest.mark.parametrize(
-    ("event_time", "status"),
-    [("11:50:00.001", "accepted"), ("11:50:00", "late"), ("10:00:00", "late"), ("12:09:00", "accepted")],
+    ("event_time", "late"),
+    [("11:50:00.001", False), ("11:50:00", True), ("10:00:00", True), ("12:09:00", False)],
 )
-def test_late_is_what_is_not_after_the_watermark(event_time: str, status: str) -> None:
-    value = json.dumps({**GOOD, "event_time": f"2026-01-01T{event_time}Z"}).encode()
-    (row,) = judged(Intake((), "t"), value)
-    assert row["status"] == status
+def test_late_is_what_is_not_after_the_watermark(event_time: str, late: bool) -> None:
+    *_, counts = judged(Intake((), "t"), at(event_time), watermark_ms=ms("11:50:00"))
+    assert counts["n_late"] == late
 
 
-@pytest.mark.usefixtures("watermark")
+def test_late_is_what_the_partition_has_left_behind() -> None:
+    """The rule of `lateness`, whatever the chunks: an event moves the clock only for those behind it."""
+    times = ["12:00:00", "11:50:00.001", "11:50:00", "12:05:00", "11:55:00", "11:55:00.001", "11:00:00"]
+    values = [at(moment, event_id=str(i)) for i, moment in enumerate(times)]
+    clock, expected = PartitionClock(600_000, ms("11:30:00")), []
+    for moment in times:
+        expected.append(clock.is_late(ms(moment)))
+        clock.advance(ms(moment))
+    assert expected == [False, False, True, False, True, False, True]
+    intake = Intake(("offset",), "t", delay_ms=600_000, keep_late=True)
+    for size in (1, 2, 7):
+        chunks = [
+            Chunk(values[i : i + size], list(range(i, min(i + size, 7))), [ms("12:06:00")] * min(size, 7 - i))
+            for i in range(0, 7, size)
+        ]
+        rows = [r for b in intake.rows(chunks, Stretch(0, clock_ms=ms("11:30:00"))) for r in b.to_pylist()]
+        assert [row["late"] for row in rows[:-1]] == expected
+
+
+def test_the_clock_goes_on_to_the_next_stretch() -> None:
+    def clock_after(intake: Intake, *values: bytes, **stretch: Any) -> int | None:
+        rows = intake.rows([chunk(*values)], Stretch(0, **stretch))
+        while True:
+            try:
+                next(rows)
+            except StopIteration as end:
+                return end.value
+
+    for intake in (Intake((), "t", delay_ms=1), Intake((), "t")):
+        assert clock_after(intake, at("11:00:00"), at("10:00:00"), b"bad") == ms("11:00:00")
+        assert clock_after(intake, at("11:00:00"), clock_ms=ms("11:30:00")) == ms("11:30:00")
+        assert clock_after(intake, b"bad") is None
+
+
 def test_late_rows_can_be_kept_and_are_never_duplicates() -> None:
-    late = json.dumps({**GOOD, "event_time": "2026-01-01T10:00:00Z"}).encode()
-    rows = judged(Intake(("event_id", "event_time", "raw", "offset"), "t", keep_late=True), late, late)
-    assert [r["status"] for r in rows] == ["late", "late"]
+    late = at("10:00:00")
+    intake = Intake(("event_id", "event_time", "raw", "offset"), "t", keep_late=True)
+    *rows, counts = judged(intake, late, late, watermark_ms=ms("11:50:00"))
+    assert [r["late"] for r in rows] == [True, True] and counts["n_late"] == 2
     assert rows[0]["dedup_key"] != rows[1]["dedup_key"]
     assert rows[0]["clock"] > rows[0]["event_time"], "Spark would drop the row by its own filter"
     assert [r["raw"] for r in rows] == [late.decode()] * 2
@@ -111,6 +151,17 @@ def test_the_offset_log_gives_the_watermark_and_offsets(tmp_path: Path) -> None:
     (tmp_path / "offsets" / "3").write_text('v1\n{"batchWatermarkMs":1500,"conf":{}}\n{"retail.events":{"0":5,"1":7}}')
     assert logged_batch(str(tmp_path), 3) == LoggedBatch(3, 1500, {"retail.events": {"0": 5, "1": 7}})
     assert logged_batch(str(tmp_path), 4) is None
+    assert newest_batch(str(tmp_path)) == logged_batch(str(tmp_path), 3)
+    assert newest_batch(str(tmp_path / "offsets")) is None
+
+
+def test_clocks_are_kept_by_offset_and_the_old_ones_go(tmp_path: Path) -> None:
+    for offset in range(0, 300, 10):
+        write_clock(str(tmp_path), 2, offset, 1_000 + offset)
+    assert read_clock(str(tmp_path), 2, 290) == 1_290
+    assert read_clock(str(tmp_path), 2, 280) == 1_280, "a batch that is done again starts from it"
+    assert read_clock(str(tmp_path), 2, 0) is None and read_clock(str(tmp_path), 3, 290) is None
+    assert len(list((tmp_path / "clocks" / "2").iterdir())) == 10
 
 
 def test_the_schema_spark_is_told_is_the_one_that_comes() -> None:
