@@ -5,9 +5,10 @@ VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 ARGS ?=
+INPUTS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status lab bench test unit lint format typecheck lock clean
+.PHONY: help setup demo up down status lab bench test unit fuzz lint format typecheck lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,9 @@ bench: $(READY) ## Measure this machine; ARGS="--quick" tries it, ARGS="--only f
 
 unit: $(READY) ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+fuzz: $(READY) ## Give the parser and the adapters 100,000 inputs; INPUTS=1000000 for more
+	@RETAILPULSE_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz --timeout 0 $(ARGS)
 
 lint: $(READY) ## Check style
 	@$(BIN)/ruff check --quiet .

@@ -47,18 +47,7 @@ pd.DataFrame(
 )
 
 # %%
-pd.DataFrame(
-    [
-        {
-            "store": check.store,
-            "table": check.table,
-            "state": check.state,
-            "keys": check.rows,
-            "differ": check.differing,
-        }
-        for check in result.tables
-    ]
-)
+pd.DataFrame(result.tables).drop(columns="first")
 
 # %%
 for line in [*result.notes, *result.differences]:

@@ -27,7 +27,7 @@ from retailpulse_kernel.generator import Generator
 from retailpulse_kernel.namespaces import drop
 from retailpulse_kernel.reconcile import Reconciliation, reconcile
 from retailpulse_kernel.running import environment, run_notebook
-from retailpulse_kernel.settings import Settings, project_root
+from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.hbase import HBaseStore
 from retailpulse_kernel.stores.hive import HiveStore
@@ -39,6 +39,7 @@ from retailpulse_kernel.topics import ensure_topics
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 HOUR = GRAINS["hour"]
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "batch" / "reconcile.ipynb"
 
 
 def fresh(name: str) -> Settings:
@@ -111,10 +112,11 @@ def test_all_stores_are_equal_after_the_jobs_ran(taken: tuple[Settings, Generato
         assert set(orders.values()) == {expected[total.currency]["orders"]}
 
 
-def test_the_command_prints_it_and_exits_with_0(settings: Settings) -> None:
+def test_the_command_prints_it_and_the_notebook_runs_through(settings: Settings) -> None:
     done = retailpulse("reconcile", "--namespace", settings.namespace.name)
     assert done.returncode == 0, done.stderr
     assert "Nothing differs" in done.stdout
+    run_notebook(settings, NOTEBOOK, {"since": "2026-01-01", "until": "2100-01-01T00:00+02:00"})
     for said in ("category_minute", "session_hour", "event ids", "revenue EUR", "orders USD"):
         assert said in done.stdout
 
@@ -146,9 +148,8 @@ def test_a_changed_figure_in_cassandra(settings: Settings) -> None:
         assert reconcile(settings, row["hour"], row["hour"] + window).ok, "its hour is not within the range"
         assert not reconcile(settings, row["hour"], row["hour"] + HOUR.width).ok
 
-        notebook = project_root() / "notebooks" / "batch" / "reconcile.ipynb"  # type: ignore[operator]
         with pytest.raises(RetailPulseError, match="cassandra category_hour"):
-            run_notebook(settings, notebook, {})
+            run_notebook(settings, NOTEBOOK, {})
     finally:
         store.write(CATEGORY, HOUR, [row], version=now + 1)
         store.close()
