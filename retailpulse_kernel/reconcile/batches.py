@@ -32,16 +32,6 @@ class Batch:
     spans: dict[int, tuple[int, int]]
     found: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
 
-    @property
-    def bounded(self) -> bool:
-        """Whether it belongs to a bounded run, in which no order of the topic makes an event late."""
-        return bool(getattr(self.account, "bounded", True))
-
-    @property
-    def delay_ms(self) -> int:
-        """How far event time may run ahead of an event before it is late."""
-        return int(getattr(self.account, "delay_ms", 600_000))
-
 
 @dataclass
 class JobBatches:

@@ -31,6 +31,9 @@ _IDS = "ids_checksum"
 #: Figures by key.
 Rows = dict[Key, tuple[Any, ...]]
 
+#: The offsets that the fold took, by partition: the first, and the one after the last.
+Spans = dict[int, tuple[int, int]]
+
 
 class Range(NamedTuple):
     """The windows that are compared: those that lie within ``[start_ms, end_ms)``; None is no bound."""
@@ -54,6 +57,11 @@ class Compared(NamedTuple):
     folded_hours: Rows
     hours_of: FigureTable
 
+    @property
+    def equal(self) -> bool:
+        """Whether no table differs."""
+        return not any(check.state == "differs" for check in self.checks)
+
 
 def moment_of(ms: int) -> datetime:
     """Epoch milliseconds as a UTC time."""
@@ -65,7 +73,7 @@ def ms_of(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
-def compare_figures(store: CassandraStore | HBaseStore, fold: JobFold, within: Range) -> Compared:
+def compare_figures(store: CassandraStore | HBaseStore, fold: JobFold, within: Range, _: Spans) -> Compared:
     """Every table and grain that a job writes to a store of figures."""
     checks: list[TableCheck] = []
     hours: tuple[Rows, Rows, FigureTable] | None = None
@@ -80,9 +88,17 @@ def compare_figures(store: CassandraStore | HBaseStore, fold: JobFold, within: R
     return Compared(within, checks, *hours)
 
 
-def compare_archive(store: HiveStore, fold: JobFold, within: Range) -> Compared:
-    """The archive's events by hour, those in time and the late ones, and the set of their ids."""
-    stored, stored_ids = _archived(store, fold, within)
+def compare_archive(store: HiveStore, fold: JobFold, within: Range, spans: Spans) -> Compared:
+    """The archive's events by hour, those in time and the late ones, and the set of their ids.
+
+    When something differs, it is asked once more: while files are merged, rows may show twice for a moment.
+    """
+    compared = _compare_archive(store, fold, within, spans)
+    return compared if compared.equal else _compare_archive(store, fold, within, spans)
+
+
+def _compare_archive(store: HiveStore, fold: JobFold, within: Range, spans: Spans) -> Compared:
+    stored, stored_ids = _archived(store, within, spans)
     in_time = fold.tables[ARCHIVE.name]
     assert fold.late is not None, "the archive keeps late events"
     parts = {
@@ -199,13 +215,14 @@ def _shown(figure: Figure | str, value: Any) -> Any:
     return value
 
 
-def _archived(store: HiveStore, fold: JobFold, within: Range) -> tuple[dict[bool, Rows], Rows]:
+def _archived(store: HiveStore, within: Range, spans: Spans) -> tuple[dict[bool, Rows], Rows]:
     """The archive's rows that come from the messages of the fold, in time and late; the checksums of their ids.
 
     The place of each row in Kafka is in the archive, so that a job that goes on writing does not disturb.
     """
     taken = " or ".join(
-        f"(kafka_partition = {partition} and kafka_offset < {end})" for partition, end in sorted(fold.job.ends.items())
+        f"(kafka_partition = {partition} and kafka_offset >= {begin} and kafka_offset < {end})"
+        for partition, (begin, end) in sorted(spans.items())
     )
     figures = ", ".join(f"{figure.sql} as `{figure.name}`" for figure in ARCHIVE.figures)
     sums = ", ".join(f"{figure.aggregate_sql} as `{figure.name}`" for figure in ARCHIVE.figures)
@@ -237,7 +254,7 @@ def _tables(store: HiveStore) -> list[str]:
 
 
 #: A job's store and how it is compared.
-STORES: dict[str, tuple[str, Callable[[Settings], Any], Callable[[Any, JobFold, Range], Compared]]] = {
+STORES: dict[str, tuple[str, Callable[[Settings], Any], Callable[[Any, JobFold, Range, Spans], Compared]]] = {
     "metrics": ("cassandra", CassandraStore, compare_figures),
     "engagement": ("hbase", HBaseStore, compare_figures),
     "archive": ("hive", HiveStore, compare_archive),

@@ -69,13 +69,14 @@ def reconcile(
         fold.run(kafka.messages(), (lambda done: progress(done, total)) if progress else None)
 
     lost = {name: _lost(job, begins) for name, job in jobs.items()}
-    retained = {name: _retained_from(batches, fold, begins) for name, batches in lost.items()}
+    retained_from = _retained_from(fold, begins)
+    asked = asked._replace(start_ms=max((ms for ms in (asked.start_ms, retained_from) if ms is not None), default=None))
     settled = {name for name, job in jobs.items() if job.has_all(ends)}
-    compared = _compare(settings, fold, asked, retained, settled)
+    compared = _compare(settings, fold, asked, begins, settled)
     if settled and _differ(compared) and ends != {p: end for p, (_, end) in kafka.offsets().items()}:
         # Messages came while the stores were read: windows that are not closed may have changed.
         settled = set()
-        compared = _compare(settings, fold, asked, retained, settled)
+        compared = _compare(settings, fold, asked, begins, settled)
 
     checks = [
         JobCheck(
@@ -84,7 +85,6 @@ def reconcile(
             batches=len(job.batches),
             behind=sum(max(0, end - job.ends.get(partition, 0)) for partition, end in ends.items()),
             closed_until=None if name in settled else moment_of(job.watermark_ms),
-            retained_from=None if (kept := retained[name]) is None else moment_of(kept),
             reported={count: job.total(count) for count in COUNTS},
             found={count: job.total(count, found=True) for count in COUNTS},
             problems=[*job.problems, *_problems(fold.folds[name], lost[name])],
@@ -103,7 +103,7 @@ def reconcile(
         totals=totals,
         totals_since=None if hours.start_ms is None else moment_of(hours.start_ms),
         totals_until=None if hours.end_ms is None else moment_of(hours.end_ms),
-        notes=_notes(checks, compared),
+        notes=_notes(checks, compared, retained_from),
     )
 
 
@@ -118,7 +118,7 @@ def _utc(given: datetime | str | None) -> datetime | None:
 
 
 def _differ(compared: dict[str, Compared]) -> bool:
-    return any(check.state == "differs" for one in compared.values() for check in one.checks)
+    return not all(one.equal for one in compared.values())
 
 
 def _problems(fold: JobFold, lost: list[Batch]) -> list[str]:
@@ -153,21 +153,22 @@ def _lost(job: JobBatches, begins: dict[int, int]) -> list[Batch]:
     ]
 
 
-def _retained_from(lost: list[Batch], fold: TopicFold, begins: dict[int, int]) -> int | None:
-    """From when on all events are still in the topic; None when none that a job took is gone.
+def _retained_from(fold: TopicFold, begins: dict[int, int]) -> int | None:
+    """From when on all events are still in the topic; None where none was ever deleted.
 
-    No event is more than `MAX_AHEAD` ahead of the broker's time, so a partition's deleted events are not
-    after that of its first message that is left.
+    The stores may hold figures of deleted messages, of this epoch or an older one. No event is more than
+    `MAX_AHEAD` ahead of the broker's time, so those of a partition are not after that of its first message
+    that is left.
     """
-    if not lost:
+    gone = [partition for partition, begin in begins.items() if begin]
+    if not gone:
         return None
-    gone = {p for batch in lost for p, (start, _) in batch.spans.items() if start < begins.get(p, 0)}
-    last = max(batch.account.finished_ms for batch in lost)
-    return max(fold.first_arrivals.get(p, last) for p in gone) + MAX_AHEAD // timedelta(milliseconds=1)
+    now = time.time_ns() // 1_000_000
+    return max(fold.first_arrivals.get(partition, now) for partition in gone) + MAX_AHEAD // timedelta(milliseconds=1)
 
 
 def _compare(
-    settings: Settings, fold: TopicFold, asked: Range, retained: dict[str, int | None], settled: set[str]
+    settings: Settings, fold: TopicFold, asked: Range, begins: dict[int, int], settled: set[str]
 ) -> dict[str, Compared]:
     """Each job's store with the fold of the job's own messages."""
     compared = {}
@@ -175,13 +176,13 @@ def _compare(
         if name not in fold.folds:
             continue
         one = fold.folds[name]
-        start = max((ms for ms in (asked.start_ms, retained[name]) if ms is not None), default=None)
         # The archive says of each row where it came from: it needs no window to be closed.
         closed = None if name in settled or name == "archive" else one.job.watermark_ms
         end = min((ms for ms in (asked.end_ms, closed) if ms is not None), default=None)
+        spans = {partition: (begins.get(partition, 0), last) for partition, last in one.job.ends.items()}
         store = open_store(settings)
         try:
-            compared[name] = compare(store, one, Range(start, end))
+            compared[name] = compare(store, one, asked._replace(end_ms=end), spans)
         finally:
             store.close()
     return compared
@@ -238,17 +239,17 @@ def _pairs(stored: _ByJob, folded: _ByJob, currency: str) -> list[tuple[int | De
     ]
 
 
-def _notes(checks: list[JobCheck], compared: dict[str, Compared]) -> list[str]:
+def _notes(checks: list[JobCheck], compared: dict[str, Compared], retained_from: int | None) -> list[str]:
     notes = [f"The job {name} has not run: {store} is not compared." for name, (store, *_) in STORES.items()
              if name not in compared]  # fmt: skip
+    if retained_from is not None:
+        notes.append(
+            f"The topic has deleted its oldest messages: windows are compared from "
+            f"{moment_of(retained_from):%Y-%m-%dT%H:%MZ} on."
+        )
     for check in checks:
         if check.behind:
             notes.append(f"{check.job} is {check.behind:,} messages behind; it is compared up to its own offsets.")
-        if check.retained_from:
-            notes.append(
-                f"The topic has deleted messages that {check.job} took: windows are compared from "
-                f"{check.retained_from:%Y-%m-%dT%H:%MZ} on."
-            )
         if check.closed_until and check.job in compared and check.job != "archive":
             notes.append(
                 f"{check.job}: windows are compared that are closed, up to {check.closed_until:%Y-%m-%dT%H:%MZ}."

@@ -75,8 +75,6 @@ class JobCheck:
         Messages that the topic holds and the job has not taken yet.
     closed_until : datetime or None
         Windows that end up to here are compared; None for all of them: the job has taken all there is.
-    retained_from : datetime or None
-        Windows before this can't be folded any more: the topic has deleted messages that the job took.
     reported, found : dict of str to int
         consumed, accepted, duplicate, late, bad: by the accounts, and by the fold.
     problems : list of str
@@ -88,7 +86,6 @@ class JobCheck:
     batches: int
     behind: int
     closed_until: datetime | None
-    retained_from: datetime | None
     reported: dict[str, int]
     found: dict[str, int]
     problems: list[str]

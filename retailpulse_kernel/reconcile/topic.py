@@ -225,7 +225,8 @@ class _Partition:
         self.takers = sum(self._batches)
         together: defaultdict[tuple[int, int | None], int] = defaultdict(int)
         for bit, batch in self._batches.items():
-            together[batch.account.watermark_ms, None if batch.bounded else batch.delay_ms] |= bit
+            account = batch.account
+            together[account.watermark_ms, None if account.bounded else account.delay_ms] |= bit
         delays = {delay for _, delay in together if delay is not None}
         running = {delay: PartitionClock(delay, self._clock.at_ms) for delay in delays}
         self.rules = [_Rule(mark, running.get(delay), bits) for (mark, delay), bits in together.items()]  # type: ignore[arg-type]
