@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,25 +17,24 @@ from typing import Any
 
 import psutil
 import pytest
-from confluent_kafka import Producer
 
-from retailpulse_kernel.demo import JOBS, job_command, job_notebook
+from retailpulse_kernel.demo import JOBS, job_notebook
 from retailpulse_kernel.errors import EventError, UsageError
 from retailpulse_kernel.events import Event, parse_event, to_message
 from retailpulse_kernel.figures import summarise
 from retailpulse_kernel.fold import fold
 from retailpulse_kernel.generator import Generator
 from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.running import environment, run_notebook
+from retailpulse_kernel.running import run_notebook
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.hbase import HBaseStore
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.stores.kafka_config import client_config
-from retailpulse_kernel.streaming.accounts import Account, read_accounts
+from retailpulse_kernel.streaming.accounts import read_accounts
 from retailpulse_kernel.tables import CATEGORY, SESSION, USER, FigureTable
 from retailpulse_kernel.topics import ensure_topics
+from tests.jobs import JobProcess, consumed, produce, totals, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -57,14 +55,6 @@ def cassandra(namespace: Settings) -> Iterator[CassandraStore]:
     store = CassandraStore(namespace)
     yield store
     store.close()
-
-
-def produce(settings: Settings, messages: list[tuple[str | bytes, bytes | None]]) -> None:
-    producer = Producer({**client_config(settings), "enable.idempotence": True, "message.max.bytes": 2_000_000})
-    for key, value in messages:
-        producer.produce(settings.namespace.events_topic, key=key, value=value)
-        producer.poll(0)
-    assert producer.flush(30) == 0
 
 
 def folded_topic(settings: Settings) -> list[Event]:
@@ -104,14 +94,6 @@ def assert_archive_is_fold(settings: Settings, events: list[Event]) -> None:
     stored = {(r.event_type, r.currency): (r.n, Decimal(r.amount or 0)) for r in frame.itertuples()}
     assert stored == rows
     assert frame["ids"].sum() == frame["n"].sum()
-
-
-def totals(accounts: list[Account], job: str) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for account in accounts:
-        if account.job == job:
-            counts.update({n: getattr(account, n) for n in ("consumed", "accepted", "duplicate", "late", "bad")})
-    return counts
 
 
 ODD = [
@@ -182,48 +164,6 @@ def events_of(minutes: range, *, name: str) -> list[tuple[str, bytes]]:
         )
         for i in minutes
     ]  # fmt: skip
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen within {seconds:.0f} s"
-        time.sleep(0.5)
-
-
-def consumed(settings: Settings, job: str) -> int:
-    return totals(read_accounts(settings), job)["consumed"]
-
-
-class JobProcess:
-    """A job that runs continuously in a process of its own, as the supervisor runs it."""
-
-    def __init__(self, settings: Settings, job: str, log: Path) -> None:
-        self._log = log.open("ab")
-        self.process = subprocess.Popen(
-            job_command(job, run="continuous"),
-            env={**os.environ, **environment(settings)},
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def tree(self) -> list[psutil.Process]:
-        try:
-            root = psutil.Process(self.process.pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
-    def kill(self) -> None:
-        """End all of it at once, as a power cut would."""
-        tree = self.tree()
-        for process in tree:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(tree, timeout=30)
-        self.process.wait()
-        self._log.close()
 
 
 def test_killed_job_loses_and_doubles_nothing(namespace: Settings, cassandra: CassandraStore, tmp_path: Path) -> None:
