@@ -5,20 +5,33 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel import sketches
-from retailpulse_kernel.errors import UnknownName, UsageError
+from retailpulse_kernel.errors import UnknownName
 from retailpulse_kernel.events import ORDER_EVENTS
 from retailpulse_kernel.metrics import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, UNITS, Kind
+from retailpulse_kernel.ranges import SignedRead, cover
 from retailpulse_kernel.stores.base import FigureStore, Row
+from retailpulse_kernel.stores.frames import ColumnKind, to_frame
 from retailpulse_kernel.tables import CATEGORY, GRAINS, FigureTable, Grain, grain_of
 
-__all__ = ["Bucket", "CurrencySummary", "Summary", "grouped", "money", "read_rows", "summarise"]
+if TYPE_CHECKING:
+    import pandas as pd
 
+__all__ = ["Bucket", "CurrencySummary", "Summary", "grouped", "grouped_frame", "money", "read_rows", "summarise"]
+
+#: How a frame keeps figures; money stays exact as the Decimal it is.
+_KINDS: dict[Kind, ColumnKind] = {
+    Kind.COUNT: "integer", Kind.SUM: "integer", Kind.USERS: "integer", Kind.FIRST: "time", Kind.LAST: "time",
+}  # fmt: skip
+#: Requests that one summary has under way at the same time.
+_REQUESTS = 4
+_TOTALS = (EVENTS, UNITS, REVENUE, ORDERS)
 #: Buckets of revenue over time that a line still shows well; a finer grain is taken below it.
 _MOST_BUCKETS = 400
 
@@ -79,8 +92,8 @@ class Summary:
         A `CurrencySummary` by currency; sums never cross currencies.
     events_by_type : dict
         Events by type, of all currencies.
-    active_users : int
-        From a sketch: exact up to some 3,000 users, then within about 1 %.
+    active_users : int or None
+        From a sketch: exact up to some 3,000 users, then within about 1 %. None where it was not asked for.
     """
 
     since: datetime | None
@@ -88,7 +101,7 @@ class Summary:
     grain: Grain
     currencies: dict[str, CurrencySummary]
     events_by_type: dict[str, int]
-    active_users: int
+    active_users: int | None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values: money as decimal strings, times in ISO 8601."""
@@ -137,35 +150,12 @@ def read_rows(
         An end of the range is not on a whole minute, or the range is empty.
     """
     if since is None or until is None:
-        parts = [(grain, since, until)]
-    else:
-        if since >= until:
-            raise UsageError(f"The range from {since} until {until} is empty.", remedy="Give a later --until.")
-        for moment in (since, until):
-            if moment.second or moment.microsecond:
-                raise UsageError(f"{moment.isoformat()} is not on a whole minute.", remedy="Figures go by the minute.")
-        parts = list(_cover(since, until, grain))
+        return [{**row, "bucket": row[grain.name]} for row in store.read(table, grain, since=since, until=until)]
     return [
         {**row, "bucket": grain.start(row[part.name])}
-        for part, start, stop in parts
+        for part, start, stop in cover(since, until, grain)
         for row in store.read(table, part, since=start, until=stop)
     ]
-
-
-def _cover(since: datetime, until: datetime, grain: Grain) -> Iterable[tuple[Grain, datetime, datetime]]:
-    """Split a range into whole windows of `grain` and finer ones at its ends."""
-    first, last = grain.start(since + grain.width - timedelta(microseconds=1)), grain.start(until)
-    finer = {"day": GRAINS["hour"], "hour": GRAINS["minute"]}.get(grain.name)
-    if finer is None:
-        yield grain, since, until
-    elif first >= last:
-        yield from _cover(since, until, finer)
-    else:
-        if since < first:
-            yield from _cover(since, first, finer)
-        yield grain, first, last
-        if last < until:
-            yield from _cover(last, until, finer)
 
 
 def grouped(rows: Iterable[Row], by: Sequence[str], table: FigureTable = CATEGORY) -> list[Row]:
@@ -183,11 +173,7 @@ def grouped(rows: Iterable[Row], by: Sequence[str], table: FigureTable = CATEGOR
     UnknownName
         A name is not a dimension of the table.
     """
-    known = ("bucket", *table.by)
-    for name in by:
-        if name not in known:
-            raise UnknownName("dimension", name, known)
-    keys = list(dict.fromkeys([*by, *(["currency"] if "currency" in table.by else [])]))
+    keys = _keys(by, table)
     parts: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         parts[tuple(row[key] for key in keys)].append(row)
@@ -204,8 +190,41 @@ def grouped(rows: Iterable[Row], by: Sequence[str], table: FigureTable = CATEGOR
     return result
 
 
+def grouped_frame(rows: Iterable[Row], by: Sequence[str], table: FigureTable = CATEGORY) -> pd.DataFrame:
+    """What `grouped` gives as a frame, whose columns and their types are there without rows, too.
+
+    Raises
+    ------
+    UnknownName
+        As `grouped`.
+    """
+    keys = _keys(by, table)
+    names = [*keys, *(figure.name for figure in table.figures)]
+    kinds: dict[int, ColumnKind] = {
+        len(keys) + place: _KINDS[f.measure.kind] for place, f in enumerate(table.figures) if f.measure.kind in _KINDS
+    }
+    if "bucket" in keys:
+        kinds[keys.index("bucket")] = "time"
+    if {AVERAGE_ORDER_VALUE.over.name, AVERAGE_ORDER_VALUE.under.name} <= set(names):
+        names.append(AVERAGE_ORDER_VALUE.name)
+    return to_frame(names, ([row[name] for name in names] for row in grouped(rows, by, table)), kinds)
+
+
+def _keys(by: Sequence[str], table: FigureTable) -> list[str]:
+    known = ("bucket", *table.by)
+    for name in by:
+        if name not in known:
+            raise UnknownName("dimension", name, known)
+    return list(dict.fromkeys([*by, *(["currency"] if "currency" in table.by else [])]))
+
+
 def summarise(
-    store: FigureStore, *, since: datetime | None = None, until: datetime | None = None, grain: str | None = None
+    store: FigureStore,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    grain: str | None = None,
+    users: bool = True,
 ) -> Summary:
     """The canonical figures of a range, from the table `CATEGORY`.
 
@@ -217,30 +236,49 @@ def summarise(
         The range ``[since, until)`` on whole minutes; all there is when absent.
     grain : str, optional
         The windows of revenue over time; chosen by the range's length when absent.
+    users : bool
+        Whether to count active users: their sketches are most of what a table holds.
     """
     if since is None or until is None:
-        # The extent is known by the hour, from few rows: a day has 24 windows.
-        hours = [row["hour"] for row in store.read(CATEGORY, GRAINS["hour"])]
-        if not hours:
-            return Summary(since, until, GRAINS["minute"], {}, {}, 0)
-        since = since or min(hours)
-        until = until or max(hours) + GRAINS["hour"].width
-        if since >= until:
-            return Summary(since, until, GRAINS["minute"], {}, {}, 0)  # the range lies outside of what there is
+        first, end = _extent(store)
+        since, until = since or first, until or end
+        if since is None or until is None or since >= until:  # the range lies outside of what there is
+            return Summary(since, until, GRAINS["minute"], {}, {}, 0 if users else None)
     chosen = grain_of(grain) if grain else _fitting_grain(until - since)
-    rows = read_rows(store, CATEGORY, since=since, until=until, grain=chosen)
-    events: dict[str, int] = defaultdict(int)
-    for row in rows:
-        events[row["event_type"]] += row[EVENTS.name]
-    currencies = sorted({row["currency"] for row in rows})
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        over_time = SignedRead(store, CATEGORY, pool, since, until, chosen, (REVENUE,), ("currency",))
+        totals = SignedRead(store, CATEGORY, pool, since, until, GRAINS["day"], _TOTALS, CATEGORY.by)
+        events: dict[str, int] = defaultdict(int)
+        rows: dict[str, list[Row]] = defaultdict(list)
+        for row in totals.rows():
+            events[row["event_type"]] += row[EVENTS.name]
+            rows[row["currency"]].append(row)
+        series: dict[str, dict[datetime, Decimal]] = defaultdict(dict)
+        for row in over_time.rows():
+            series[row["currency"]][row["bucket"]] = row[REVENUE.name]
+        active_users = sketches.estimate(ACTIVE_USERS.combine(totals.sketches())) if users else None
     return Summary(
         since,
         until,
         chosen,
-        {currency: _of_currency([row for row in rows if row["currency"] == currency]) for currency in currencies},
-        dict(sorted(events.items(), key=lambda item: -item[1])),
-        sketches.estimate(ACTIVE_USERS.combine(row[ACTIVE_USERS.name] for row in rows)),
+        {currency: _of_currency(rows[currency], series[currency]) for currency in sorted(rows)},
+        dict(sorted(events.items(), key=lambda item: (-item[1], item[0]))),
+        active_users,
     )
+
+
+def _extent(store: FigureStore) -> tuple[datetime | None, datetime | None]:
+    """The first hour that has figures, and the end of the last."""
+    day, hour = GRAINS["day"], GRAINS["hour"]
+    days = [row["day"] for row in store.read(CATEGORY, day, figures=(EVENTS,), by=())]
+    if not days:
+        return None, None
+
+    def hours(of: datetime) -> list[datetime]:
+        found = store.read(CATEGORY, hour, since=of, until=of + day.width, figures=(EVENTS,), by=())
+        return [row["hour"] for row in found] or [of]
+
+    return min(hours(min(days))), max(hours(max(days))) + hour.width
 
 
 def _fitting_grain(span: timedelta) -> Grain:
@@ -250,11 +288,9 @@ def _fitting_grain(span: timedelta) -> Grain:
     return GRAINS["day"]
 
 
-def _of_currency(rows: Sequence[Row]) -> CurrencySummary:
+def _of_currency(rows: Sequence[Row], by_bucket: dict[datetime, Decimal]) -> CurrencySummary:
     by_category: dict[str, Decimal] = defaultdict(Decimal)
-    by_bucket: dict[datetime, Decimal] = defaultdict(Decimal)
     for row in rows:
-        by_bucket[row["bucket"]] += row[REVENUE.name]
         # A category that was only looked at has no revenue to show.
         if row["event_type"] in ORDER_EVENTS:
             by_category[row["category"]] += row[REVENUE.name]

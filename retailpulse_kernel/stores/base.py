@@ -6,13 +6,15 @@ A new store is one module with `create`, `write` and `read`; the contract tests 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
 
-__all__ = ["FigureStore", "Row", "buckets", "in_range", "version_of"]
+__all__ = ["FigureStore", "Row", "buckets", "combined", "in_range", "version_of"]
 
 #: A row of a figure table: its key's columns and its figures, by name.
 Row = dict[str, Any]
@@ -41,9 +43,20 @@ class FigureStore(Protocol):
         """
 
     def read(
-        self, table: FigureTable, grain: Grain, *, since: datetime | None = None, until: datetime | None = None
+        self,
+        table: FigureTable,
+        grain: Grain,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        figures: Sequence[Figure] | None = None,
+        by: Sequence[str] | None = None,
     ) -> list[Row]:
-        """Rows whose window starts in ``[since, until)``, in no order; everything when both are None."""
+        """Rows whose window starts in ``[since, until)``, in no order; everything when both are None.
+
+        With `figures` rows hold only these, with `by` they are combined over the table's other
+        dimensions: asking for little may be much cheaper than leaving away what is not needed.
+        """
 
     def ping(self) -> str:
         """Ask the store something real; its version or size in words, or `StoreUnavailable`."""
@@ -66,6 +79,23 @@ def buckets(grain: Grain, since: datetime, until: datetime) -> Iterator[datetime
     while moment < until:
         yield moment
         moment += bucket.width
+
+
+def combined(
+    rows: Iterable[Row], table: FigureTable, grain: Grain, figures: Sequence[Figure] | None, by: Sequence[str] | None
+) -> list[Row]:
+    """What `FigureStore.read` makes of whole rows, for a store that can't do it by itself."""
+    chosen = table.figures if figures is None else figures
+    keys = (grain.name, *(table.by if by is None else by))
+    if by is None:
+        return [{name: row[name] for name in (*keys, *(figure.name for figure in chosen))} for row in rows]
+    parts: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        parts[tuple(row[key] for key in keys)].append(row)
+    return [
+        dict(zip(keys, key, strict=True)) | {f.name: f.combine(row[f.name] for row in members) for f in chosen}
+        for key, members in parts.items()
+    ]
 
 
 def in_range(moment: datetime, since: datetime | None, until: datetime | None) -> bool:

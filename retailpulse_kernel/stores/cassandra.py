@@ -7,14 +7,14 @@ import logging
 import re
 import ssl
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retailpulse_kernel.errors import NoSuchTable, StoreUnavailable, UsageError
-from retailpulse_kernel.metrics import Kind
+from retailpulse_kernel.metrics import Figure, Kind
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row, buckets, in_range
+from retailpulse_kernel.stores.base import Row, buckets, combined, in_range
 from retailpulse_kernel.stores.connection import CONNECT_TIMEOUT, Reconnecting, unavailable, why_unreachable
 from retailpulse_kernel.stores.frames import ColumnKind, to_frame
 from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
@@ -58,6 +58,14 @@ _CONCURRENCY = 64
 #: Seconds that a request may take.
 _REQUEST_TIMEOUT = 20
 
+#: The execution profile whose rows are tuples.
+_TUPLES = "tuples"
+#: So few partitions are added up in two requests each.
+_SPLIT = 4
+#: Figures that Cassandra can add up, and those that hold times.
+_ADDED = {Kind.COUNT, Kind.SUM, Kind.MONEY}
+_TIMES = {Kind.FIRST, Kind.LAST}
+
 _T = TypeVar("_T")
 
 
@@ -87,11 +95,13 @@ class CassandraStore:
         from cassandra.auth import PlainTextAuthProvider
         from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
         from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy
+        from cassandra.query import tuple_factory
 
         # The driver tells neither an unknown host from a closed port nor either of them at once.
         if why := why_unreachable(self._hosts):
             raise self._unavailable(why)
         address = self._address
+        balancing = DCAwareRoundRobinPolicy(address.datacenter)
         cluster = Cluster(
             list(address.hosts),
             port=address.port,
@@ -100,9 +110,8 @@ class CassandraStore:
             connect_timeout=CONNECT_TIMEOUT,
             reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
             execution_profiles={
-                EXEC_PROFILE_DEFAULT: ExecutionProfile(
-                    load_balancing_policy=DCAwareRoundRobinPolicy(address.datacenter), request_timeout=_REQUEST_TIMEOUT
-                )
+                EXEC_PROFILE_DEFAULT: ExecutionProfile(balancing, request_timeout=_REQUEST_TIMEOUT),
+                _TUPLES: ExecutionProfile(balancing, request_timeout=_REQUEST_TIMEOUT, row_factory=tuple_factory),
             },
         )
         try:
@@ -265,15 +274,32 @@ class CassandraStore:
         self._run(lambda session: execute_concurrent(session, batches(session), concurrency=_CONCURRENCY))
 
     def read(
-        self, table: FigureTable, grain: Grain, *, since: datetime | None = None, until: datetime | None = None
+        self,
+        table: FigureTable,
+        grain: Grain,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        figures: Sequence[Figure] | None = None,
+        by: Sequence[str] | None = None,
     ) -> list[Row]:
-        """Rows whose window starts in ``[since, until)``, one request a partition."""
+        """Rows whose window starts in ``[since, until)``, one request a partition, all at the same time."""
         from cassandra.concurrent import execute_concurrent_with_args
 
         bucket = GRAINS[grain.bucket]
         physical = f"{self.keyspace}.{table.physical(grain)}"
-        columns = [*table.key_columns(grain), *(f.name for f in table.figures)]
-        select = f"select {', '.join(columns)} from {physical} where {bucket.name} = ?"
+        chosen = table.figures if figures is None else tuple(figures)
+        # Cassandra adds up what shares the first columns of the key; what it can't is combined here.
+        added = by is not None and tuple(by) == table.by[: len(by)] and all(f.measure.kind in _ADDED for f in chosen)
+        dimensions = tuple(by or ()) if added else table.by
+        columns = [grain.name, *dimensions, *(f.name for f in chosen)]
+        values = [f"sum({f.name})" if added else f.name for f in chosen]
+        select = (
+            f"select {', '.join([grain.name, *dimensions, *values])} from {physical} "
+            f"where {bucket.name} = ?{'' if bucket == grain else f' and {grain.name} >= ? and {grain.name} < ?'}"
+        )
+        if added:
+            select += f" group by {', '.join(dict.fromkeys([bucket.name, grain.name, *dimensions]))}"
 
         def run(session: Session) -> list[Row]:
             if since is None or until is None:
@@ -281,17 +307,24 @@ class CassandraStore:
                 starts = sorted(_from_cql(row[0]) for row in known)
             else:
                 starts = list(buckets(grain, since, until))
-            arguments = [(_to_cql(bucket.name, start),) for start in starts]
-            results = execute_concurrent_with_args(
-                session, session.prepare(select), arguments, concurrency=_CONCURRENCY
-            )
-            return [
-                {column: _from_cql(value) for column, value in zip(columns, row, strict=True)}
-                for _, found in results
-                for row in found
+            ranges = [
+                (start, max(start, since or start), min(start + bucket.width, until or start + bucket.width))
+                for start in starts
             ]
+            if added and len(ranges) < _SPLIT:
+                # One thread of Cassandra's adds up what one request asks for.
+                ranges = [half for whole in ranges for half in _halves(grain, *whole)]
+            arguments = [
+                (_to_cql(bucket.name, start), *(() if bucket == grain else (first, end)))
+                for start, first, end in ranges
+            ]
+            results = execute_concurrent_with_args(
+                session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=_TUPLES
+            )
+            return list(_rows(columns, {grain.name, *(f.name for f in chosen if f.measure.kind in _TIMES)}, results))
 
-        return [row for row in self._run(run) if in_range(row[grain.name], since, until)]
+        rows = [row for row in self._run(run) if in_range(row[grain.name], since, until)]
+        return rows if added or by is None else combined(rows, table, grain, chosen, by)
 
 
 def _is_lost(error: Exception) -> bool:
@@ -306,6 +339,27 @@ def _said(error: Exception) -> str:
     inner = next(iter((getattr(error, "errors", None) or {}).values()), error)
     found = re.search(r'message="(.*)"', str(inner), re.DOTALL)
     return found[1] if found else f"{type(inner).__name__}: {inner}"
+
+
+def _rows(columns: Sequence[str], times: set[str], results: Iterable[tuple[bool, Iterable[Any]]]) -> Iterator[Row]:
+    """Rows from the driver's tuples. Few different times stand in many rows, so each is converted once."""
+    known: dict[Any, Any] = {}
+    places = [(name, columns.index(name)) for name in times]
+    for _, found in results:
+        for values in found:
+            row = dict(zip(columns, values, strict=True))
+            for name, place in places:
+                value = values[place]
+                if value not in known:
+                    known[value] = _from_cql(value)
+                row[name] = known[value]
+            yield row
+
+
+def _halves(grain: Grain, start: datetime, first: datetime, end: datetime) -> list[tuple[datetime, datetime, datetime]]:
+    """A range of windows within a partition as two of about the same length."""
+    middle = grain.start(first + (end - first) / 2)
+    return [(start, first, middle), (start, middle, end)] if first < middle < end else [(start, first, end)]
 
 
 def _time_type(grain: Grain) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from retailpulse_kernel.errors import UnknownName, UsageError
 from retailpulse_kernel.metrics import FIGURES, Figure, Kind
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row, in_range
+from retailpulse_kernel.stores.base import Row, combined, in_range
 from retailpulse_kernel.stores.connection import Reconnecting, unavailable, why_unreachable
 from retailpulse_kernel.stores.frames import ColumnKind, to_frame
 from retailpulse_kernel.tables import FigureTable, Grain
@@ -201,7 +201,14 @@ class HBaseStore:
         self._run(run)
 
     def read(
-        self, table: FigureTable, grain: Grain, *, since: datetime | None = None, until: datetime | None = None
+        self,
+        table: FigureTable,
+        grain: Grain,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        figures: Sequence[Figure] | None = None,
+        by: Sequence[str] | None = None,
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``, by a scan over time."""
         start = _stamp(since, grain).encode() if since else None
@@ -213,7 +220,7 @@ class HBaseStore:
             )
         )
         rows = (self._row(table, grain, key, cells) for key, cells in found)
-        return [row for row in rows if in_range(row[grain.name], since, until)]
+        return combined((row for row in rows if in_range(row[grain.name], since, until)), table, grain, figures, by)
 
     @staticmethod
     def _key(table: FigureTable, grain: Grain, row: Row) -> bytes:

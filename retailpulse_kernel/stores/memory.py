@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.stores.base import Row, in_range
+from retailpulse_kernel.metrics import Figure
+from retailpulse_kernel.stores.base import Row, combined, in_range
 from retailpulse_kernel.tables import FigureTable, Grain
 
 __all__ = ["MemoryStore"]
@@ -39,11 +40,18 @@ class MemoryStore:
                 stored[key] = (version, dict(row))
 
     def read(
-        self, table: FigureTable, grain: Grain, *, since: datetime | None = None, until: datetime | None = None
+        self,
+        table: FigureTable,
+        grain: Grain,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        figures: Sequence[Figure] | None = None,
+        by: Sequence[str] | None = None,
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``."""
         rows = (row for _, row in self._stored(table, grain).values())
-        return [dict(row) for row in rows if in_range(row[grain.name], since, until)]
+        return combined((row for row in rows if in_range(row[grain.name], since, until)), table, grain, figures, by)
 
     def ping(self) -> str:
         """The number of tables."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from retailpulse_kernel import sketches
 from retailpulse_kernel.events import Event
 from retailpulse_kernel.fold import fold
-from retailpulse_kernel.metrics import Kind
+from retailpulse_kernel.metrics import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Kind
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.base import Row
 from retailpulse_kernel.stores.cassandra import CassandraStore
@@ -114,6 +114,38 @@ class TestContract:
         assert min(money) < -(10**12) and max(money) > 10**13
         store.write(table, grain, rows, version=1)
         assert canonical(store.read(table, grain, **month(start)), table, grain) == canonical(rows, table, grain)
+
+    @pytest.mark.parametrize("by", [None, (), ("currency",), ("currency", "category"), ("event_type",)])
+    @pytest.mark.parametrize("grain", [MINUTE, HOUR, DAY], ids=lambda grain: grain.name)
+    def test_some_figures_by_some_dimensions(
+        self, store: Store, start: datetime, grain: Grain, by: tuple[str, ...] | None
+    ) -> None:
+        rows = fold(shop(start), CATEGORY, grain)
+        store.write(CATEGORY, grain, rows, version=1)
+        chosen = (EVENTS, REVENUE, ORDERS)
+        keys = (grain.name, *(CATEGORY.by if by is None else by))
+        expected: dict[tuple[Any, ...], list[Any]] = {}
+        since, until = start - timedelta(minutes=90), start + timedelta(minutes=45)
+        for row in rows:
+            if since <= row[grain.name] < until:
+                sums = expected.setdefault(tuple(row[key] for key in keys), [0, Decimal(0), 0])
+                for place, figure in enumerate(chosen):
+                    sums[place] += row[figure.name]
+        found = store.read(CATEGORY, grain, since=since, until=until, figures=chosen, by=by)
+        assert all(set(row) == {*keys, "events", "revenue", "orders"} for row in found)
+        assert len(found) == len(expected) > 0
+        for row in found:
+            assert [row[figure.name] for figure in chosen] == expected[tuple(row[key] for key in keys)]
+
+    def test_sketches_are_united(self, store: Store, start: datetime) -> None:
+        store.write(CATEGORY, HOUR, fold(shop(start), CATEGORY, HOUR), version=1)
+        found = store.read(CATEGORY, HOUR, **month(start), figures=(ACTIVE_USERS,), by=())
+        users: dict[datetime, set[str]] = {}
+        for event in shop(start):
+            users.setdefault(HOUR.start(event.event_time), set()).add(event.user_id)
+        assert {row["hour"]: sketches.estimate(row["active_users"]) for row in found} == {
+            hour: len(names) for hour, names in users.items()
+        }
 
     def test_writing_again_changes_nothing(self, store: Store, start: datetime) -> None:
         rows = fold(shop(start), CATEGORY, HOUR)

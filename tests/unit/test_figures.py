@@ -1,21 +1,29 @@
 from __future__ import annotations
 
+import random
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
+from typing import Any
 
 import pytest
 
 from retailpulse_kernel.errors import UnknownName, UsageError
 from retailpulse_kernel.events import Event
-from retailpulse_kernel.figures import grouped, money, read_rows, summarise
+from retailpulse_kernel.figures import grouped, grouped_frame, money, read_rows, summarise
 from retailpulse_kernel.fold import fold
+from retailpulse_kernel.ranges import plan
+from retailpulse_kernel.stores.base import Row
 from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.tables import CATEGORY, GRAINS
+from retailpulse_kernel.tables import CATEGORY, GRAINS, FigureTable, Grain
 
 START = datetime(2026, 3, 1, 22, 58, tzinfo=UTC)
 CATEGORIES = ("books", "shoes.sport", "unknown")
 
 
+@cache
 def shop(minutes: int) -> list[Event]:
     """A view and a purchase of i cents each minute."""
     events = []
@@ -29,7 +37,7 @@ def shop(minutes: int) -> list[Event]:
     return events
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def store() -> MemoryStore:
     events, filled = shop(3000), MemoryStore()
     filled.create(CATEGORY)
@@ -134,3 +142,72 @@ def test_what_can_not_be_read_is_said(store: MemoryStore) -> None:
 )
 def test_money_as_text(amount: str, text: str) -> None:
     assert money(Decimal(amount)) == text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_range_by_any_way_is_what_a_fold_says(store: MemoryStore, seed: int) -> None:
+    """Ends of a range are added or subtracted, whichever is less to read: nobody can tell from the figures."""
+    dice = random.Random(seed)
+    since = START + timedelta(minutes=dice.randrange(-100, 2900))
+    until = since + timedelta(minutes=dice.choice([1, 7, 59, 60, 61, 600, 1439, 1440, 1441, 2000]))
+    grain = GRAINS[dice.choice(list(GRAINS))]
+    summary = summarise(store, since=since, until=until, grain=grain.name)
+    events = [event for event in shop(3000) if since <= event.event_time < until]
+    rows = fold(events, CATEGORY, grain)
+    assert summary.events_by_type == Counter(event.event_type for event in events)
+    assert summary.active_users == len({event.user_id for event in events})
+    assert set(summary.currencies) == {event.currency for event in events}
+    for currency, figures in summary.currencies.items():
+        of_currency = [row for row in rows if row["currency"] == currency]
+        series: dict[datetime, Decimal] = {}
+        categories: dict[str, Decimal] = {}
+        for row in of_currency:
+            series[row[grain.name]] = series.get(row[grain.name], Decimal(0)) + row["revenue"]
+            if row["event_type"] == "purchase":
+                categories[row["category"]] = categories.get(row["category"], Decimal(0)) + row["revenue"]
+        assert {bucket.start: bucket.revenue for bucket in figures.revenue_over_time} == series
+        assert figures.revenue_by_category == categories
+        assert (figures.orders, figures.units) == (
+            sum(row["orders"] for row in of_currency), sum(row["units"] for row in of_currency),
+        )  # fmt: skip
+
+
+def test_users_are_only_counted_where_they_are_asked_for(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = summarise(store)
+    read, asked = store.read, set()
+
+    def watched(table: FigureTable, grain: Grain, **more: Any) -> list[Row]:
+        asked.update(figure.name for figure in more["figures"])
+        return read(table, grain, **more)
+
+    monkeypatch.setattr(store, "read", watched)
+    without = summarise(store, users=False)
+    assert without == replace(whole, active_users=None)
+    assert "active_users" not in asked and without.to_json()["active_users"] is None
+
+
+def test_of_today_few_rows_are_read() -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    late = midnight + timedelta(hours=23, minutes=11)
+    (piece,) = plan(midnight, late, GRAINS["day"], now=late)
+    assert piece.added == [(GRAINS["day"], midnight, midnight + timedelta(days=1))]
+    assert {span[0].name for span in piece.subtracted} == {"minute"}, "the rest of the day, which is empty"
+    (piece,) = plan(midnight, midnight + timedelta(minutes=9), GRAINS["day"], now=late)
+    assert piece.added == [(GRAINS["minute"], midnight, midnight + timedelta(minutes=9))] and not piece.subtracted
+    whole, end = plan(midnight, late, GRAINS["hour"], now=late)
+    assert whole.added == [(GRAINS["hour"], midnight, midnight + timedelta(hours=23))]
+    assert end.added == [(GRAINS["hour"], midnight + timedelta(hours=23), midnight + timedelta(days=1))]
+
+
+@pytest.mark.parametrize("by", [["category"], ["bucket", "event_type"], ["currency"]])
+def test_a_frame_of_no_rows_has_its_columns(store: MemoryStore, by: list[str]) -> None:
+    rows = read_rows(store, CATEGORY, since=None, until=None, grain=GRAINS["hour"])
+    full, empty = grouped_frame(rows, by), grouped_frame([], by)
+    assert len(full) > 0 and empty.empty
+    assert list(full.columns) == list(empty.columns) == [
+        *dict.fromkeys([*by, "currency"]), "events", "units", "revenue", "orders", "active_users", "average_order_value",
+    ]  # fmt: skip
+    assert list(full.dtypes) == list(empty.dtypes)
+    assert full.to_dict("records") == grouped(rows, by)
+    with pytest.raises(UnknownName):
+        grouped_frame([], ["brand"])
