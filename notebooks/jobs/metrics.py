@@ -24,19 +24,23 @@
 # publishes them, the other jobs only count them.
 
 # %% tags=["parameters"]
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
-run: Literal["continuous", "available_now"] = "available_now"  # follow the topic, or take what is there
+run: Literal["continuous", "available_now", "backfill"] = "available_now"  # follow, take what is there, or write again
 run_for: timedelta | None = None  # how long a continuous run lasts; None: until it is stopped
 trigger: timedelta = timedelta(seconds=1)  # how often a continuous run starts a micro-batch
 watermark: timedelta = timedelta(minutes=10)  # how far time runs ahead before an event is late
+since: datetime | None = None  # where a backfill begins; None: with the first event
+until: datetime | None = None  # where it ends; None: where the job has come to
+source: Literal["kafka", "archive"] = "kafka"  # what a backfill reads
+late: Literal["exclude", "include"] = "exclude"  # whether a backfill counts late events, to close a day
 
 # %%
 import retailpulse_kernel as rp
 from retailpulse_kernel.metrics import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, UNITS
 
-job = rp.job("metrics", run=run, run_for=run_for, trigger=trigger)
+job = rp.job("metrics", run=run, run_for=run_for, trigger=trigger, since=since, until=until, source=source, late=late)
 events = job.events(watermark=watermark)
 
 # %%

@@ -75,13 +75,13 @@ def figures(
     """Show revenue per category, event distribution, revenue over time and average order value, from Cassandra."""
     from retailpulse_kernel.dashboard import figures_view
     from retailpulse_kernel.figures import grouped, read_rows, summarise
-    from retailpulse_kernel.spans import span_of
+    from retailpulse_kernel.spans import moment_of, span_of
     from retailpulse_kernel.stores.cassandra import CassandraStore
     from retailpulse_kernel.tables import CATEGORY, GRAINS, grain_of
 
     settings = Settings.load(profile=profile, namespace=namespace)
     store = CassandraStore(settings)
-    first, end = _moment(since), _moment(until)
+    first, end = moment_of(since), moment_of(until)
     if last is not None:
         if since is not None:
             raise UsageError("--last and --since are both given.", remedy="Use one of them.")
@@ -113,16 +113,6 @@ def figures(
         print_json(rows)
     else:
         _print_rows(rows)
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a time.", remedy="Write 2026-01-31 or 2026-01-31T10:00.") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _print_rows(rows: Sequence[dict[str, Any]]) -> None:

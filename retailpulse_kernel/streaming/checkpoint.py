@@ -8,6 +8,7 @@ and its writes win over those of the epochs before it.
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,22 @@ from pyarrow import fs
 
 from retailpulse_kernel.errors import JobError
 
-__all__ = ["Epoch", "LoggedBatch", "logged_batch", "newest_batch", "open_epoch", "read_clock", "write_clock"]
+__all__ = [
+    "Epoch",
+    "LoggedBatch",
+    "find_epoch",
+    "jobs_with_checkpoints",
+    "logged_batch",
+    "new_epoch",
+    "newest_batch",
+    "open_epoch",
+    "read_clock",
+    "write_clock",
+]
 
 #: Clocks that are kept for each partition; Spark does only the last batch again.
 _CLOCKS_KEPT = 10
+_EPOCH = re.compile(r"e\d{4,}")
 
 
 @dataclass(frozen=True)
@@ -61,27 +74,53 @@ class LoggedBatch:
     offsets: dict[str, dict[str, int]]
 
 
-def open_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
-    """The newest epoch in a job's checkpoint folder; the first one is made where there is none."""
+def jobs_with_checkpoints(folder: str) -> list[str]:
+    """The jobs that have a checkpoint in a namespace's folder."""
     filesystem, root = _filesystem(folder)
-    filesystem.create_dir(root, recursive=True)
+    return sorted(info.base_name for info in _listed(filesystem, root) if info.type is fs.FileType.Directory)
+
+
+def find_epoch(folder: str) -> Epoch | None:
+    """The newest epoch in a job's checkpoint folder, or None.
+
+    Raises
+    ------
+    JobError
+        The checkpoint is damaged.
+    """
+    filesystem, root = _filesystem(folder)
     found = [
         info.path
-        for info in filesystem.get_file_info(fs.FileSelector(root))
-        if info.type is fs.FileType.Directory and info.base_name.startswith("e")
+        for info in _listed(filesystem, root)
+        if info.type is fs.FileType.Directory and _EPOCH.fullmatch(info.base_name)
     ]
     if not found:
-        start_ms = int(time.time() * 1000) if now_ms is None else now_ms
-        filesystem.create_dir(f"{root}/e0001")
-        with filesystem.open_output_stream(f"{root}/e0001/epoch.json") as stream:
-            stream.write(json.dumps({"number": 1, "start_ms": start_ms}).encode())
-        return Epoch(1, start_ms, f"{folder}/e0001")
+        return None
     newest = max(found)
     content = _read(filesystem, f"{newest}/epoch.json")
     if content is None:
         raise JobError(f"The checkpoint {newest} has no epoch.json.", remedy="It is damaged: restore or remove it.")
     about = json.loads(content)
     return Epoch(about["number"], about["start_ms"], f"{folder}/{newest.rsplit('/', 1)[1]}")
+
+
+def open_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
+    """The newest epoch in a job's checkpoint folder; the first one is made where there is none."""
+    return find_epoch(folder) or new_epoch(folder, now_ms=now_ms)
+
+
+def new_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
+    """Begin an epoch: an empty checkpoint, whose writes win over those of the epochs before."""
+    before = find_epoch(folder)
+    filesystem, root = _filesystem(folder)
+    number, start_ms = before.number + 1 if before else 1, int(time.time() * 1000) if now_ms is None else now_ms
+    path = f"{root}/e{number:04d}"
+    # Made aside, so that a crash in between leaves no epoch without its description.
+    filesystem.create_dir(f"{path}.new", recursive=True)
+    with filesystem.open_output_stream(f"{path}.new/epoch.json") as stream:
+        stream.write(json.dumps({"number": number, "start_ms": start_ms}).encode())
+    filesystem.move(f"{path}.new", path)
+    return Epoch(number, start_ms, f"{folder}/e{number:04d}")
 
 
 def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:

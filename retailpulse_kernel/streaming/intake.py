@@ -121,6 +121,8 @@ class Intake:
         Where bad and late messages go; None only counts them.
     labels : dict
         Put into every reject's record: job, epoch.
+    unordered : dict
+        Offsets ``[start, end)`` by partition that a bounded run took: their order makes no event late.
     """
 
     columns: tuple[str, ...]
@@ -129,6 +131,7 @@ class Intake:
     keep_late: bool = False
     rejects: RejectTopics | None = None
     labels: dict[str, Any] = field(default_factory=dict)
+    unordered: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def schema(self) -> pa.Schema:
@@ -154,7 +157,8 @@ class Intake:
         for chunk in chunks:
             parsed = parse_events(chunk.values, chunk.arrivals_ms, self.columns_of_events)
             times_ms = parsed.events["event_time"].cast(pa.int64()).to_numpy() // 1000
-            late = self._late(times_ms, clock_ms, stretch)
+            offsets = np.asarray(chunk.offsets, dtype=np.int64)[parsed.positions]
+            late = self._late(times_ms, offsets, clock_ms, stretch)
             if len(times_ms):
                 clock_ms = max(int(times_ms.max()), -1 if clock_ms is None else clock_ms)
             counts[BAD] += len(parsed.bad)
@@ -172,14 +176,23 @@ class Intake:
         """Those of the columns that are the event's own."""
         return [name for name in self.columns if name in EVENT_TYPES]
 
-    def _late(self, times_ms: np.ndarray[Any, Any], clock_ms: int | None, stretch: Stretch) -> np.ndarray[Any, Any]:
+    def _late(
+        self,
+        times_ms: np.ndarray[Any, Any],
+        offsets: np.ndarray[Any, Any],
+        clock_ms: int | None,
+        stretch: Stretch,
+    ) -> np.ndarray[Any, Any]:
         """Which events are late: by the clock of their partition before them, or by Spark's watermark."""
         late = times_ms <= stretch.watermark_ms if stretch.watermark_ms else np.zeros(len(times_ms), dtype=bool)
         if self.delay_ms is None or not len(times_ms):
             return late
-        start = np.iinfo(np.int64).min // 2 if clock_ms is None else clock_ms
-        clocks = np.maximum.accumulate(np.concatenate([[start], times_ms[:-1]]))
-        return late | (times_ms <= clocks - self.delay_ms)
+        before = np.iinfo(np.int64).min // 2 if clock_ms is None else clock_ms
+        clocks = np.maximum.accumulate(np.concatenate([[before], times_ms[:-1]]))
+        behind = times_ms <= clocks - self.delay_ms
+        for start, end in self.unordered.get(str(stretch.partition), ()):
+            behind &= (offsets < start) | (offsets >= end)
+        return late | behind
 
     def _rejected(
         self, chunk: Chunk, parsed: Parsed, late: np.ndarray[Any, Any], stretch: Stretch

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from retailpulse_kernel.errors import JobError, UsageError
 from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.spans import milliseconds, span_of
+from retailpulse_kernel.spans import milliseconds, moment_of, span_of
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.stores.kafka import KafkaStore
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Events", "FigureStream", "Job", "RunMode"]
 
-RunMode = Literal["continuous", "available_now"]
+RunMode = Literal["continuous", "available_now", "backfill"]
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,20 @@ class Job:
         Its name in checkpoints, accounts and reports.
     settings : Settings
         Which servers, which namespace.
-    run : {"continuous", "available_now"}
-        Follow the topic, or take all that there is as one bounded run, in which no event is late
-        by the order of the topic, and end.
+    run : {"continuous", "available_now", "backfill"}
+        Follow the topic; take all that there is as a bounded run, in which no event is late by the
+        order of the topic, and end; or write a range of windows again beside the live job.
     run_for : timedelta or str, optional
         How long a continuous run lasts; until it is stopped when absent.
     trigger : timedelta or str
         How often a continuous run starts a micro-batch.
+    since, until : datetime or str, optional
+        The range of a backfill, UTC unless it has a zone, on whole minutes; only windows that lie
+        wholly in it are written. All there is when absent.
+    source : {"kafka", "archive"}
+        Where a backfill reads.
+    late : {"exclude", "include"}
+        Whether a backfill counts late events: not, as the stream; or too, to close a day.
     """
 
     def __init__(
@@ -151,14 +158,22 @@ class Job:
         run: RunMode = "available_now",
         run_for: timedelta | str | None = None,
         trigger: timedelta | str = "1s",
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        source: Literal["kafka", "archive"] = "kafka",
+        late: Literal["exclude", "include"] = "exclude",
     ) -> None:
-        if run not in ("continuous", "available_now"):
-            raise UsageError(f"A job can't run as {run!r}.", remedy="Use 'continuous' or 'available_now'.")
+        if run not in get_args(RunMode):
+            raise UsageError(f"A job can't run as {run!r}.", remedy=f"Use one of {', '.join(get_args(RunMode))}.")
+        if run != "backfill" and (since is not None or until is not None):
+            raise UsageError("Only a backfill has a range.", remedy="Add run='backfill', or leave since and until out.")
         self.name = name
         self.settings = settings
         self.mode: RunMode = run
         self.run_for = None if run_for is None else span_of(run_for)
         self.trigger = span_of(trigger)
+        self.since, self.until = moment_of(since), moment_of(until)
+        self.source, self.late = source, late
         self.topic = settings.namespace.events_topic
         self._figures: list[tuple[FigureStream, FigureStore]] = []
         self._archive: tuple[Events, HiveStore] | None = None
@@ -175,7 +190,7 @@ class Job:
         from retailpulse_kernel.streaming.session import spark_session
 
         name = f"retailpulse {self.settings.namespace.name} {self.name}"
-        return spark_session(self.settings, name, brief=self.mode == "available_now")
+        return spark_session(self.settings, name, brief=self.mode != "continuous")
 
     def events(self, *, watermark: timedelta | str = "10m", rejects: Literal["publish", "count"] = "publish") -> Events:
         """The topic's events: parsed, validated, deduplicated.
@@ -220,9 +235,18 @@ class Job:
 
     def run(self) -> Report:
         """Run until all is taken, `run_for` is over, or the job is stopped; shows a live report."""
+        from retailpulse_kernel.streaming.backfill import backfill
         from retailpulse_kernel.streaming.runner import Runner
 
-        return Runner(self).run()
+        if self.mode != "backfill":
+            return Runner(self).run()
+        sink = self.sink()
+        if not isinstance(sink, FigureSink):
+            raise UsageError(
+                "The archive is not backfilled: every event is in it once the job has taken it.",
+                remedy="To read the topic again, begin a new epoch: `retailpulse epochs archive --new`.",
+            )
+        return backfill(self, sink)
 
     # -- for the runner ---------------------------------------------------------------------
 
@@ -245,9 +269,16 @@ class Job:
         if self._archive:
             return self._rows(self._archive[0], ArchiveSink.COLUMNS, keep_late=True)
         events, tables = self._figures[0][0].events, [stream.table for stream, _ in self._figures]
-        columns = EVENT_COLUMNS if events.conditions else sorted(columns_needed(tables))
-        rows = self._rows(events, columns, keep_late=False)
+        rows = self._rows(events, self.columns(tables), keep_late=False)
         return aggregate(rows, tables, watermark=events.watermark)
+
+    def columns(self, tables: Sequence[FigureTable]) -> list[str]:
+        """The event's columns that the job's figures and conditions need."""
+        return list(EVENT_COLUMNS) if self._figures[0][0].events.conditions else sorted(columns_needed(tables))
+
+    def filtered(self, rows: DataFrame) -> DataFrame:
+        """Those rows that meet the conditions of the job's events."""
+        return _filtered(rows, self._figures[0][0].events)
 
     def _rows(self, events: Events, columns: Sequence[str], *, keep_late: bool) -> DataFrame:
         bounded = self.mode == "available_now"

@@ -13,10 +13,11 @@ import filelock
 import tenacity
 
 from retailpulse_kernel.errors import JobError, RetailPulseError, StoreUnavailable
+from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.accounts import Account, Ledger
-from retailpulse_kernel.streaming.checkpoint import logged_batch, open_epoch
+from retailpulse_kernel.streaming.checkpoint import logged_batch, newest_batch, open_epoch
 from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
 from retailpulse_kernel.streaming.report import Report
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from retailpulse_kernel.streaming.job import Job
 
-__all__ = ["STOP_FILE", "Runner"]
+__all__ = ["STOP_FILE", "Runner", "writer_lock"]
 
 #: Environment variable with the path of a file; when the file appears, the run drains and ends.
 #: A signal would reach the kernel in the middle of a batch.
@@ -69,6 +70,7 @@ class Runner:
             try:
                 self._patiently(lambda: self._kafka.require(self._job.topic))
                 self._patiently(self._sink.create)
+                self._begin_epoch()
                 while self._run_query(show):
                     pass
             except (_Stopped, KeyboardInterrupt):
@@ -101,6 +103,12 @@ class Runner:
             self._report.state = "stopped" if self._stop_asked() else "finished"
             return False
         return self._recover(error)
+
+    def _begin_epoch(self) -> None:
+        """Let the sink make way for an epoch that has no batch yet."""
+        if newest_batch(self._epoch.path) is None:
+            begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
+            self._patiently(lambda: self._sink.begin(self._epoch, begin))
 
     def _start(self) -> StreamingQuery:
         job = self._job
@@ -243,9 +251,7 @@ class Runner:
     def _only_writer(self) -> Iterator[None]:
         """Keep a second run of the same job off its checkpoint."""
         job = self._job
-        folder = job.settings.home / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / f"{job.settings.namespace.name}-{job.name}.lock")
+        lock = writer_lock(job.settings, job.name)
         try:
             # A run that was just killed needs a moment to let go.
             lock.acquire(timeout=30)
@@ -256,6 +262,13 @@ class Runner:
             ) from None
         with lock:
             yield
+
+
+def writer_lock(settings: Settings, job: str) -> filelock.FileLock:
+    """The lock that a job's only writer holds."""
+    folder = settings.home / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(folder / f"{settings.namespace.name}-{job}.lock")
 
 
 def _lag(query: StreamingQuery) -> int:

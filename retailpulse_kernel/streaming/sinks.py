@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from retailpulse_kernel.stores.base import FigureStore, version_of
@@ -23,6 +23,9 @@ class Sink(Protocol):
     def create(self) -> None:
         """Make the tables where they are absent."""
 
+    def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+        """Make way for an epoch that reads the topic from some offsets on; may be called again."""
+
     def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
         """Write a micro-batch's result, again if need be; returns the number of rows."""
 
@@ -42,6 +45,9 @@ class FigureSink:
         """Make the tables where they are absent."""
         for table, store in self.writes:
             store.create(table)
+
+    def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+        """Nothing: an epoch's versions win over those before."""
 
     def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
         """Write the windows that the batch changed."""
@@ -67,6 +73,11 @@ class ArchiveSink:
     def create(self) -> None:
         """Make the archive's table where it is absent."""
         self._store.create()
+
+    def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+        """Remove what older epochs hold of the messages that this one reads again."""
+        if epoch.number > 1:
+            self._store.retire(epoch.number, offsets)
 
     def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
         """Write the batch's events into their hours."""
