@@ -106,7 +106,7 @@ def _retained(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         raise UsageError("Kafka no longer holds the topic's beginning.", remedy="Give --since, or source='archive'.")
     unordered: dict[str, list[tuple[int, int]]] = {}
     for batch in done.batches if done else ():
-        if batch.bounded:
+        if batch.account.bounded:
             for partition, span in batch.spans.items():
                 unordered.setdefault(str(partition), []).append(span)
     intake = Intake(

@@ -29,7 +29,7 @@ from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.accounts import read_accounts
 from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER
 from retailpulse_kernel.topics import ensure_topics
-from tests.integration.test_jobs import JobProcess, produce, totals, wait_until
+from tests.jobs import JobProcess, produce, totals, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
