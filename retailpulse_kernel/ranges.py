@@ -61,7 +61,7 @@ def cover(since: datetime, until: datetime, grain: Grain) -> Iterator[Span]:
 
 
 def plan(since: datetime, until: datetime, grain: Grain, *, now: datetime) -> list[Piece]:
-    """How to read a range with few windows, of `grain` and finer ones; those after `now` are nearly empty and cost nothing.
+    """How to read a range with few windows of `grain` and finer ones; those after `now` are nearly empty.
 
     Raises
     ------

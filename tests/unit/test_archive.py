@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -330,6 +331,34 @@ def test_a_reader_that_has_begun_is_not_disturbed(archive: Archive) -> None:
     compact(archive)
     rows += [offset for batch in reader for offset in batch.column(0).to_pylist()]
     assert sorted(rows) == list(range(1000))
+
+
+def test_beside_a_job_that_writes_every_row_is_read_once(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "events")
+    table = rows_of(range(20), 10)
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        for batch in range(60):
+            write_batch(archive, 1, batch, (10, table), (11, table))
+            written = batch + 1
+
+    job = threading.Thread(target=write)
+    job.start()
+    merges = 0
+    try:
+        while job.is_alive():
+            merges += compact(Archive(archive.root)).partitions
+            before = written
+            read = sum(batch.num_rows for batch in Archive(archive.root).record_batches(columns=["late"]))
+            # A batch is whole only when its last file is in its place.
+            assert 40 * before <= read <= 40 * (written + 1) and read % 20 == 0
+    finally:
+        job.join()
+    compact(archive)
+    assert merges > 0 and len(list(archive.root.rglob("e*.parquet"))) == 4
+    assert sum(batch.num_rows for batch in archive.record_batches(columns=["late"])) == 60 * 40
 
 
 def test_what_is_read_has_exact_types(archive: Archive) -> None:

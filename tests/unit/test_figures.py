@@ -205,7 +205,8 @@ def test_a_frame_of_no_rows_has_its_columns(store: MemoryStore, by: list[str]) -
     full, empty = grouped_frame(rows, by), grouped_frame([], by)
     assert len(full) > 0 and empty.empty
     assert list(full.columns) == list(empty.columns) == [
-        *dict.fromkeys([*by, "currency"]), "events", "units", "revenue", "orders", "active_users", "average_order_value",
+        *dict.fromkeys([*by, "currency"]),
+        "events", "units", "revenue", "orders", "active_users", "average_order_value",
     ]  # fmt: skip
     assert list(full.dtypes) == list(empty.dtypes)
     assert full.to_dict("records") == grouped(rows, by)
