@@ -114,9 +114,8 @@ def run(lab: Lab, feed: Feed, name: str) -> Timeline:
     finally:
         _delete_own_topics(settings)
         lab.forget("versus")
-    # Its first mark is where the jobs' first batch ends, so that all are as warm.
-    marks = [(count, moment) for count, moment in marks if count >= feed.batch]
-    return Timeline(child.started, marks, note=found)
+    # They have no compiler to warm up: their first mark is when they begin to read.
+    return Timeline(child.started, [(count, moment) for count, moment in marks], note=found)
 
 
 def _verdict(settings: Settings, feed: Feed) -> str:

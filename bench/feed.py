@@ -26,19 +26,16 @@ class Feed:
         Its name.
     messages : int
         How many it holds, of every kind.
-    batch : int
-        How many a micro-batch of the floor and of the jobs takes at most.
     truth : dict
         What the messages truly hold; see `retailpulse_kernel.truth.Truth.as_dict`.
     """
 
     topic: str
     messages: int
-    batch: int
     truth: dict[str, Any]
 
 
-def fill(settings: Settings, messages: int, *, span: timedelta, batch: int) -> Feed:
+def fill(settings: Settings, messages: int, *, span: timedelta) -> Feed:
     """Send made-up events as fast as possible.
 
     Parameters
@@ -59,4 +56,4 @@ def fill(settings: Settings, messages: int, *, span: timedelta, batch: int) -> F
         bad=_BAD,
     )
     send(settings, generator.messages(), paced=False)
-    return Feed(settings.namespace.events_topic, messages, batch, generator.truth.as_dict())
+    return Feed(settings.namespace.events_topic, messages, generator.truth.as_dict())

@@ -1,6 +1,6 @@
 """What Spark does without RetailPulse: the floor, and the job that a user would write first.
 
-``python -m bench.floor floor|naive TOPIC BATCH`` runs one of them to the topic's end, in a process of its own.
+``python -m bench.floor floor|naive TOPIC`` runs one of them to the topic's end, in a process of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from bench.feed import Feed
 from bench.lab import Lab
 from bench.results import Timeline
+from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.session import spark_session
-from retailpulse_kernel.streaming.source import kafka_options
+from retailpulse_kernel.streaming.source import MAX_BATCH_MESSAGES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -31,7 +32,7 @@ _SCHEMA = """
 
 def run(lab: Lab, feed: Feed, name: str) -> Timeline:
     """Measure the floor or the naive job in a fresh process."""
-    child = lab.python("bench.floor", name, feed.topic, str(feed.batch), settings=lab.settings)
+    child = lab.python("bench.floor", name, feed.topic, settings=lab.settings)
     with lab.ended(child):
         marks = child.result(timeout=60 + feed.messages / 1_000)["marks"]
     return Timeline(child.started, [(count, moment) for count, moment in marks])
@@ -61,16 +62,22 @@ def _naive(messages: DataFrame) -> DataFrame:
     )
 
 
-def _measure(name: str, topic: str, batch: str) -> list[tuple[int, float]]:
+def _measure(name: str, topic: str) -> list[tuple[int, float]]:
     """Run to the topic's end; so many messages were done at that time, batch by batch."""
     settings = Settings.load()
+    kafka = settings.profile.kafka
+    if kafka.sasl_mechanism or kafka.ca_location:
+        raise UsageError(
+            "The floor is measured on a Kafka without a login.", remedy="Use the profile local or compose."
+        )
+    options = {
+        "kafka.bootstrap.servers": kafka.bootstrap,
+        "subscribe": topic,
+        "startingOffsets": "earliest",
+        "maxOffsetsPerTrigger": str(MAX_BATCH_MESSAGES),
+    }
     spark = spark_session(settings, f"bench {name}")
-    messages = (
-        spark.readStream.format("kafka")
-        .options(**kafka_options(settings.profile.kafka))
-        .options(subscribe=topic, startingOffsets="earliest", maxOffsetsPerTrigger=batch)
-        .load()
-    )
+    messages = spark.readStream.format("kafka").options(**options).load()
     result = {"floor": _parsed, "naive": _naive}[name](messages)
     with tempfile.TemporaryDirectory(prefix="retailpulse-bench-") as checkpoint:
         query = result.writeStream.format("noop").outputMode("update").option("checkpointLocation", checkpoint).start()
@@ -81,10 +88,10 @@ def _measure(name: str, topic: str, batch: str) -> list[tuple[int, float]]:
             query.stop()
             spark.stop()
     marks, done = [], 0
-    for batch_progress in progress:
-        begin = datetime.fromisoformat(batch_progress["timestamp"]).timestamp()
-        done += batch_progress["numInputRows"]
-        marks.append((done, begin + batch_progress["durationMs"]["triggerExecution"] / 1000))
+    for batch in progress:
+        begin = datetime.fromisoformat(batch["timestamp"]).timestamp()
+        done += batch["numInputRows"]
+        marks.append((done, begin + batch["durationMs"]["triggerExecution"] / 1000))
     return marks
 
 

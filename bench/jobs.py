@@ -87,7 +87,7 @@ class Running:
 
 @contextlib.contextmanager
 def started(
-    lab: Lab, settings: Settings, jobs: Sequence[str], *, topic: str, batch: int, trigger: str | None = None
+    lab: Lab, settings: Settings, jobs: Sequence[str], *, topic: str, trigger: str | None = None
 ) -> Iterator[Running]:
     """Some jobs, run continuously in a namespace until the block ends.
 
@@ -103,7 +103,7 @@ def started(
     try:
         for job in jobs:
             running.children[job] = lab.python(
-                "bench.notebook", job, topic, str(batch), *given, settings=settings, **{STOP_FILE: str(stop_file)}
+                "bench.notebook", job, topic, *given, settings=settings, **{STOP_FILE: str(stop_file)}
             )
         yield running
         running.stop()
@@ -141,7 +141,7 @@ def together(timelines: Sequence[Timeline], messages: int) -> Timeline:
 
 def _run(lab: Lab, feed: Feed, jobs: Sequence[str]) -> dict[str, Timeline]:
     settings = lab.namespace("jobs")
-    with started(lab, settings, jobs, topic=feed.topic, batch=feed.batch, trigger=_TRIGGER) as running:
+    with started(lab, settings, jobs, topic=feed.topic, trigger=_TRIGGER) as running:
         running.wait_for(feed.messages, seconds=120 + feed.messages / 1_000 * len(jobs))
         timelines = {job: running.timeline(job) for job in jobs}
         accounts = {job: running.accounts(job) for job in jobs}

@@ -127,7 +127,8 @@ class Lab:
 
     def python(self, module: str, *arguments: str, settings: Settings, **env: str) -> Child:
         """Start a module of this project in a fresh process with some settings."""
-        return self.start([sys.executable, "-m", module, *arguments], name=module, env={**environment(settings), **env})
+        name = f"{module.rsplit('.', 1)[-1]}-{arguments[0]}"
+        return self.start([sys.executable, "-m", module, *arguments], name=name, env={**environment(settings), **env})
 
     def start(self, argv: Sequence[str], *, name: str, env: Mapping[str, str]) -> Child:
         """Start a program; its errors go to a log of its name."""

@@ -1,6 +1,6 @@
-"""Run a job's notebook in this process, on another topic and with another batch size than its own.
+"""Run a job's notebook in this process, on another topic than its own.
 
-``python -m bench.notebook NAME TOPIC BATCH [PARAMETER=VALUE ...]``. The cells are those that production runs; only
+``python -m bench.notebook NAME TOPIC [PARAMETER=VALUE ...]``. The cells are those that production runs; only
 papermill and the kernel are left out.
 """
 
@@ -13,12 +13,11 @@ import nbformat
 import retailpulse_kernel as rp
 from bench.lab import project_file
 from retailpulse_kernel.parameters import check, read_parameters
-from retailpulse_kernel.streaming import source
 
 __all__ = ["run"]
 
 
-def run(name: str, topic: str, batch: int, given: dict[str, str]) -> None:
+def run(name: str, topic: str, given: dict[str, str]) -> None:
     """Run the notebook of a job until its stop file appears.
 
     Parameters
@@ -28,15 +27,12 @@ def run(name: str, topic: str, batch: int, given: dict[str, str]) -> None:
     topic : str
         Read instead of the namespace's own, so that every measurement has a namespace of its own and all read the
         same events.
-    batch : int
-        Most messages in one micro-batch.
     given : dict of str
         Parameters as text.
     """
     path = project_file("notebooks", "jobs", f"{name}.ipynb")
     values = check(given, read_parameters(path), notebook=path.name)
     rp.job(name).settings.namespace.events_topic = topic
-    source.MAX_OFFSETS_PER_TRIGGER = batch
     cells: dict[str, object] = {}
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
@@ -46,6 +42,5 @@ def run(name: str, topic: str, batch: int, given: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    given = dict(argument.split("=", 1) for argument in sys.argv[4:])
-    run(sys.argv[1], sys.argv[2], int(sys.argv[3]), given)
+    run(sys.argv[1], sys.argv[2], dict(argument.split("=", 1) for argument in sys.argv[3:]))
     print("{}")

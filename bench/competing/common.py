@@ -3,7 +3,8 @@
 These programs run in an environment of their own, without RetailPulse:
 ``python PROGRAM '{"bootstrap": ..., "topic": ..., "hosts": [...], "port": ..., "keyspace": ...}'``. Each reads the
 topic from its beginning to its present end, and upserts figures by minute, currency, category and type; the last line
-of its output is JSON: ``{"marks": [[events, epoch seconds], ...]}``, one mark for each time that it wrote.
+of its output is JSON: ``{"marks": [[events, epoch seconds], ...]}``, a first mark when all is set up,
+then one for each time that it wrote.
 """
 
 from __future__ import annotations
@@ -70,7 +71,6 @@ class Table:
     """Figures by (minute, currency, category, type), written as absolute values about once a second."""
 
     def __init__(self) -> None:
-        self.marks: list[tuple[int, float]] = []
         self._changed: dict[tuple, tuple] = {}
         self._due = time.monotonic() + FLUSH_SECONDS
         self._cluster = Cluster(TASK["hosts"], port=TASK["port"])
@@ -89,6 +89,7 @@ class Table:
             "insert into figures (minute, currency, category, event_type, events, units, revenue, orders) "
             "values (?, ?, ?, ?, ?, ?, ?, ?)"
         )
+        self.marks = [(0, time.time())]  # from here on the topic is read
 
     @property
     def changed(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import uuid
 from datetime import timedelta
 
 import pathway as pw
@@ -47,8 +48,9 @@ class Upserts:
     def on_change(self, key: pw.Pointer, row: dict, time: int, is_addition: bool) -> None:
         if is_addition:
             place = (row["minute"] // 1_000_000_000, row["currency"], row["category"], row["event_type"])
-            self.table.set(place, (row["events"], row["units"], row["amount"], row["orders"]))
-            self._events[place] = row["events"]
+            with self._writing:
+                self.table.set(place, (row["events"], row["units"], row["amount"], row["orders"]))
+                self._events[place] = row["events"]
 
     def on_time_end(self, _time: int) -> None:
         with self._writing:
@@ -59,10 +61,11 @@ class Upserts:
         """A stream has no end for Pathway: end the process when nothing has come for some seconds."""
         while time.monotonic() - self._last_change < SILENCE_SECONDS:
             time.sleep(0.2)
+            with self._writing:
+                if self.table.changed:
+                    self.table.flush_if_due(sum(self._events.values()))
         with self._writing:
             messages = sum(end - begin for begin, end in ends().values())
-            if self.table.changed:
-                self.table.flush(messages)
             self.table.marks[-1] = (messages, self.table.marks[-1][1])
             self.table.finish()
             os._exit(0)
@@ -77,7 +80,7 @@ def one_of(column: pw.ColumnExpression, values: tuple[str, ...]) -> pw.ColumnExp
 
 upserts = Upserts()
 messages = pw.io.kafka.read(
-    {"bootstrap.servers": TASK["bootstrap"], "group.id": "bench", "auto.offset.reset": "earliest"},
+    {"bootstrap.servers": TASK["bootstrap"], "group.id": f"bench-{uuid.uuid4().hex}", "auto.offset.reset": "earliest"},
     topic=TASK["topic"],
     schema=Event,
     format="json",

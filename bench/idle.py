@@ -1,0 +1,80 @@
+"""What the whole stack costs while little happens: three jobs at 200 events/s."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from bench.jobs import JOBS, started
+from bench.lab import Lab, wait_until
+from bench.results import Figure, Target
+from retailpulse_kernel.stack import strays, supervision
+
+__all__ = ["measure"]
+
+RATE = 200
+
+
+def measure(lab: Lab, *, windows: int = 3, warm_up: float = 60, seconds: float = 60) -> list[Figure]:
+    """Count the processor time of servers and jobs over some windows.
+
+    What sends the events is not part of the stack; it is counted beside it.
+    """
+    settings = lab.namespace("idle")
+    duration = f"{warm_up + (windows + 2) * seconds + 300:g}"
+    with started(lab, settings, JOBS, topic=settings.namespace.events_topic) as running:
+        arguments = ("generate", "--rate", str(RATE), "--seconds", duration, "--seed", "4")
+        feed = lab.python("retailpulse_kernel.cli", *arguments, settings=settings)
+        with lab.ended(feed):
+            wait_until(
+                lambda: all(running.accounts(job) for job in JOBS),
+                list(running.children.values()),
+                seconds=300,
+                what="the first batch of each job",
+            )
+            lab.say(f"idle cost: {warm_up:g} s to warm up, then {windows} times {seconds:g} s")
+            time.sleep(warm_up)
+            roots = {
+                "servers": [service.pid for service in supervision.status(settings) if service.pid],
+                "jobs": [child.pid for child in running.children.values()],
+                "generator": [feed.pid],
+            }
+            cores = [_cores(roots, seconds) for _ in range(windows)]
+    stack = [window["servers"] + window["jobs"] for window in cores]
+    middle = cores[sorted(range(windows), key=lambda i: stack[i])[windows // 2]]
+    note = f"jobs {middle['jobs']:.2f}, servers {middle['servers']:.2f}; beside them the generator "
+    note += f"{middle['generator']:.2f}, the whole machine {middle['machine']:.2f}"
+    title = f"servers and three jobs at {RATE} events/s"
+    return [Figure(title, "cores", stack, target=Target(1.5, at_most=True), note=note, details={"windows": cores})]
+
+
+def _cores(roots: dict[str, list[int]], seconds: float) -> dict[str, float]:
+    """Cores in use by each group of processes and by the machine, over some seconds."""
+    before, machine, begin = _cpu_seconds(roots), _machine_seconds(), time.monotonic()
+    time.sleep(seconds)
+    after, elapsed = _cpu_seconds(roots), time.monotonic() - begin
+    used = {name: (after[name] - before[name]) / elapsed for name in roots}
+    return used | {"machine": (_machine_seconds() - machine) / elapsed}
+
+
+def _cpu_seconds(roots: dict[str, list[int]]) -> dict[str, float]:
+    return {name: sum(map(_of_process, pids)) for name, pids in roots.items()}
+
+
+def _of_process(pid: int) -> float:
+    """Processor seconds of a process and all below it, those that have ended included."""
+    total = 0.0
+    for process in strays.tree(pid):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # its parent has its time
+        # The children's time is that of children that have ended and were waited for.
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _machine_seconds() -> float:
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
