@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import competitors, growth, idle, latency, reads, throughput
+from bench import competitors, growth, idle, latency, reading, throughput
 from bench.lab import Lab
 from bench.machine import QUIET_SHARE, describe
 from bench.results import Figure, as_json, as_table
@@ -55,7 +55,7 @@ def main(
                 names = list(dict.fromkeys(["floor", *rates]))
                 figures += throughput.measure(lab, names, events=events, rounds=rounds)
             if "reads" in wanted:
-                figures += reads.measure(lab, events=events, rounds=rounds)
+                figures += reading.measure(lab, events=events, rounds=rounds)
             if "latency" in wanted:
                 figures += latency.measure(lab, **({"warm_up": 20, "seconds": 20} if quick else {}))
             if "idle" in wanted:
