@@ -110,7 +110,7 @@ def whole(value: Any) -> Any:
     if isinstance(value, str) and value.isascii() and value.strip().isdigit() and len(value) < 19:
         return int(value)
     if isinstance(value, (float, Decimal)):
-        if not math.isfinite(value):
+        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
             return None
         if -(10**18) < value < 10**18 and value == int(value):
             return int(value)

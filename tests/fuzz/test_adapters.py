@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -161,6 +162,12 @@ def test_any_rows_of_csv(file: tuple[str, bytes]) -> None:
     format, content = file
     found = read_all(content, format)
     assert isinstance(found[0], Accepted), "one bad row spoils no other"
+
+
+def test_a_number_that_is_none_is_nothing() -> None:
+    """Found by `test_any_record`: `math.isfinite` raises for a signaling NaN."""
+    record = RECORDS["retailrocket"] | {"timestamp": Decimal("sNaN")}
+    assert adapt("retailrocket", record)[0]["event_time"] is None
 
 
 @pytest.mark.parametrize("format", FORMATS)
