@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import competitors, growth, idle, latency, reading, throughput
+from bench import compaction, competitors, growth, idle, latency, reading, throughput
 from bench.lab import Lab
 from bench.machine import QUIET_SHARE, describe
 from bench.results import Figure, as_json, as_table
@@ -20,7 +20,7 @@ from retailpulse_kernel.settings import Settings
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-MEASUREMENTS = (*throughput.CONTESTANTS, "latency", "reads", "idle", "growth")
+MEASUREMENTS = (*throughput.CONTESTANTS, "latency", "reads", "idle", "growth", "compaction")
 
 _QUICK_EVENTS = 100_000
 #: Events of the long run, as a multiple of the others' topic.
@@ -62,6 +62,8 @@ def main(
                 figures += idle.measure(lab, windows=rounds, **({"warm_up": 20, "seconds": 20} if quick else {}))
             if "growth" in wanted:
                 figures += growth.measure(lab, _GROWTH * events)
+            if "compaction" in wanted:
+                figures += compaction.measure(lab)
     finally:
         # What was measured before something failed is not thrown away.
         _show(figures, [name for name in wanted if name in competitors.COMPETITORS])

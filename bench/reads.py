@@ -18,7 +18,7 @@ from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.tables import CATEGORY, GRAINS, Grain
 
-__all__ = ["archive_rate", "fill_figures", "figures_ms", "tail_rate"]
+__all__ = ["archive_rate", "figures_ms", "fill_figures", "tail_rate"]
 
 
 def tail_rate(settings: Settings, *, limit: int = 1_000_000, last: str = "30d") -> float:
