@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -50,6 +51,17 @@ MAX_BATCH_MESSAGES = 250_000
 _CHUNK = 10_000
 #: Seconds that Kafka has for an answer, and after which a reader that is not at its end gives up.
 _TIMEOUT, _SILENCE = 10.0, 30.0
+
+#: What Kafka's clients report while a server restarts, and while a topic gets more partitions.
+_PASSING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+)
 
 _WATERMARK_KEY = "spark.watermarkDelayMs"
 
@@ -184,7 +196,20 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             self._client = None
 
     def _bounds(self) -> dict[str, tuple[int, int]]:
-        """First and next offset of each partition."""
+        """First and next offset of each partition; waits for partitions that are new or change leaders."""
+        deadline = time.monotonic() + _TIMEOUT
+        while True:
+            try:
+                return self._asked()
+            except KafkaException as error:
+                cause = error.args[0]
+                if cause.code() not in _PASSING:
+                    raise
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable("kafka", f"Kafka does not tell its offsets: {cause.str()}.") from error
+                time.sleep(0.1)
+
+    def _asked(self) -> dict[str, tuple[int, int]]:
         if self._client is None:
             self._client = Consumer({**self._config.client, "group.id": "retailpulse-planner"})
         found = self._client.list_topics(self._topic, timeout=_TIMEOUT).topics[self._topic]
