@@ -25,6 +25,8 @@ __all__ = ["STORES", "Compared", "Range", "compare_archive", "compare_figures", 
 
 _HOUR = GRAINS["hour"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: A longer range is read without its end: between two ends, Cassandra is asked for each hour there could be.
+_LONG = timedelta(days=366)
 #: The column by which the sets of event ids in an hour are compared.
 _IDS = "ids_checksum"
 
@@ -134,6 +136,8 @@ def _stored(store: CassandraStore | HBaseStore, table: FigureTable, grain: Grain
         return {}
     since = None if within.start_ms is None else moment_of(within.start_ms)
     until = None if within.end_ms is None else moment_of(within.end_ms)
+    if since and until and until - since > _LONG:
+        until = None
     try:
         if isinstance(store, HBaseStore) and table.physical(grain) not in store.tables():
             return {}
