@@ -90,7 +90,7 @@ class Runner:
         self._report.state = "running"
         query = self._query = self._start()
         shown = 0.0
-        while not query.awaitTermination(_POLL_SECONDS):  # type: ignore[arg-type]
+        while not _ended(query):
             if self._stop_asked():
                 self._stop_query()
                 break
@@ -269,6 +269,16 @@ def writer_lock(settings: Settings, job: str) -> filelock.FileLock:
     folder = settings.home / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(folder / f"{settings.namespace.name}-{job}.lock")
+
+
+def _ended(query: StreamingQuery) -> bool:
+    """Whether the query ends within a moment, be it by a failure, which `exception` then has."""
+    from pyspark.errors import StreamingQueryException
+
+    try:
+        return bool(query.awaitTermination(_POLL_SECONDS))  # type: ignore[arg-type]
+    except StreamingQueryException:
+        return True
 
 
 def _lag(query: StreamingQuery) -> int:
