@@ -16,13 +16,14 @@ from bench.lab import Lab
 from bench.results import Timeline
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.streaming.session import spark_session
-from retailpulse_kernel.streaming.source import MAX_BATCH_MESSAGES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 __all__ = ["run"]
+
+#: Spark's own default, which is what a user would have.
+_DEFAULT_STATE = "org.apache.spark.sql.execution.streaming.state.HDFSBackedStateStoreProvider"
 
 _SCHEMA = """
     event_id STRING, event_type STRING, event_time TIMESTAMP, user_id STRING, session_id STRING, product_id STRING,
@@ -64,6 +65,9 @@ def _naive(messages: DataFrame) -> DataFrame:
 
 def _measure(name: str, topic: str) -> list[tuple[int, float]]:
     """Run to the topic's end; so many messages were done at that time, batch by batch."""
+    from retailpulse_kernel.streaming.session import spark_session
+    from retailpulse_kernel.streaming.source import MAX_BATCH_MESSAGES
+
     settings = Settings.load()
     kafka = settings.profile.kafka
     if kafka.sasl_mechanism or kafka.ca_location:
@@ -77,6 +81,8 @@ def _measure(name: str, topic: str) -> list[tuple[int, float]]:
         "maxOffsetsPerTrigger": str(MAX_BATCH_MESSAGES),
     }
     spark = spark_session(settings, f"bench {name}")
+    if name == "naive":
+        spark.conf.set("spark.sql.streaming.stateStore.providerClass", _DEFAULT_STATE)
     messages = spark.readStream.format("kafka").options(**options).load()
     result = {"floor": _parsed, "naive": _naive}[name](messages)
     with tempfile.TemporaryDirectory(prefix="retailpulse-bench-") as checkpoint:

@@ -15,6 +15,7 @@ from bench.feed import fill
 from bench.jobs import started
 from bench.lab import Lab
 from bench.results import Figure, Target
+from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.stack import strays
 from retailpulse_kernel.streaming.accounts import Account
 
@@ -39,6 +40,8 @@ def measure(lab: Lab, messages: int) -> list[Figure]:
             running.wait_for(messages, seconds=300 + messages / 1_000)
         accounts = running.accounts("metrics")
     lab.forget("growth")
+    if len(accounts) < 3:
+        raise UsageError(f"{messages:,} events are only {len(accounts)} batches.", remedy="Take more with --events.")
     early, late = decile(accounts, 1), decile(accounts, 9)
     ratio = seconds_per_million(accounts, late) / seconds_per_million(accounts, early)
     rss = [memory.between(accounts[part[0]].started_ms, accounts[part[-1]].finished_ms) for part in (early, late)]
