@@ -210,7 +210,7 @@ class HiveStore:
         """The archive's files."""
         return Archive(self.location)
 
-    def write_batch(self, rows: DataFrame, *, epoch: int, batch: int) -> None:
+    def write_batch(self, rows: DataFrame, *, epoch: int, batch: int) -> int:
         """Put a micro-batch's rows into the archive, in place of those it wrote before.
 
         Parameters
@@ -220,16 +220,26 @@ class HiveStore:
         epoch, batch : int
             Which batch; part of the files' names.
 
+        Returns
+        -------
+        int
+            How many rows were written.
+
         Raises
         ------
         JobError
             Compaction has merged this batch: the job runs on an old copy of its checkpoint.
         """
+        import pyarrow.parquet as pq
+
         recover(self.archive, wait=False)
         staging = self.archive.staging(epoch, batch)
         rows.write.partitionBy("dt", "hour").parquet(staging.as_uri())
+        # The files know it: to count the rows before would be to compute them twice.
+        count = sum(pq.read_metadata(file).num_rows for file in staging.glob("dt=*/hour=*/*.parquet"))
         self._add_partitions(self.archive.put(epoch, batch))
         shutil.rmtree(staging)
+        return count
 
     def compact(self, *, target_bytes: int = 256 * 2**20, fewest: int = 2) -> Compaction:
         """Merge each hour's small files into one, also while the job goes on adding files.

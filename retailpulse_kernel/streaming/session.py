@@ -69,6 +69,8 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
         "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
         # Sketches are aggregated by hashing too, which by default gives up at 128 keys.
         "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
+        # The archive's files of several hours at once, without sorting a batch by hour first.
+        "spark.sql.maxConcurrentOutputFileWriters": "64",
         "spark.python.daemon.module": "retailpulse_kernel.streaming.worker_daemon",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",

@@ -83,7 +83,6 @@ class ArchiveSink:
         """Write the batch's events into their hours."""
         from pyspark.sql import functions as F
 
-        # The rows are needed for the files and for their number: computed once.
         rows = frame.select(
             *[c for c in self.COLUMNS if c not in ("partition", "offset")],
             F.col("partition").alias("kafka_partition"),
@@ -91,11 +90,5 @@ class ArchiveSink:
             "late",
             F.date_format("event_time", "yyyy-MM-dd").alias("dt"),
             F.hour("event_time").alias("hour"),
-        ).persist()
-        try:
-            count = rows.count()
-            if count:
-                self._store.write_batch(rows, epoch=epoch.number, batch=batch)
-            return count
-        finally:
-            rows.unpersist()
+        )
+        return self._store.write_batch(rows, epoch=epoch.number, batch=batch)
