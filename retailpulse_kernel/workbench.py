@@ -102,9 +102,7 @@ class Workbench:
         grain : str, optional
             The windows behind ``bucket``: ``"minute"``, ``"hour"``, ``"day"``.
         """
-        import pandas as pd
-
-        from retailpulse_kernel.figures import grouped, read_rows
+        from retailpulse_kernel.figures import grouped_frame, read_rows
         from retailpulse_kernel.spans import span_of
         from retailpulse_kernel.tables import CATEGORY, GRAINS, grain_of
 
@@ -115,7 +113,7 @@ class Workbench:
         dimensions = [by] if isinstance(by, str) else list(by)
         chosen = grain_of(grain) if grain else GRAINS["minute" if last is not None else "day"]
         rows = read_rows(self.cassandra, CATEGORY, since=since, until=until, grain=chosen)
-        return pd.DataFrame(grouped(rows, dimensions))
+        return grouped_frame(rows, dimensions)
 
     def status(self) -> pd.DataFrame:
         """The servers: state, health, address, memory."""

@@ -53,6 +53,8 @@ _COLUMN_KINDS: dict[str, ColumnKind] = {
 
 #: Rows in one unlogged batch; batches of one partition were measured fastest at this size.
 _BATCH_ROWS = 20
+#: Bytes of sketches in one; Cassandra refuses batches of more than 50 KiB by default.
+_BATCH_BYTES = 16 * 1024
 #: Requests under way at once.
 _CONCURRENCY = 64
 #: Seconds that a request may take.
@@ -263,10 +265,10 @@ class CassandraStore:
         def batches(session: Session) -> Iterator[tuple[BatchStatement, None]]:
             statement = session.prepare(insert)
             for start, members in by_partition.items():
-                for first in range(0, len(members), _BATCH_ROWS):
+                for portion in _portions(members):
                     batch = BatchStatement(BatchType.UNLOGGED)
                     batch.is_idempotent = True
-                    for row in members[first : first + _BATCH_ROWS]:
+                    for row in portion:
                         values = {**row, bucket.name: start}
                         batch.add(statement, [*(_to_cql(c, values[c]) for c in columns), version * 1000])
                     yield batch, None
@@ -325,6 +327,21 @@ class CassandraStore:
 
         rows = [row for row in self._run(run) if in_range(row[grain.name], since, until)]
         return rows if added or by is None else combined(rows, table, grain, chosen, by)
+
+
+def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows in batches that are neither too many nor too large: a sketch of many users has 32 KiB."""
+    portion: list[Row] = []
+    size = 0
+    for row in rows:
+        more = sum(len(value) for value in row.values() if isinstance(value, bytes))
+        if portion and (len(portion) >= _BATCH_ROWS or size + more > _BATCH_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(row)
+        size += more
+    if portion:
+        yield portion
 
 
 def _is_lost(error: Exception) -> bool:
