@@ -75,7 +75,7 @@ class Workbench:
         return spark_session(self.settings, f"retailpulse {self.settings.namespace.name}", hive=True)
 
     def job(self, name: str, **options: Any) -> Job:
-        """A streaming job; see `retailpulse_kernel.streaming.Job`."""
+        """A streaming job; see `retailpulse_kernel.streaming.job.Job`."""
         from retailpulse_kernel.streaming.job import Job
 
         return Job(name, self.settings, **options)

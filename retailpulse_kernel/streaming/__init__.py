@@ -1,5 +1,1 @@
-"""The job API: what a notebook needs to become a streaming job."""
-
-from retailpulse_kernel.streaming.job import Events, FigureStream, Job
-
-__all__ = ["Events", "FigureStream", "Job"]
+"""The job API: what a notebook needs to become a streaming job. Importing the package imports none of it."""

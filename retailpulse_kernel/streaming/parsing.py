@@ -8,6 +8,7 @@ same values, and never reject anything on their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -62,7 +63,7 @@ _PLAIN_CATEGORY: Final = r"^[^.]+(\.[^.]+)*$"
 _MAX_AHEAD_MS: Final = int(MAX_AHEAD.total_seconds() * 1000)
 # Below both, price times quantity fits DECIMAL(18,4) in any case.
 _PLAIN_QUANTITY: Final = 10_000
-_PLAIN_AMOUNT: Final = pa.scalar(10**9, _MONEY)
+_PLAIN_AMOUNT: Final = Decimal(10**9)
 
 
 class _Plain(msgspec.Struct, gc=False):
@@ -219,7 +220,7 @@ def _within_limits(table: pa.Table, arrivals_ms: np.ndarray[Any, Any]) -> np.nda
     ahead = pc.cast(table["event_time"], pa.int64()).to_numpy() // 1000 - arrivals_ms
     on_time = (ahead <= _MAX_AHEAD_MS) | (arrivals_ms < 0)
     small = pc.and_(
-        pc.less(pc.fill_null(table["price"], 0), _PLAIN_AMOUNT), pc.less_equal(table["quantity"], _PLAIN_QUANTITY)
+        pc.less(pc.fill_null(table["price"], 0), pa.scalar(_PLAIN_AMOUNT, _MONEY)), pc.less_equal(table["quantity"], _PLAIN_QUANTITY)
     )
     return on_time & small.to_numpy()
 
