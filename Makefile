@@ -8,7 +8,7 @@ ARGS ?=
 INPUTS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status lab bench test unit fuzz lint format typecheck lock clean
+.PHONY: help setup demo up down status lab test bench unit fuzz faults lint format typecheck lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ unit: $(READY) ## Run the tests that need no server
 
 fuzz: $(READY) ## Give the parser and the adapters 100,000 inputs; INPUTS=1000000 for more
 	@RETAILPULSE_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz --timeout 0 $(ARGS)
+
+faults: $(READY) ## Kill servers and jobs, round after round; ARGS="--rounds 5 --seed 7 --report FILE" (some two hours for all 20)
+	@RETAILPULSE_LONG=1 $(BIN)/python -m pytest tests/faults $(ARGS)
 
 lint: $(READY) ## Check style
 	@$(BIN)/ruff check --quiet .
