@@ -43,7 +43,7 @@ unit: $(READY) ## Run the tests that need no server
 fuzz: $(READY) ## Give the parser and the adapters 100,000 inputs; INPUTS=1000000 for more
 	@RETAILPULSE_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz --timeout 0 $(ARGS)
 
-faults: $(READY) ## Kill servers and jobs, round after round; ARGS="--rounds 5 --seed 7 --report FILE" (some two hours for all 20)
+faults: $(READY) ## Kill servers and jobs, round after round; ARGS="--rounds 5 --seed 7 --report FILE"
 	@RETAILPULSE_LONG=1 $(BIN)/python -m pytest tests/faults $(ARGS)
 
 lint: $(READY) ## Check style

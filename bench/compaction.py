@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.jobs import started
+from bench.jobs import generator, started
 from bench.lab import Lab, project_file, wait_until
 from bench.results import Figure, Target
 from retailpulse_kernel.stores.hive import HiveStore
@@ -21,17 +21,17 @@ def measure(lab: Lab, *, batches: int = 30) -> list[Figure]:
     def files() -> int:
         return len([path for path in store.location.glob("dt=*/hour=*/*") if path.name[0] not in "._"])
 
-    with started(lab, settings, ["archive"], topic=settings.namespace.events_topic, trigger="1s") as running:
-        feed = lab.python(
-            "retailpulse_kernel.cli", "generate", "--rate", str(_RATE), "--seconds", "0", settings=settings
+    topic = settings.namespace.events_topic
+    with (
+        started(lab, settings, ["archive"], topic=topic, trigger="1s") as running,
+        lab.ended(feed := generator(lab, settings, rate=_RATE, seconds=3_600)),
+    ):
+        wait_until(
+            lambda: len(running.accounts("archive")) >= batches,
+            [*running.children.values(), feed],
+            seconds=300 + 10 * batches,
+            what=f"{batches} batches of the archive",
         )
-        with lab.ended(feed):
-            wait_until(
-                lambda: len(running.accounts("archive")) >= batches,
-                [*running.children.values(), feed],
-                seconds=300 + 10 * batches,
-                what=f"{batches} batches of the archive",
-            )
     before = files()
     hours = len(list(store.location.glob("dt=*/hour=*")))
     notebook = str(project_file("notebooks", "batch", "compact.ipynb"))

@@ -6,8 +6,8 @@ import time
 
 import psutil
 
-from bench.jobs import JOBS, started
-from bench.lab import Lab, wait_until
+from bench.jobs import JOBS, generator, primed, started
+from bench.lab import Lab
 from bench.results import Figure, Target
 from retailpulse_kernel.stack import strays, supervision
 
@@ -22,18 +22,10 @@ def measure(lab: Lab, *, windows: int = 3, warm_up: float = 60, seconds: float =
     What sends the events is not part of the stack; it is counted beside it.
     """
     settings = lab.namespace("idle")
-    duration = f"{warm_up + (windows + 2) * seconds + 300:g}"
     with started(lab, settings, JOBS, topic=settings.namespace.events_topic) as running:
-        arguments = ("generate", "--rate", str(RATE), "--seconds", duration, "--seed", "4")
-        feed = lab.python("retailpulse_kernel.cli", *arguments, settings=settings)
-        with lab.ended(feed):
-            wait_until(
-                lambda: all(running.accounts(job) for job in JOBS),
-                list(running.children.values()),
-                seconds=300,
-                what="the first batch of each job",
-            )
-            lab.say(f"idle cost: {warm_up:g} s to warm up, then {windows} times {seconds:g} s")
+        primed(lab, settings, running)
+        lab.say(f"idle cost: {warm_up:g} s to warm up, then {windows} times {seconds:g} s")
+        with lab.ended(feed := generator(lab, settings, rate=RATE, seconds=warm_up + windows * seconds + 5)):
             time.sleep(warm_up)
             roots = {
                 "servers": [service.pid for service in supervision.status(settings) if service.pid],
@@ -41,6 +33,9 @@ def measure(lab: Lab, *, windows: int = 3, warm_up: float = 60, seconds: float =
                 "generator": [feed.pid],
             }
             cores = [_cores(roots, seconds) for _ in range(windows)]
+            for child in (*running.children.values(), feed):
+                child.require()
+    lab.forget("idle")
     stack = [window["servers"] + window["jobs"] for window in cores]
     middle = cores[sorted(range(windows), key=lambda i: stack[i])[windows // 2]]
     note = f"jobs {middle['jobs']:.2f}, servers {middle['servers']:.2f}; beside them the generator "

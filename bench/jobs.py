@@ -18,7 +18,7 @@ from retailpulse_kernel.streaming.accounts import Account, Accounts
 from retailpulse_kernel.streaming.runner import STOP_FILE
 from retailpulse_kernel.tables import CATEGORY, GRAINS
 
-__all__ = ["JOBS", "Running", "run_all", "run_alone", "started"]
+__all__ = ["JOBS", "Running", "generator", "primed", "run_all", "run_alone", "started"]
 
 #: Seconds between the triggers of a job that catches up. A longer interval, such as the archive's own, would only
 #: put pauses between full batches.
@@ -110,6 +110,19 @@ def started(
     finally:
         running.close()
         stop_file.unlink(missing_ok=True)
+
+
+def primed(lab: Lab, settings: Settings, running: Running) -> None:
+    """Give the jobs some events and wait until each has taken them: from here on they are up."""
+    feed = generator(lab, settings, rate=100, seconds=5)
+    wait_until(lambda: not feed.running, [feed], seconds=60, what="the first events")
+    running.wait_for(500, seconds=600)
+
+
+def generator(lab: Lab, settings: Settings, *, rate: float, seconds: float) -> Child:
+    """Start a shop: real-shaped events in real time, so many a second on average."""
+    arguments = ("generate", "--rate", f"{rate:g}", "--seconds", f"{seconds:g}", "--seed", "4")
+    return lab.python("retailpulse_kernel.cli", *arguments, settings=settings)
 
 
 def run_alone(lab: Lab, feed: Feed, job: str) -> Timeline:

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
-from bench.jobs import JOBS, Running, started
-from bench.lab import Lab, wait_until
-from bench.results import Figure, Target, percentile
+from bench.jobs import JOBS, generator, primed, started
+from bench.lab import Lab
+from bench.results import Figure, Target, number, percentile
 from retailpulse_kernel.errors import NoSuchTable, UnknownName, UsageError
 from retailpulse_kernel.replay import Sender
 from retailpulse_kernel.settings import Settings
@@ -21,6 +21,7 @@ from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.hbase import HBaseStore
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.tables import GRAINS
+from retailpulse_kernel.topics import topic_states
 
 __all__ = ["measure"]
 
@@ -30,6 +31,8 @@ _PROBES = 2.0
 _TARGETS = {"Cassandra": (1.5, 3.0), "HBase": (None, 4.0), "Hive": (None, 30.0)}
 #: Seconds that the last probes have to appear.
 _PATIENCE = 60.0
+#: Seconds that the events go on after the last probe.
+_BEYOND = 20.0
 
 _PREFIX = "probe-"
 
@@ -41,17 +44,15 @@ def measure(lab: Lab, *, warm_up: float = 60, seconds: float = 90) -> list[Figur
     handed to the producer until a query that shows it has returned.
     """
     settings = lab.namespace("latency")
-    topic = settings.namespace.events_topic
-    duration = f"{warm_up + seconds + _PATIENCE:g}"
-    with started(lab, settings, JOBS, topic=topic) as running:
-        arguments = ("generate", "--rate", str(RATE), "--seconds", duration, "--seed", "4")
-        feed = lab.python("retailpulse_kernel.cli", *arguments, settings=settings)
-        with lab.ended(feed):
-            _wait_for_first_batches(running)
-            lab.say(f"latency: {warm_up:g} s to warm up, {seconds:g} s of probes at {RATE:,} events/s")
+    with started(lab, settings, JOBS, topic=settings.namespace.events_topic) as running:
+        primed(lab, settings, running)
+        lab.say(f"latency: {warm_up:g} s to warm up, {seconds:g} s of probes at {RATE:,} events/s")
+        # It goes on a little longer than the probes, so that the last of them are like the others.
+        with lab.ended(generator(lab, settings, rate=RATE, seconds=warm_up + seconds + _BEYOND)):
             time.sleep(warm_up)
-            watchers = _watched(settings, seconds)
-    return [figure for watcher in watchers for figure in _figures(watcher)]
+            watchers, rate = _watched(settings, seconds)
+    lab.forget("latency")
+    return [figure for watcher in watchers for figure in _figures(watcher, rate)]
 
 
 class _Watcher(threading.Thread):
@@ -87,8 +88,8 @@ class _Watcher(threading.Thread):
         return [self.seen.get(probe, math.inf) - moment for probe, moment in self.sent.items()]
 
 
-def _watched(settings: Settings, seconds: float) -> list[_Watcher]:
-    """Send probes for some seconds, and watch the stores until all are seen."""
+def _watched(settings: Settings, seconds: float) -> tuple[list[_Watcher], float]:
+    """Send probes for some seconds, watch the stores until all are seen; also the messages a second meanwhile."""
     cassandra, hbase, hive = CassandraStore(settings), HBaseStore(settings), HiveStore(settings)
     begin = datetime.now(UTC)
     watchers = [
@@ -99,7 +100,9 @@ def _watched(settings: Settings, seconds: float) -> list[_Watcher]:
     for watcher in watchers:
         watcher.start()
     try:
+        before, started_at = topic_states(settings)[0].messages, time.monotonic()
         sent = _send_probes(settings, seconds)
+        rate = (topic_states(settings)[0].messages - before) / (time.monotonic() - started_at)
         for watcher in watchers:
             watcher.sent = sent
         deadline = time.monotonic() + _PATIENCE
@@ -110,7 +113,7 @@ def _watched(settings: Settings, seconds: float) -> list[_Watcher]:
             watcher.end()
         for store in (cassandra, hbase, hive):
             store.close()
-    return watchers
+    return watchers, rate
 
 
 def _send_probes(settings: Settings, seconds: float) -> dict[str, float]:
@@ -170,11 +173,11 @@ def _in_hive(store: HiveStore, begin: datetime) -> list[str]:
     return frame["event_id"].tolist()
 
 
-def _figures(watcher: _Watcher) -> list[Figure]:
+def _figures(watcher: _Watcher, rate: float) -> list[Figure]:
     seconds = watcher.seconds
     missing = seconds.count(math.inf)
     p50, p95 = _TARGETS[watcher.store]
-    note = f"{len(seconds)} probes, looked for {watcher.looks:,} times, max {max(seconds):.2f} s"
+    note = f"max {max(seconds):.2f} s; {len(seconds)} probes among {number(rate)} events/s, {watcher.looks:,} looks"
     note += f", [bold red]{missing} never seen[/]" if missing else ""
     title = f"latency to {watcher.store} at {RATE:,} events/s"
     return [
@@ -184,12 +187,3 @@ def _figures(watcher: _Watcher) -> list[Figure]:
             note=note, details={"seconds": seconds},
         ),
     ]  # fmt: skip
-
-
-def _wait_for_first_batches(running: Running) -> None:
-    wait_until(
-        lambda: all(running.accounts(job) for job in JOBS),
-        list(running.children.values()),
-        seconds=300,
-        what="the first batch of each job",
-    )

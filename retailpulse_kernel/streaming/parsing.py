@@ -220,7 +220,8 @@ def _within_limits(table: pa.Table, arrivals_ms: np.ndarray[Any, Any]) -> np.nda
     ahead = pc.cast(table["event_time"], pa.int64()).to_numpy() // 1000 - arrivals_ms
     on_time = (ahead <= _MAX_AHEAD_MS) | (arrivals_ms < 0)
     small = pc.and_(
-        pc.less(pc.fill_null(table["price"], 0), pa.scalar(_PLAIN_AMOUNT, _MONEY)), pc.less_equal(table["quantity"], _PLAIN_QUANTITY)
+        pc.less(pc.fill_null(table["price"], 0), pa.scalar(_PLAIN_AMOUNT, _MONEY)),
+        pc.less_equal(table["quantity"], _PLAIN_QUANTITY),
     )
     return on_time & small.to_numpy()
 

@@ -16,13 +16,14 @@ _REPORT = pytest.StashKey[Report]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
-    group.addoption("--rounds", type=int, default=20, help="How many faults the long form has.")
+    group.addoption("--rounds", type=int, default=24, help="How many faults the long form has; 21 are single ones.")
+    group.addoption("--only", default="", help="Only the long form's faults whose names have these words.")
     group.addoption("--seed", type=int, default=4, help="Decides on the faults, their moments and the events.")
     group.addoption("--report", type=Path, help="Where the long form's table goes, as Markdown.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_REPORT] = Report()
+    config.stash[_REPORT] = Report(config.getoption("--seed"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,10 @@ from tests.faults.pipeline import PARTS, PATIENCE, Part
 from tests.faults.shop import Shop
 from tests.jobs import wait_until
 
-__all__ = ["Fault", "both", "kill_job", "kill_server", "one_of_each", "repeat_last_batches"]
+__all__ = [
+    "Fault", "ahead", "both", "cut_thrift", "disk_full", "down", "frozen", "grown", "kill_job", "kill_server",
+    "last_commits_lost", "poisoned", "replayed_twice", "rounds",
+]  # fmt: skip
 
 NO_ROOM = "No space left on device"
 
@@ -129,11 +132,12 @@ def disk_full() -> Fault:
     return Fault("disk of the checkpoints full", strike, frozenset(JOBS))
 
 
-def repeat_last_batches(shop: Shop) -> None:
-    """What was committed last was not: each job writes its last batch again, and nothing changes.
+def last_commits_lost() -> Fault:
+    """The end comes after a batch is written and before it is committed: it is written again, and nothing changes."""
+    return Fault("last commits lost", _lose_last_commits, frozenset(JOBS))
 
-    The load is held, and the jobs stopped and started again.
-    """
+
+def _lose_last_commits(shop: Shop) -> None:
     load, pipeline = shop.load, shop.pipeline
     load.hold()
     moment = datetime.now(UTC) + timedelta(seconds=1)
@@ -161,19 +165,39 @@ def repeat_last_batches(shop: Shop) -> None:
     after = contents(shop.settings)
     changed = [name for name in before if before[name] != after[name]]
     assert not changed, f"a batch that was written again changed {changed}"
+    load.go_on()
 
 
-def one_of_each(chance: random.Random, *, absence: float = 60.0) -> list[Fault]:
-    """Every fault by itself and pairs of kills, in an order of chance; as many pairs as single ones."""
-    kills = [kill_server(name) for name in SERVICES]
-    parts: Sequence[Part] = PARTS
-    jobs = [kill_job(job, part) for job, part in zip(itertools.cycle(JOBS), parts, strict=False)]
-    single = [
-        *kills, *jobs,
-        down("kafka", absence), down("cassandra", absence), frozen("kafka", absence / 2), frozen("hbase", absence / 2),
-        cut_thrift(5), disk_full(),
+def poisoned() -> Fault:
+    """Messages of 1 MB that are no event."""
+    return Fault("messages of 1 MB", lambda shop: shop.load.poison())
+
+
+def ahead() -> Fault:
+    """A producer whose clock is an hour ahead: its events are bad, and make no others late."""
+    return Fault("a clock an hour ahead", lambda shop: shop.load.run_ahead(200))
+
+
+def grown(partitions: int = 8) -> Fault:
+    """The topic gets more partitions, and old events come again in others than before."""
+    return Fault(f"topic grown to {partitions} partitions", lambda shop: shop.load.grow(partitions))
+
+
+def replayed_twice(events: int = 1_000) -> Fault:
+    """One file is replayed twice, beside the stream."""
+    return Fault("a file replayed twice", lambda shop: shop.load.replay_twice(shop.folder / "events.jsonl", events))
+
+
+def rounds(chance: random.Random, number: int) -> list[Fault]:
+    """Every fault by itself, then pairs of kills as far as there are more rounds, in an order of chance."""
+    servers = [kill_server(name) for name in SERVICES]
+    jobs = [kill_job(job, part) for job, part in zip(itertools.cycle(JOBS), PARTS, strict=False)]
+    others = [
+        down("kafka", 60), down("cassandra", 60), frozen("kafka", 40), cut_thrift(5), disk_full(), last_commits_lost(),
+        poisoned(), ahead(), grown(), replayed_twice(),
     ]  # fmt: skip
-    anything = [*kills, *(kill_job(job, part) for job in JOBS for part in parts)]
-    pairs = [both(*chance.sample(anything, 2)) for _ in single]
-    chance.shuffle(single)
-    return [fault for couple in zip(single, pairs, strict=True) for fault in couple]
+    faults = [*servers, *jobs, *others]
+    anything = [*servers, *(kill_job(job, part) for job in JOBS for part in PARTS)]
+    faults += [both(*chance.sample(anything, 2)) for _ in range(number - len(faults))]
+    chance.shuffle(faults)
+    return faults[:number]

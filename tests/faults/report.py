@@ -30,9 +30,20 @@ class Round:
 
 @dataclass
 class Report:
-    """The rounds so far."""
+    """The rounds so far, and what could not be done here."""
 
+    seed: int
     rounds: list[Round] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, done: Round) -> None:
+        """Keep a round, and say that it is over: all of them take an hour."""
+        self.rounds.append(done)
+        print(f"round {len(self.rounds)}: {done.fault}, recovered after {done.recovery:.1f} s", flush=True)
+
+    def skip(self, fault: str, reason: str) -> None:
+        """Keep why a fault could not be made."""
+        self.skipped.append(f"Not tried: {fault} ({reason}).")
 
     def table(self) -> str:
         """All rounds in Markdown; events, lost and doubled are those of the run so far."""
@@ -51,7 +62,8 @@ class Report:
         ]
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         lines = [head, tuple("-" * width for width in widths), *rows]
-        return "\n".join(
+        table = (
             "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
             for line in lines
         )
+        return "\n".join([f"Seed {self.seed}.", "", *table, *self.skipped])

@@ -45,6 +45,8 @@ class Shop:
     pipeline : Pipeline
     thrift : Proxy
     disk : SmallDisk
+    folder : Path
+        For files of the test's own.
     """
 
     settings: Settings
@@ -52,6 +54,7 @@ class Shop:
     pipeline: Pipeline
     thrift: Proxy
     disk: SmallDisk
+    folder: Path
 
     @classmethod
     @contextmanager
@@ -71,7 +74,7 @@ class Shop:
             stack.callback(pipeline.remove)
             load = Load(settings, seed=seed, rate=rate)
             stack.callback(load.end)
-            yield cls(settings, load, pipeline, thrift, disk)
+            yield cls(settings, load, pipeline, thrift, disk, folder)
 
     def judge(self) -> Verdict:
         """Hold the load, let the jobs take all of it, and compare; the load stays held."""

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 
-from tests.faults.faults import both, kill_job, kill_server, repeat_last_batches
+from tests.faults import faults
 from tests.faults.shop import Shop
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
-def test_nothing_is_lost_or_doubled(shop: Shop, seed: int, tmp_path: Path) -> None:
-    load, pipeline, chance = shop.load, shop.pipeline, random.Random(seed)
-    load.poison()
-    load.run_ahead(200)
-    load.grow(8)
-    load.replay_twice(tmp_path / "events.jsonl", 500)
+def test_nothing_is_lost_or_doubled(shop: Shop, seed: int) -> None:
+    chance = random.Random(seed)
+    for odd in (faults.poisoned(), faults.ahead(), faults.grown(), faults.replayed_twice()):
+        odd.strike(shop)
     for fault in (
-        both(kill_job("metrics", "tree"), kill_server("kafka")),
-        both(kill_server("cassandra"), kill_job("archive", "worker")),
-        both(kill_server("hbase-thrift"), kill_server("hiveserver2")),
+        faults.both(faults.kill_job("metrics", "tree"), faults.kill_server("kafka")),
+        faults.both(faults.down("cassandra", 5), faults.kill_job("archive", "worker")),
+        faults.both(faults.kill_server("hiveserver2"), faults.cut_thrift(2)),
+        faults.last_commits_lost(),
     ):
-        pipeline.await_taken(load.acknowledged + chance.randint(50, 300))
+        shop.pipeline.await_taken(shop.load.acknowledged + chance.randint(20, 200))  # some moment
         fault.befall(shop)
-    repeat_last_batches(shop)
     verdict = shop.judge()
     assert not verdict.differences
