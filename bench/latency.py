@@ -161,8 +161,8 @@ def _in_hbase(store: HBaseStore) -> list[str]:
     now = datetime.now(UTC)
     found: list[str] = []
     for moment in sorted({f"{now:%Y%m%dT%H}", f"{now - timedelta(minutes=1):%Y%m%dT%H}"}):
-        frame = store.scan("session_hour", f"{moment}#{_PREFIX}", columns=["k:session_id"], limit=None)
-        found += frame["k:session_id"].tolist() if len(frame) else []
+        frame = store.scan("session_hour", f"{moment}#{_PREFIX}", columns=["session_id"], limit=None)
+        found += frame["session_id"].tolist() if len(frame) else []
     return found
 
 
