@@ -117,8 +117,9 @@ class HBaseStore:
         UnknownName
             There is no such table.
         """
-        row = self._run(lambda hbase: self._known(hbase, table).row(key.encode(), columns=_asked_for(columns)))
-        return _selected(_unpacked(row), columns)
+        return _record(
+            self._run(lambda hbase: self._known(hbase, table).row(key.encode(), columns=_asked_for(columns))), columns
+        )
 
     def scan(
         self,
@@ -165,7 +166,7 @@ class HBaseStore:
             return list(rows)
 
         found = self._run(run)
-        records = [(_text(key), _selected(_unpacked(cells), columns)) for key, cells in found[:limit]]
+        records = [(_text(key), _record(cells, columns)) for key, cells in found[:limit]]
         names = list(dict.fromkeys(name for _, record in records for name in record))
         kinds: dict[int, ColumnKind] = {}
         for place, name in enumerate(names, start=1):
@@ -237,7 +238,7 @@ class HBaseStore:
 
     @staticmethod
     def _key(table: FigureTable, grain: Grain, row: Row) -> bytes:
-        return "#".join((_stamp(row[grain.name], grain), *(_escaped(row[d]) for d in table.by))).encode()
+        return "#".join((_stamp(row[grain.name], grain), *(_escaped(str(row[d])) for d in table.by))).encode()
 
     @staticmethod
     def _row(table: FigureTable, grain: Grain, key: bytes, cells: dict[bytes, bytes]) -> Row:
@@ -282,19 +283,24 @@ def _asked_for(columns: Sequence[str] | None) -> list[bytes] | None:
     return [column.encode() for column in columns] if columns and all(":" in column for column in columns) else None
 
 
-def _selected(record: dict[str, Any], columns: Sequence[str] | None) -> dict[str, Any]:
-    """Only the columns asked for, where HBase could not select them."""
-    if not columns or all(":" in column for column in columns):
-        return record
-    return {name: value for name, value in record.items() if name in columns or name.split(":", 1)[0] in columns}
+def _record(cells: dict[bytes, bytes], columns: Sequence[str] | None) -> dict[str, Any]:
+    """A row as a person wants it; of its cells what was asked for by name, by family or by a name within the cell."""
+    record: dict[str, Any] = {}
+    for cell, value in sorted(cells.items()):
+        column = _text(cell)
+        asked_for = not columns or column in columns or column.partition(":")[0] in columns
+        fields = (_unpacked(value) if cell == _CELL else None) or {column: _text(value)}
+        record |= {name: found for name, found in fields.items() if asked_for or name in (columns or ())}
+    return record
 
 
-def _unpacked(cells: dict[bytes, bytes]) -> dict[str, Any]:
-    """A row as a person wants it."""
-    if _CELL not in cells:
-        return {_text(name): _text(value) for name, value in sorted(cells.items())}
-    found = orjson.loads(cells[_CELL])
-    return {name: _decode(figure, value) if (figure := _figure(name)) else value for name, value in found.items()}
+def _unpacked(value: bytes) -> dict[str, Any] | None:
+    """What a figure table's cell holds; None for someone else's cell that has the same name."""
+    try:
+        found = orjson.loads(value).items()
+        return {name: _decode(figure, field) if (figure := _figure(name)) else field for name, field in found}
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        return None
 
 
 def _figure(name: str) -> Figure | None:
