@@ -17,7 +17,7 @@ from tests.faults.shop import Shop
 from tests.jobs import wait_until
 
 __all__ = [
-    "Fault", "ahead", "both", "cut_thrift", "disk_full", "down", "frozen", "grown", "kill_job", "kill_server",
+    "Fault", "ahead", "at_once", "cut_thrift", "disk_full", "down", "frozen", "grown", "kill_job", "kill_server",
     "last_commits_lost", "poisoned", "replayed_twice", "rounds",
 ]  # fmt: skip
 
@@ -72,14 +72,14 @@ def kill_job(job: str, part: Part) -> Fault:
     return Fault(what, lambda shop: shop.pipeline.kill_job(job, part), frozenset({job}))
 
 
-def both(one: Fault, other: Fault) -> Fault:
-    """Two faults at once."""
+def at_once(*faults: Fault) -> Fault:
+    """Several faults, none waiting for the others' recovery."""
 
     def strike(shop: Shop) -> None:
-        one.strike(shop)
-        other.strike(shop)
+        for fault in faults:
+            fault.strike(shop)
 
-    return Fault(f"{one.name} + {other.name}", strike, one.ends | other.ends)
+    return Fault(" + ".join(fault.name for fault in faults), strike, frozenset().union(*(f.ends for f in faults)))
 
 
 def down(name: str, seconds: float) -> Fault:
@@ -198,6 +198,6 @@ def rounds(chance: random.Random, number: int) -> list[Fault]:
     ]  # fmt: skip
     faults = [*servers, *jobs, *others]
     anything = [*servers, *(kill_job(job, part) for job in JOBS for part in PARTS)]
-    faults += [both(*chance.sample(anything, 2)) for _ in range(number - len(faults))]
+    faults += [at_once(*chance.sample(anything, 2)) for _ in range(number - len(faults))]
     chance.shuffle(faults)
     return faults[:number]

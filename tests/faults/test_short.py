@@ -17,10 +17,8 @@ def test_nothing_is_lost_or_doubled(shop: Shop, seed: int) -> None:
     for odd in (faults.poisoned(), faults.ahead(), faults.grown(), faults.replayed_twice()):
         odd.strike(shop)
     for fault in (
-        faults.both(faults.kill_job("metrics", "tree"), faults.kill_server("kafka")),
-        faults.both(
-            faults.both(faults.down("cassandra", 5), faults.kill_job("archive", "worker")), faults.cut_thrift(2)
-        ),
+        faults.at_once(faults.kill_job("metrics", "tree"), faults.kill_server("kafka")),
+        faults.at_once(faults.down("cassandra", 5), faults.kill_job("archive", "worker"), faults.cut_thrift(2)),
         faults.last_commits_lost(),
     ):
         shop.pipeline.await_taken(shop.load.acknowledged + chance.randint(20, 200))  # some moment
