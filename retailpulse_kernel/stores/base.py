@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from retailpulse_kernel.metrics import Figure
+from retailpulse_kernel.metrics import Figure, Kind
 from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
 
-__all__ = ["FigureStore", "Row", "buckets", "combined", "in_range", "version_of"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["FigureStore", "Row", "Rows", "arrow_rows", "buckets", "combined", "in_range", "plain_rows", "version_of"]
 
 #: A row of a figure table: its key's columns and its figures, by name.
 Row = dict[str, Any]
+#: Rows of a figure table, as dictionaries or as an Arrow table with the columns of `arrow_rows`.
+Rows: TypeAlias = "Sequence[Row] | pa.Table"
 
 
 @runtime_checkable
@@ -29,7 +34,7 @@ class FigureStore(Protocol):
     def create(self, table: FigureTable) -> None:
         """Make the table's physical tables where they are absent."""
 
-    def write(self, table: FigureTable, grain: Grain, rows: Sequence[Row], *, version: int) -> None:
+    def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Set rows. Of two writes of a key the one with the higher version stays.
 
         Writing the same rows again with the same version changes nothing. Different rows under
@@ -60,6 +65,31 @@ class FigureStore(Protocol):
 
     def ping(self) -> str:
         """Ask the store something real; its version or size in words, or `StoreUnavailable`."""
+
+
+def arrow_rows(table: FigureTable, grain: Grain, rows: Rows) -> pa.Table:
+    """Rows as an Arrow table: the window's start, the dimensions, the figures."""
+    import pyarrow as pa
+
+    if isinstance(rows, pa.Table):
+        return rows
+    time = pa.timestamp("us", tz="UTC")
+    types = {
+        Kind.COUNT: pa.int64(),
+        Kind.SUM: pa.int64(),
+        Kind.MONEY: pa.decimal128(28, 4),
+        Kind.FIRST: time,
+        Kind.LAST: time,
+        Kind.USERS: pa.binary(),
+    }
+    fields = [(grain.name, time), *((dimension, pa.string()) for dimension in table.by)]
+    fields += [(figure.name, types[figure.measure.kind]) for figure in table.figures]
+    return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
+
+
+def plain_rows(rows: Rows) -> Sequence[Row]:
+    """Rows as dictionaries."""
+    return rows if isinstance(rows, Sequence) else rows.to_pylist()
 
 
 def version_of(epoch_ms: int, batch_id: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from retailpulse_kernel.errors import NoSuchTable, StoreUnavailable, UsageError
 from retailpulse_kernel.metrics import Figure, Kind
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row, buckets, combined, in_range
+from retailpulse_kernel.stores.base import Row, Rows, buckets, combined, in_range, plain_rows
 from retailpulse_kernel.stores.connection import CONNECT_TIMEOUT, Reconnecting, unavailable, why_unreachable
 from retailpulse_kernel.stores.frames import ColumnKind, to_frame
 from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
@@ -246,7 +246,7 @@ class CassandraStore:
             + f", primary key (({bucket.name}), {', '.join(clustering)}))"
         )
 
-    def write(self, table: FigureTable, grain: Grain, rows: Sequence[Row], *, version: int) -> None:
+    def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Set rows with a write timestamp made of the version, in batches by partition."""
         from cassandra.concurrent import execute_concurrent
         from cassandra.query import BatchStatement, BatchType
@@ -254,7 +254,7 @@ class CassandraStore:
         bucket = GRAINS[grain.bucket]
         columns = list(dict.fromkeys([bucket.name, *table.key_columns(grain), *(f.name for f in table.figures)]))
         by_partition: dict[datetime, list[Row]] = defaultdict(list)
-        for row in rows:
+        for row in plain_rows(rows):
             by_partition[bucket.start(row[grain.name])].append(row)
 
         insert = (

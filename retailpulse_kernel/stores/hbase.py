@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from functools import lru_cache
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 import orjson
 
 from retailpulse_kernel.errors import UnknownName, UsageError
 from retailpulse_kernel.metrics import FIGURES, Figure, Kind
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row, combined, in_range
+from retailpulse_kernel.stores.base import Row, Rows, arrow_rows, combined, in_range
 from retailpulse_kernel.stores.connection import Reconnecting, unavailable, why_unreachable
 from retailpulse_kernel.stores.frames import ColumnKind, to_frame
+from retailpulse_kernel.stores.hbase_rows import decode, pack_cells, pack_keys, stamp, unpack
 from retailpulse_kernel.tables import FigureTable, Grain
 
 if TYPE_CHECKING:
@@ -31,9 +27,6 @@ __all__ = ["HBaseStore"]
 _BATCH_ROWS = 5_000
 #: The one cell of a figure table's row.
 _FAMILY, _CELL = "f", b"f:row"
-#: What a key holds as it is, beside letters, digits and ``_.-~``.
-_SAFE = " !$&'()*+,-./:;<=>?@[]^_`{|}~"
-_PLAIN = re.compile(f"[A-Za-z0-9{re.escape(_SAFE)}]*")
 #: Milliseconds that a request may take.
 _REQUEST_TIMEOUT = 30_000
 
@@ -43,9 +36,8 @@ _T = TypeVar("_T")
 class HBaseStore:
     """HBase, connected when it is first used.
 
-    A row's key is ``<window's start>#<dimension>#...``, so that a scan by prefix is a scan by
-    time. Its dimensions and figures are one JSON object in the one cell ``f:row``: a cell each was
-    measured to take HBase five times as long to write.
+    A row's dimensions and figures are one JSON object in the one cell ``f:row``: a cell each was
+    measured to take HBase five times as long to write. See `retailpulse_kernel.stores.hbase_rows`.
 
     Parameters
     ----------
@@ -199,18 +191,15 @@ class HBaseStore:
         for name in self.tables():
             self._run(lambda hbase, name=name: hbase.delete_table(name, disable=True))  # type: ignore[misc]
 
-    def write(self, table: FigureTable, grain: Grain, rows: Sequence[Row], *, version: int) -> None:
+    def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Put rows with the version as their timestamp."""
-        columns = (*table.by, *(figure.name for figure in table.figures))
-        puts = [
-            (self._key(table, grain, row), {_CELL: orjson.dumps({c: row[c] for c in columns}, default=_plain)})
-            for row in rows
-        ]
+        found = arrow_rows(table, grain, rows)
+        keys, cells = pack_keys(table, grain, found), pack_cells(table, found)
 
         def run(hbase: happybase.Connection) -> None:
             with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=_BATCH_ROWS) as batch:
-                for key, cells in puts:
-                    batch.put(key, cells)
+                for key, cell in zip(keys, cells, strict=True):
+                    batch.put(key, {_CELL: cell})
 
         self._run(run)
 
@@ -225,32 +214,18 @@ class HBaseStore:
         by: Sequence[str] | None = None,
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``, by a scan over time."""
-        start = _stamp(since, grain).encode() if since else None
+        start = stamp(since, grain).encode() if since else None
         # The first window that starts at `until` or later is where the scan stops.
-        stop = _stamp(until + grain.width - timedelta(microseconds=1), grain).encode() if until else None
+        stop = stamp(until + grain.width - timedelta(microseconds=1), grain).encode() if until else None
         found = self._run(
             lambda hbase: list(
                 hbase.table(table.physical(grain)).scan(row_start=start, row_stop=stop, batch_size=5_000)
             )
         )
-        rows = (self._row(table, grain, key, cells) for key, cells in found)
+        rows = (unpack(table, grain, key, cells[_CELL]) for key, cells in found)
         return combined((row for row in rows if in_range(row[grain.name], since, until)), table, grain, figures, by)
 
-    @staticmethod
-    def _key(table: FigureTable, grain: Grain, row: Row) -> bytes:
-        return "#".join((_stamp(row[grain.name], grain), *(_escaped(str(row[d])) for d in table.by))).encode()
 
-    @staticmethod
-    def _row(table: FigureTable, grain: Grain, key: bytes, cells: dict[bytes, bytes]) -> Row:
-        stamp = key.split(b"#", 1)[0].decode()
-        found = orjson.loads(cells[_CELL])
-        row: Row = {grain.name: datetime.strptime(stamp, _STAMPS[grain.name]).replace(tzinfo=UTC)}
-        row |= {name: found[name] for name in table.by}
-        row |= {figure.name: _decode(figure, found.get(figure.name)) for figure in table.figures}
-        return row
-
-
-_STAMPS = {"minute": "%Y%m%dT%H%M", "hour": "%Y%m%dT%H", "day": "%Y%m%d"}
 _COLUMN_KINDS: dict[Kind, ColumnKind] = {
     Kind.COUNT: "integer", Kind.SUM: "integer", Kind.FIRST: "time", Kind.LAST: "time",
 }  # fmt: skip
@@ -262,16 +237,6 @@ def _is_lost(error: Exception) -> bool:
     from thriftpy2.thrift import TException
 
     return isinstance(error, (TException, OSError)) and not isinstance(error, (IllegalArgument, HBaseIOError))
-
-
-def _escaped(dimension: str) -> str:
-    """A part of a key: '#' separates and '%' escapes, so different dimensions never make the same key."""
-    return dimension if _PLAIN.fullmatch(dimension) else quote(dimension, safe=_SAFE)
-
-
-@lru_cache(maxsize=1_000)
-def _stamp(moment: datetime, grain: Grain) -> str:
-    return moment.astimezone(UTC).strftime(_STAMPS[grain.name])
 
 
 def _text(value: Any) -> str:
@@ -298,7 +263,7 @@ def _unpacked(value: bytes) -> dict[str, Any] | None:
     """What a figure table's cell holds; None for someone else's cell that has the same name."""
     try:
         found = orjson.loads(value).items()
-        return {name: _decode(figure, field) if (figure := _figure(name)) else field for name, field in found}
+        return {name: decode(figure, field) if (figure := _figure(name)) else field for name, field in found}
     except (ArithmeticError, AttributeError, TypeError, ValueError):
         return None
 
@@ -307,22 +272,3 @@ def _figure(name: str) -> Figure | None:
     """The figure of a name, if there is one."""
     figure = FIGURES.get(name)
     return figure if isinstance(figure, Figure) else None
-
-
-def _plain(value: Any) -> str:
-    """What JSON has no type for."""
-    return format(value, "f") if isinstance(value, Decimal) else b64encode(value).decode()
-
-
-def _decode(figure: Figure, value: Any) -> Any:
-    if value is None:
-        return None
-    match figure.measure.kind:
-        case Kind.USERS:
-            return b64decode(value)
-        case Kind.MONEY:
-            return Decimal(value)
-        case Kind.FIRST | Kind.LAST:
-            return datetime.fromisoformat(value)
-        case _:
-            return value

@@ -8,7 +8,7 @@ from typing import Any
 
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.metrics import Figure
-from retailpulse_kernel.stores.base import Row, combined, in_range
+from retailpulse_kernel.stores.base import Row, Rows, combined, in_range, plain_rows
 from retailpulse_kernel.tables import FigureTable, Grain
 
 __all__ = ["MemoryStore"]
@@ -31,10 +31,10 @@ class MemoryStore:
         """Forget everything."""
         self._tables.clear()
 
-    def write(self, table: FigureTable, grain: Grain, rows: Sequence[Row], *, version: int) -> None:
+    def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Set rows; an older version never replaces a newer one."""
         stored = self._stored(table, grain)
-        for row in rows:
+        for row in plain_rows(rows):
             key = table.key(row, grain)
             if key not in stored or stored[key][0] <= version:
                 stored[key] = (version, dict(row))

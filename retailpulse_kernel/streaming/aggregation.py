@@ -6,13 +6,11 @@ hour, day), and one ``groupBy`` keeps them all in one state.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.metrics import Figure
-from retailpulse_kernel.stores.base import Row
 from retailpulse_kernel.tables import DIMENSIONS, FigureTable, Grain
 
 if TYPE_CHECKING:
@@ -86,17 +84,16 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
     return keyed.groupBy("slot", "end", *dimensions).agg(*[F.expr(f.aggregate_sql).alias(f.name) for f in figures])
 
 
-def rows_by_table(result: pa.Table, tables: Sequence[FigureTable]) -> dict[tuple[FigureTable, Grain], list[Row]]:
-    """The rows of an aggregation's result, by the table and grain they belong to."""
-    slots = _slots(tables)
-    found: dict[tuple[FigureTable, Grain], list[Row]] = defaultdict(list)
-    for row in result.to_pylist():
-        table, grain = slots[row["slot"]]
-        found[table, grain].append(
-            {
-                grain.name: row["end"] - grain.width,
-                **{dimension: row[dimension] for dimension in table.by},
-                **{figure.name: row[figure.name] for figure in table.figures},
-            }
-        )
+def rows_by_table(result: pa.Table, tables: Sequence[FigureTable]) -> dict[tuple[FigureTable, Grain], pa.Table]:
+    """The rows of an aggregation's result, by the table and grain they belong to, as `stores.base.arrow_rows`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = {}
+    for slot, (table, grain) in enumerate(_slots(tables)):
+        rows = result.filter(pc.equal(result["slot"], slot))
+        if rows.num_rows:
+            start = pc.subtract(rows["end"], pa.scalar(grain.width, pa.duration("us")))
+            names = [*table.by, *(figure.name for figure in table.figures)]
+            found[table, grain] = rows.select(names).add_column(0, grain.name, start)
     return found

@@ -58,7 +58,7 @@ def backfill(job: Job, sink: FigureSink) -> Report:
     result = aggregate(rows, sink.tables, watermark=job.watermark).toArrow()
     versions = _Versions(job, done)
     for (table, grain), found in rows_by_table(result, sink.tables).items():
-        for version, part in versions.split(_whole(found, grain, job.since, job.until), grain).items():
+        for version, part in versions.split(_whole(found.to_pylist(), grain, job.since, job.until), grain).items():
             dict(sink.writes)[table].write(table, grain, part, version=version)
             report.totals["rows"] += len(part)
     report.state = "finished"

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["spark_session"]
 
 _ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+# Measured on 2 cores. Three bounded runs of 8,000 events at once: 73 s by default, 47 s with the first compiler
+# only; of 600,000 events a batch takes 17 s and 18 s.
+_JAVA_BRIEF = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# A long run: 15 s with this collector. By default the second compiler takes 22 s of a core in a job's first minute,
+# much of it for code that hardly runs; waiting for what is called more often takes 9 s, and nothing gets slower.
+_JAVA = (
+    "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=5000 "
+    "-XX:Tier4CompileThreshold=50000 -XX:Tier4BackEdgeThreshold=200000"
+)
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -49,9 +58,7 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
     scratch = settings.home / "spark"
     scratch.mkdir(parents=True, exist_ok=True)
 
-    # Measured on 2 cores. Three bounded runs of 8,000 events at once: 73 s by default, 47 s with the
-    # first compiler only; of 600,000 events a batch takes 17 s and 18 s. A long run: 15 s with this collector.
-    java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" if brief else "-XX:+UseParallelGC"
+    java = _JAVA_BRIEF if brief else _JAVA
     address = settings.profile.spark
     conf = {
         "spark.driver.memory": address.driver_memory,
