@@ -24,14 +24,14 @@ MEASUREMENTS = (*throughput.CONTESTANTS, "latency", "reads", "idle", "growth", "
 
 _QUICK_EVENTS = 100_000
 #: Events of the long run, as a multiple of the others' topic.
-_GROWTH = 10
+_GROWTH = 5
 _WIDTH = 140
 
 
 @app.command(help=f"Measure this machine. Known measurements: {', '.join(MEASUREMENTS)}.")
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Measure only these; commas between, or given again.")] = None,
-    events: Annotated[int, typer.Option(min=10_000, help="Messages in the topic.")] = 1_000_000,
+    events: Annotated[int, typer.Option(min=10_000, help="Messages in the topic.")] = 2_000_000,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, by turns.")] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Keep the results in this file.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few messages, one round: only a try.")] = False,

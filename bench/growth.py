@@ -1,4 +1,4 @@
-"""Whether a job slows down or grows while its state turns over: the metrics job over ten times the events."""
+"""Whether a job slows down or grows while its state turns over: the metrics job over five times the events."""
 
 from __future__ import annotations
 

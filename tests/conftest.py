@@ -33,6 +33,9 @@ def pytest_configure() -> None:
     os.environ["RETAILPULSE_HOME"] = str(TEST_HOME)
     if not REUSED_HOME:
         os.environ["RETAILPULSE_PORT_OFFSET"] = TEST_PORT_OFFSET
+    if os.environ.get("RETAILPULSE_LONG") != "1":
+        # Java processes of the tests live for a minute or two, most of which the second compiler would take.
+        os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
     for name in ("RETAILPULSE_PROFILE", "RETAILPULSE_NAMESPACE"):
         os.environ.pop(name, None)
 
