@@ -118,7 +118,7 @@ def test_cassandra(rp: Workbench) -> None:
     assert rp.cassandra.tables() == ["category_day", "category_hour", "category_minute"]
     day = RECENT.date()
     frame = rp.cassandra.query(
-        "select * from category_day where day = %(day)s and currency = %(currency)s", {"day": day, "currency": "USD"}
+        "select * from category_day where day = :day and currency = :currency", {"day": day, "currency": "USD"}
     ).set_index("category")
     assert list(frame["revenue"].loc[["boats", "books"]]) == [Decimal("99999999999999.9999"), Decimal("0.3")]
     assert str(frame["day"].dtype) == UTC_TIMES and str(frame["events"].dtype) == "int64"
@@ -128,7 +128,7 @@ def test_cassandra(rp: Workbench) -> None:
     none = rp.cassandra.query("select * from category_day where day = '1999-01-01'")
     assert none.empty and str(none["day"].dtype) == UTC_TIMES and "revenue" in none
     injected = rp.cassandra.query(
-        "select * from category_day where day = %(day)s and currency = %(c)s", {"day": day, "c": "USD' or '1'='1"}
+        "select * from category_day where day = :day and currency = :c", {"day": day, "c": "USD' or '1'='1"}
     )
     assert injected.empty
 
@@ -160,8 +160,8 @@ def test_hbase(rp: Workbench) -> None:
 def test_hive(rp: Workbench) -> None:
     assert rp.hive.tables() == ["events"]
     frame = rp.hive.query(
-        "select cast(%(price)s as decimal(18,4)) price, timestamp '2026-01-01 00:00:00.5' at, 1 one, "
-        "cast(null as bigint) gap, %(text)s text",
+        "select cast(:price as decimal(18,4)) price, timestamp '2026-01-01 00:00:00.5' at, 1 one, "
+        "cast(null as bigint) gap, :text text",
         {"price": "0.1000", "text": "it's 100 %"},
     )
     assert frame["price"][0] == Decimal("0.1") and isinstance(frame["price"][0], Decimal)
@@ -186,8 +186,12 @@ def test_figures(rp: Workbench) -> None:
 
 
 def test_status(rp: Workbench) -> None:
-    assert {"name", "healthy", "address"} <= set(rp.status().columns)
-    assert rp.status()["healthy"].all()
+    status = rp.status()
+    servers = status.servers.set_index("name")
+    assert servers["healthy"].all()
+    assert servers["version"].astype(bool).all() and servers["version"]["cassandra"].startswith("5.")
+    assert status.jobs.empty and "No job has run here yet." in repr(status)
+    assert "hiveserver2" in status._repr_html_()
 
 
 def test_bad_queries_are_the_callers(rp: Workbench) -> None:
@@ -199,8 +203,8 @@ def test_bad_queries_are_the_callers(rp: Workbench) -> None:
         with pytest.raises(UsageError, match="Hive can't run this"):
             rp.hive.query(statement)
     for store in (rp.cassandra, rp.hive):
-        with pytest.raises(UsageError, match="parameters do not fit"):
-            store.query("select %(a)s from x", {"b": 1})
+        with pytest.raises(UnknownName, match="value for the parameter 'a'"):
+            store.query("select * from x where y = :a", {"b": 1})
     with pytest.raises(UnknownName, match="Did you mean 'session_hour'"):
         rp.hbase.scan("session_hor")
     with pytest.raises(UnknownName):
