@@ -279,7 +279,12 @@ def load_profile(name: str, *, port_offset: int = 0) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ProfileError(f"The profile {name!r} is not valid at {where}: {first['msg']}.") from None
+        why, remedy = first["msg"], None
+        if first["type"] == "extra_forbidden":
+            why = "there is no such setting"
+            if first["loc"][-1] in ("username", "password"):
+                remedy = "Only Kafka, Cassandra and Hive have a login; env/profiles/cluster.toml shows how."
+        raise ProfileError(f"The profile {name!r} is not valid at {where}: {why}.", remedy=remedy) from None
     return _moved(profile, port_offset) if profile.name == "local" else profile
 
 

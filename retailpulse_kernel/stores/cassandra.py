@@ -94,7 +94,7 @@ class CassandraStore:
         try:
             return self._connection.run(request)
         except (RequestValidationException, SyntaxException) as error:
-            if re.search("unconfigured table|[Kk]eyspace .* does not exist", str(error)):
+            if re.search("unconfigured table|(table|[Kk]eyspace) .* does not exist", str(error)):
                 raise NoSuchTable(
                     f"Cassandra can't run this: {said(error)}.",
                     remedy="`rp.cassandra.tables()` lists what is there; a job makes its tables when it first runs.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["SparkStore"]
 
 _T = TypeVar("_T")
+#: The profile whose Spark runs in this process.
+_started_for: list[str] = []
 _MISSING = ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND")
 
 
@@ -54,15 +58,27 @@ class SparkStore:
         """
         from retailpulse_kernel.streaming.session import spark_session
 
-        _forget_a_dead_one()
+        died = _forget_a_dead_one()
         name = f"retailpulse {self._settings.namespace.name}"
+        profile = self._settings.profile_name
         if _active() is not None:
+            if _started_for and _started_for[-1] != profile:
+                raise UsageError(
+                    f"Spark runs for the profile {_started_for[-1]!r} in this notebook, and a process has one Spark.",
+                    remedy=f"Restart the kernel, and use the profile {profile!r} first.",
+                )
             return spark_session(self._settings, name, hive=True)
         self._require("Spark's master", _masters(self._settings.profile.spark.master), "[spark] master")
         started = time.monotonic()
-        with note("Spark is starting, once for this notebook; it takes about 10 s …") as say:
+        why = (
+            "its Java process has ended, and views that were registered are gone" if died else "once for this notebook"
+        )
+        with note(f"Spark is starting, {why}; it takes about 10 s …") as say:
             session = spark_session(self._settings, name, hive=True)
             say(f"Spark {session.version} is ready ({time.monotonic() - started:.0f} s).")
+        _started_for[:] = [profile]
+        # What it logs of a bad statement is in the error that follows.
+        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         return session
 
     def ping(self) -> str:
@@ -81,22 +97,20 @@ class SparkStore:
         places = [urlsplit(place) for place in self._settings.profile.hive.metastore.split(",")]
         metastores = [(place.hostname or "", place.port or 9083) for place in places]
         self._require("Hive's Metastore", metastores, "[hive] metastore")
-        session = self.session
         try:
+            session = self.session
             self._use_database(session)
             return request(session)
         except PySparkException as error:
             raise self._explained(error) from error
-        except (Py4JNetworkError, ConnectionError, EOFError) as error:
-            _forget_a_dead_one()
+        except (Py4JError, ConnectionError, EOFError) as error:
+            if not _forget_a_dead_one(wait=1.0) and not isinstance(error, Py4JNetworkError):
+                said = str(error).splitlines()[0]
+                raise StoreUnavailable("spark", f"Spark failed: {said}.", remedy="`%tb` shows all it said.") from error
             raise StoreUnavailable(
                 "spark",
                 "Spark's Java process has ended: it was killed, or this machine ran out of memory.",
                 remedy="Run the cell again, which starts a new one; views that were registered are gone.",
-            ) from error
-        except Py4JError as error:
-            raise StoreUnavailable(
-                "spark", f"Spark failed: {str(error).splitlines()[0]}.", remedy="`%tb` shows all it said."
             ) from error
 
     def _use_database(self, session: SparkSession) -> None:
@@ -221,21 +235,26 @@ def _active() -> SparkSession | None:
     return SparkSession.getActiveSession()
 
 
-def _forget_a_dead_one() -> None:
-    """Let go of a session whose Java process has ended, so that the next one can start."""
+def _forget_a_dead_one(wait: float = 0) -> bool:
+    """Let go of a session whose Java process has ended, so that the next one can start; whether there was one."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     context, gateway = SparkContext._active_spark_context, SparkContext._gateway
     process = getattr(gateway, "proc", None)
-    if gateway is None or process is None or process.poll() is None:
-        return
+    if gateway is None or process is None:
+        return False
+    try:
+        process.wait(wait)
+    except subprocess.TimeoutExpired:
+        return False
     with contextlib.suppress(Exception):
         gateway.shutdown()
     if context is not None:
         context._jsc = None
     SparkContext._active_spark_context = SparkContext._gateway = SparkContext._jvm = None
     SparkSession._instantiatedSession = None
+    return True
 
 
 def _masters(master: str) -> list[Address]:

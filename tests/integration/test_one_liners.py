@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from retailpulse_kernel import namespaces
-from retailpulse_kernel.errors import StoreUnavailable, UnknownName, UsageError
+from retailpulse_kernel.errors import UnknownName, UsageError
 from retailpulse_kernel.events import Event
 from retailpulse_kernel.fold import fold
 from retailpulse_kernel.settings import Settings
@@ -220,88 +217,6 @@ def test_a_namespace_without_tables_says_so(stack: Settings) -> None:
     with pytest.raises(UsageError, match="Hive can't run this"):
         nowhere.hive.query("select 1")
     assert nowhere.hbase.tables() == nowhere.cassandra.tables() == []
-
-
-class Proxy:
-    """A TCP proxy that can cut its connections and stop listening."""
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
-        self._pairs: list[socket.socket] = []
-        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-            self.port: int = probe.getsockname()[1]
-        self.start()
-
-    def start(self) -> None:
-        self._server = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
-
-    def cut(self) -> None:
-        """Drop every connection, and go on listening."""
-        pairs, self._pairs = self._pairs, []
-        for end in pairs:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def stop(self) -> None:
-        with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)  # wakes accept
-        self._server.close()
-        self.cut()
-
-    def _accept(self, server: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = server.accept()
-                far = socket.create_connection(self._target)
-                self._pairs += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _copy(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-
-def port_of(settings: Settings, store: str) -> int:
-    profile = settings.profile
-    if store == "kafka":
-        return int(profile.kafka.bootstrap.rpartition(":")[2])
-    return int(getattr(profile, store).port)
-
-
-@pytest.mark.parametrize("store", ["kafka", "cassandra", "hbase", "hive"])
-def test_a_server_that_goes_away_and_comes_back(stack: Settings, store: str, tmp_path: Path) -> None:
-    proxy = Proxy(("127.0.0.1", port_of(stack, store)))
-    profile = tmp_path / "proxied.toml"
-    address = f'bootstrap = "127.0.0.1:{proxy.port}"' if store == "kafka" else f"port = {proxy.port}"
-    profile.write_text(f"[{store}]\n{address}\n")
-    bench = Workbench(str(profile), "ct_faults")
-    client = getattr(bench, store)
-    try:
-        version = client.ping()
-        proxy.cut()
-        assert client.ping() == version, "a dropped connection is not the caller's business"
-        proxy.stop()
-        for _ in range(2):
-            begin = time.monotonic()
-            with pytest.raises(StoreUnavailable) as caught:
-                client.ping()
-            assert time.monotonic() - begin < 5
-            first_line = str(caught.value).splitlines()[0]
-            assert f"127.0.0.1:{proxy.port} does not answer: nothing listens there." in first_line
-            assert f"Check [{store}] in the profile" in first_line
-        proxy.start()
-        assert client.ping() == version, "the next call after it is back"
-    finally:
-        client.close()
-        proxy.stop()
 
 
 def test_a_long_query_of_hive_is_not_cut_short(rp: Workbench) -> None:
