@@ -14,7 +14,9 @@ from retailpulse_kernel.errors import ProfileError
 __all__ = ["Reference", "Secret", "described", "is_reference", "names_a_secret", "resolve_secret"]
 
 _KINDS = ("env", "file", "keyring")
-_SECRET_NAMES = re.compile(r"(password|passwd|secret|token|(access|account|private|secret)\.?key[^.]*)$", re.IGNORECASE)
+_SECRET_NAMES = re.compile(
+    r"(password|passwd|secret|token|(access|account|private|secret)\.?key(\..*)?)$", re.IGNORECASE
+)
 
 
 class Secret(str):

@@ -93,8 +93,8 @@ def _of_statement(magic: str, statement: str, fragment: str) -> tuple[str, list[
     tables = schema.tables(retailpulse_kernel.default_workbench(), _STORES[magic])
     if "." in fragment:
         owner, _, part = fragment.rpartition(".")
-        alias = re.search(_ALIAS.format(re.escape(owner)), statement, re.IGNORECASE)
-        owned = tables.get(owner) or (tables.get(alias[1]) if alias else None) or []
+        named = [owner, *re.findall(_ALIAS.format(re.escape(owner)), statement, re.IGNORECASE)]
+        owned = next((tables[name] for name in named if name in tables), [])
         return part, _starting(part, owned, "column")
     mentioned = [name for name in _MENTIONED.findall(statement) if name in tables]
     # Columns of what the statement names; of everything before it names anything.

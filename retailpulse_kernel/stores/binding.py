@@ -73,6 +73,8 @@ def plain_value(name: str, value: Any) -> Any:
     UsageError
         It is no value that a store knows.
     """
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays, pandas' series and indexes
+        return plain_value(name, value.tolist())
     if value is None or isinstance(value, (bool, int, float, str, bytes, Decimal, UUID)):
         return value
     if hasattr(value, "to_pydatetime") and not hasattr(value, "__len__"):  # pandas.Timestamp and NaT
@@ -81,8 +83,6 @@ def plain_value(name: str, value: Any) -> Any:
         return value
     if type(value).__name__ == "NAType":
         return None
-    if hasattr(value, "tolist"):  # numpy's scalars and arrays, pandas' series and indexes
-        return plain_value(name, value.tolist())
     if isinstance(value, (list, tuple, set, frozenset, range)):
         return [plain_value(name, part) for part in value]
     raise UsageError(

@@ -36,6 +36,9 @@ _FAMILY, _CELL = "f", b"f:row"
 _SAFE = " !$&'()*+,-./:;<=>?@[]^_`{|}~"
 _PLAIN = re.compile(f"[A-Za-z0-9{re.escape(_SAFE)}]*")
 
+#: Names of Java's classes, and of the region where a request failed.
+_JAVA = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+| in region .*")
+
 _T = TypeVar("_T")
 
 
@@ -72,10 +75,12 @@ class HBaseStore:
         try:
             return self._connection.run(request)
         except (IllegalArgument, HBaseIOError) as error:
-            said = _text(error.message).splitlines()[0]
-            if isinstance(error, IllegalArgument) or "NotFoundException" in said or "NoSuchColumnFamily" in said:
+            whole = _text(error.message)
+            said = _JAVA.sub("", whole.splitlines()[0])
+            if isinstance(error, IllegalArgument) or "NotFoundException" in whole or "NoSuchColumnFamily" in whole:
                 raise UsageError(
-                    f"HBase can't do this: {said}", remedy="`rp.hbase.tables()` lists the namespace's tables."
+                    f"HBase can't do this: {said.rstrip('.')}.",
+                    remedy="`rp.hbase.tables()` lists the namespace's tables.",
                 ) from error
             raise explained(self._settings, StoreUnavailable("hbase", said)) from error
         except (TException, OSError) as error:

@@ -81,11 +81,11 @@ class HiveStore:
             said = _said(error)
             if "Table not found" in said or "Database does not exist" in said:
                 raise NoSuchTable(
-                    f"Hive can't run this: {said}",
+                    f"Hive can't run this: {said}.",
                     remedy="`rp.hive.tables()` lists the tables; the job 'archive' makes them when it first runs.",
                 ) from error
             raise UsageError(
-                f"Hive can't run this: {said}", remedy="`rp.hive.columns()` shows the tables' columns."
+                f"Hive can't run this: {said}.", remedy="`rp.hive.columns()` shows the tables' columns."
             ) from error
         except (TTransportException, OSError, EOFError) as error:
             raise explained(self._settings, error) from error
@@ -360,7 +360,8 @@ class HiveStore:
 def _said(error: Exception) -> str:
     """What the server said, without its stack."""
     status = getattr(error.args[0], "status", None) if error.args else None
-    return str(getattr(status, "errorMessage", None) or error).splitlines()[0]
+    said = str(getattr(status, "errorMessage", None) or error).splitlines()[0]
+    return said.removeprefix("Error while compiling statement: FAILED: ").rstrip(".")
 
 
 def _is_lost(error: Exception) -> bool:

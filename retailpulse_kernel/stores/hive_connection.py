@@ -53,12 +53,15 @@ def connect(settings: Settings, *, request_timeout: float | None = None) -> Conn
     if context is not None:
         socket = TSSLSocket(address.host, address.port, ssl_context=context)
     socket.setTimeout(CONNECT_TIMEOUT * 1000)
-    session = hive.connect(thrift_transport=_transport(settings, socket), username=address.username or "retailpulse")
+    patience = _SESSION_TIMEOUT if request_timeout is None else request_timeout
+    session = hive.connect(
+        thrift_transport=_transport(settings, socket, patience), username=address.username or "retailpulse"
+    )
     socket.setTimeout(None if request_timeout is None else request_timeout * 1000)
     return session
 
 
-def _transport(settings: Settings, socket: Any) -> Any:
+def _transport(settings: Settings, socket: Any, patience: float) -> Any:
     """What carries messages; once it is open, the server has longer to answer."""
     from pyhive.hive import get_installed_sasl
     from thrift.transport.TTransport import TBufferedTransport
@@ -67,7 +70,7 @@ def _transport(settings: Settings, socket: Any) -> Any:
     address = settings.profile.hive
 
     def patient() -> None:
-        socket.setTimeout(_SESSION_TIMEOUT * 1000)
+        socket.setTimeout(patience * 1000)
 
     class Plain(TBufferedTransport):
         def open(self) -> None:
