@@ -149,7 +149,7 @@ def _in_cassandra(store: CassandraStore) -> list[str]:
     # A probe of the minute before may come just now.
     for moment in (minute, minute - GRAINS["minute"].width):
         frame = store.query(
-            "select category from category_minute where hour = %(hour)s and minute = %(minute)s "
+            "select category from category_minute where hour = :hour and minute = :minute "
             "and currency = 'USD' and category > 'probe-' and category < 'probe.'",
             {"hour": GRAINS["hour"].start(moment), "minute": moment},
         )

@@ -10,7 +10,9 @@ Nothing connects until it is used, and importing this pulls in neither Spark nor
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.errors import RetailPulseError
@@ -18,7 +20,19 @@ from retailpulse_kernel.errors import RetailPulseError
 if TYPE_CHECKING:
     from retailpulse_kernel.workbench import Workbench
 
-__all__ = ["RetailPulseError", "cassandra", "connect", "figures", "hbase", "hive", "job", "kafka", "spark", "status"]
+__all__ = [
+    "RetailPulseError",
+    "cassandra",
+    "connect",
+    "figures",
+    "hbase",
+    "hive",
+    "job",
+    "kafka",
+    "spark",
+    "sql",
+    "status",
+]
 __version__ = version("retailpulse-kernel")
 
 _default: Workbench | None = None
@@ -31,13 +45,24 @@ def connect(profile: str | None = None, namespace: str | None = None) -> Workben
     return Workbench(profile, namespace)
 
 
+def default_workbench() -> Workbench:
+    """The default workbench, which ``rp.kafka`` and its like belong to; made when it is first asked for."""
+    global _default
+    if _default is None:
+        _default = connect()
+    return _default
+
+
+def use_workbench(bench: Workbench) -> None:
+    """Make a workbench the default one."""
+    global _default
+    _default = bench
+
+
 def __getattr__(name: str) -> Any:
-    # rp.kafka, rp.job ... are the default workbench's; it is made when it is first asked for.
+    # rp.kafka, rp.job ... are the default workbench's.
     if name in __all__:
-        global _default
-        if _default is None:
-            _default = connect()
-        return getattr(_default, name)
+        return getattr(default_workbench(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -45,8 +70,20 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+class _Package(ModuleType):
+    """Keeps ``rp.figures`` what it is, although importing the module of that name would put itself there."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def load_ipython_extension(ipython: Any) -> None:
-    """Offer ``rp`` in a notebook or IPython session."""
-    import sys
+    """Offer ``rp`` and the magics in a notebook or IPython session."""
+    from retailpulse_kernel import magics
 
     ipython.push({"rp": sys.modules[__name__]}, interactive=False)
+    magics.load(ipython)

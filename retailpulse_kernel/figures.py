@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from retailpulse_kernel import sketches
 from retailpulse_kernel.errors import UnknownName
 from retailpulse_kernel.events import ORDER_EVENTS
-from retailpulse_kernel.metrics import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, UNITS, Kind
+from retailpulse_kernel.metrics import (
+    ACTIVE_USERS,
+    AVERAGE_ORDER_VALUE,
+    EVENTS,
+    ORDERS,
+    REVENUE,
+    UNITS,
+    Figure,
+    Kind,
+    Ratio,
+)
 from retailpulse_kernel.ranges import SignedRead, cover
 from retailpulse_kernel.stores.base import FigureStore, Row
 from retailpulse_kernel.stores.frames import ColumnKind, to_frame
@@ -23,7 +33,18 @@ from retailpulse_kernel.tables import CATEGORY, GRAINS, FigureTable, Grain, grai
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Bucket", "CurrencySummary", "Summary", "grouped", "grouped_frame", "money", "read_rows", "summarise"]
+__all__ = [
+    "Bucket",
+    "CurrencySummary",
+    "Summary",
+    "chosen_figures",
+    "grouped",
+    "grouped_frame",
+    "money",
+    "parts_of",
+    "read_rows",
+    "summarise",
+]
 
 #: How a frame keeps figures; money stays exact as the Decimal it is.
 _KINDS: dict[Kind, ColumnKind] = {
@@ -138,11 +159,18 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def read_rows(
-    store: FigureStore, table: FigureTable, *, since: datetime | None, until: datetime | None, grain: Grain
+    store: FigureStore,
+    table: FigureTable,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    grain: Grain,
+    figures: Sequence[Figure] | None = None,
 ) -> list[Row]:
     """Rows of a range whose windows are exact: the ends come from finer tables where they must.
 
-    Each row has its window's start at `grain` under ``bucket``.
+    Each row has its window's start at `grain` under ``bucket``. Reading only some `figures` is cheaper: the
+    sketches of users are most of what a table holds.
 
     Raises
     ------
@@ -150,15 +178,46 @@ def read_rows(
         An end of the range is not on a whole minute, or the range is empty.
     """
     if since is None or until is None:
-        return [{**row, "bucket": row[grain.name]} for row in store.read(table, grain, since=since, until=until)]
+        found = store.read(table, grain, since=since, until=until, figures=figures)
+        return [{**row, "bucket": row[grain.name]} for row in found]
     return [
         {**row, "bucket": grain.start(row[part.name])}
         for part, start, stop in cover(since, until, grain)
-        for row in store.read(table, part, since=start, until=stop)
+        for row in store.read(table, part, since=start, until=stop, figures=figures)
     ]
 
 
-def grouped(rows: Iterable[Row], by: Sequence[str], table: FigureTable = CATEGORY) -> list[Row]:
+def chosen_figures(asked: Sequence[str | Figure | Ratio], table: FigureTable = CATEGORY) -> list[Figure | Ratio]:
+    """Figures by what they are called or by themselves; all of the table, and what is divided of them, for none.
+
+    Raises
+    ------
+    UnknownName
+        The table keeps no such figure, nor what it is divided of.
+    """
+    known: dict[str, Figure | Ratio] = {figure.name: figure for figure in table.figures}
+    for ratio in (AVERAGE_ORDER_VALUE,):
+        if {ratio.over.name, ratio.under.name} <= known.keys():
+            known[ratio.name] = ratio
+    names = [figure if isinstance(figure, str) else figure.name for figure in asked]
+    for name in names:
+        if name not in known:
+            raise UnknownName(f"figure of the table {table.name!r}", name, known)
+    return [known[name] for name in dict.fromkeys(names)] or list(known.values())
+
+
+def parts_of(figures: Iterable[Figure | Ratio]) -> list[Figure]:
+    """The stored figures that some figures are made of."""
+    parts = [part for f in figures for part in ((f.over, f.under) if isinstance(f, Ratio) else (f,))]
+    return list(dict.fromkeys(parts))
+
+
+def grouped(
+    rows: Iterable[Row],
+    by: Sequence[str],
+    table: FigureTable = CATEGORY,
+    figures: Sequence[Figure | Ratio] | None = None,
+) -> list[Row]:
     """Rows summed up by some of their columns, with the average order value where it makes sense.
 
     Parameters
@@ -167,6 +226,10 @@ def grouped(rows: Iterable[Row], by: Sequence[str], table: FigureTable = CATEGOR
         From `read_rows`.
     by : sequence of str
         Dimensions of the table, or ``bucket``. ``currency`` is added, since money needs it.
+    table : FigureTable
+        Where they are from.
+    figures : sequence of Figure or Ratio, optional
+        From `chosen_figures`; all when absent.
 
     Raises
     ------
@@ -174,23 +237,30 @@ def grouped(rows: Iterable[Row], by: Sequence[str], table: FigureTable = CATEGOR
         A name is not a dimension of the table.
     """
     keys = _keys(by, table)
+    wanted = chosen_figures((), table) if figures is None else figures
     parts: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         parts[tuple(row[key] for key in keys)].append(row)
     result = []
     for key in sorted(parts):
         row = dict(zip(keys, key, strict=True))
-        for figure in table.figures:
-            value = figure.combine(part[figure.name] for part in parts[key])
-            row[figure.name] = sketches.estimate(value) if figure.measure.kind is Kind.USERS else value
-        ratio = AVERAGE_ORDER_VALUE
-        if ratio.over.name in row and ratio.under.name in row:
-            row[ratio.name] = ratio.divide(row[ratio.over.name], row[ratio.under.name])
+        values = {f.name: f.combine(part[f.name] for part in parts[key]) for f in parts_of(wanted)}
+        for figure in wanted:
+            if isinstance(figure, Ratio):
+                row[figure.name] = figure.divide(values[figure.over.name], values[figure.under.name])
+            else:
+                value = values[figure.name]
+                row[figure.name] = sketches.estimate(value) if figure.measure.kind is Kind.USERS else value
         result.append(row)
     return result
 
 
-def grouped_frame(rows: Iterable[Row], by: Sequence[str], table: FigureTable = CATEGORY) -> pd.DataFrame:
+def grouped_frame(
+    rows: Iterable[Row],
+    by: Sequence[str],
+    table: FigureTable = CATEGORY,
+    figures: Sequence[Figure | Ratio] | None = None,
+) -> pd.DataFrame:
     """What `grouped` gives as a frame, whose columns and their types are there without rows, too.
 
     Raises
@@ -199,15 +269,15 @@ def grouped_frame(rows: Iterable[Row], by: Sequence[str], table: FigureTable = C
         As `grouped`.
     """
     keys = _keys(by, table)
-    names = [*keys, *(figure.name for figure in table.figures)]
+    wanted = chosen_figures((), table) if figures is None else figures
+    names = [*keys, *(figure.name for figure in wanted)]
     kinds: dict[int, ColumnKind] = {
-        len(keys) + place: _KINDS[f.measure.kind] for place, f in enumerate(table.figures) if f.measure.kind in _KINDS
+        place: "time" if name == "bucket" else "category" for place, name in enumerate(keys)
     }
-    if "bucket" in keys:
-        kinds[keys.index("bucket")] = "time"
-    if {AVERAGE_ORDER_VALUE.over.name, AVERAGE_ORDER_VALUE.under.name} <= set(names):
-        names.append(AVERAGE_ORDER_VALUE.name)
-    return to_frame(names, ([row[name] for name in names] for row in grouped(rows, by, table)), kinds)
+    for place, figure in enumerate(wanted, start=len(keys)):
+        if isinstance(figure, Figure) and figure.measure.kind in _KINDS:
+            kinds[place] = _KINDS[figure.measure.kind]
+    return to_frame(names, ([row[name] for name in names] for row in grouped(rows, by, table, wanted)), kinds)
 
 
 def _keys(by: Sequence[str], table: FigureTable) -> list[str]:

@@ -8,17 +8,17 @@ checkpoints on those servers. Both come from the environment (``RETAILPULSE_PROF
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retailpulse_kernel.credentials import Reference, Secret, is_reference, names_a_secret, resolve_secret
 from retailpulse_kernel.errors import ProfileError, UsageError
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "Settings",
     "SparkAddress",
     "project_root",
-    "resolve_secret",
 ]
 
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -43,61 +42,30 @@ def project_root() -> Path | None:
     return root if (root / "pyproject.toml").is_file() else None
 
 
-def resolve_secret(reference: str) -> SecretStr:
-    """The value behind a credential's reference.
-
-    Parameters
-    ----------
-    reference : str
-        ``env:NAME``, ``file:PATH`` or ``keyring:SERVICE/USER``.
-
-    Raises
-    ------
-    ProfileError
-        The reference has another form, or nothing stands behind it.
-    """
-    kind, _, target = reference.partition(":")
-    if kind == "env":
-        value = os.environ.get(target)
-    elif kind == "file":
-        path = Path(target).expanduser()
-        value = path.read_text().strip() if path.is_file() else None
-    elif kind == "keyring":
-        import keyring
-
-        service, _, user = target.partition("/")
-        value = keyring.get_password(service, user)
-    else:
-        raise ProfileError(
-            "A credential in a profile is a value, not a reference.",
-            remedy="Write env:NAME, file:PATH or keyring:SERVICE/USER instead.",
-        )
-    if value is None:
-        raise ProfileError(
-            f"The credential reference {kind}:{target} leads to nothing.",
-            remedy="Set the variable, write the file, or store the password in the keyring.",
-        )
-    return SecretStr(value)
-
-
 class _Address(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An error does not repeat what was written: it may be a password in the wrong place.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class _Login(_Address):
+class _TLS(_Address):
+    tls: bool = False
+    ca_location: str | None = Field(None, description="A file of certificates to trust; turns TLS on")
+    certificate_location: str | None = Field(None, description="This client's own certificate, where the server asks")
+    key_location: str | None = None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection is TLS."""
+        return self.tls or self.ca_location is not None
+
+
+class _Login(_TLS):
     username: str | None = None
-    password: str | None = Field(None, description="A reference: env:NAME, file:PATH, keyring:SERVICE/USER")
+    password: Reference | None = Field(None, description="A reference: env:NAME, file:PATH, keyring:SERVICE/USER")
 
-    @field_validator("password")
-    @classmethod
-    def _is_reference(cls, value: str | None) -> str | None:
-        if value is not None and value.partition(":")[0] not in ("env", "file", "keyring"):
-            raise ValueError("a password must be a reference: env:NAME, file:PATH or keyring:SERVICE/USER")
-        return value
-
-    def secret(self) -> str | None:
+    def secret(self) -> Secret | None:
         """The password itself; ask for it only where a connection is opened."""
-        return resolve_secret(self.password).get_secret_value() if self.password else None
+        return resolve_secret(self.password) if self.password else None
 
 
 class KafkaAddress(_Login):
@@ -106,7 +74,6 @@ class KafkaAddress(_Login):
     bootstrap: str = "127.0.0.1:9092"
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str | None = None
-    ca_location: str | None = None
 
 
 class CassandraAddress(_Login):
@@ -116,14 +83,16 @@ class CassandraAddress(_Login):
     port: int = 9042
     datacenter: str = "datacenter1"
     replication_factor: int = 1
-    ca_location: str | None = None
+    check_hostname: bool = Field(True, description="False where certificates name no host: nodes are known by address")
 
 
-class HBaseAddress(_Address):
-    """HBase's Thrift server."""
+class HBaseAddress(_TLS):
+    """HBase's Thrift server. It knows no user and password; TLS, and how it frames messages, are its settings."""
 
     host: str = "127.0.0.1"
     port: int = 9090
+    transport: Literal["buffered", "framed"] = "buffered"
+    protocol: Literal["binary", "compact"] = "binary"
 
 
 class HiveAddress(_Login):
@@ -131,18 +100,31 @@ class HiveAddress(_Login):
 
     host: str = "127.0.0.1"
     port: int = 10000
-    auth: str = "NOSASL"
+    auth: Literal["NOSASL", "NONE", "LDAP", "CUSTOM", "KERBEROS"] = "NOSASL"
+    kerberos_service_name: str | None = None
     metastore: str = "thrift://127.0.0.1:9083"
     warehouse: str | None = Field(None, description="URI; the local stack's own folder when absent")
 
 
 class SparkAddress(_Address):
-    """Spark's master and extra configuration."""
+    """Spark's master and extra configuration, in which secrets are references too."""
 
     master: str = "local[2]"
     driver_memory: str = "1g"
     checkpoints: str | None = Field(None, description="URI; a folder under the home when absent")
     conf: dict[str, str] = {}
+
+    @field_validator("conf")
+    @classmethod
+    def _secrets_are_references(cls, conf: dict[str, str]) -> dict[str, str]:
+        for name, value in conf.items():
+            if names_a_secret(name) and not is_reference(value):
+                raise ValueError(f"{name} must be a reference: env:NAME, file:PATH or keyring:SERVICE/USER")
+        return conf
+
+    def resolved_conf(self) -> dict[str, str]:
+        """The configuration with what its references lead to; ask for it only where Spark is started."""
+        return {name: resolve_secret(v) if names_a_secret(name) else v for name, v in self.conf.items()}
 
 
 class Profile(_Address):
@@ -297,7 +279,12 @@ def load_profile(name: str, *, port_offset: int = 0) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ProfileError(f"The profile {name!r} is not valid at {where}: {first['msg']}.") from error
+        why, remedy = first["msg"], None
+        if first["type"] == "extra_forbidden":
+            why = "there is no such setting"
+            if first["loc"][-1] in ("username", "password"):
+                remedy = "Only Kafka, Cassandra and Hive have a login; env/profiles/cluster.toml shows how."
+        raise ProfileError(f"The profile {name!r} is not valid at {where}: {why}.", remedy=remedy) from None
     return _moved(profile, port_offset) if profile.name == "local" else profile
 
 

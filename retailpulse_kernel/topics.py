@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from retailpulse_kernel.errors import RetailPulseError, UsageError
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka_config import client_config, unavailable
+from retailpulse_kernel.stores.connection import why_unreachable
+from retailpulse_kernel.stores.kafka_config import bootstrap_addresses, client_config, unavailable
 
 __all__ = ["MAX_MESSAGE_BYTES", "TIMEOUT", "TopicState", "delete_topics", "ensure_topics", "topic_states"]
 
@@ -196,6 +197,8 @@ def _admin(settings: Settings) -> AdminClient:
 
 def _existing(settings: Settings, admin: AdminClient) -> dict[str, int]:
     """The broker's topics and their partitions."""
+    if why := why_unreachable(bootstrap_addresses(settings)):
+        raise unavailable(settings, why)
     try:
         topics = admin.list_topics(timeout=TIMEOUT).topics
     except KafkaException as error:

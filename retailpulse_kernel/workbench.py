@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 from retailpulse_kernel.settings import Settings
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pyspark.sql import SparkSession
 
+    from retailpulse_kernel.metrics import Figure, Ratio
+    from retailpulse_kernel.overview import Status
     from retailpulse_kernel.stores.cassandra import CassandraStore
+    from retailpulse_kernel.stores.frames import Form
     from retailpulse_kernel.stores.hbase import HBaseStore
     from retailpulse_kernel.stores.hive import HiveStore
     from retailpulse_kernel.stores.kafka import KafkaStore
+    from retailpulse_kernel.stores.spark import SparkStore
     from retailpulse_kernel.streaming.job import Job
 
 __all__ = ["Workbench"]
@@ -37,7 +40,11 @@ class Workbench:
         self.settings = Settings.load(profile=profile, namespace=namespace)
 
     def __repr__(self) -> str:
-        return f"Workbench(profile={self.settings.profile_name!r}, namespace={self.settings.namespace_name!r})"
+        """Where everything is, and where each password comes from; never a password."""
+        from retailpulse_kernel.profiles import described_profile
+
+        head = f"Workbench(profile={self.settings.profile_name!r}, namespace={self.settings.namespace_name!r})"
+        return "\n".join([head, *described_profile(self.settings.profile)])
 
     @cached_property
     def kafka(self) -> KafkaStore:
@@ -67,12 +74,27 @@ class Workbench:
 
         return HiveStore(self.settings)
 
+    @cached_property
+    def _spark(self) -> SparkStore:
+        from retailpulse_kernel.stores.spark import SparkStore
+
+        return SparkStore(self.settings)
+
     @property
     def spark(self) -> SparkSession:
         """The Spark session of this process, with Hive's tables in its catalog; starts on first use."""
-        from retailpulse_kernel.streaming.session import spark_session
+        return self._spark.session
 
-        return spark_session(self.settings, f"retailpulse {self.settings.namespace.name}", hive=True)
+    def sql(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        as_: Form = "pandas",
+    ) -> Any:
+        """Spark SQL as a frame, with ``:name`` bound by Spark; see `SparkStore.query`."""
+        return self._spark.query(statement, parameters, limit=limit, as_=as_)
 
     def job(self, name: str, **options: Any) -> Job:
         """A streaming job; see `retailpulse_kernel.streaming.job.Job`."""
@@ -82,45 +104,64 @@ class Workbench:
 
     def figures(
         self,
+        *figures: str | Figure | Ratio,
         by: str | Sequence[str] = "category",
-        *,
         last: str | timedelta | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
         grain: str | None = None,
-    ) -> pd.DataFrame:
+        currency: str | None = None,
+        as_: Form = "pandas",
+    ) -> Any:
         """The stored figures as a frame, exact, with the average order value divided at the end.
 
         Parameters
         ----------
+        *figures : str or Figure
+            Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all when none is named.
         by : str or sequence of str
             ``category``, ``event_type``, ``currency``, or ``bucket`` for a series over time.
         last : str or timedelta, optional
             The newest span (``"1h"``), up to the present minute; instead of `since` and `until`.
-        since, until : datetime, optional
-            The range, UTC, on whole minutes; all there is when absent.
+        since, until : datetime or str, optional
+            The range, UTC unless it has a zone, on whole minutes; all there is when absent.
         grain : str, optional
             The windows behind ``bucket``: ``"minute"``, ``"hour"``, ``"day"``.
+        currency : str, optional
+            Only this one, such as ``"USD"``.
+        as_ : str
+            ``"pandas"``, ``"polars"`` or ``"arrow"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The keys as categories, ``bucket`` as UTC time, money as `decimal.Decimal`.
+
+        Raises
+        ------
+        UnknownName
+            There is no such figure or dimension.
         """
-        from retailpulse_kernel.figures import grouped_frame, read_rows
-        from retailpulse_kernel.spans import span_of
+        from retailpulse_kernel.figures import chosen_figures, grouped_frame, parts_of, read_rows
+        from retailpulse_kernel.spans import moment_of, span_of
+        from retailpulse_kernel.stores.frames import shaped
         from retailpulse_kernel.tables import CATEGORY, GRAINS, grain_of
 
         minute = GRAINS["minute"]
+        begin, end = moment_of(since), moment_of(until)
         if last is not None:
-            until = minute.start(datetime.now(UTC)) + minute.width
-            since = minute.start(until - span_of(last))
+            end = minute.start(datetime.now(UTC)) + minute.width
+            begin = minute.start(end - span_of(last))
+        wanted = chosen_figures(figures)
         dimensions = [by] if isinstance(by, str) else list(by)
+        grouped_frame((), dimensions)  # a wrong name is told before anything is read
         chosen = grain_of(grain) if grain else GRAINS["minute" if last is not None else "day"]
-        rows = read_rows(self.cassandra, CATEGORY, since=since, until=until, grain=chosen)
-        return grouped_frame(rows, dimensions)
+        rows = read_rows(self.cassandra, CATEGORY, since=begin, until=end, grain=chosen, figures=parts_of(wanted))
+        kept = (row for row in rows if currency is None or row["currency"] == currency)
+        return shaped(grouped_frame(kept, dimensions, CATEGORY, wanted), as_)
 
-    def status(self) -> pd.DataFrame:
-        """The servers: state, health, address, memory."""
-        from dataclasses import asdict
+    def status(self) -> Status:
+        """The servers with their versions, and the jobs with their lag."""
+        from retailpulse_kernel.overview import status_of
 
-        import pandas as pd
-
-        from retailpulse_kernel.stack import supervision
-
-        return pd.DataFrame([asdict(service) for service in supervision.status(self.settings)])
+        return status_of(self)

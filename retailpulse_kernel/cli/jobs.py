@@ -191,6 +191,10 @@ def _content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:10]
 
 
+#: The notebook that JupyterLab opens on.
+START = "notebooks/00_start_here.ipynb"
+
+
 @app.command()
 def lab(
     port: Annotated[int, typer.Option(help="JupyterLab's port.")] = 8888,
@@ -198,7 +202,7 @@ def lab(
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Open JupyterLab with the kernel RetailPulse, on this machine only."""
+    """Open JupyterLab on the notebook to start with, with the kernel RetailPulse, on this machine only."""
     from retailpulse_kernel.running import environment
     from retailpulse_kernel.settings import project_root
 
@@ -207,6 +211,8 @@ def lab(
     command = [
         sys.executable, "-m", "jupyter", "lab", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}",
     ]  # fmt: skip
+    if (root / START).is_file():
+        command.append(f"--LabApp.default_url=/lab/tree/{START}")
     if not browser:
         command.append("--no-browser")
     if os.geteuid() == 0:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from contextlib import closing
 
+from retailpulse_kernel.errors import RetailPulseError
 from retailpulse_kernel.settings import Settings
 
 __all__ = ["CHECKS", "check"]
@@ -34,56 +35,30 @@ def check(settings: Settings, name: str) -> str | None:
         CHECKS[name](settings)
     except Exception as error:
         # Five client libraries, each with its own tree of errors: whatever it was, the server did not answer.
-        reason = str(error).strip().splitlines()
-        return f"{type(error).__name__}: {reason[0]}"[:200] if reason else type(error).__name__
+        reason = (error.message if isinstance(error, RetailPulseError) else str(error)).strip().splitlines()
+        kind = "" if isinstance(error, RetailPulseError) else f"{type(error).__name__}: "
+        return f"{kind}{reason[0]}"[:200] if reason else type(error).__name__
     return None
 
 
 def _kafka(settings: Settings) -> None:
-    from confluent_kafka.admin import AdminClient
+    from retailpulse_kernel.stores.kafka_config import reach
 
-    address = settings.profile.kafka
-    login = {
-        "sasl.mechanism": address.sasl_mechanism,
-        "sasl.username": address.username,
-        "sasl.password": address.secret(),
-        "ssl.ca.location": address.ca_location,
-    }
-    client = AdminClient(
-        {
-            "bootstrap.servers": address.bootstrap,
-            "security.protocol": address.security_protocol,
-            "socket.timeout.ms": int(_SECONDS * 1000),
-            **{key: value for key, value in login.items() if value},
-        },
-        logger=logging.getLogger(__name__),
-    )
-    if not client.list_topics(timeout=_SECONDS).brokers:
+    if not reach(settings, _SECONDS):
         raise ConnectionError("no broker in the metadata")
 
 
 def _cassandra(settings: Settings) -> None:
-    from cassandra.auth import PlainTextAuthProvider
-    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
-    from cassandra.policies import RoundRobinPolicy
+    from retailpulse_kernel.stores import cassandra_connection as cassandra
 
-    address = settings.profile.cassandra
-    login = PlainTextAuthProvider(address.username, address.secret()) if address.username else None
-    profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), request_timeout=_SECONDS)
-    cluster = Cluster(
-        address.hosts,
-        port=address.port,
-        auth_provider=login,
-        connect_timeout=_SECONDS,
-        control_connection_timeout=_SECONDS,
-        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        protocol_version=5,
-        monitor_reporting_enabled=False,
-    )
     try:
-        cluster.connect().execute("select release_version from system.local").one()
+        session = cassandra.connect(settings, request_timeout=_SECONDS)
+    except Exception as error:
+        raise cassandra.explained(settings, error) from error
+    try:
+        session.execute("select release_version from system.local").one()
     finally:
-        cluster.shutdown()
+        session.cluster.shutdown()
 
 
 def _hbase(settings: Settings) -> None:
@@ -131,11 +106,13 @@ def _read(stream: io.BufferedReader, count: int) -> bytes:
 
 
 def _hbase_thrift(settings: Settings) -> None:
-    import happybase
+    from retailpulse_kernel.stores import hbase_connection as hbase
 
-    address = settings.profile.hbase
-    with closing(happybase.Connection(address.host, address.port, timeout=int(_SECONDS * 1000))) as connection:
-        connection.tables()
+    try:
+        with closing(hbase.connect(settings, request_timeout=int(_SECONDS * 1000))) as connection:
+            connection.tables()
+    except Exception as error:
+        raise hbase.explained(settings, error) from error
 
 
 def _metastore(settings: Settings) -> None:
@@ -152,23 +129,14 @@ def _metastore(settings: Settings) -> None:
 
 
 def _hiveserver2(settings: Settings) -> None:
-    from pyhive import hive
-    from thrift.transport.TSocket import TSocket
-    from thrift.transport.TTransport import TBufferedTransport
+    from retailpulse_kernel.stores import hive_connection as hive
 
-    address = settings.profile.hive
-    if address.auth == "NOSASL":
-        # PyHive has no timeout of its own, and a server that hangs must not hang us.
-        transport = TSocket(address.host, address.port)
-        transport.setTimeout(_SECONDS * 1000)
-        connection = hive.connect(thrift_transport=TBufferedTransport(transport))
-    else:
-        connection = hive.connect(
-            address.host, address.port, username=address.username, password=address.secret(), auth=address.auth
-        )
-    with closing(connection), closing(connection.cursor()) as cursor:
-        cursor.execute("select 1")
-        cursor.fetchall()
+    try:
+        with closing(hive.connect(settings, request_timeout=_SECONDS)) as session, closing(session.cursor()) as cursor:
+            cursor.execute("select 1")
+            cursor.fetchall()
+    except Exception as error:
+        raise hive.explained(settings, error) from error
 
 
 CHECKS: dict[str, Callable[[Settings], None]] = {

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import re
-import ssl
+import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retailpulse_kernel.errors import NoSuchTable, StoreUnavailable, UsageError
+from retailpulse_kernel.errors import NoSuchTable, UsageError
 from retailpulse_kernel.metrics import Figure, Kind
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.base import Row, Rows, buckets, combined, in_range, plain_rows
-from retailpulse_kernel.stores.connection import CONNECT_TIMEOUT, Reconnecting, unavailable, why_unreachable
-from retailpulse_kernel.stores.frames import ColumnKind, to_frame
+from retailpulse_kernel.stores.binding import bound
+from retailpulse_kernel.stores.cassandra_connection import TUPLES, connect, explained, said
+from retailpulse_kernel.stores.connection import Reconnecting
+from retailpulse_kernel.stores.frames import ColumnKind, Form, cut, shaped, to_frame
 from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
 
 if TYPE_CHECKING:
     import pandas as pd
-    from cassandra.cluster import Session
+    from cassandra.cluster import ResultSet, Session
     from cassandra.query import BatchStatement
 
 __all__ = ["CassandraStore"]
-
-# The driver logs every reconnection attempt with a traceback; our own message says it once.
-logging.getLogger("cassandra").setLevel(logging.CRITICAL)
 
 _TYPES = {
     Kind.COUNT: "bigint",
@@ -57,11 +54,6 @@ _BATCH_ROWS = 20
 _BATCH_BYTES = 16 * 1024
 #: Requests under way at once.
 _CONCURRENCY = 64
-#: Seconds that a request may take.
-_REQUEST_TIMEOUT = 20
-
-#: The execution profile whose rows are tuples.
-_TUPLES = "tuples"
 #: So few partitions are added up in two requests each.
 _SPLIT = 4
 #: Figures that Cassandra can add up, and those that hold times.
@@ -85,42 +77,12 @@ class CassandraStore:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._address = settings.profile.cassandra
-        self._hosts = [(host, self._address.port) for host in self._address.hosts]
         self.keyspace = settings.namespace.keyspace
         self._connection = Reconnecting(
-            self._connect, close=lambda session: session.cluster.shutdown(), is_lost=_is_lost, shared=True
+            lambda: connect(settings), close=lambda session: session.cluster.shutdown(), is_lost=_is_lost, shared=True
         )
 
     # -- connection -------------------------------------------------------------------------
-
-    def _connect(self) -> Session:
-        from cassandra.auth import PlainTextAuthProvider
-        from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
-        from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy
-        from cassandra.query import tuple_factory
-
-        # The driver tells neither an unknown host from a closed port nor either of them at once.
-        if why := why_unreachable(self._hosts):
-            raise self._unavailable(why)
-        address = self._address
-        balancing = DCAwareRoundRobinPolicy(address.datacenter)
-        cluster = Cluster(
-            list(address.hosts),
-            port=address.port,
-            auth_provider=PlainTextAuthProvider(address.username, address.secret()) if address.username else None,
-            ssl_context=ssl.create_default_context(cafile=address.ca_location) if address.ca_location else None,
-            connect_timeout=CONNECT_TIMEOUT,
-            reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
-            execution_profiles={
-                EXEC_PROFILE_DEFAULT: ExecutionProfile(balancing, request_timeout=_REQUEST_TIMEOUT),
-                _TUPLES: ExecutionProfile(balancing, request_timeout=_REQUEST_TIMEOUT, row_factory=tuple_factory),
-            },
-        )
-        try:
-            return cluster.connect()
-        except Exception:
-            cluster.shutdown()
-            raise
 
     def _run(self, request: Callable[[Session], _T]) -> _T:
         """Run a request; a lost connection becomes `StoreUnavailable`, a bad query `UsageError`."""
@@ -132,24 +94,17 @@ class CassandraStore:
         try:
             return self._connection.run(request)
         except (RequestValidationException, SyntaxException) as error:
-            if re.search("unconfigured table|[Kk]eyspace .* does not exist", str(error)):
+            if re.search("unconfigured table|(table|[Kk]eyspace) .* does not exist", str(error)):
                 raise NoSuchTable(
-                    f"Cassandra can't run this: {_said(error)}.",
+                    f"Cassandra can't run this: {said(error)}.",
                     remedy="`rp.cassandra.tables()` lists what is there; a job makes its tables when it first runs.",
                 ) from error
-            raise UsageError(f"Cassandra can't run this: {_said(error)}.") from error
+            raise UsageError(
+                f"Cassandra can't run this: {said(error)}.",
+                remedy="`rp.cassandra.columns()` shows the tables' columns and keys.",
+            ) from error
         except (NoHostAvailable, ConnectionException, DriverException, OSError) as error:
-            raise self._unavailable(why_unreachable(self._hosts) or _said(error)) from error
-
-    def _unavailable(self, why: str) -> StoreUnavailable:
-        if "AuthenticationFailed" in why or "credentials" in why.lower():
-            return StoreUnavailable(
-                "cassandra",
-                f"Cassandra at {self._address.hosts[0]}:{self._address.port} refuses the user "
-                f"{self._address.username!r}.",
-                remedy="Check username and password reference in the profile.",
-            )
-        return unavailable(self._settings, "cassandra", "Cassandra", self._hosts, why, service="cassandra")
+            raise explained(self._settings, error) from error
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
@@ -168,51 +123,97 @@ class CassandraStore:
         rows = self._run(lambda session: session.execute(query, (self.keyspace,)).all())
         return sorted(row.table_name for row in rows)
 
-    def query(self, cql: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None) -> pd.DataFrame:
+    def columns(self) -> dict[str, list[str]]:
+        """The columns of each table of the namespace's keyspace, those of the key first."""
+        query = "select table_name, column_name, kind, position from system_schema.columns where keyspace_name = %s"
+        rows = self._run(lambda session: session.execute(query, (self.keyspace,)).all())
+        places = {"partition_key": 0, "clustering": 1}
+        found: dict[str, list[str]] = {}
+        for row in sorted(rows, key=lambda r: (r.table_name, places.get(r.kind, 2), r.position, r.column_name)):
+            found.setdefault(row.table_name, []).append(row.column_name)
+        return found
+
+    def query(
+        self,
+        cql: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        as_: Form = "pandas",
+        count_for: float = 0,
+    ) -> Any:
         """Run CQL in the namespace's keyspace.
 
         Parameters
         ----------
         cql : str
-            One statement; parameters are written ``%(name)s``.
-        parameters : dict, optional
-            Their values, bound by the driver and never pasted into the text.
+            One statement; parameters are written ``:name``.
+        parameters : mapping, optional
+            Their values, bound by Cassandra and never part of the text.
         limit : int, optional
             At most this many rows.
+        as_ : str
+            ``"pandas"``, ``"polars"`` or ``"arrow"``.
+        count_for : float
+            Seconds to go on counting rows that `limit` cuts off.
 
         Returns
         -------
         pandas.DataFrame
             Decimals stay `decimal.Decimal`, timestamps are UTC. ``.attrs["more"]`` says whether
-            rows were cut off by `limit`.
+            rows were cut off by `limit`, ``.attrs["total"]`` how many there are, or None.
 
         Raises
         ------
         UsageError
-            Cassandra does not accept the statement.
+            Cassandra does not accept the statement, or a value does not fit its column.
         StoreUnavailable
             Cassandra does not answer.
         """
 
-        def run(session: Session) -> pd.DataFrame:
-            session.set_keyspace(self.keyspace)
-            try:
-                result = session.execute(cql, parameters)
-            except (KeyError, TypeError, ValueError) as error:
-                raise UsageError(
-                    f"The parameters do not fit the statement: {error}.",
-                    remedy="Write %(name)s in the statement and give {'name': value}; a plain % is written %%.",
-                ) from error
-            rows = list(itertools.islice(result, None if limit is None else limit + 1))
+        def run(session: Session) -> Any:
+            result = self._execute(session, cql, parameters)
+            rows, attributes = cut(result, limit, count_for=count_for)
             kinds = {
                 place: _COLUMN_KINDS[column_type.__name__]
                 for place, column_type in enumerate(result.column_types or [])
                 if column_type.__name__ in _COLUMN_KINDS
             }
-            values = ([_from_cql(value) for value in row] for row in rows[:limit])
-            return to_frame(result.column_names or [], values, kinds, more=limit is not None and len(rows) > limit)
+            values = ([_from_cql(value) for value in row] for row in rows)
+            return to_frame(result.column_names or [], values, kinds, **attributes)
+
+        return shaped(self._run(run), as_)
+
+    def trace(self, cql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Run CQL and tell what Cassandra did for it: a step a row, with its source and microseconds.
+
+        CQL has no EXPLAIN: the statement is really run, and its rows are left aside.
+        """
+
+        def run(session: Session) -> Any:
+            trace = self._execute(session, cql, parameters, trace=True).get_query_trace(max_wait_sec=5)
+            events = (
+                (e.description, str(e.source), e.source_elapsed // timedelta(microseconds=1)) for e in trace.events
+            )
+            return to_frame(["step", "source", "microseconds"], events, {2: "integer"}, total=len(trace.events))
 
         return self._run(run)
+
+    def _execute(
+        self, session: Session, cql: str, parameters: Mapping[str, Any] | None, *, trace: bool = False
+    ) -> ResultSet:
+        session.set_keyspace(self.keyspace)
+        values = bound(cql, parameters, "cql")
+        if not values:
+            return session.execute(cql, trace=trace)
+        try:
+            statement = session.prepare(cql).bind(values)
+        except (AttributeError, TypeError, ValueError, struct.error) as error:
+            raise UsageError(
+                f"The parameters do not fit the statement: {error}.",
+                remedy="A column of dates takes a date, one of decimals a decimal.Decimal, one of text a str.",
+            ) from error
+        return session.execute(statement, trace=trace)
 
     # -- figures ----------------------------------------------------------------------------
 
@@ -321,7 +322,7 @@ class CassandraStore:
                 for start, first, end in ranges
             ]
             results = execute_concurrent_with_args(
-                session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=_TUPLES
+                session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=TUPLES
             )
             return list(_rows(columns, {grain.name, *(f.name for f in chosen if f.measure.kind in _TIMES)}, results))
 
@@ -349,13 +350,6 @@ def _is_lost(error: Exception) -> bool:
     from cassandra.connection import ConnectionException
 
     return isinstance(error, (NoHostAvailable, ConnectionException))
-
-
-def _said(error: Exception) -> str:
-    """What the server said, without the driver's wrapping."""
-    inner = next(iter((getattr(error, "errors", None) or {}).values()), error)
-    found = re.search(r'message="(.*)"', str(inner), re.DOTALL)
-    return found[1] if found else f"{type(inner).__name__}: {inner}"
 
 
 def _rows(columns: Sequence[str], times: set[str], results: Iterable[tuple[bool, Iterable[Any]]]) -> Iterator[Row]:

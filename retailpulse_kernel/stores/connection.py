@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from retailpulse_kernel.errors import StoreUnavailable
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.errors import ProfileError, StoreUnavailable
+from retailpulse_kernel.settings import CassandraAddress, HBaseAddress, HiveAddress, Settings
 
-__all__ = ["CONNECT_TIMEOUT", "Address", "Reconnecting", "unavailable", "why_unreachable"]
+__all__ = [
+    "CONNECT_TIMEOUT",
+    "Address",
+    "Reconnecting",
+    "refused",
+    "tls_context",
+    "unavailable",
+    "why_tls_failed",
+    "why_unreachable",
+]
 
 Address = tuple[str, int]
 """A host and a port."""
@@ -112,6 +123,66 @@ def why_unreachable(addresses: Iterable[Address], timeout: float = CONNECT_TIMEO
         else:
             return None
     return why
+
+
+def tls_context(address: CassandraAddress | HBaseAddress | HiveAddress) -> ssl.SSLContext | None:
+    """How to encrypt a connection; None where the profile asks for none.
+
+    Raises
+    ------
+    ProfileError
+        A file of certificates is not there, or is none.
+    """
+    if not address.encrypted:
+        return None
+    files = (address.ca_location, address.certificate_location, address.key_location)
+    authorities, certificate, key = (str(Path(file).expanduser()) if file else None for file in files)
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+        if certificate:
+            context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        named = ", ".join(file for file in (authorities, certificate, key) if file)
+        raise ProfileError(
+            f"The certificates in {named} can't be read: {error.strerror or error}.",
+            remedy="Check ca_location, certificate_location and key_location in the profile.",
+        ) from error
+    return context
+
+
+def why_tls_failed(error: BaseException) -> str | None:
+    """What went wrong with encryption, in words; None where something else did."""
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, ssl.SSLError):
+            return "it does not speak TLS as the profile asks it to"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from; clients keep the first one in different places."""
+    seen: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        found = waiting.pop()
+        if not isinstance(found, BaseException) or found in seen:
+            continue
+        seen.append(found)
+        yield found
+        errors = getattr(found, "errors", None)
+        waiting += [found.__cause__, found.__context__, getattr(found, "inner", None), *found.args]
+        waiting += list(errors.values()) if isinstance(errors, dict) else []
+
+
+def refused(store: str, server: str, addresses: Iterable[Address], user: str | None, why: str) -> StoreUnavailable:
+    """The error for a server that does not let this user in."""
+    where = ",".join(f"{host}:{port}" for host, port in addresses)
+    return StoreUnavailable(
+        store,
+        f"{server} at {where} refuses the user {user!r}: {why.rstrip('.')}.",
+        remedy=f"Check username and password in [{store}] of the profile; `%rp profile` shows where they come from.",
+    )
 
 
 def unavailable(

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from retailpulse_kernel.errors import UnknownName, UsageError
+from retailpulse_kernel.errors import StoreUnavailable, UnknownName, UsageError
 from retailpulse_kernel.metrics import FIGURES, Figure, Kind
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.spans import moment_of
 from retailpulse_kernel.stores.base import Row, Rows, arrow_rows, combined, in_range
-from retailpulse_kernel.stores.connection import Reconnecting, unavailable, why_unreachable
-from retailpulse_kernel.stores.frames import ColumnKind, to_frame
+from retailpulse_kernel.stores.connection import Reconnecting
+from retailpulse_kernel.stores.frames import ColumnKind, Form, cut, shaped, to_frame
+from retailpulse_kernel.stores.hbase_connection import connect, explained
 from retailpulse_kernel.stores.hbase_rows import decode, pack_cells, pack_keys, stamp, unpack
-from retailpulse_kernel.tables import FigureTable, Grain
+from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
 
 if TYPE_CHECKING:
     import happybase
-    import pandas as pd
 
 __all__ = ["HBaseStore"]
 
@@ -27,8 +29,9 @@ __all__ = ["HBaseStore"]
 _BATCH_ROWS = 5_000
 #: The one cell of a figure table's row.
 _FAMILY, _CELL = "f", b"f:row"
-#: Milliseconds that a request may take.
-_REQUEST_TIMEOUT = 30_000
+
+#: Names of Java's classes, and of the region where a request failed.
+_JAVA = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+| in region .*")
 
 _T = TypeVar("_T")
 
@@ -49,20 +52,11 @@ class HBaseStore:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._host = (settings.profile.hbase.host, settings.profile.hbase.port)
-        self._connection = Reconnecting(self._connect, close=lambda thrift: thrift.close(), is_lost=_is_lost)
+        self._connection = Reconnecting(
+            lambda: connect(settings), close=lambda thrift: thrift.close(), is_lost=_is_lost
+        )
 
     # -- connection -------------------------------------------------------------------------
-
-    def _connect(self) -> happybase.Connection:
-        import happybase
-
-        # happybase has one timeout for everything; connecting shall not take as long as a scan may.
-        if why := why_unreachable([self._host]):
-            raise OSError(why)
-        return happybase.Connection(
-            *self._host, table_prefix=self._settings.namespace.hbase_prefix, timeout=_REQUEST_TIMEOUT
-        )
 
     def _run(self, request: Callable[[happybase.Connection], _T]) -> _T:
         """Run a request; a lost connection becomes `StoreUnavailable`, a bad request `UsageError`."""
@@ -74,18 +68,16 @@ class HBaseStore:
         try:
             return self._connection.run(request)
         except (IllegalArgument, HBaseIOError) as error:
-            said = _text(error.message).splitlines()[0]
-            if isinstance(error, IllegalArgument) or "NotFoundException" in said or "NoSuchColumnFamily" in said:
+            whole = _text(error.message)
+            said = _JAVA.sub("", whole.splitlines()[0])
+            if isinstance(error, IllegalArgument) or "NotFoundException" in whole or "NoSuchColumnFamily" in whole:
                 raise UsageError(
-                    f"HBase can't do this: {said}", remedy="`rp.hbase.tables()` lists the namespace's tables."
+                    f"HBase can't do this: {said.rstrip('.')}.",
+                    remedy="`rp.hbase.tables()` lists the namespace's tables.",
                 ) from error
-            raise self._unavailable(said) from error
+            raise explained(self._settings, StoreUnavailable("hbase", said)) from error
         except (TException, OSError) as error:
-            why = why_unreachable([self._host]) or getattr(error, "message", None) or str(error)
-            raise self._unavailable(why) from error
-
-    def _unavailable(self, why: str) -> Exception:
-        return unavailable(self._settings, "hbase", "HBase's Thrift server", [self._host], why, service="hbase-thrift")
+            raise explained(self._settings, error) from error
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
@@ -100,6 +92,10 @@ class HBaseStore:
     def tables(self) -> list[str]:
         """The namespace's tables, without their prefix."""
         return sorted(name.decode() for name in self._run(lambda hbase: hbase.tables()))
+
+    def columns(self) -> dict[str, list[str]]:
+        """The names within each of the namespace's tables, as far as its first row shows them."""
+        return {table: list(self.scan(table, limit=1).columns[1:]) for table in self.tables()}
 
     def get(self, table: str, key: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
         """One row's values by column, typed as in `scan`; empty when there is none.
@@ -119,9 +115,13 @@ class HBaseStore:
         prefix: str | None = None,
         *,
         columns: Sequence[str] | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
         limit: int | None = 1_000,
-    ) -> pd.DataFrame:
-        """Rows by prefix of their key.
+        as_: Form = "pandas",
+        count_for: float = 0,
+    ) -> Any:
+        """Rows by prefix of their key, or by time.
 
         Parameters
         ----------
@@ -132,8 +132,15 @@ class HBaseStore:
         columns : sequence of str, optional
             Names of dimensions and figures, such as ``"revenue"``; in a table of another kind
             ``family:qualifier`` or ``family``.
+        since, until : datetime or str, optional
+            Windows that start in ``[since, until)``, UTC unless they have a zone, in a table whose keys begin
+            with a window's start (``…_minute``, ``…_hour``, ``…_day``). HBase reads only those.
         limit : int, optional
             At most this many rows; None for all. ``.attrs["more"]`` says whether rows were cut.
+        as_ : str
+            ``"pandas"``, ``"polars"`` or ``"arrow"``.
+        count_for : float
+            Seconds to go on counting rows that `limit` cuts off.
 
         Returns
         -------
@@ -146,26 +153,32 @@ class HBaseStore:
         ------
         UnknownName
             There is no such table.
+        UsageError
+            A time range of a table whose keys have no time, or beside a prefix.
         """
+        selection = _selection(table, prefix, moment_of(since), moment_of(until))
 
-        def run(hbase: happybase.Connection) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        def run(hbase: happybase.Connection) -> tuple[list[tuple[bytes, dict[bytes, bytes]]], dict[str, Any]]:
             rows = self._known(hbase, table).scan(
-                row_prefix=prefix.encode() if prefix else None,
+                **selection,
                 columns=_asked_for(columns),
-                limit=None if limit is None else limit + 1,
+                # Without an end to count to, HBase is asked for no more than is wanted.
+                limit=None if limit is None or count_for else limit + 1,
                 batch_size=1_000,
             )
-            return list(rows)
+            return cut(rows, limit, count_for=count_for or 60)
 
-        found = self._run(run)
-        records = [(_text(key), _record(cells, columns)) for key, cells in found[:limit]]
+        found, attributes = self._run(run)
+        if limit is not None and not count_for and attributes["more"]:
+            attributes["total"] = None
+        records = [(_text(key), _record(cells, columns)) for key, cells in found]
         names = list(dict.fromkeys(name for _, record in records for name in record))
         kinds: dict[int, ColumnKind] = {}
         for place, name in enumerate(names, start=1):
             if (figure := _figure(name)) and (kind := _COLUMN_KINDS.get(figure.measure.kind)):
                 kinds[place] = kind
         rows = ([key, *(record.get(name) for name in names)] for key, record in records)
-        return to_frame(["row", *names], rows, kinds, more=limit is not None and len(found) > limit)
+        return shaped(to_frame(["row", *names], rows, kinds, **attributes), as_)
 
     def _known(self, hbase: happybase.Connection, table: str) -> happybase.Table:
         known = [name.decode() for name in hbase.tables()]
@@ -215,8 +228,7 @@ class HBaseStore:
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``, by a scan over time."""
         start = stamp(since, grain).encode() if since else None
-        # The first window that starts at `until` or later is where the scan stops.
-        stop = stamp(until + grain.width - timedelta(microseconds=1), grain).encode() if until else None
+        stop = _start_at_or_after(until, grain) if until else None
         found = self._run(
             lambda hbase: list(
                 hbase.table(table.physical(grain)).scan(row_start=start, row_stop=stop, batch_size=5_000)
@@ -224,6 +236,30 @@ class HBaseStore:
         )
         rows = (unpack(table, grain, key, cells[_CELL]) for key, cells in found)
         return combined((row for row in rows if in_range(row[grain.name], since, until)), table, grain, figures, by)
+
+
+def _selection(table: str, prefix: str | None, since: datetime | None, until: datetime | None) -> dict[str, bytes]:
+    """Where a scan begins and ends."""
+    if since is None and until is None:
+        return {"row_prefix": prefix.encode()} if prefix else {}
+    grain = GRAINS.get(table.rpartition("_")[2])
+    if grain is None or prefix:
+        raise UsageError(
+            f"A scan of {table!r} can't have a time range"
+            + (" and a prefix." if prefix else ": its keys do not begin with a time."),
+            remedy="Give a prefix of the row's key, or since and until.",
+        )
+    bounds = {}
+    if since is not None:
+        bounds["row_start"] = _start_at_or_after(since, grain)
+    if until is not None:
+        bounds["row_stop"] = _start_at_or_after(until, grain)
+    return bounds
+
+
+def _start_at_or_after(moment: datetime, grain: Grain) -> bytes:
+    """The key's beginning of the first window that starts at a time or later."""
+    return stamp(moment + grain.width - timedelta(microseconds=1), grain).encode()
 
 
 _COLUMN_KINDS: dict[Kind, ColumnKind] = {

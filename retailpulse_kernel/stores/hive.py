@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlparse
 
-from retailpulse_kernel.errors import JobError, UsageError
+from retailpulse_kernel.errors import JobError, NoSuchTable, UsageError
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.archive import ARCHIVE_COLUMNS, Archive, arrow_schema
+from retailpulse_kernel.stores.binding import bound, hive_literal, with_literals
 from retailpulse_kernel.stores.compaction import Compaction, compact, recover, retire
-from retailpulse_kernel.stores.connection import Reconnecting, unavailable, why_unreachable
-from retailpulse_kernel.stores.frames import ColumnKind, from_arrow, to_frame
+from retailpulse_kernel.stores.connection import Reconnecting
+from retailpulse_kernel.stores.frames import ColumnKind, Form, cut, from_arrow, shaped, to_frame
+from retailpulse_kernel.stores.hive_connection import connect, explained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,27 +63,12 @@ class HiveStore:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._host = (settings.profile.hive.host, settings.profile.hive.port)
         self.database = settings.namespace.database
         self._location = f"{settings.warehouse}/{self.database}.db/{self.table}"
-        self._connection = Reconnecting(self._connect, close=lambda hive: hive.close(), is_lost=_is_lost)
+        self._connection = Reconnecting(lambda: connect(settings), close=lambda hive: hive.close(), is_lost=_is_lost)
         self._partitions: set[str] = set()
 
     # -- connection -------------------------------------------------------------------------
-
-    def _connect(self) -> Connection:
-        from pyhive import hive
-
-        # PyHive has no timeout at all, and a query may take as long as it likes; only connecting may not.
-        if why := why_unreachable([self._host]):
-            raise OSError(why)
-        address = self._settings.profile.hive
-        return hive.connect(
-            *self._host,
-            auth=address.auth,
-            username=address.username or "retailpulse",
-            password=address.secret() if address.auth in ("LDAP", "CUSTOM") else None,
-        )
 
     def _run(self, request: Callable[[Connection], _T]) -> _T:
         """Run a request; a lost connection becomes `StoreUnavailable`, a bad statement `UsageError`."""
@@ -93,12 +79,16 @@ class HiveStore:
             return self._connection.run(request)
         except OperationalError as error:
             said = _said(error)
-            missing = "Table not found" in said or "Database does not exist" in said
-            remedy = "`rp.hive.tables()` lists the tables; the job 'archive' makes them when it first runs."
-            raise UsageError(f"Hive can't run this: {said}", remedy=remedy if missing else None) from error
+            if "Table not found" in said or "Database does not exist" in said:
+                raise NoSuchTable(
+                    f"Hive can't run this: {said}.",
+                    remedy="`rp.hive.tables()` lists the tables; the job 'archive' makes them when it first runs.",
+                ) from error
+            raise UsageError(
+                f"Hive can't run this: {said}.", remedy="`rp.hive.columns()` shows the tables' columns."
+            ) from error
         except (TTransportException, OSError, EOFError) as error:
-            why = why_unreachable([self._host]) or str(error)
-            raise unavailable(self._settings, "hive", "HiveServer2", [self._host], why, "hiveserver2") from error
+            raise explained(self._settings, error) from error
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
@@ -122,23 +112,47 @@ class HiveStore:
         """The tables of the namespace's database."""
         return sorted(row[0] for row in self._rows(f"show tables in `{self.database}`"))
 
-    def query(self, sql: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None) -> pd.DataFrame:
+    def columns(self) -> dict[str, list[str]]:
+        """The columns of each table of the namespace's database, in their order."""
+        return {
+            table: list(
+                dict.fromkeys(
+                    name for name, *_ in self._rows(f"describe `{self.database}`.`{table}`") if name and name[0] != "#"
+                )
+            )
+            for table in self.tables()
+        }
+
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        as_: Form = "pandas",
+        count_for: float = 0,
+    ) -> Any:
         """Run HiveQL in the namespace's database.
 
         Parameters
         ----------
         sql : str
-            One statement; parameters are written ``%(name)s``.
-        parameters : dict, optional
-            Their values (text, numbers, dates, times, lists), quoted by the client.
+            One statement; parameters are written ``:name``.
+        parameters : mapping, optional
+            Their values (text, numbers, decimals, dates, times, lists). HiveServer2 binds none itself: each
+            becomes a typed literal in which every character that means something is written as its number.
         limit : int, optional
             At most this many rows.
+        as_ : str
+            ``"pandas"``, ``"polars"`` or ``"arrow"``.
+        count_for : float
+            Seconds to go on counting rows that `limit` cuts off.
 
         Returns
         -------
         pandas.DataFrame
             Decimals are `decimal.Decimal`, timestamps UTC. ``.attrs["more"]`` says whether rows
-            were cut off by `limit`.
+            were cut off by `limit`, ``.attrs["total"]`` how many there are, or None.
 
         Raises
         ------
@@ -147,21 +161,16 @@ class HiveStore:
         StoreUnavailable
             HiveServer2 does not answer.
         """
-        from pyhive.exc import ProgrammingError
+        # A statement of several lines may end in what a shell would need, and Hive refuses.
+        text = with_literals(sql.strip().rstrip(";"), bound(sql, parameters, "hive"), "hive", hive_literal)
 
-        def run(hive: Connection) -> pd.DataFrame:
+        def run(hive: Connection) -> Any:
             cursor = hive.cursor()
             cursor.arraysize = 10_000
             cursor.execute(f"use `{self.database}`")
-            try:
-                cursor.execute(sql, parameters)
-            except (KeyError, TypeError, ValueError, ProgrammingError) as error:
-                raise UsageError(
-                    f"The parameters do not fit the statement: {error}.",
-                    remedy="Write %(name)s in the statement and give {'name': value}; a plain % is written %%.",
-                ) from error
+            cursor.execute(text)
             description = cursor.description or []
-            rows = list(itertools.islice(cursor, None if limit is None else limit + 1)) if description else []
+            rows, attributes = cut(cursor if description else (), limit, count_for=count_for)
             kinds = {
                 place: _COLUMN_KINDS[column[1]]
                 for place, column in enumerate(description)
@@ -169,11 +178,10 @@ class HiveStore:
             }
             # Hive writes table.column for `select *`.
             names = [column[0].split(".")[-1] for column in description]
-            more = limit is not None and len(rows) > limit
             cursor.close()
-            return to_frame(names, rows[:limit], kinds, more=more)
+            return to_frame(names, rows, kinds, **attributes)
 
-        return self._run(run)
+        return shaped(self._run(run), as_)
 
     # -- archive ----------------------------------------------------------------------------
 
@@ -352,7 +360,8 @@ class HiveStore:
 def _said(error: Exception) -> str:
     """What the server said, without its stack."""
     status = getattr(error.args[0], "status", None) if error.args else None
-    return str(getattr(status, "errorMessage", None) or error).splitlines()[0]
+    said = str(getattr(status, "errorMessage", None) or error).splitlines()[0]
+    return said.removeprefix("Error while compiling statement: FAILED: ").rstrip(".")
 
 
 def _is_lost(error: Exception) -> bool:

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import gc
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
-from confluent_kafka.admin import AdminClient
 
-from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.errors import StoreUnavailable, UsageError
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.spans import moment_of, span_of
 from retailpulse_kernel.stores.connection import why_unreachable
-from retailpulse_kernel.stores.frames import to_frame
-from retailpulse_kernel.stores.kafka_config import bootstrap_addresses, client_config, unavailable
+from retailpulse_kernel.stores.frames import Form, shaped, to_frame
+from retailpulse_kernel.stores.kafka_config import bootstrap_addresses, client_config, reach, unavailable
 from retailpulse_kernel.stores.messages import CHUNK, MessageTable
 from retailpulse_kernel.topics import TopicState, topic_states
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["KafkaStore", "Message", "span_of"]
+__all__ = ["KafkaStore", "Message"]
 
 #: Seconds that Kafka has for an answer.
 _TIMEOUT = 10.0
@@ -37,24 +33,6 @@ _TIMEOUT = 10.0
 _SILENCE = 30.0
 #: A little more than was asked for is read sooner than the exact place is found.
 _ENOUGH = 1.05
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def span_of(text: str | timedelta) -> timedelta:
-    """The time span behind ``"10m"``, ``"2h"``, ``"1d"``, ``"30s"``.
-
-    Raises
-    ------
-    UsageError
-        The text is not a span.
-    """
-    if isinstance(text, timedelta):
-        return text
-    match = _SPAN.fullmatch(text.strip().lower())
-    if not match:
-        raise UsageError(f"{text!r} is not a time span.", remedy="Write 30s, 10m, 2h or 1d.")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
 #: Messages of the client, and the partition and the offset of each.
@@ -95,20 +73,19 @@ class KafkaStore:
             "late": namespace.late_topic,
             "progress": namespace.progress_topic,
         }
+        self._reached = False
 
     def ping(self) -> str:
         """The number of brokers."""
-        with self._answering():
-            found = AdminClient(client_config(self._settings)).list_topics(timeout=_TIMEOUT)
-        return f"{len(found.brokers)} brokers"
+        return f"{reach(self._settings)} brokers"
 
-    def topics(self) -> pd.DataFrame:
+    def topics(self, *, as_: Form = "pandas") -> Any:
         """The namespace's topics: topic, exists, partitions, messages."""
         with self._answering():
             states = topic_states(self._settings)
         rows = [(state.name, state.exists, state.partitions, state.messages) for state in states]
         kinds = {1: "boolean", 2: "integer", 3: "integer"}
-        return to_frame(["topic", "exists", "partitions", "messages"], rows, kinds)  # type: ignore[arg-type]
+        return shaped(to_frame(["topic", "exists", "partitions", "messages"], rows, kinds), as_)  # type: ignore[arg-type]
 
     def require(self, topic: str | None = None) -> None:
         """Make sure that a topic is there.
@@ -172,7 +149,14 @@ class KafkaStore:
                 yield batch, partitions, offsets
             unread = {partition: start for partition, start in unread.items() if partition not in finished}
 
-    def tail(self, topic: str | None = None, *, last: str | timedelta = "10m", limit: int = 100_000) -> pd.DataFrame:
+    def tail(
+        self,
+        topic: str | None = None,
+        *,
+        last: str | timedelta = "10m",
+        limit: int = 100_000,
+        as_: Form = "pandas",
+    ) -> Any:
         """The newest messages of a topic as a frame.
 
         Parameters
@@ -182,7 +166,10 @@ class KafkaStore:
         last : str or timedelta
             How far back by the broker's time: ``"30s"``, ``"10m"``, ``"2h"``.
         limit : int
-            At most this many, the newest. ``.attrs["more"]`` says whether older ones were left out.
+            At most this many, the newest. ``.attrs["more"]`` says whether older ones were left out, and
+            ``.attrs["total"]`` how many there are.
+        as_ : str
+            ``"pandas"``, ``"polars"`` or ``"arrow"``.
 
         Returns
         -------
@@ -195,15 +182,67 @@ class KafkaStore:
         state, table = self._state(topic), MessageTable()
         with self._answering(), self._consumer() as consumer, _no_collection():
             newer_ms = _enough_since(consumer, state, since_ms, limit + 1)
+            total = _count(consumer, state, since_ms) if newer_ms > since_ms else None
             self._collect(table, consumer, state, newer_ms)
             if newer_ms > since_ms and len(table) <= limit:
                 # A compacted topic has fewer messages than offsets.
                 table = MessageTable()
                 self._collect(table, consumer, state, since_ms)
-        return table.frame(limit)
+                total = None
+        frame = table.frame(limit)
+        frame.attrs["total"] = total or len(table)
+        return shaped(frame, as_)
+
+    def consume(
+        self,
+        topic: str | None = None,
+        *,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        limit: int = 100_000,
+        as_: Form = "pandas",
+    ) -> Any:
+        """The messages of a topic from a time on, the oldest first, as a frame.
+
+        Nothing is committed: whoever else reads the topic goes on as before.
+
+        Parameters
+        ----------
+        topic : str, optional
+            Its name.
+        since, until : datetime or str, optional
+            The broker's time ``[since, until)``, UTC unless it has a zone; from the beginning, and up to the
+            present end, when absent.
+        limit : int
+            At most this many, the oldest. ``.attrs["more"]`` says whether newer ones were left out, and
+            ``.attrs["total"]`` how many there are.
+        as_ : str
+            ``"pandas"``, ``"polars"`` or ``"arrow"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `tail` gives it.
+        """
+        state, table = self._state(topic), MessageTable()
+        begin, end = moment_of(since), moment_of(until)
+        with self._answering(), self._consumer() as consumer, _no_collection():
+            if end is not None:
+                state = replace(state, end=_offsets_at(consumer, state, _milliseconds(end)))
+            starts = state.begin if begin is None else _offsets_at(consumer, state, _milliseconds(begin))
+            total = sum(max(state.end[partition] - start, 0) for partition, start in starts.items())
+            if total > limit:
+                state = replace(state, end=_enough_until(consumer, state, starts, limit))
+            self._gather(table, consumer, state, starts)
+        frame = table.frame(limit, oldest=True)
+        frame.attrs |= {"more": total > len(frame) >= limit, "total": max(total, len(frame))}
+        return shaped(frame, as_)
 
     def _collect(self, table: MessageTable, consumer: Consumer, state: TopicState, since_ms: int) -> None:
-        for messages, partitions, offsets in self._read(consumer, state, _offsets_at(consumer, state, since_ms)):
+        self._gather(table, consumer, state, _offsets_at(consumer, state, since_ms))
+
+    def _gather(self, table: MessageTable, consumer: Consumer, state: TopicState, starts: dict[int, int]) -> None:
+        for messages, partitions, offsets in self._read(consumer, state, starts):
             arrivals_ms = [message.timestamp()[1] for message in messages]
             table.add(partitions, offsets, arrivals_ms, [message.value() for message in messages])
 
@@ -241,12 +280,19 @@ class KafkaStore:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Say at once when Kafka is not there: its client would try until its timeout, and not tell why."""
-        if why := why_unreachable(bootstrap_addresses(self._settings)):
+        if not self._reached:
+            reach(self._settings)
+        elif why := why_unreachable(bootstrap_addresses(self._settings)):
             raise unavailable(self._settings, why)
+        self._reached = True
         try:
             yield
         except KafkaException as error:
+            self._reached = False
             raise unavailable(self._settings, error) from error
+        except StoreUnavailable:
+            self._reached = False
+            raise
 
     @contextmanager
     def _consumer(self) -> Iterator[Consumer]:
@@ -301,16 +347,12 @@ def _finished(batch: Sequence[KafkaMessage]) -> set[int]:
 
 def _enough_since(consumer: Consumer, state: TopicState, since_ms: int, count: int) -> int:
     """A time at or after `since_ms` from which on there are `count` offsets or somewhat more, if there are so many."""
-
-    def offsets_since(moment_ms: int) -> int:
-        return sum(state.end[p] - start for p, start in _offsets_at(consumer, state, moment_ms).items())
-
     early, late = since_ms, int(time.time() * 1000)
-    if offsets_since(early) <= count * _ENOUGH:
+    if _count(consumer, state, early) <= count * _ENOUGH:
         return early
     while late - early > 1:
         middle = (early + late) // 2
-        found = offsets_since(middle)
+        found = _count(consumer, state, middle)
         if found < count:
             late = middle
         else:
@@ -318,6 +360,34 @@ def _enough_since(consumer: Consumer, state: TopicState, since_ms: int, count: i
             if found <= count * _ENOUGH:
                 break
     return early
+
+
+def _enough_until(consumer: Consumer, state: TopicState, starts: dict[int, int], count: int) -> dict[int, int]:
+    """Ends up to a time before which there are `count` messages or somewhat more."""
+    early, late, ends = 0, int(time.time() * 1000), state.end
+    while late - early > 1:
+        middle = (early + late) // 2
+        found = {
+            partition: min(offset, state.end[partition])
+            for partition, offset in _offsets_at(consumer, state, middle).items()
+        }
+        enough = sum(max(found[partition] - start, 0) for partition, start in starts.items())
+        if enough < count:
+            early = middle
+        else:
+            late, ends = middle, found
+            if enough <= count * _ENOUGH:
+                break
+    return ends
+
+
+def _count(consumer: Consumer, state: TopicState, since_ms: int) -> int:
+    """How many offsets there are from a time on."""
+    return sum(state.end[partition] - start for partition, start in _offsets_at(consumer, state, since_ms).items())
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def _to_json(value: Any) -> str:

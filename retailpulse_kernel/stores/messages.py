@@ -83,8 +83,8 @@ class MessageTable:
         self._places.append((partitions, offsets, arrivals_ms))
         self._rows += len(values)
 
-    def frame(self, limit: int) -> pd.DataFrame:
-        """The newest messages by the broker's time, as `KafkaStore.tail` describes them."""
+    def frame(self, limit: int, *, oldest: bool = False) -> pd.DataFrame:
+        """The newest messages by the broker's time, or the oldest, as `KafkaStore.tail` describes them."""
         import numpy as np
         import pandas as pd
         import pyarrow as pa
@@ -94,7 +94,8 @@ class MessageTable:
             for i in range(3)
         )
         # Messages of a partition came in order, so that a stable sort by time and partition is all it takes.
-        rows = np.lexsort((partitions, arrivals))[-limit:] if limit else np.empty(0, np.int64)
+        chosen = slice(0, limit) if oldest or not limit else slice(-limit, None)
+        rows = np.lexsort((partitions, arrivals))[chosen]
         columns: dict[str, Any] = {
             "kafka_partition": partitions[rows],
             "kafka_offset": offsets[rows],

@@ -97,6 +97,6 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
             "spark.sql.hive.metastore.jars.path": f"{artifacts.lib_folder(settings, 'hive').as_uri()}/*.jar",
         }
     builder = SparkSession.builder.master(address.master).appName(name)
-    for key, value in {**conf, **address.conf}.items():
+    for key, value in {**conf, **address.resolved_conf()}.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()

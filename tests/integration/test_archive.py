@@ -112,7 +112,7 @@ def test_a_frame_of_a_range_equals_hives_answer(spark: SparkSession, hive: HiveS
     asked = {"since": "2026-03-01 10:50:00.001", "until": "2026-03-01 11:10:00"}
     (answer,) = hive.query(
         "select count(*) n, sum(price) price, min(event_time) first, max(arrival) last from events "
-        "where event_time >= %(since)s and event_time < %(until)s and not late",
+        "where event_time >= :since and event_time < :until and not late",
         asked,
     ).itertuples(index=False)
     assert (len(frame), frame["price"].sum()) == (answer.n, answer.price)

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from retailpulse_kernel.cli.jobs import START
+
 pytestmark = pytest.mark.integration
 
 
@@ -31,6 +33,9 @@ def test_lab_offers_the_kernel(tmp_path: Path) -> None:
         while not (found := re.search(rf"http://127\.0\.0\.1:{port}/\S*token=(\w+)", log.read_text())):
             assert lab.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
             time.sleep(0.5)
+        assert f"/lab/tree/{START}?token=" in found[0]
+        opened = httpx.get(f"http://127.0.0.1:{port}/api/contents/{START}", params={"token": found[1]}, timeout=30)
+        assert opened.json()["content"]["metadata"]["kernelspec"]["name"] == "retailpulse"
         answer = httpx.get(f"http://127.0.0.1:{port}/api/kernelspecs", params={"token": found[1]}, timeout=30)
         assert answer.json()["kernelspecs"]["retailpulse"]["spec"]["display_name"] == "RetailPulse"
     finally:

@@ -208,7 +208,8 @@ def test_a_frame_of_no_rows_has_its_columns(store: MemoryStore, by: list[str]) -
         *dict.fromkeys([*by, "currency"]),
         "events", "units", "revenue", "orders", "active_users", "average_order_value",
     ]  # fmt: skip
-    assert list(full.dtypes) == list(empty.dtypes)
+    assert list(map(str, full.dtypes)) == list(map(str, empty.dtypes))
+    assert {str(full[name].dtype) for name in (*by, "currency") if name != "bucket"} == {"category"}
     assert full.to_dict("records") == grouped(rows, by)
     with pytest.raises(UnknownName):
         grouped_frame([], ["brand"])

@@ -34,7 +34,6 @@ NOT_IMPORTED = {
     "ipykernel": "the kernel of the kernel spec",
     "ipywidgets": "live views",
     "jupyterlab": "a program",
-    "jupysql": "the %%sql magic",
     "jupytext": "pairs notebooks with scripts",
     "plotly": "for notebooks",
     "prometheus-client": "metrics of every process",

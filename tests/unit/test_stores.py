@@ -11,13 +11,14 @@ import pytest
 
 from retailpulse_kernel.errors import StoreUnavailable, UsageError
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.spans import span_of
 from retailpulse_kernel.stores.base import FigureStore, buckets, in_range, version_of
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.connection import Reconnecting, why_unreachable
 from retailpulse_kernel.stores.frames import to_frame
 from retailpulse_kernel.stores.hbase import HBaseStore
 from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka import KafkaStore, span_of
+from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.stores.kafka_config import bootstrap_addresses
 from retailpulse_kernel.stores.memory import MemoryStore
 from retailpulse_kernel.tables import CATEGORY, GRAINS

@@ -1,0 +1,113 @@
+"""How to reach HiveServer2: with or without TLS and a login, and never waiting for it without end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from retailpulse_kernel.errors import StoreUnavailable
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.connection import (
+    CONNECT_TIMEOUT,
+    refused,
+    tls_context,
+    unavailable,
+    why_tls_failed,
+    why_unreachable,
+)
+
+if TYPE_CHECKING:
+    from pyhive.hive import Connection
+
+__all__ = ["connect", "explained"]
+
+#: Seconds that HiveServer2 has to open a session, once it has answered; on a busy machine it takes some.
+_SESSION_TIMEOUT = 20.0
+#: What a server says, or does, that expects another login than it gets.
+_LOGIN_SIGNS = ("Bad status", "Bad SASL", "Error validating", "read timeout", "timed out", "read 0 bytes")
+
+
+def connect(settings: Settings, *, request_timeout: float | None = None) -> Connection:
+    """A session of HiveServer2.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its profile has the address.
+    request_timeout : float, optional
+        Seconds that a request may take; a query may take as long as it likes when absent.
+
+    Raises
+    ------
+    OSError, thrift.transport.TTransport.TTransportException
+        It can't be had; `explained` says why in words.
+    """
+    from pyhive import hive
+    from thrift.transport.TSocket import TSocket
+    from thrift.transport.TSSLSocket import TSSLSocket
+
+    address = settings.profile.hive
+    if why := why_unreachable([(address.host, address.port)]):
+        raise OSError(why)
+    context = tls_context(address)
+    socket: Any = TSocket(address.host, address.port)
+    if context is not None:
+        socket = TSSLSocket(address.host, address.port, ssl_context=context)
+    socket.setTimeout(CONNECT_TIMEOUT * 1000)
+    patience = _SESSION_TIMEOUT if request_timeout is None else request_timeout
+    session = hive.connect(
+        thrift_transport=_transport(settings, socket, patience), username=address.username or "retailpulse"
+    )
+    socket.setTimeout(None if request_timeout is None else request_timeout * 1000)
+    return session
+
+
+def _transport(settings: Settings, socket: Any, patience: float) -> Any:
+    """What carries messages; once it is open, the server has longer to answer."""
+    from pyhive.hive import get_installed_sasl
+    from thrift.transport.TTransport import TBufferedTransport
+    from thrift_sasl import TSaslClientTransport
+
+    address = settings.profile.hive
+
+    def patient() -> None:
+        socket.setTimeout(patience * 1000)
+
+    class Plain(TBufferedTransport):
+        def open(self) -> None:
+            super().open()
+            patient()
+
+    class Sasl(TSaslClientTransport):
+        def open(self) -> None:
+            super().open()
+            patient()
+
+    if address.auth == "NOSASL":
+        return Plain(socket)
+    mechanism = "GSSAPI" if address.auth == "KERBEROS" else "PLAIN"
+    # In the mode NONE any password does, but there must be one.
+    password = address.secret() or "x"
+
+    def client() -> Any:
+        return get_installed_sasl(
+            host=address.host,
+            sasl_auth=mechanism,
+            service=address.kerberos_service_name,
+            username=address.username or "retailpulse",
+            password=password,
+        )
+
+    return Sasl(client, mechanism, socket)
+
+
+def explained(settings: Settings, error: Exception) -> StoreUnavailable:
+    """Why HiveServer2 can't be used, in words."""
+    address = settings.profile.hive
+    hosts = [(address.host, address.port)]
+    said = str(error)
+    why = why_unreachable(hosts) or why_tls_failed(error)
+    if why is None and address.auth != "NOSASL" and any(sign in said for sign in _LOGIN_SIGNS):
+        if "Bad status" in said or "Error validating" in said:
+            return refused("hive", "HiveServer2", hosts, address.username, "the login is not valid")
+        why = f"it does not take a login with auth = {address.auth!r}; without one it is 'NOSASL'"
+    return unavailable(settings, "hive", "HiveServer2", hosts, why or said or type(error).__name__, "hiveserver2")

@@ -1,0 +1,49 @@
+"""Start here and the tours run top to bottom on the real servers, and their own checks hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from retailpulse_kernel import namespaces
+from retailpulse_kernel.running import run_notebook
+from retailpulse_kernel.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+TOURS = sorted((ROOT / "notebooks").glob("tour_*.ipynb"))
+pytestmark = [pytest.mark.notebooks, pytest.mark.integration]
+
+
+def texts(path: Path) -> str:
+    outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+    return "\n".join(str(output.get("text") or output.get("data")) for output in outputs)
+
+
+def run(stack: Settings, path: Path, tmp_path: Path, **given: str) -> str:
+    namespace = f"ct_{path.stem}_{os.getpid()}"
+    try:
+        done = run_notebook(stack, path, {"namespace": namespace, **given}, output=tmp_path / path.name)
+    finally:
+        namespaces.drop(Settings.load(namespace=namespace))
+    return texts(done.output)
+
+
+def test_there_is_a_tour_of_each_store() -> None:
+    assert {path.stem for path in TOURS} == {"tour_kafka", "tour_cassandra", "tour_hbase", "tour_hive"}
+
+
+@pytest.mark.parametrize("path", TOURS, ids=lambda path: path.stem)
+def test_a_tour(stack: Settings, path: Path, tmp_path: Path) -> None:
+    shown = run(stack, path, tmp_path)
+    assert "application/vnd.plotly.v1+json" in shown, "it has a picture"
+    assert "cdn" not in shown.lower(), "which comes from this machine"
+
+
+def test_start_here(stack: Settings, tmp_path: Path) -> None:
+    """With Spark, once: its own job is what the notebook is about."""
+    shown = run(stack, ROOT / "notebooks" / "00_start_here.ipynb", tmp_path, seconds="8")
+    assert "800 events, and every cent of their revenue is there." in shown
+    assert "5 of 800 rows" in shown and "events so far" in shown
