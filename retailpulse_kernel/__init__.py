@@ -18,7 +18,19 @@ from retailpulse_kernel.errors import RetailPulseError
 if TYPE_CHECKING:
     from retailpulse_kernel.workbench import Workbench
 
-__all__ = ["RetailPulseError", "cassandra", "connect", "figures", "hbase", "hive", "job", "kafka", "spark", "status"]
+__all__ = [
+    "RetailPulseError",
+    "cassandra",
+    "connect",
+    "figures",
+    "hbase",
+    "hive",
+    "job",
+    "kafka",
+    "live",
+    "spark",
+    "status",
+]
 __version__ = version("retailpulse-kernel")
 
 _default: Workbench | None = None

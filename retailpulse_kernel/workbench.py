@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
+    from retailpulse_kernel.live.view import LiveView
     from retailpulse_kernel.stores.cassandra import CassandraStore
     from retailpulse_kernel.stores.hbase import HBaseStore
     from retailpulse_kernel.stores.hive import HiveStore
@@ -114,6 +115,12 @@ class Workbench:
         chosen = grain_of(grain) if grain else GRAINS["minute" if last is not None else "day"]
         rows = read_rows(self.cassandra, CATEGORY, since=since, until=until, grain=chosen)
         return grouped_frame(rows, dimensions)
+
+    def live(self, **options: Any) -> LiveView:
+        """The canonical figures, live, in one widget; see `retailpulse_kernel.live.view.live`."""
+        from retailpulse_kernel.live.view import live
+
+        return live(self.settings, **options)
 
     def status(self) -> pd.DataFrame:
         """The servers: state, health, address, memory."""
