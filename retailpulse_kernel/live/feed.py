@@ -112,6 +112,7 @@ class Feed:
 
     def _reset(self) -> None:
         self._due = _Clocks()
+        self._due.due("again", _AGAIN)
         self._judge: Judge | None = None
         self._unread: list[int] = []
         self._held: Reading | None = None
@@ -151,7 +152,7 @@ class Feed:
         self._parts.append(self.stored)
         self.followed = Followed(self.settings)
         self._parts.append(self.followed)
-        self.health.add(self.followed.poll(1.0))
+        self.health.add(self.followed.all())
 
     def _close(self) -> None:
         for part in self._parts:

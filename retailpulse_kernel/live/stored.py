@@ -7,7 +7,7 @@ which messages are in it, though rows and accounts are not written at the same m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -19,7 +19,7 @@ from retailpulse_kernel.live.tail import ADDITIVE, Key, Parts
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.base import buckets
 from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.streaming.accounts import Account, Accounts
+from retailpulse_kernel.streaming.accounts import Account, Accounts, read_accounts
 from retailpulse_kernel.streaming.checkpoint import find_epoch
 from retailpulse_kernel.tables import CATEGORY, GRAINS, Grain
 
@@ -190,9 +190,16 @@ class Followed:
         self._accounts = Accounts(settings)
         self.batches = Batches(settings.namespace.events_topic)
 
-    def poll(self, timeout: float = 0.02) -> list[Account]:
-        """The new accounts of the job."""
-        new = [account for account in self._accounts.poll(timeout) if account.job == _JOB]
+    def all(self) -> list[Account]:
+        """Every account of the job so far; nothing is shown before they are known."""
+        return self._take(read_accounts(self._settings))
+
+    def poll(self) -> list[Account]:
+        """The job's accounts since the last call; the first one may bring those of `all` again."""
+        return self._take(self._accounts.poll(0.02))
+
+    def _take(self, accounts: Iterable[Account]) -> list[Account]:
+        new = [account for account in accounts if account.job == _JOB]
         if new:
             start_ms = self._epoch_start()
             for account in new:
