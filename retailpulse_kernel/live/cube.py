@@ -90,13 +90,18 @@ class Cube:
             if minute is not None and not minute.holds(event):
                 self._set(event.minute, event.key, self._sum(self._cells.get((event.minute, event.key)), event.parts))
 
-    def adopt(self, reading: Reading, batches: Batches) -> bool:
-        """Replace the stored rows of some minutes; False while a row's batch has no account yet."""
+    def adopt(self, reading: Reading, batches: Batches, *, alone: bool = False) -> bool:
+        """Replace the stored rows of some minutes; False while a row's batch has no account yet.
+
+        With `alone` no tail is added to them, and it does not matter which messages they hold.
+        """
         found = {minute: _Minute(reading.reached) for minute in reading.minutes}
         for row in reading.rows:
             reached = batches.of(row, reading.read_at, reading.reached)
             if reached is None:
-                return False
+                if not alone:
+                    return False
+                reached = reading.reached
             found[row.window].rows[row.key] = (row.parts, reached)
         self._minutes.update(found)
         cells: dict[tuple[int, Key], Parts] = {

@@ -205,6 +205,7 @@ class Feed:
             newest = batches.newest
             self._judge = Judge(newest.delay_ms if newest else 600_000)
             share = _PRELUDE // max(len(behind), 1)
+            self._stale |= self._newest_minutes(_OPEN_MINUTES) if self.state.edge else set()
             self.topic.follow({p: max(self._begin[p], offset - share) for p, offset in behind.items()})
 
     def _take_tail(self) -> None:
@@ -285,7 +286,7 @@ class Feed:
     def _adopt(self, reading: Reading) -> bool:
         self.health.add(self.followed.poll())
         with self.lock:
-            return self.cube.adopt(reading, self.followed.batches)
+            return self.cube.adopt(reading, self.followed.batches, alone=not self.state.folding)
 
     def _read_hours(self) -> None:
         last = self.state.edge // _HOUR * _HOUR

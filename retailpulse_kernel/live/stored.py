@@ -169,6 +169,8 @@ class Batches:
         reached : dict
             `reached` before the row was read.
         """
+        if self.newest is None:  # the job's first batch is being written
+            return None
         if row.version < self.start_ms:  # written by an epoch before this one
             return reached
         number = row.version - self.start_ms

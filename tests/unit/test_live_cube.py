@@ -144,6 +144,7 @@ def test_rows_of_the_batch_that_is_being_written_wait_for_its_account() -> None:
     reading = read(job, batches, {window for window, _ in job.rows})
     assert not cube.adopt(reading, batches)
     assert not shown(cube)
+    assert not Cube().adopt(reading, Batches(TOPIC)), "nor is anything known before the job's first account"
     batches.add(account, EPOCH_MS)
     assert cube.adopt(reading, batches)
 

@@ -57,31 +57,39 @@ function bar(summary, titles, theme) {
   };
 }
 
+/** Buckets with a hole where some are missing: a line must not bridge them. */
+function holed(buckets, width) {
+  return buckets.flatMap((bucket, i) => {
+    const before = buckets[i - 1];
+    return before && bucket.start - before.start > width ? [{ start: before.start + width }, bucket] : [bucket];
+  });
+}
+
+/** A trace over time; what the hover says is exact. */
+function over(buckets, field, unit, more) {
+  return {
+    type: "scatter", mode: buckets.length > 1 ? "lines" : "markers",
+    x: buckets.map((bucket) => time(bucket.start)), y: buckets.map((bucket) => plain(bucket[field] ?? null)),
+    customdata: buckets.map((bucket) => money(bucket[field] ?? null)),
+    hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata} ${unit}<extra></extra>`, ...more,
+  };
+}
+
 function line(summary, titles, theme) {
-  const at = summary.buckets.map((bucket) => time(bucket.start));
   const peaks = summary.buckets.filter((bucket) => bucket.peak);
   const every = summary.width === 60 ? "minute" : "hour";
-  const hover = (name) => `%{x|%H:%M} ${name}: %{customdata} ${summary.currency}<extra></extra>`;
+  const buckets = holed(summary.buckets, summary.width);
+  const unit = summary.currency;
   return {
     data: [
-      {
-        type: "scatter", mode: "lines", name: "running total", x: at, y: summary.buckets.map((b) => plain(b.total)),
-        customdata: summary.buckets.map((b) => money(b.total)), hovertemplate: hover("running total"), yaxis: "y2",
-        line: { color: theme.total, width: 1.5, dash: "dot" },
-      },
-      {
-        type: "scatter", mode: at.length > 1 ? "lines" : "markers", name: `by ${every}`, x: at, y: summary.buckets.map((b) => plain(b.revenue)),
-        customdata: summary.buckets.map((b) => money(b.revenue)), hovertemplate: hover("revenue"),
-        line: { color: theme.line, width: 2 },
-      },
-      {
-        type: "scatter", mode: "markers", name: "peak", x: peaks.map((b) => time(b.start)), y: peaks.map((b) => plain(b.revenue)),
-        customdata: peaks.map((b) => money(b.revenue)), hovertemplate: hover("peak"),
-        marker: { color: VERMILION, size: 9, symbol: "triangle-up" },
-      },
+      over(summary.buckets, "total", unit, {
+        name: "running total", yaxis: "y2", mode: "lines", line: { color: theme.total, width: 1.5, dash: "dot" },
+      }),
+      over(buckets, "revenue", unit, { name: `by ${every}`, line: { color: theme.line, width: 2 }, marker: { color: theme.line } }),
+      over(peaks, "revenue", unit, { name: "peak", mode: "markers", marker: { color: VERMILION, size: 9, symbol: "triangle-up" } }),
     ],
-    layout: layout(theme, `${titles.revenue} by ${every}, its running total and its peaks, ${summary.currency}`, {
-      showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.12, font: { size: 10 } },
+    layout: layout(theme, `${titles.revenue} by ${every}, ${unit}`, {
+      showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom", font: { size: 10 } },
       xaxis: { type: "date", range: [time(summary.since), time(summary.until)] },
       yaxis: { rangemode: "tozero" },
       yaxis2: { overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, automargin: true, color: theme.total },
@@ -95,17 +103,17 @@ function pie(summary, titles, theme) {
       type: "pie", hole: 0.45, sort: false, direction: "clockwise",
       labels: summary.byType.map(([type]) => type), values: summary.byType.map(([, count]) => count),
       marker: { colors: summary.byType.map(([type]) => TYPES[type] ?? theme.total) },
-      textinfo: "percent", textposition: "inside", insidetextorientation: "horizontal",
+      textinfo: "percent", textposition: "inside",
       hovertemplate: "%{label}: %{value:,} (%{percent})<extra></extra>",
     }],
     layout: layout(theme, `${titles.events} by type`, {
-      showlegend: true, legend: { x: 1.02, y: 0.5, font: { size: 10 } }, margin: { l: 4, r: 4, t: 32, b: 4 },
+      showlegend: true, legend: { x: 1.02, y: 0.5, font: { size: 10 } }, uniformtext: { minsize: 9, mode: "hide" }, margin: { l: 4, r: 4, t: 32, b: 4 },
     }),
   };
 }
 
 function average(summary, titles, theme) {
-  const points = summary.buckets.filter((bucket) => bucket.average !== null);
+  const points = holed(summary.buckets.filter((bucket) => bucket.average !== null), summary.width);
   const indicator = {
     type: "indicator", mode: summary.before === null || summary.before === undefined ? "number" : "number+delta",
     value: plain(summary.average), domain: { x: [0, 1], y: [0.52, 1] },
@@ -118,11 +126,7 @@ function average(summary, titles, theme) {
     };
   }
   return {
-    data: [indicator, {
-      type: "scatter", mode: points.length > 1 ? "lines" : "markers", x: points.map((b) => time(b.start)), y: points.map((b) => plain(b.average)),
-      customdata: points.map((b) => money(b.average)), hovertemplate: `%{x|%H:%M}: %{customdata} ${summary.currency}<extra></extra>`,
-      line: { color: ORANGE, width: 1.5 }, marker: { color: ORANGE },
-    }],
+    data: [indicator, over(points, "average", summary.currency, { name: "", line: { color: ORANGE, width: 1.5 }, marker: { color: ORANGE } })],
     layout: layout(theme, titles.average_order_value, {
       xaxis: { type: "date", range: [time(summary.since), time(summary.until)], nticks: 4 },
       yaxis: { domain: [0, 0.45], nticks: 3, rangemode: "tozero" },

@@ -121,7 +121,7 @@ class View {
   summary() {
     const { model, clock } = this;
     const end = this.held ?? clock.end(model.state.edge, Date.now());
-    const ask = { currency: this.currency, categories: this.categories, orderEvents: this.options.order_events };
+    const ask = { currency: this.currency ?? this.guess, categories: this.categories, orderEvents: this.options.order_events };
     const [since, until] = model.range(end, clock.window);
     const summary = summarise(model, { since, until, ...ask });
     const [before, from] = model.range(since, clock.window);
@@ -133,7 +133,9 @@ class View {
     if (!this.library || document.hidden || this.model.versions === null || !this.parts.root.isConnected) return;
     if (this.paused && this.drawn && this.drawn === this.signature()) return;
     this.drawn = this.signature();
-    this.currency = this.currency ?? this.model.currencies[0] ?? "USD";
+    if (this.currency === null) {
+      this.guess = this.model.mainCurrency ?? this.model.currencies[0] ?? "USD";
+    }
     const summary = this.summary();
     this.shown = summary;
     const theme = THEMES[document.body.dataset.jpThemeLight === "false" ? "dark" : "light"];
@@ -158,7 +160,7 @@ class View {
     parts.replay.textContent = clock.replaying ? "Stop" : "Replay";
     parts.replay.setAttribute("aria-pressed", String(clock.replaying));
     parts.live.setAttribute("aria-pressed", String(clock.isLive && !this.paused));
-    fill(parts.currency, model.currencies, this.currency);
+    fill(parts.currency, model.currencies, summary.currency);
     fillTree(parts, model.categories, (paths) => {
       this.categories = paths;
       this.draw();

@@ -56,6 +56,15 @@ export class Model {
     return [...new Set(this.keys.map((key) => key[0]))].sort();
   }
 
+  /** The currency that most of the events have. */
+  get mainCurrency() {
+    const events = new Map();
+    for (const cells of this.minutes.values()) {
+      for (const [id, parts] of cells) events.set(this.keys[id][0], (events.get(this.keys[id][0]) ?? 0) + parts[0]);
+    }
+    return [...events].sort((a, b) => b[1] - a[1])[0]?.[0] ?? null;
+  }
+
   get categories() {
     return [...new Set(this.keys.map((key) => key[1]))].sort();
   }
