@@ -9,12 +9,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+from playwright.sync_api import Error as PlaywrightError
 
 from retailpulse_kernel.errors import RequirementError, RetailPulseError
 from retailpulse_kernel.running import environment
@@ -30,6 +32,10 @@ _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+_ASKED = """([n, before]) =>
+  document.querySelectorAll(".jp-CodeCell")[n].querySelector(".jp-InputPrompt").textContent !== before"""
+_RUN = """n => /\\[\\d+\\]/.test(
+  document.querySelectorAll(".jp-CodeCell")[n].querySelector(".jp-InputPrompt").textContent)"""
 #: Seconds that JupyterLab has to start, and a page to show something.
 _START, _PAGE = 120.0, 60.0
 
@@ -165,7 +171,12 @@ class Notebook:
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._hear))
         self.open()
+
+    def _hear(self, frame: bytes | str) -> None:
+        content = frame.encode() if isinstance(frame, str) else frame
+        self._answered = self._answered or b"kernel_info_reply" in content
 
     def _note(self, url: str) -> None:
         if not url.startswith((self._lab.url, self._lab.url.replace("http", "ws", 1), "data:", "blob:", "about:")):
@@ -173,8 +184,15 @@ class Notebook:
 
     def open(self) -> None:
         """Open it, and wait until its kernel is ready."""
+        self._answered = False
         self.page.goto(self._lab.address(self._name), wait_until="domcontentloaded")
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        # A cell that is run before the kernel has answered is lost, or JupyterLab asks which kernel it should be.
+        deadline = time.monotonic() + _PAGE
+        while not self._answered:
+            if time.monotonic() > deadline:
+                raise RetailPulseError(f"The kernel did not answer the page within {_PAGE:.0f} s.")
+            self.page.wait_for_timeout(50)
         self.page.wait_for_function(
             "() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
         )
@@ -182,14 +200,23 @@ class Notebook:
     def run(self, number: int, *, wait: bool = True) -> None:
         """Run the code cell of some number, from 0, and wait for its prompt."""
         cell = self.page.locator(".jp-CodeCell").nth(number)
-        cell.locator(".jp-InputArea-editor").click()
-        self.page.keyboard.press("Control+Enter")
+        before = cell.locator(".jp-InputPrompt").text_content()
+        for _ in range(10):
+            cell.locator(".cm-content").click()
+            self.page.keyboard.press("Control+Enter")
+            # JupyterLab forgets a cell that was run just before it has connected to the kernel.
+            try:
+                self.page.wait_for_function(_ASKED, arg=[number, before], timeout=3_000)
+                break
+            except PlaywrightError:
+                continue
         if wait:
-            self.page.wait_for_function(
-                "n => /\\[\\d+\\]/.test(document.querySelectorAll('.jp-CodeCell')[n]"
-                ".querySelector('.jp-InputPrompt').textContent)",
-                arg=number,
-            )
+            try:
+                self.page.wait_for_function(_RUN, arg=number)
+            except PlaywrightError as error:
+                picture = Path(tempfile.gettempdir()) / "retailpulse-failed.png"
+                self.page.screenshot(path=picture)
+                raise RetailPulseError(f"The cell {number} did not run; see {picture}.") from error
 
     def save(self) -> None:
         """Save it, and wait until it is saved."""
