@@ -22,6 +22,7 @@ __all__ = [
     "RetailPulseError",
     "cassandra",
     "connect",
+    "explore",
     "figures",
     "hbase",
     "hive",

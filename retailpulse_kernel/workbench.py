@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
+    from retailpulse_kernel.live.explorer import Explorer
     from retailpulse_kernel.live.view import LiveView
     from retailpulse_kernel.stores.cassandra import CassandraStore
     from retailpulse_kernel.stores.hbase import HBaseStore
@@ -121,6 +122,12 @@ class Workbench:
         from retailpulse_kernel.live.view import live
 
         return live(self.settings, **options)
+
+    def explore(self, categories: str | Sequence[str] = (), **options: Any) -> Explorer:
+        """The category explorer; see `retailpulse_kernel.live.explorer.explore`."""
+        from retailpulse_kernel.live.explorer import explore
+
+        return explore(self, categories, **options)
 
     def status(self) -> pd.DataFrame:
         """The servers: state, health, address, memory."""

@@ -85,4 +85,5 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _number(value: Any) -> Any:
-    return value.cast(pa.int32()) if pa.types.is_boolean(value.type) else value
+    # The smallest integer: a product of decimals grows by the other factor's digits.
+    return value.cast(pa.int8()) if pa.types.is_boolean(value.type) else value

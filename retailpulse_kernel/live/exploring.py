@@ -39,6 +39,7 @@ __all__ = [
     "engagement",
     "funnel",
     "hours",
+    "known_categories",
     "order_values",
     "over_time",
     "products",
@@ -185,6 +186,12 @@ QUESTIONS: dict[str, Callable[[Workbench, Scope], pd.DataFrame]] = {
     question.__name__: question
     for question in (categories, over_time, brands, products, funnel, engagement, hours, order_values)
 }
+
+
+def known_categories(rp: Workbench) -> list[str]:
+    """Every category that has figures on some day."""
+    rows = rp.cassandra.read(CATEGORY, GRAINS["day"], figures=(EVENTS,), by=("currency", "category"))
+    return sorted({row["category"] for row in rows})
 
 
 def _rows(rp: Workbench, scope: Scope, grain: str) -> list[dict[str, Any]]:
