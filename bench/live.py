@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,8 +157,11 @@ class _View:
 
 def _kernel() -> psutil.Process:
     """The kernel below this process."""
-    below = psutil.Process().children(recursive=True)
-    return next(p for p in below if "ipykernel_launcher" in " ".join(p.cmdline()))
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a process of the browser that has just ended
+            if "ipykernel_launcher" in " ".join(process.cmdline()):
+                return process
+    raise RetailPulseError("There is no kernel below this process.")
 
 
 @contextmanager
@@ -173,11 +176,10 @@ def _opened(settings: Settings, folder: Path, busy: float) -> Iterator[tuple[Any
         yield lab, context, _View(notebook)
 
 
-def measure(lab: Lab, *, warm_up: float, seconds: float, soak: float) -> list[Figure]:
-    """Run the job "metrics" at 2,000 events/s, look at the live view, and say how it fared."""
+def measure(lab: Lab, figures: list[Figure], *, warm_up: float, seconds: float, soak: float) -> None:
+    """Run the job "metrics" at 2,000 events/s, look at the live view, and note how it fares."""
     settings = lab.namespace("live")
     total = warm_up + 3 * seconds + soak + 240
-    figures: list[Figure] = []
     with started(lab, settings, ["metrics"], topic=settings.namespace.events_topic) as running:
         primed(lab, settings, running)
         with (
@@ -199,7 +201,6 @@ def measure(lab: Lab, *, warm_up: float, seconds: float, soak: float) -> list[Fi
             for problem in (*view.notebook.errors, *view.notebook.requests):
                 raise RetailPulseError(f"The page complained, or asked another machine: {problem}")
     lab.forget("live")
-    return figures
 
 
 def _latency(when: str, found: dict[str, Any], *, controls: bool = False) -> list[Figure]:
@@ -298,15 +299,19 @@ def main(
     """Measure, print the table, keep the results."""
     console = Console(stderr=True, highlight=False)
     machine = describe()
-    with Lab(Settings.load(), console) as lab:
-        lengths = {"warm_up": 10.0, "seconds": 20.0, "soak": 60.0} if quick else {"warm_up": 60.0, "seconds": 60.0}
-        figures = measure(lab, **{"soak": soak * 60, **lengths})
-    out = Console(highlight=False)
-    if not out.is_terminal:
-        out.width = 140
-    out.print(as_table(figures))
-    if json_file:
-        json_file.write_text(json.dumps({"machine": machine, "figures": as_json(figures)}, indent=2) + "\n")
+    lengths = {"warm_up": 10.0, "seconds": 20.0, "soak": 60.0} if quick else {"warm_up": 60.0, "seconds": 60.0}
+    figures: list[Figure] = []
+    try:
+        with Lab(Settings.load(), console) as lab:
+            measure(lab, figures, **{"soak": soak * 60, **lengths})
+    finally:
+        # What was measured before something failed is not thrown away.
+        out = Console(highlight=False)
+        if not out.is_terminal:
+            out.width = 140
+        out.print(as_table(figures))
+        if json_file:
+            json_file.write_text(json.dumps({"machine": machine, "figures": as_json(figures)}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,15 @@ export function build() {
   return parts;
 }
 
+/** Close an open list when something else is clicked; returns what ends that. */
+export function closesByItself(details) {
+  const elsewhere = (event) => {
+    if (!details.contains(event.target)) details.open = false;
+  };
+  document.addEventListener("pointerdown", elsewhere);
+  return () => document.removeEventListener("pointerdown", elsewhere);
+}
+
 /** Fill a select where its options have changed, keeping the choice. */
 export function fill(select, values, value) {
   if (select.dataset.values !== values.join()) {

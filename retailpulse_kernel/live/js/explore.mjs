@@ -2,7 +2,7 @@
 
 import { loadPlotly } from "./channel.mjs";
 import { CONFIG, THEMES } from "./charts.mjs";
-import { element, fillTree } from "./dom.mjs";
+import { closesByItself, element, fillTree } from "./dom.mjs";
 
 const RANGES = [["1 hour", "1h"], ["6 hours", "6h"], ["1 day", "1d"], ["7 days", "7d"], ["all", ""]];
 
@@ -11,6 +11,7 @@ class Explorer {
     this.model = model;
     this.parts = this.build();
     el.append(this.parts.root);
+    this.unlisten = closesByItself(this.parts.categories);
     this.changed = () => this.draw();
     model.on("change:answer change:tree", this.changed);
     this.theme = new MutationObserver(this.changed);
@@ -100,6 +101,7 @@ class Explorer {
   close() {
     this.model.off("change:answer change:tree", this.changed);
     this.theme.disconnect();
+    this.unlisten();
     if (this.plotly) this.plotly.purge(this.parts.chart);
   }
 }

@@ -3,7 +3,7 @@
 import { Channel, loadPlotly } from "./channel.mjs";
 import { charts, CONFIG, THEMES, time } from "./charts.mjs";
 import { Clock } from "./clock.mjs";
-import { build, element, fill, fillTree } from "./dom.mjs";
+import { build, closesByItself, element, fill, fillTree } from "./dom.mjs";
 import { data, page } from "./export.mjs";
 import { counted, money, summarise } from "./model.mjs";
 
@@ -21,6 +21,7 @@ class View {
     this.waiting = null;
     this.parts.window.value = String(this.options.window);
     el.append(this.parts.root);
+    this.unlisten = closesByItself(this.parts.categories);
     this.say("Waiting for the kernel …");
     this.listen();
     this.channel = new Channel(model, (ack) => this.frame(ack));
@@ -240,6 +241,7 @@ class View {
     clearInterval(this.ticker);
     cancelAnimationFrame(this.waiting);
     this.theme.disconnect();
+    this.unlisten();
     document.removeEventListener("visibilitychange", this.redraw);
     if (this.library) {
       for (const chart of this.parts.root.querySelectorAll(".rp-chart")) this.library.plotly.purge(chart);
