@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import re
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 
-__all__ = ["module", "plotly_js", "styles"]
+__all__ = ["PLOTLY", "module", "plotly_js", "styles"]
+
+#: The version under which a browser keeps `plotly_js`.
+PLOTLY = version("plotly")
 
 _IMPORT = re.compile(r'from "\./([\w]+\.mjs)"')
 

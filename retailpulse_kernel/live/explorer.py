@@ -86,6 +86,7 @@ class Explorer(anywidget.AnyWidget):
 
     _esm = assets.module("explore.mjs")
     _css = assets.styles()
+    plotly = traitlets.Unicode(assets.PLOTLY).tag(sync=True)
     questions = traitlets.Dict().tag(sync=True)
     asked = traitlets.Dict().tag(sync=True)
     answer = traitlets.Dict().tag(sync=True)

@@ -43,6 +43,7 @@ class LiveView(anywidget.AnyWidget):
 
     _esm = assets.module("live.mjs")
     _css = assets.styles()
+    plotly = traitlets.Unicode(assets.PLOTLY).tag(sync=True)
     options = traitlets.Dict().tag(sync=True)
 
     def __init__(self, settings: Settings, *, hz: float, **options: Any) -> None:

@@ -42,28 +42,38 @@ export class Channel {
 
 /** Plotly, from the Python package in the kernel's environment: once a page, nothing from the network. */
 export function loadPlotly(comm) {
-  globalThis.retailpulsePlotly ??= ask(comm);
+  globalThis.retailpulsePlotly ??= load(comm);
   return globalThis.retailpulsePlotly;
 }
 
+async function load(comm) {
+  const kept = `/retailpulse/plotly-${comm.get("plotly")}.js`; // a name only: nothing is there to be asked for
+  // A page that is not secure (plain http from another machine) has no cache.
+  const cache = await globalThis.caches?.open("retailpulse").catch(() => undefined);
+  let text = await (await cache?.match(kept))?.text();
+  if (!text) {
+    text = await ask(comm);
+    await cache?.put(kept, new Response(text)).catch(() => undefined);
+  }
+  const source = `const module = { exports: {} };\n${text}\nexport default module.exports;`;
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  try {
+    return { plotly: (await import(address)).default, text };
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
+
+/** The file, from the kernel. */
 function ask(comm) {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const request = () => comm.send({ op: "plotly" });
     const again = setInterval(request, HELLO_AGAIN_MS);
-    const heard = async (message, buffers) => {
+    const heard = (message, buffers) => {
       if (message.op !== "plotly") return;
       clearInterval(again);
       comm.off("msg:custom", heard);
-      const text = new TextDecoder().decode(buffers[0]);
-      const source = `const module = { exports: {} };\n${text}\nexport default module.exports;`;
-      const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-      try {
-        resolve({ plotly: (await import(address)).default, text });
-      } catch (error) {
-        reject(error);
-      } finally {
-        URL.revokeObjectURL(address);
-      }
+      resolve(new TextDecoder().decode(buffers[0]));
     };
     comm.on("msg:custom", heard);
     request();
