@@ -8,7 +8,7 @@ ARGS ?=
 INPUTS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status lab test bench unit fuzz faults lint format typecheck lock clean
+.PHONY: help setup demo up down status lab test bench bench-live unit fuzz faults lint format typecheck lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: lint typecheck ## Check style and types, and run every test; ARGS="-k dedu
 
 bench: $(READY) ## Measure this machine; ARGS="--quick" tries it, ARGS="--only floor --only metrics --json FILE" some of it
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-live: $(READY) ## Measure the live view in a headless Chromium; ARGS="--quick" tries it, ARGS="--soak 10 --json FILE"
+	@$(BIN)/python -m bench.live $(ARGS)
 
 unit: $(READY) ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -12,6 +12,8 @@ from retailpulse_kernel.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from retailpulse_kernel.live.explorer import Explorer
+    from retailpulse_kernel.live.view import LiveView
     from retailpulse_kernel.metrics import Figure, Ratio
     from retailpulse_kernel.overview import Status
     from retailpulse_kernel.stores.cassandra import CassandraStore
@@ -159,6 +161,18 @@ class Workbench:
         rows = read_rows(self.cassandra, CATEGORY, since=begin, until=end, grain=chosen, figures=parts_of(wanted))
         kept = (row for row in rows if currency is None or row["currency"] == currency)
         return shaped(grouped_frame(kept, dimensions, CATEGORY, wanted), as_)
+
+    def live(self, **options: Any) -> LiveView:
+        """The canonical figures, live, in one widget; see `retailpulse_kernel.live.view.live`."""
+        from retailpulse_kernel.live.view import live
+
+        return live(self.settings, **options)
+
+    def explore(self, categories: str | Sequence[str] = (), **options: Any) -> Explorer:
+        """The category explorer; see `retailpulse_kernel.live.explorer.explore`."""
+        from retailpulse_kernel.live.explorer import explore
+
+        return explore(self, categories, **options)
 
     def status(self) -> Status:
         """The servers with their versions, and the jobs with their lag."""

@@ -1,0 +1,232 @@
+"""``rp.explore()``: the category explorer, a widget over the questions of `retailpulse_kernel.live.exploring`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import plotly.graph_objects as go
+import traitlets
+
+from retailpulse_kernel.errors import RetailPulseError, UnknownName
+from retailpulse_kernel.live import assets, drawing
+from retailpulse_kernel.live.exploring import QUESTIONS, Scope, known_categories
+from retailpulse_kernel.spans import moment_of, span_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retailpulse_kernel.workbench import Workbench
+
+__all__ = ["Chart", "Explorer", "explore"]
+
+#: Seconds between two questions while it is live, and without a question after which its thread ends.
+_LIVE, _IDLE = 5.0, 60.0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """An answer.
+
+    Attributes
+    ----------
+    question : str
+        Which of `QUESTIONS`.
+    scope : Scope
+        What it was about.
+    frame : DataFrame
+        Its data.
+    """
+
+    question: str
+    scope: Scope
+    frame: pd.DataFrame
+
+    @property
+    def figure(self) -> go.Figure:
+        """The data as a Plotly figure."""
+        return drawing.draw(self.question, self.frame, self.scope)
+
+    @property
+    def code(self) -> str:
+        """The code that makes the frame and the figure, for a notebook."""
+        given = [repr(self.scope.categories)]
+        imports = ""
+        for name in ("last", "since", "until"):
+            value = getattr(self.scope, name)
+            if value is not None:
+                given.append(f"{name}={value!r}" if isinstance(value, str) else f"{name}={_moment(value)}")
+                imports = imports or ("" if isinstance(value, str) else "from datetime import UTC, datetime\n\n")
+        given.append(f"currency={self.scope.currency!r}")
+        return (
+            f"{imports}from retailpulse_kernel.live.drawing import draw\n"
+            f"from retailpulse_kernel.live.exploring import Scope, {self.question}\n\n"
+            f"scope = Scope({', '.join(given)})\n"
+            f"frame = {self.question}(rp, scope)\n"
+            f"draw({self.question!r}, frame, scope)"
+        )
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.figure._repr_mimebundle_(**options)
+
+
+class Explorer(anywidget.AnyWidget):
+    """The category explorer; use `explore`.
+
+    Attributes
+    ----------
+    chart : Chart or None
+        What is shown: its ``.frame``, ``.figure`` and ``.code``.
+    """
+
+    _esm = assets.module("explore.mjs")
+    _css = assets.styles()
+    plotly = traitlets.Unicode(assets.PLOTLY).tag(sync=True)
+    questions = traitlets.Dict().tag(sync=True)
+    asked = traitlets.Dict().tag(sync=True)
+    answer = traitlets.Dict().tag(sync=True)
+    tree: traitlets.List[str] = traitlets.List().tag(sync=True)
+
+    def __init__(self, rp: Workbench, scope: Scope, question: str = "categories") -> None:
+        self._rp = rp
+        self._scope, self._question, self._live = scope, question, False
+        self._asks: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._number = 0
+        self.chart: Chart | None = None
+        super().__init__(questions=drawing.TITLES, asked=self._told(), answer={}, tree=[])
+        self.on_msg(self._heard)
+
+    def ask(self, question: str, **change: Any) -> Chart:
+        """Answer a question, about something else when `change` says so, without changing what is shown.
+
+        Parameters
+        ----------
+        question : str
+            One of `QUESTIONS`.
+        **change
+            Fields of `Scope`.
+
+        Raises
+        ------
+        UnknownName
+            There is no such question.
+        """
+        if question not in QUESTIONS:
+            raise UnknownName("question", question, QUESTIONS)
+        scope = replace(self._scope, **change)
+        return Chart(question, scope, QUESTIONS[question](self._rp, scope))
+
+    @property
+    def frame(self) -> pd.DataFrame | None:
+        """The data of what is shown."""
+        return None if self.chart is None else self.chart.frame
+
+    @property
+    def code(self) -> str | None:
+        """The code that makes what is shown."""
+        return None if self.chart is None else self.chart.code
+
+    # -- the browser's questions, answered by a thread: a running cell does not stop them --------
+
+    def _heard(self, _widget: Any, message: Any, _buffers: Any) -> None:
+        if not isinstance(message, dict):
+            return
+        if message.get("op") == "plotly":
+            self.send({"op": "plotly"}, buffers=[assets.plotly_js()])
+            return
+        self._asks.put(message)
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._serve, name="retailpulse-explorer", daemon=True)
+                self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                message = self._asks.get(timeout=_LIVE if self._live else _IDLE)
+                while not self._asks.empty():  # of several clicks the last one counts, with what the others chose
+                    message = {**message, **self._asks.get()}
+            except Empty:
+                if not self._live:
+                    return
+                message = {}
+            if "categories" in message:
+                self._scope = replace(self._scope, categories=tuple(message["categories"]))
+            if "last" in message:
+                self._scope = replace(self._scope, last=message["last"], since=None, until=None)
+            self._question = message.get("question", self._question)
+            self._live = bool(message.get("live", self._live))
+            self._answer()
+
+    def _answer(self) -> None:
+        self._number += 1
+        asked = self._told()
+        try:
+            self.tree = known_categories(self._rp)
+            self.chart = self.ask(self._question)
+            answer = {
+                "figure": self.chart.figure.to_json(),
+                "code": self.chart.code,
+                "note": drawing.note(self.chart.frame),
+            }
+        except RetailPulseError as error:
+            answer = {"note": str(error)}
+        self.asked = asked
+        self.answer = {**answer, "number": self._number}
+
+    def _told(self) -> dict[str, Any]:
+        scope = self._scope
+        return {
+            "question": self._question, "categories": list(scope.categories), "last": scope.last, "live": self._live,
+        }  # fmt: skip
+
+
+def explore(
+    rp: Workbench,
+    categories: str | Sequence[str] = (),
+    *,
+    question: str = "categories",
+    last: str | None = "1d",
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
+    currency: str = "USD",
+) -> Explorer:
+    """The category explorer.
+
+    Parameters
+    ----------
+    categories : str or sequence of str
+        Dot paths to begin with; several are compared. The whole tree when empty.
+    question : str
+        What is shown first: one of `QUESTIONS`.
+    last : str, optional
+        The newest span: ``"1h"``, ``"7d"``.
+    since, until : datetime or str, optional
+        A past range instead, UTC unless it has a zone, on whole minutes.
+    currency : str
+        Whose money is looked at.
+
+    Raises
+    ------
+    UnknownName
+        There is no such question.
+    """
+    if question not in QUESTIONS:
+        raise UnknownName("question", question, QUESTIONS)
+    chosen = (categories,) if isinstance(categories, str) else tuple(categories)
+    past = since is not None or until is not None
+    if last is not None:
+        span_of(last)
+    scope = Scope(chosen, None if past else last, moment_of(since), moment_of(until), currency)
+    return Explorer(rp, scope, question)
+
+
+def _moment(moment: datetime) -> str:
+    return f"datetime({moment.year}, {moment.month}, {moment.day}, {moment.hour}, {moment.minute}, tzinfo=UTC)"

@@ -1,0 +1,231 @@
+"""Questions about categories, each answered with a frame: what `rp.explore()` shows, and a notebook can call.
+
+>>> scope = Scope(("electronics",), last="1d")
+>>> brands(rp, scope)  # doctest: +SKIP
+
+Revenue over time, by category and by hour of the day comes from Cassandra's figures; brands, products, the funnel,
+sessions and order values come from the archive's single events, without late ones, as the figures are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from retailpulse_kernel.figures import grouped_frame, read_rows
+from retailpulse_kernel.live.columns import sums
+from retailpulse_kernel.metrics import AVERAGE_ORDER_VALUE, EVENTS, ORDERS, PURCHASES, REVENUE, UNITS, VIEWS
+from retailpulse_kernel.spans import span_of
+from retailpulse_kernel.stores.archive import arrow_schema
+from retailpulse_kernel.tables import CATEGORY, GRAINS
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.workbench import Workbench
+
+__all__ = [
+    "QUESTIONS",
+    "Scope",
+    "brands",
+    "categories",
+    "engagement",
+    "funnel",
+    "hours",
+    "known_categories",
+    "order_values",
+    "over_time",
+    "products",
+]
+
+_TOP = 20
+_BINS = 30
+_LENGTHS = ["1", "2", "3", "4-5", "6-10", "11+"]
+_FUNNEL = ("view", "add_to_cart", "purchase")
+_COLUMNS = (
+    "event_type", "event_time", "user_id", "session_id", "product_id", "category", "brand", "price", "quantity",
+    "currency", "order_id", "order_line",
+)  # fmt: skip
+_PARTS = (EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a question is about.
+
+    Attributes
+    ----------
+    categories : tuple of str
+        Dot paths, each with what is below it; all when empty.
+    last : str, optional
+        The newest span (``"1h"``, ``"7d"``), up to the present minute; instead of `since` and `until`.
+    since, until : datetime, optional
+        The range, UTC, on whole minutes; all there is when absent.
+    currency : str
+        Whose money is looked at.
+    """
+
+    categories: tuple[str, ...] = ()
+    last: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    currency: str = "USD"
+
+    def bounds(self) -> tuple[datetime | None, datetime | None]:
+        """The range now."""
+        if self.last is None:
+            return self.since, self.until
+        minute = GRAINS["minute"]
+        until = minute.start(datetime.now(UTC)) + minute.width
+        return minute.start(until - span_of(self.last)), until
+
+    def holds(self, category: str) -> bool:
+        """Whether a category is looked at."""
+        return not self.categories or any(category == c or category.startswith(f"{c}.") for c in self.categories)
+
+    def branch(self, category: str) -> str:
+        """The part of the tree that a category is counted to: a step below what is chosen, or one of several chosen."""
+        inside = next((c for c in self.categories if category == c or category.startswith(f"{c}.")), "")
+        if len(self.categories) > 1:
+            return inside
+        depth = inside.count(".") + 2 if inside else 1
+        return ".".join(category.split(".")[:depth])
+
+
+def categories(rp: Workbench, scope: Scope) -> pd.DataFrame:
+    """The categories below the chosen one, or those that are compared, with their figures."""
+    return _by(_rows(rp, scope, "day"), scope, ["category"]).sort_values("revenue", ascending=False, ignore_index=True)
+
+
+def over_time(rp: Workbench, scope: Scope) -> pd.DataFrame:
+    """Revenue and orders by bucket and category: minutes up to three hours, hours up to two weeks, then days."""
+    since, until = scope.bounds()
+    span = None if since is None or until is None else until - since
+    grain = "day" if span is None or span.days > 14 else "hour" if span.total_seconds() > 3 * 3_600 else "minute"
+    return _by(_rows(rp, scope, grain), scope, ["bucket", "category"])
+
+
+def hours(rp: Workbench, scope: Scope) -> pd.DataFrame:
+    """Figures by the hour of the day, UTC."""
+    rows = [{**row, "bucket": row["bucket"].replace(year=2000, month=1, day=1)} for row in _rows(rp, scope, "hour")]
+    frame = _by([{**row, "category": "all"} for row in rows], Scope(currency=scope.currency), ["bucket"])
+    frame.insert(0, "hour", frame.pop("bucket").dt.hour.astype("int64"))
+    return frame
+
+
+def brands(rp: Workbench, scope: Scope) -> pd.DataFrame:
+    """The brands with the highest revenue: views, units, revenue, orders, and what is viewed but not bought."""
+    return _top(_events(rp, scope), scope, "brand")
+
+
+def products(rp: Workbench, scope: Scope) -> pd.DataFrame:
+    """The products with the highest revenue."""
+    return _top(_events(rp, scope), scope, "product_id")
+
+
+def funnel(rp: Workbench, scope: Scope) -> pd.DataFrame:
+    """Sessions that came to each step, and their share of those that came to the step before."""
+    events = _events(rp, scope)
+    reached = [set(events.filter(pc.equal(events["event_type"], step))["session_id"].to_pylist()) for step in _FUNNEL]
+    counts = [len(sessions) for sessions in reached]
+    rates = [None, *(after / before if before else None for before, after in pairwise(counts))]
+    return pd.DataFrame({"step": _FUNNEL, "sessions": counts, "of_step_before": pd.array(rates, "Float64")})
+
+
+def engagement(rp: Workbench, scope: Scope) -> pd.DataFrame:
+    """Sessions by how many events they have: how many there are, how long they last, how many buy."""
+    events = _events(rp, scope)
+    table = pa.table(
+        {
+            "session_id": events["session_id"],
+            "at": events["event_time"].cast(pa.int64()),
+            "bought": pc.equal(events["event_type"], "purchase").cast(pa.int64()),
+        }
+    )
+    found = table.group_by("session_id").aggregate(
+        [("at", "count"), ("at", "min"), ("at", "max"), ("bought", "max")]
+    ).to_pandas()  # fmt: skip
+    found["length"] = pd.cut(
+        found["at_count"], [0, 1, 2, 3, 5, 10, np.inf], labels=["1", "2", "3", "4-5", "6-10", "11+"]
+    )
+    found["minutes"] = (found["at_max"] - found["at_min"]) / 60e6
+    by = found.groupby("length", observed=False)
+    return pd.DataFrame(
+        {
+            "events": by.size().index.astype(str),
+            "sessions": by.size().to_numpy(),
+            "median_minutes": by["minutes"].median().to_numpy(),
+            "buyers": by["bought_max"].sum().to_numpy().astype("int64"),
+        }
+    )
+
+
+def order_values(rp: Workbench, scope: Scope) -> pd.DataFrame:
+    """How many orders are worth how much: bins of equal width up to the 99th percentile, the last one open."""
+    events = _events(rp, scope)
+    bought = events.filter(
+        pc.and_(pc.equal(events["event_type"], "purchase"), pc.equal(events["currency"], scope.currency))
+    )
+    values = np.sort(np.array(sums(bought, ["order_id"], [REVENUE])["revenue"].to_pylist(), dtype=float))
+    if not len(values):
+        return pd.DataFrame({"from": [], "to": [], "orders": pd.array([], "int64")})
+    edges = np.linspace(0, max(np.ceil(np.quantile(values, 0.99)), 1), _BINS)
+    counts, _ = np.histogram(values, [*edges, np.inf])
+    return pd.DataFrame({"from": edges, "to": [*edges[1:], np.inf], "orders": counts})
+
+
+#: Every question by its name, in the order of the explorer.
+QUESTIONS: dict[str, Callable[[Workbench, Scope], pd.DataFrame]] = {
+    question.__name__: question
+    for question in (categories, over_time, brands, products, funnel, engagement, hours, order_values)
+}
+
+
+def known_categories(rp: Workbench) -> list[str]:
+    """Every category that has figures on some day."""
+    rows = rp.cassandra.read(CATEGORY, GRAINS["day"], figures=(EVENTS,), by=("currency", "category"))
+    return sorted({row["category"] for row in rows})
+
+
+def _rows(rp: Workbench, scope: Scope, grain: str) -> list[dict[str, Any]]:
+    since, until = scope.bounds()
+    rows = read_rows(rp.cassandra, CATEGORY, since=since, until=until, grain=GRAINS[grain])
+    return [row for row in rows if row["currency"] == scope.currency and scope.holds(row["category"])]
+
+
+def _by(rows: Sequence[dict[str, Any]], scope: Scope, by: list[str]) -> pd.DataFrame:
+    rows = [{**row, "category": scope.branch(row["category"])} for row in rows]
+    return grouped_frame(rows, by).drop(columns="currency")
+
+
+def _events(rp: Workbench, scope: Scope) -> pa.Table:
+    """The scope's events from the archive, each once, as the figures count them."""
+    since, until = scope.bounds()
+    batches = rp.hive.record_batches(since, until, columns=_COLUMNS, late=False)
+    table = pa.Table.from_batches(batches, arrow_schema(_COLUMNS))
+    for name in table.column_names:
+        if pa.types.is_dictionary(table[name].type):
+            table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
+    if scope.categories:
+        known = [category for category in pc.unique(table["category"]).to_pylist() if scope.holds(category)]
+        table = table.filter(pc.is_in(table["category"], pa.array(known, pa.string())))
+    return table
+
+
+def _top(events: pa.Table, scope: Scope, by: str) -> pd.DataFrame:
+    """The first by revenue. Views have a currency too: that of the user."""
+    events = events.filter(pc.equal(events["currency"], scope.currency))
+    found = sums(events, [by], _PARTS).to_pandas()
+    found[by] = found[by].fillna("(none)")
+    found[AVERAGE_ORDER_VALUE.name] = [
+        AVERAGE_ORDER_VALUE.divide(over, under) for over, under in zip(found["revenue"], found["orders"], strict=True)
+    ]
+    found["revenue"] = [Decimal(value) for value in found["revenue"]]
+    return found.sort_values(["revenue", "views"], ascending=False, ignore_index=True).head(_TOP)

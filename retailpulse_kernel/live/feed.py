@@ -1,0 +1,307 @@
+"""The feed of a live view: a thread that keeps a `Cube` up to date.
+
+It never touches the kernel's event loop, so a cell that runs does not stop it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.live.cube import Cube, Reading
+from retailpulse_kernel.live.health import Health
+from retailpulse_kernel.live.stored import Followed, Offsets, Rows, StoredFigures
+from retailpulse_kernel.live.tail import Judge
+from retailpulse_kernel.live.topic import Topic
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.tables import GRAINS
+
+__all__ = ["HISTORY_HOURS", "MINUTE_HOURS", "Feed", "State"]
+
+#: Hours that are kept by the minute, and by the hour.
+MINUTE_HOURS, HISTORY_HOURS = 6, 25
+#: Messages a second above which a notebook's fold would take a core: the stored figures alone are followed then.
+_FOLDED_RATE = 10_000.0
+#: Messages that stored figures may be behind, for the same reason.
+_FOLDED_MESSAGES = 100_000
+#: Messages that are read before the first one that counts, to know ids and clocks.
+_PRELUDE = 5_000
+_HOUR, _MINUTE = 3_600, 60
+#: Seconds between two readings of: the topic's end; minutes in change without the tail; what may have been written
+#: behind the view's back, as by a backfill; the hours.
+_LOOK, _CHANGING, _AGAIN, _HOURS = 0.5, 2.0, 60.0, 300.0
+#: Seconds that the account of a batch may come after its rows, before they are read again.
+_PATIENCE = 10.0
+#: How far behind the newest minute a job may still change one: its watermark, and a little.
+_OPEN_MINUTES = 12
+
+
+@dataclass
+class State:
+    """What the strip of the view says.
+
+    Attributes
+    ----------
+    rate : float
+        Messages a second that come into the topic.
+    lag : int
+        Messages that the stored figures do not hold yet.
+    folding : bool
+        Whether the tail is added to the stored figures.
+    note : str
+        Why not, or what is wrong; empty when all is well.
+    newest_ms : int
+        The broker's time of the newest message that is shown, epoch milliseconds.
+    edge : int
+        The end of the newest minute that there may be figures of, epoch seconds.
+    minutes_from : int
+        From when on figures are known by the minute, epoch seconds; before that by the hour.
+    loaded : bool
+        Whether all of them have been read.
+    """
+
+    rate: float = 0.0
+    lag: int = 0
+    folding: bool = False
+    note: str = "starting"
+    newest_ms: int = 0
+    edge: int = 0
+    minutes_from: int = 0
+    loaded: bool = False
+
+
+@dataclass
+class _Clocks:
+    """When each thing was done last."""
+
+    at: dict[str, float] = field(default_factory=dict)
+
+    def due(self, name: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if now - self.at.get(name, -1e9) < seconds:
+            return False
+        self.at[name] = now
+        return True
+
+
+class Feed:
+    """Stored figures and tail of one namespace, followed by a thread until `stop`.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which servers and namespace.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.cube = Cube()
+        self.hours: Rows = []
+        self.hours_version = 0
+        self.health = Health()
+        self.state = State()
+        self.lock = threading.RLock()
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._parts: list[Any] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self._due = _Clocks()
+        self._due.due("again", _AGAIN)
+        self._judge: Judge | None = None
+        self._unread: list[int] = []
+        self._held: Reading | None = None
+        self._stale: set[int] = set()
+        self._begin: Offsets = {}
+        self._end: Offsets = {}
+        self._unknown_rows = False
+        self._newest = 0
+        self._held_since = 0.0
+
+    # -- the thread -------------------------------------------------------------------------
+
+    def run(self, step: Any) -> None:
+        """Follow until `stop`, calling `step` after each look; servers that are down are waited for."""
+        while not self._ended.is_set():
+            try:
+                self._open()
+                while not self._ended.is_set():
+                    self.look()
+                    step()
+            except RetailPulseError as error:
+                self.state.note = str(error).splitlines()[0]
+                step()
+                self._ended.wait(2.0)
+            finally:
+                self._close()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ended.set()
+
+    def _open(self) -> None:
+        self._reset()
+        self.topic = Topic(self.settings)
+        self._parts = [self.topic]
+        self.stored = StoredFigures(self.settings)
+        self._parts.append(self.stored)
+        self.followed = Followed(self.settings)
+        self._parts.append(self.followed)
+        self.health.add(self.followed.all())
+
+    def _close(self) -> None:
+        for part in self._parts:
+            part.close()
+        self._parts = []
+
+    # -- one look ---------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Take what is new from Kafka and Cassandra."""
+        if self._due.due("end", _LOOK):
+            self._begin, self._end = self.topic.bounds()
+            self.health.add(self.followed.poll())
+            self._decide()
+        if self.topic.following:
+            self._take_tail()
+        else:
+            self._ended.wait(0.1)
+        self._set_edge()
+        with self.lock:
+            self._stale |= self.cube.settle(self.followed.batches)
+        self._read_stored()
+
+    def _decide(self) -> None:
+        """Whether to fold the tail."""
+        batches, state = self.followed.batches, self.state
+        reached = batches.reached()
+        behind = {p: max(reached.get(p, 0), first) for p, first in self._begin.items()}
+        state.lag = sum(max(end - behind.get(p, 0), 0) for p, end in self._end.items())
+        state.rate = self.topic.rate
+        # Once it rests, it goes on only when there is clearly less to do.
+        ease = 1.0 if self.topic.following or self._judge is None else 0.5
+        if batches.newest is None and self._due.due("rows", _AGAIN):
+            self._unknown_rows = self.stored.newest_hour() is not None
+        why = ""
+        if (batches.newest is None and self._unknown_rows) or (batches.newest and not batches.start_ms):
+            why = "It is not known which messages the stored figures hold: stored figures only."
+        elif state.rate > _FOLDED_RATE * ease:
+            why = f"{state.rate:,.0f} events/s are more than a notebook can fold: stored figures only."
+        elif state.lag > _FOLDED_MESSAGES * ease:
+            job = "has never run" if batches.newest is None else f"is {state.lag:,} messages behind"
+            why = f'The job "metrics" {job}: stored figures only.'
+        state.note, state.folding = why, not why
+        if why and (self.topic.following or self._judge is None):
+            self.topic.rest()
+            self._judge = self._judge or Judge(0)
+            with self.lock:
+                self._stale |= self.cube.clear_tail()
+        elif not why and not self.topic.following:
+            newest = batches.newest
+            self._judge = Judge(newest.delay_ms if newest else 600_000)
+            share = _PRELUDE // max(len(behind), 1)
+            self._stale |= self._newest_minutes(_OPEN_MINUTES) if self.state.edge else set()
+            self.topic.follow({p: max(self._begin[p], offset - share) for p, offset in behind.items()})
+
+    def _take_tail(self) -> None:
+        messages = self.topic.poll(0.1)
+        if not messages:
+            return
+        assert self._judge is not None
+        events = [event for message in messages if (event := self._judge.judge(message)) is not None]
+        with self.lock:
+            self.cube.append(events)
+        self.state.newest_ms = self._judge.newest_ms
+
+    def _set_edge(self) -> None:
+        """The present minute is the newest; of a topic with older times, the newest that has events."""
+        now = int(time.time())
+        present = now // _MINUTE * _MINUTE + _MINUTE
+        if self._due.due("edge", _HOURS) or (self.state.edge <= 0):
+            hour = self.stored.newest_hour()
+            self._newest = 0 if hour is None else hour + _HOUR
+        newest = max([self._newest, *(event.minute + _MINUTE for event in self.cube.tail.events[-1:])])
+        old = newest and present - newest > HISTORY_HOURS * _HOUR
+        edge = newest if old else present
+        if edge != self.state.edge:
+            jumped = not self.state.edge or abs(edge - self.state.edge) > _HOUR
+            self._stale |= set() if jumped else set(range(self.state.edge, edge, _MINUTE))
+            self.state.edge = edge
+            if jumped:
+                self._unread = self._all_hours()
+            with self.lock:
+                self.cube.forget(edge - (MINUTE_HOURS + 1) * _HOUR)
+
+    # -- stored figures ---------------------------------------------------------------------
+
+    def _read_stored(self) -> None:
+        """Read what may have changed, an hour of history at most, and let the view go on."""
+        if self._held is not None:
+            if not self._adopt(self._held):
+                if time.monotonic() - self._held_since < _PATIENCE:
+                    return
+                self._stale |= self._held.minutes
+            self._held = None
+        if self._unread:
+            start = self._unread.pop(0)
+            self._read(range(start, min(start + _HOUR, self.state.edge), _MINUTE))
+            self.state.loaded = not self._unread
+            oldest = -(-(self.state.edge - (MINUTE_HOURS + 1) * _HOUR) // _HOUR) * _HOUR
+            self.state.minutes_from = oldest if self.state.loaded else max(start, oldest)
+            return
+        if not self.state.folding and self._due.due("changing", _CHANGING):
+            self._stale |= self._newest_minutes(2)
+        if self._due.due("open", 10.0 if not self.state.folding else _AGAIN):
+            self._stale |= self._newest_minutes(_OPEN_MINUTES)
+        if self._due.due("again", _AGAIN * MINUTE_HOURS) and self.state.loaded:
+            self._unread = self._unread or self._all_hours()
+        if self._stale and self._due.due("stale", 0.5):
+            stale, self._stale = self._stale, set()
+            self._read(stale)
+        elif self._due.due("hours", _HOURS):
+            self._read_hours()
+
+    def _newest_minutes(self, count: int) -> set[int]:
+        return {self.state.edge - _MINUTE * (i + 1) for i in range(count)}
+
+    def _all_hours(self) -> list[int]:
+        last = -(-self.state.edge // _HOUR) * _HOUR
+        return [last - hour * _HOUR for hour in range(1, MINUTE_HOURS + 2)]
+
+    def _read(self, minutes: Iterable[int]) -> None:
+        batches = self.followed.batches
+        wanted, number, reached = frozenset(minutes), batches.number, batches.reached()
+        if not wanted:
+            return
+        rows = [row for start, end in _spans(wanted) for row in self.stored.rows(GRAINS["minute"], start, end)]
+        reading = Reading(wanted, rows, number, reached)
+        if not self._adopt(reading):
+            self._held, self._held_since = reading, time.monotonic()
+
+    def _adopt(self, reading: Reading) -> bool:
+        self.health.add(self.followed.poll())
+        with self.lock:
+            return self.cube.adopt(reading, self.followed.batches, alone=not self.state.folding)
+
+    def _read_hours(self) -> None:
+        last = self.state.edge // _HOUR * _HOUR
+        rows = self.stored.rows(GRAINS["hour"], last - HISTORY_HOURS * _HOUR, last - (MINUTE_HOURS - 1) * _HOUR)
+        with self.lock:
+            if rows != self.hours:
+                self.hours, self.hours_version = rows, self.hours_version + 1
+
+
+def _spans(minutes: Iterable[int]) -> list[tuple[int, int]]:
+    """Minutes as ranges without gaps."""
+    spans: list[tuple[int, int]] = []
+    for minute in sorted(minutes):
+        if spans and spans[-1][1] == minute:
+            spans[-1] = (spans[-1][0], minute + _MINUTE)
+        else:
+            spans.append((minute, minute + _MINUTE))
+    return spans

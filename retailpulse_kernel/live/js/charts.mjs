@@ -1,0 +1,135 @@
+// The four canonical figures as Plotly traces and layouts.
+
+import { money, plain } from "./model.mjs";
+
+// Okabe and Ito's colours, which stay apart for every kind of colour vision.
+const BLUE = "#0072B2";
+const ORANGE = "#E69F00";
+const GREEN = "#009E73";
+const VERMILION = "#D55E00";
+const TYPES = {
+  view: "#56B4E9", click: BLUE, add_to_cart: ORANGE, remove_from_cart: "#CC79A7", purchase: GREEN, refund: VERMILION,
+};
+const MOST_CATEGORIES = 12;
+
+export const THEMES = {
+  light: { ink: "#333333", faint: "#e3e3e3", paper: "rgba(0,0,0,0)", line: BLUE, total: "#767676" },
+  dark: { ink: "#e0e0e0", faint: "#454545", paper: "rgba(0,0,0,0)", line: "#56B4E9", total: "#a0a0a0" },
+};
+
+export const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+
+function layout(theme, title, more = {}) {
+  const axis = { gridcolor: theme.faint, zerolinecolor: theme.faint, linecolor: theme.faint, automargin: true };
+  return {
+    title: { text: title, font: { size: 13 }, x: 0.01, xanchor: "left", y: 0.97, yanchor: "top" },
+    font: { color: theme.ink, size: 11 },
+    paper_bgcolor: theme.paper, plot_bgcolor: theme.paper,
+    margin: { l: 8, r: 12, t: 32, b: 8 },
+    xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
+    // Zoom and hidden traces stay as the user set them while data goes on.
+    uirevision: "kept", datarevision: undefined, hovermode: "closest", showlegend: false,
+    ...Object.fromEntries(Object.entries(more).filter(([name]) => !["xaxis", "yaxis"].includes(name))),
+  };
+}
+
+export const time = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19);
+
+/** The figures of a summary: name -> {data, layout}. */
+export function charts(summary, titles, theme) {
+  return { bar: bar(summary, titles, theme), line: line(summary, titles, theme), pie: pie(summary, titles, theme),
+    aov: average(summary, titles, theme) };
+}
+
+function bar(summary, titles, theme) {
+  const shown = summary.byCategory.slice(0, MOST_CATEGORIES);
+  const rest = summary.byCategory.slice(MOST_CATEGORIES);
+  const rows = [...shown];
+  if (rest.length) rows.push([`${rest.length} more`, rest.reduce((sum, [, value]) => sum + value, 0n)]);
+  rows.reverse();
+  return {
+    data: [{
+      type: "bar", orientation: "h", x: rows.map(([, value]) => plain(value)), y: rows.map(([name]) => name),
+      customdata: rows.map(([, value]) => money(value)), hovertemplate: `%{y}: %{customdata} ${summary.currency}<extra></extra>`,
+      marker: { color: rows.map(([name]) => (name.endsWith(" more") ? theme.total : theme.line)) },
+    }],
+    layout: layout(theme, `${titles.revenue} by category, ${summary.currency}`, { bargap: 0.25, yaxis: { ticksuffix: " " } }),
+  };
+}
+
+/** Buckets with a hole where some are missing: a line must not bridge them. */
+function holed(buckets, width) {
+  return buckets.flatMap((bucket, i) => {
+    const before = buckets[i - 1];
+    return before && bucket.start - before.start > width ? [{ start: before.start + width }, bucket] : [bucket];
+  });
+}
+
+/** A trace over time; what the hover says is exact. */
+function over(buckets, field, unit, more) {
+  return {
+    type: "scatter", mode: buckets.length > 1 ? "lines" : "markers",
+    x: buckets.map((bucket) => time(bucket.start)), y: buckets.map((bucket) => plain(bucket[field] ?? null)),
+    customdata: buckets.map((bucket) => money(bucket[field] ?? null)),
+    hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata} ${unit}<extra></extra>`, ...more,
+  };
+}
+
+function line(summary, titles, theme) {
+  const peaks = summary.buckets.filter((bucket) => bucket.peak);
+  const every = summary.width === 60 ? "minute" : "hour";
+  const buckets = holed(summary.buckets, summary.width);
+  const unit = summary.currency;
+  return {
+    data: [
+      over(summary.buckets, "total", unit, {
+        name: "running total", yaxis: "y2", mode: "lines", line: { color: theme.total, width: 1.5, dash: "dot" },
+      }),
+      over(buckets, "revenue", unit, { name: `by ${every}`, line: { color: theme.line, width: 2 }, marker: { color: theme.line } }),
+      over(peaks, "revenue", unit, { name: "peak", mode: "markers", marker: { color: VERMILION, size: 9, symbol: "triangle-up" } }),
+    ],
+    layout: layout(theme, `${titles.revenue} by ${every}, ${unit}`, {
+      showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom", font: { size: 10 } },
+      xaxis: { type: "date", range: [time(summary.since), time(summary.until)] },
+      yaxis: { rangemode: "tozero" },
+      yaxis2: { overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, automargin: true, color: theme.total },
+    }),
+  };
+}
+
+function pie(summary, titles, theme) {
+  return {
+    data: [{
+      type: "pie", hole: 0.45, sort: false, direction: "clockwise",
+      labels: summary.byType.map(([type]) => type), values: summary.byType.map(([, count]) => count),
+      marker: { colors: summary.byType.map(([type]) => TYPES[type] ?? theme.total) },
+      textinfo: "percent", textposition: "inside",
+      hovertemplate: "%{label}: %{value:,} (%{percent})<extra></extra>",
+    }],
+    layout: layout(theme, `${titles.events} by type`, {
+      showlegend: true, legend: { x: 1.02, y: 0.5, font: { size: 10 } }, uniformtext: { minsize: 9, mode: "hide" }, margin: { l: 4, r: 4, t: 32, b: 4 },
+    }),
+  };
+}
+
+function average(summary, titles, theme) {
+  const points = holed(summary.buckets.filter((bucket) => bucket.average !== null), summary.width);
+  const indicator = {
+    type: "indicator", mode: summary.before === null || summary.before === undefined ? "number" : "number+delta",
+    value: plain(summary.average), domain: { x: [0, 1], y: [0.52, 1] },
+    number: { valueformat: ",.2f", suffix: ` ${summary.currency}`, font: { size: 26 } },
+  };
+  if (indicator.mode === "number+delta") {
+    indicator.delta = {
+      reference: plain(summary.before), relative: true, valueformat: ".1%", font: { size: 13 },
+      increasing: { color: GREEN }, decreasing: { color: VERMILION },
+    };
+  }
+  return {
+    data: [indicator, over(points, "average", summary.currency, { name: "", line: { color: ORANGE, width: 1.5 }, marker: { color: ORANGE } })],
+    layout: layout(theme, titles.average_order_value, {
+      xaxis: { type: "date", range: [time(summary.since), time(summary.until)], nticks: 4 },
+      yaxis: { domain: [0, 0.45], nticks: 3, rangemode: "tozero" },
+    }),
+  };
+}

@@ -1,0 +1,257 @@
+// The live view: one widget, four charts, all controls answered in the browser.
+
+import { Channel, loadPlotly } from "./channel.mjs";
+import { charts, CONFIG, THEMES, time } from "./charts.mjs";
+import { Clock } from "./clock.mjs";
+import { build, closesByItself, element, fill, fillTree } from "./dom.mjs";
+import { data, page } from "./export.mjs";
+import { counted, money, summarise } from "./model.mjs";
+
+const REPLAY_MS = 250;
+const number = new Intl.NumberFormat("en-US");
+
+class View {
+  constructor(model, el) {
+    this.options = model.get("options");
+    this.parts = build();
+    this.clock = new Clock(this.options.window);
+    this.categories = this.options.categories;
+    this.currency = this.options.currency;
+    this.paused = false;
+    this.waiting = null;
+    this.parts.window.value = String(this.options.window);
+    el.append(this.parts.root);
+    this.unlisten = closesByItself(this.parts.categories);
+    this.say("Waiting for the kernel …");
+    this.listen();
+    this.channel = new Channel(model, (ack) => this.frame(ack));
+    loadPlotly(model).then(
+      (loaded) => {
+        this.library = loaded;
+        this.draw();
+      },
+      (error) => this.say(`Plotly can't be loaded: ${error.message}`),
+    );
+  }
+
+  // -- what comes in ------------------------------------------------------------------
+
+  /** A new frame: painted with the page's next picture, and acknowledged then. */
+  frame(ack) {
+    if (document.hidden || this.paused || !this.library) {
+      ack(); // the data is here; drawing waits until somebody looks
+      return;
+    }
+    this.acks = [...(this.acks ?? []), ack];
+    if (this.waiting) return;
+    this.waiting = requestAnimationFrame(() => {
+      this.waiting = null;
+      this.draw();
+      this.acknowledge();
+    });
+  }
+
+  acknowledge() {
+    for (const ack of this.acks ?? []) ack();
+    this.acks = [];
+  }
+
+  // -- controls -----------------------------------------------------------------------
+
+  listen() {
+    const { parts, clock } = this;
+    const on = (part, event, action) =>
+      parts[part].addEventListener(event, () => {
+        const started = performance.now();
+        action(parts[part].value);
+        this.draw();
+        parts.root.dataset.answered = (performance.now() - started).toFixed(1);
+      });
+    on("pause", "click", () => {
+      this.paused = !this.paused;
+      this.held = this.paused ? clock.end(this.model.state.edge, Date.now()) : null;
+    });
+    on("window", "change", (value) => (clock.window = Number(value)));
+    on("currency", "change", (value) => (this.currency = value));
+    on("scrub", "input", (value) => {
+      const { edge } = this.model.state;
+      if (Number(value) >= edge) clock.live();
+      else clock.scrub(Number(value));
+      if (this.paused) this.held = clock.end(edge, Date.now());
+    });
+    on("replay", "click", () => {
+      const [edge, now] = [this.model.state.edge, Date.now()];
+      if (clock.replaying) clock.halt(edge, now);
+      else clock.replay(Number(parts.speed.value), edge, now);
+      this.setPaused(false);
+    });
+    on("speed", "change", (value) => {
+      const [edge, now] = [this.model.state.edge, Date.now()];
+      if (!clock.replaying) return;
+      clock.halt(edge, now);
+      if (!clock.isLive) clock.replay(Number(value), edge, now);
+    });
+    on("live", "click", () => {
+      clock.live();
+      this.setPaused(false);
+    });
+    on("freeze", "click", () => this.freeze());
+    on("export", "click", () => this.save());
+    this.ticker = setInterval(() => clock.replaying && !document.hidden && this.draw(), REPLAY_MS);
+    this.redraw = () => this.draw();
+    document.addEventListener("visibilitychange", this.redraw);
+    this.theme = new MutationObserver(this.redraw);
+    this.theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+  }
+
+  setPaused(paused) {
+    this.paused = paused;
+    this.held = null;
+  }
+
+  get model() {
+    return this.channel.model;
+  }
+
+  // -- drawing ------------------------------------------------------------------------
+
+  say(text) {
+    if (this.parts.note.textContent !== text) this.parts.note.textContent = text;
+  }
+
+  summary() {
+    const { model, clock } = this;
+    const end = this.held ?? clock.end(model.state.edge, Date.now());
+    const ask = { currency: this.currency ?? this.guess, categories: this.categories, orderEvents: this.options.order_events };
+    const [since, until] = model.range(end, clock.window);
+    const summary = summarise(model, { since, until, ...ask });
+    const [before, from] = model.range(since, clock.window);
+    summary.before = before >= model.oldest ? summarise(model, { since: before, until: from, ...ask }).average : null;
+    return summary;
+  }
+
+  draw() {
+    if (!this.library || document.hidden || this.model.versions === null || !this.parts.root.isConnected) return;
+    if (this.paused && this.drawn && this.drawn === this.signature()) return;
+    this.drawn = this.signature();
+    if (this.currency === null) {
+      this.guess = this.model.mainCurrency ?? this.model.currencies[0] ?? "USD";
+    }
+    const summary = this.summary();
+    this.shown = summary;
+    const theme = THEMES[document.body.dataset.jpThemeLight === "false" ? "dark" : "light"];
+    this.figures = charts(summary, this.options.titles, theme);
+    for (const [name, figure] of Object.entries(this.figures)) {
+      this.library.plotly.react(this.parts[`chart-${name}`], figure.data, figure.layout, CONFIG);
+    }
+    this.drawControls(summary);
+    this.painted(summary);
+  }
+
+  /** What a picture depends on beside the data: while paused, only that draws a new one. */
+  signature() {
+    return JSON.stringify([this.clock, this.held, this.currency, this.categories, document.body.dataset.jpThemeLight]);
+  }
+
+  drawControls(summary) {
+    const { parts, model, clock } = this;
+    const { state } = model;
+    parts.pause.textContent = this.paused ? "Resume" : "Pause";
+    parts.pause.setAttribute("aria-pressed", String(this.paused));
+    parts.replay.textContent = clock.replaying ? "Stop" : "Replay";
+    parts.replay.setAttribute("aria-pressed", String(clock.replaying));
+    parts.live.setAttribute("aria-pressed", String(clock.isLive && !this.paused));
+    fill(parts.currency, model.currencies, summary.currency);
+    fillTree(parts, model.categories, (paths) => {
+      this.categories = paths;
+      this.draw();
+    });
+    parts.summary.textContent = this.categories ? this.categories.join(", ") : "All categories";
+    Object.assign(parts.scrub, { min: String(model.oldest), max: String(state.edge) });
+    parts.scrub.value = String(summary.until);
+    const shown = (seconds) => time(seconds).slice(5, 16).replace("T", " ");
+    parts.range.textContent = `${shown(summary.since)} – ${shown(summary.until)} UTC`;
+    const [consumed, duplicate, late, bad] = counted(model, summary.since, summary.until);
+    const counts = { rate: Math.round(state.rate), lag: state.lag, late, bad, duplicate };
+    for (const [name, count] of Object.entries(counts)) parts[name].textContent = number.format(count);
+    parts.strip.title = `Of ${number.format(consumed)} messages that the job "metrics" took in this range.`;
+    const age = state.folding && state.newest_ms ? Math.max(0, state.now_ms - state.newest_ms + Date.now() - this.channel.received) : null;
+    parts.age.textContent = age === null ? "–" : age < 60_000 ? `${(age / 1000).toFixed(1)} s` : "no events";
+    this.say(state.note || (state.loaded ? "" : "Reading the last hours …"));
+  }
+
+  /** Say what has been painted, for tests and benchmarks: exact figures, as text. */
+  painted(summary) {
+    const { root } = this.parts;
+    Object.assign(root.dataset, {
+      revenue: money(summary.revenue), orders: summary.orders, average: money(summary.average), events: summary.events,
+      since: summary.since, until: summary.until, frames: Number(root.dataset.frames ?? 0) + 1,
+      loaded: String(Boolean(this.model.state.loaded)), lag: this.model.state.lag, folding: String(this.model.state.folding),
+    });
+    root.dispatchEvent(new CustomEvent("retailpulse:painted", { detail: { summary, model: this.model, at: Date.now() } }));
+  }
+
+  // -- keeping ------------------------------------------------------------------------
+
+  get heading() {
+    const { since, until } = this.shown;
+    const of = this.categories ? `, ${this.categories.join(", ")}` : "";
+    return `RetailPulse, ${time(since).replace("T", " ")} to ${time(until).replace("T", " ")} UTC${of}`;
+  }
+
+  /** A copy of the charts below the view, which stays as it is. */
+  freeze() {
+    if (!this.shown) return;
+    const close = element("button", { type: "button", text: "Remove", className: "rp-remove" });
+    const grid = element("div", { className: "rp-charts" });
+    const section = element("section", {}, element("div", { className: "rp-bar" }, element("b", { text: this.heading }), close), grid);
+    this.parts.frozen.append(section);
+    for (const figure of this.copies()) {
+      const chart = grid.appendChild(element("div", { className: "rp-chart" }));
+      this.library.plotly.newPlot(chart, figure.data, figure.layout, CONFIG);
+    }
+    close.addEventListener("click", () => {
+      grid.childNodes.forEach((chart) => this.library.plotly.purge(chart));
+      section.remove();
+    });
+  }
+
+  copies() {
+    const theme = THEMES[document.body.dataset.jpThemeLight === "false" ? "dark" : "light"];
+    const figures = charts(this.shown, this.options.titles, theme);
+    return ["line", "aov", "bar", "pie"].map((name) => figures[name]);
+  }
+
+  /** The charts and their data as one file. */
+  save() {
+    if (!this.shown) return;
+    const figures = charts(this.shown, this.options.titles, THEMES.light);
+    const text = page({
+      plotly: this.library.text, figures: ["line", "aov", "bar", "pie"].map((name) => figures[name]),
+      content: data(this.shown, { namespace: this.options.namespace, categories: this.categories }), heading: this.heading,
+    });
+    const address = URL.createObjectURL(new Blob([text], { type: "text/html" }));
+    const name = `retailpulse-${time(this.shown.until).replaceAll(":", "")}.html`;
+    element("a", { href: address, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  }
+
+  close() {
+    this.channel.close();
+    clearInterval(this.ticker);
+    cancelAnimationFrame(this.waiting);
+    this.theme.disconnect();
+    this.unlisten();
+    document.removeEventListener("visibilitychange", this.redraw);
+    if (this.library) {
+      for (const chart of this.parts.root.querySelectorAll(".rp-chart")) this.library.plotly.purge(chart);
+    }
+  }
+}
+
+function render({ model, el }) {
+  const view = new View(model, el);
+  return () => view.close();
+}
+
+export default { render };

@@ -1,0 +1,210 @@
+// The figures that the kernel has sent, and sums over any part of them.
+//
+// Money is a BigInt in ten-thousandths of its currency: sums are exact, as they are in Python.
+
+/** Figures by minute, and by hour before that. */
+export class Model {
+  constructor() {
+    this.reset(null);
+  }
+
+  reset(run) {
+    this.run = run;
+    this.versions = null;
+    this.keys = [];
+    this.minutes = new Map();
+    this.hours = new Map();
+    this.health = new Map();
+    this.state = {};
+  }
+
+  /** Take a frame; false when something before it is missing. */
+  apply(frame) {
+    if (frame.run !== this.run || this.versions === null) {
+      if (frame.base.some((version) => version >= 0)) return false;
+      this.reset(frame.run);
+    } else if (frame.base.some((version, i) => version > this.versions[i])) {
+      return false;
+    }
+    for (const [id, ...key] of frame.keys) this.keys[id] = key;
+    fill(this.minutes, frame.cells, frame.figures.length);
+    if (frame.hours) {
+      this.hours = new Map();
+      fill(this.hours, frame.hours, frame.figures.length);
+    }
+    for (const [minute, ...counts] of frame.health) this.health.set(minute, counts);
+    this.state = frame.state;
+    this.figures = frame.figures;
+    // A frame may be older than what is known already: its values are then the same or come again.
+    this.versions = frame.versions.map((version, i) => Math.max(version, this.versions?.[i] ?? -1));
+    this.forget();
+    return true;
+  }
+
+  forget() {
+    const oldest = this.state.edge - 7 * 3600;
+    for (const minute of this.minutes.keys()) if (minute < oldest) this.minutes.delete(minute);
+    for (const minute of this.health.keys()) if (minute < this.state.edge - 25 * 3600) this.health.delete(minute);
+  }
+
+  /** The start of the oldest window that is known. */
+  get oldest() {
+    return Math.min(this.state.minutes_from || this.state.edge, ...this.hours.keys());
+  }
+
+  get currencies() {
+    return [...new Set(this.keys.map((key) => key[0]))].sort();
+  }
+
+  /** The currency that most of the events have. */
+  get mainCurrency() {
+    const events = new Map();
+    for (const cells of this.minutes.values()) {
+      for (const [id, parts] of cells) events.set(this.keys[id][0], (events.get(this.keys[id][0]) ?? 0) + parts[0]);
+    }
+    return [...events].sort((a, b) => b[1] - a[1])[0]?.[0] ?? null;
+  }
+
+  get categories() {
+    return [...new Set(this.keys.map((key) => key[1]))].sort();
+  }
+
+  /** A range of whole windows: minutes where they are known, otherwise whole hours. */
+  range(until, seconds) {
+    const known = this.state.minutes_from ?? 0;
+    let [since, end] = [until - seconds, until];
+    if (end < known) end -= end % 3600;
+    if (since < known) since -= ((since % 3600) + 3600) % 3600;
+    return [since, end];
+  }
+
+  *cells(since, until) {
+    const known = this.state.minutes_from ?? 0;
+    for (const [start, cells] of this.hours) {
+      if (start >= since && start + 3600 <= Math.min(until, known)) yield [start, cells];
+    }
+    for (const [start, cells] of this.minutes) {
+      if (start >= Math.max(since, known) && start < until) yield [start, cells];
+    }
+  }
+}
+
+function fill(windows, flat, width) {
+  for (let i = 0; i < flat.length; i += width + 2) {
+    let cells = windows.get(flat[i]);
+    if (!cells) windows.set(flat[i], (cells = new Map()));
+    cells.set(flat[i + 1], flat.slice(i + 2, i + 2 + width));
+  }
+}
+
+/** The buckets' width for a range, in seconds. */
+export function widthOf(model, since, until) {
+  return since < (model.state.minutes_from ?? 0) || until - since > 6 * 3600 ? 3600 : 60;
+}
+
+/** Whether a category is in a choice of dot paths; null is all. */
+export function chosen(category, choice) {
+  return choice === null || choice.some((path) => category === path || category.startsWith(path + "."));
+}
+
+/** The canonical figures of a range, as retailpulse_kernel.figures.summarise gives them. */
+export function summarise(model, { since, until, currency, categories = null, orderEvents }) {
+  const place = (name) => model.figures.indexOf(name);
+  const [events, units, revenue, orders] = ["events", "units", "revenue", "orders"].map(place);
+  const width = widthOf(model, since, until);
+  const sums = { revenue: 0n, orders: 0, units: 0, events: 0 };
+  const byCategory = new Map();
+  const byType = new Map();
+  const buckets = new Map();
+  const wanted = model.keys.map((key) => key !== undefined && chosen(key[1], categories));
+  for (const [start, cells] of model.cells(since, until)) {
+    const bucket = start - (start % width);
+    for (const [id, parts] of cells) {
+      if (!wanted[id] || !parts[events]) continue;
+      const [money, category, type] = model.keys[id];
+      byType.set(type, (byType.get(type) ?? 0) + parts[events]);
+      sums.events += parts[events];
+      if (money !== currency) continue;
+      const amount = BigInt(parts[revenue]);
+      sums.revenue += amount;
+      sums.orders += parts[orders];
+      sums.units += parts[units];
+      if (orderEvents.includes(type)) byCategory.set(category, (byCategory.get(category) ?? 0n) + amount);
+      const known = buckets.get(bucket);
+      if (known) {
+        known.revenue += amount;
+        known.orders += parts[orders];
+      } else buckets.set(bucket, { start: bucket, revenue: amount, orders: parts[orders] });
+    }
+  }
+  return {
+    since, until, currency, width,
+    ...sums,
+    average: divide(sums.revenue, sums.orders),
+    byCategory: [...byCategory].sort(([a, x], [b, y]) => (x === y ? (a < b ? -1 : 1) : x < y ? 1 : -1)),
+    byType: [...byType].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)),
+    buckets: overTime([...buckets.values()].sort((a, b) => a.start - b.start)),
+  };
+}
+
+/** Revenue by bucket with its running total; peaks stand out by more than a standard deviation. */
+export function overTime(buckets) {
+  const values = buckets.map((bucket) => Number(bucket.revenue) / 1e4);
+  const mean = values.reduce((sum, value) => sum + value, 0) / (values.length || 1);
+  const spread = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length || 1));
+  let total = 0n;
+  return buckets.map((bucket, i) => {
+    total += bucket.revenue;
+    const around = buckets.slice(Math.max(i - 1, 0), i + 2).map((other) => other.revenue);
+    const highest = around.every((other) => other <= bucket.revenue);
+    return {
+      ...bucket, total,
+      average: divide(bucket.revenue, bucket.orders),
+      peak: highest && values[i] > mean + spread,
+    };
+  });
+}
+
+/** An exact ratio, rounded half up to four places; null over nothing. */
+export function divide(over, under) {
+  if (!under) return null;
+  const n = BigInt(under);
+  const doubled = 2n * over;
+  return doubled >= 0n ? (doubled + n) / (2n * n) : -((-doubled + n) / (2n * n));
+}
+
+/** An amount as text: at least two decimal places, at most four. */
+export function money(amount) {
+  if (amount === null) return "–";
+  const digits = (amount < 0n ? -amount : amount).toString().padStart(5, "0");
+  const decimals = digits.slice(-4).replace(/0{1,2}$/, "");
+  return (amount < 0n ? "-" : "") + digits.slice(0, -4).replace(/\B(?=(\d{3})+$)/g, ",") + "." + decimals;
+}
+
+/** An amount as a number, for drawing only. */
+export const plain = (amount) => (amount === null ? null : Number(amount) / 1e4);
+
+/** What the job counted in a range: consumed, duplicate, late, bad. */
+export function counted(model, since, until) {
+  const sums = [0, 0, 0, 0];
+  for (const [minute, counts] of model.health) {
+    if (minute >= since && minute < until) counts.forEach((count, i) => (sums[i] += count));
+  }
+  return sums;
+}
+
+/** Categories as a tree of their dot paths: [{path, name, children}]. */
+export function tree(categories) {
+  const root = { children: new Map() };
+  for (const category of categories) {
+    let node = root;
+    let path = "";
+    for (const name of category.split(".")) {
+      path = path ? `${path}.${name}` : name;
+      if (!node.children.has(name)) node.children.set(name, { path, name, children: new Map() });
+      node = node.children.get(name);
+    }
+  }
+  const list = (node) => [...node.children.values()].map((child) => ({ ...child, children: list(child) }));
+  return list(root);
+}

@@ -1,0 +1,115 @@
+"""The topic as the live view follows it: the newest messages, and how many there are."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from retailpulse_kernel.live.stored import Offsets
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.connection import why_unreachable
+from retailpulse_kernel.stores.kafka import Message
+from retailpulse_kernel.stores.kafka_config import bootstrap_addresses, client_config, unavailable
+
+__all__ = ["Topic"]
+
+_TIMEOUT = 5.0
+#: Messages that are taken at once: a frame must not wait for more.
+_CHUNK = 5_000
+#: Seconds over which the rate is measured.
+_RATE_SPAN = 5.0
+
+
+class Topic:
+    """A reader of the events' topic that stands where it is told to, and commits nothing.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which servers and namespace.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._name = settings.namespace.events_topic
+        if why := why_unreachable(bootstrap_addresses(settings)):
+            raise unavailable(settings, why)
+        self._consumer = Consumer(
+            {
+                **client_config(settings),
+                "group.id": "retailpulse-live",  # required by the client, never committed to
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",  # what was deleted meanwhile can't be shown
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 16_384,
+            }
+        )
+        self._ends: deque[tuple[float, int]] = deque()
+        self.following = False
+
+    def bounds(self) -> tuple[Offsets, Offsets]:
+        """The first offset and the next one of each partition.
+
+        Raises
+        ------
+        StoreUnavailable
+            Kafka does not answer.
+        """
+        try:
+            found = self._consumer.list_topics(self._name, timeout=_TIMEOUT).topics[self._name]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            both = {
+                p: self._consumer.get_watermark_offsets(TopicPartition(self._name, p), timeout=_TIMEOUT)
+                for p in found.partitions
+            }
+        except KafkaException as error:
+            raise unavailable(self._settings, error) from error
+        begin, end = {p: low for p, (low, _) in both.items()}, {p: high for p, (_, high) in both.items()}
+        self._note(sum(end.values()))
+        return begin, end
+
+    @property
+    def rate(self) -> float:
+        """Messages that came in a second, over the last seconds."""
+        if len(self._ends) < 2:
+            return 0.0
+        (first, before), (last, now) = self._ends[0], self._ends[-1]
+        return (now - before) / (last - first) if last > first else 0.0
+
+    def follow(self, offsets: Mapping[int, int]) -> None:
+        """Read from some offsets on."""
+        self._consumer.assign([TopicPartition(self._name, p, offset) for p, offset in offsets.items()])
+        self.following = True
+
+    def rest(self) -> None:
+        """Read nothing until told to follow again."""
+        self._consumer.unassign()
+        self.following = False
+
+    def poll(self, timeout: float) -> list[Message]:
+        """New messages; returns at once when there are some."""
+        messages = []
+        for message in self._consumer.consume(_CHUNK, timeout):
+            error = message.error()
+            if error is not None:
+                if error.code() in (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+                    continue
+                raise unavailable(self._settings, error)
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None and offset is not None, "what has no error has a place"
+            messages.append(Message(partition, offset, message.timestamp()[1], None, message.value()))
+        return messages
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._consumer.close()
+
+    def _note(self, end: int) -> None:
+        now = time.monotonic()
+        self._ends.append((now, end))
+        while len(self._ends) > 2 and now - self._ends[1][0] >= _RATE_SPAN:
+            self._ends.popleft()

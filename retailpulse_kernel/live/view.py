@@ -1,0 +1,128 @@
+"""``rp.live()``: the four canonical figures, live, in one widget.
+
+All controls are answered in the browser, which holds the figures of the last day; the kernel only sends
+what has changed, from a thread, and waits until it was painted. So a cell that runs neither stops the
+view nor its controls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.events import ORDER_EVENTS
+from retailpulse_kernel.figures import grouped_frame
+from retailpulse_kernel.live import assets
+from retailpulse_kernel.live.broadcast import Broadcast
+from retailpulse_kernel.live.tail import TABLE
+from retailpulse_kernel.metrics import FIGURES
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.spans import span_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["LiveView", "live"]
+
+_WINDOWS = (300, 900, 3_600, 10_800, 21_600, 86_400)
+
+
+class LiveView(anywidget.AnyWidget):
+    """A live view; use `live`, which knows the servers.
+
+    Attributes
+    ----------
+    options : dict
+        What the view starts with.
+    """
+
+    _esm = assets.module("live.mjs")
+    _css = assets.styles()
+    plotly = traitlets.Unicode(assets.PLOTLY).tag(sync=True)
+    options = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, settings: Settings, *, hz: float, **options: Any) -> None:
+        self._broadcast = Broadcast(settings, lambda message, content: self.send(message, buffers=[content]), hz=hz)
+        super().__init__(
+            options={
+                "titles": {name: figure.title for name, figure in FIGURES.items()},
+                "order_events": sorted(ORDER_EVENTS),
+                "namespace": settings.namespace.name,
+                **options,
+            }
+        )
+        self.on_msg(self._heard)
+
+    def _heard(self, _widget: Any, message: Any, _buffers: Any) -> None:
+        if isinstance(message, dict):
+            if message.get("op") == "plotly":
+                self.send({"op": "plotly"}, buffers=[assets.plotly_js()])
+            else:
+                self._broadcast.hear(message)
+
+    def stop(self) -> None:
+        """End the view's thread; what was painted last stays."""
+        self._broadcast.stop()
+
+    def close(self) -> None:
+        """End the view and remove it."""
+        self.stop()
+        super().close()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The figures that the view has now, by minute and key, exact."""
+        feed = self._broadcast.feed
+        with feed.lock:
+            cells = [cell for cell in feed.cube.cells() if any(cell.parts)]
+        rows = [
+            {
+                "bucket": datetime.fromtimestamp(cell.minute, UTC),
+                **dict(zip(TABLE.by, cell.key, strict=True)),
+                **dict(zip((figure.name for figure in TABLE.figures), cell.parts, strict=True)),
+            }
+            for cell in cells
+        ]
+        return grouped_frame(rows, ["bucket", *TABLE.by], TABLE)
+
+
+def live(
+    settings: Settings,
+    *,
+    window: str = "1h",
+    currency: str | None = None,
+    categories: str | Sequence[str] | None = None,
+    hz: float = 2.0,
+) -> LiveView:
+    """The live view of a namespace.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which servers and namespace.
+    window : str
+        What is shown at first: ``"5m"``, ``"15m"``, ``"1h"``, ``"3h"``, ``"6h"`` or ``"1d"``.
+    currency : str, optional
+        The first that there is when absent.
+    categories : str or sequence of str, optional
+        Dot paths; each also means what is below it. All when absent.
+    hz : float
+        Pictures a second, 0.5 to 4.
+
+    Raises
+    ------
+    UsageError
+        There is no such window, or it would be painted too often.
+    """
+    seconds = int(span_of(window).total_seconds())
+    if seconds not in _WINDOWS:
+        raise UsageError(f"A live view can't show {window!r}.", remedy="Choose 5m, 15m, 1h, 3h, 6h or 1d.")
+    if not 0.5 <= hz <= 4:
+        raise UsageError(f"A live view can't be painted {hz:g} times a second.", remedy="Choose 0.5 to 4.")
+    chosen = [categories] if isinstance(categories, str) else categories and list(categories)
+    return LiveView(settings, hz=hz, window=seconds, currency=currency, categories=chosen or None)

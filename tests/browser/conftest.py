@@ -1,0 +1,45 @@
+"""One JupyterLab and one browser for all tests of views; a shop whose events come when a test sends them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext
+
+from bench.browser import Labs, chromium, chromium_path, jupyter_lab
+from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.topics import ensure_topics
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if chromium_path() is None:
+                item.add_marker(pytest.mark.skip(reason="there is no Chromium; Debian's package is `chromium`"))
+
+
+@pytest.fixture(scope="session")
+def shop(stack: Settings) -> Iterator[Settings]:
+    """A namespace for the views."""
+    settings = Settings.load(namespace=f"browser_{os.getpid()}")
+    ensure_topics(settings)
+    yield settings
+    drop(settings)
+
+
+@pytest.fixture(scope="session")
+def lab(shop: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labs]:
+    with jupyter_lab(shop, tmp_path_factory.mktemp("lab")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[BrowserContext]:
+    with chromium(accept_downloads=True) as context:
+        yield context

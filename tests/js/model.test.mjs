@@ -1,0 +1,141 @@
+// The view's sums, ranges and texts. Run by tests/unit/test_live_js.py, or: node --test tests/js/
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readFileSync } from "node:fs";
+
+import { Clock } from "../../retailpulse_kernel/live/js/clock.mjs";
+import { charts, THEMES } from "../../retailpulse_kernel/live/js/charts.mjs";
+import { data, page } from "../../retailpulse_kernel/live/js/export.mjs";
+import { chosen, counted, divide, Model, money, overTime, summarise, tree } from "../../retailpulse_kernel/live/js/model.mjs";
+
+const HOUR = 1_795_564_800;
+const FIGURES = ["events", "units", "revenue", "orders"];
+const KEYS = [[0, "USD", "electronics.audio", "purchase"], [1, "USD", "apparel", "view"], [2, "EUR", "apparel", "purchase"]];
+const ORDER_EVENTS = ["purchase", "refund"];
+
+function frame(more) {
+  return {
+    run: "a", seq: 1, base: [-1, -1, -1, -1], versions: [1, 1, 1, 3], figures: FIGURES, keys: KEYS, cells: [], hours: null, health: [],
+    state: { edge: HOUR + 300, minutes_from: HOUR - 3600, loaded: true }, ...more,
+  };
+}
+
+function filled(cells, more) {
+  const model = new Model();
+  assert.ok(model.apply(frame({ cells, ...more })));
+  return model;
+}
+
+const ask = (model, more = {}) =>
+  summarise(model, { since: HOUR, until: HOUR + 300, currency: "USD", orderEvents: ORDER_EVENTS, ...more });
+
+test("sums are exact and never cross currencies", () => {
+  const model = filled([HOUR, 0, 2, 3, 1234567, 1, HOUR, 1, 5, 0, 0, 0, HOUR + 60, 2, 1, 1, "9007199254740993", 1]);
+  const dollars = ask(model);
+  assert.equal(money(dollars.revenue), "123.4567");
+  assert.deepEqual([dollars.orders, dollars.units, dollars.events], [1, 3, 8]);
+  assert.deepEqual(dollars.byCategory, [["electronics.audio", 1234567n]]);
+  assert.deepEqual(dollars.byType, [["view", 5], ["purchase", 3]]);
+  assert.equal(money(ask(model, { currency: "EUR" }).revenue), "900,719,925,474.0993");
+});
+
+test("categories are dot paths, each with what is below it", () => {
+  assert.ok(chosen("electronics.audio", ["electronics"]));
+  assert.ok(!chosen("electronics2", ["electronics"]));
+  const model = filled([HOUR, 0, 2, 3, 10000, 1, HOUR, 1, 5, 0, 0, 0]);
+  assert.equal(ask(model, { categories: ["apparel"] }).events, 5);
+  assert.deepEqual(tree(["a.b", "a.c", "d"]).map((node) => [node.path, node.children.length]), [["a", 2], ["d", 0]]);
+});
+
+test("a frame that comes twice changes nothing, one that misses something is refused", () => {
+  const model = filled([HOUR, 0, 2, 3, 10000, 1]);
+  assert.ok(model.apply(frame({ base: [0, 0, 0, 0], cells: [HOUR, 0, 2, 3, 10000, 1] })));
+  assert.equal(ask(model).events, 2);
+  assert.ok(!model.apply(frame({ base: [5, 1, 1, 3] })));
+  assert.ok(!model.apply(frame({ run: "b", base: [1, 1, 1, 3] })), "another run begins with everything");
+  assert.ok(model.apply(frame({ run: "b", cells: [] })));
+  assert.equal(ask(model).events, 0);
+});
+
+test("a cell that became nothing is not shown", () => {
+  const model = filled([HOUR, 0, 0, 0, 0, 0]);
+  assert.deepEqual(ask(model).buckets, []);
+});
+
+test("hours stand in before the minutes, and are never counted beside them", () => {
+  const model = filled([HOUR - 3600, 0, 1, 1, 10000, 1], {
+    hours: [HOUR - 7200, 0, 10, 10, 100000, 10, HOUR - 3600, 0, 1, 1, 10000, 1],
+  });
+  const [since, until] = model.range(HOUR, 86400);
+  const day = ask(model, { since, until });
+  assert.equal(day.events, 11);
+  assert.equal(day.width, 3600);
+  assert.deepEqual(model.range(HOUR + 120, 7 * 3600), [HOUR - 7 * 3600, HOUR + 120], "a range of hours begins on one");
+});
+
+test("old minutes are forgotten", () => {
+  const model = filled([HOUR - 8 * 3600, 0, 1, 1, 1, 1, HOUR, 0, 1, 1, 1, 1]);
+  assert.deepEqual([...model.minutes.keys()], [HOUR]);
+});
+
+test("ratios are rounded half up, as Decimal does", () => {
+  assert.equal(divide(1n, 2), 1n);
+  assert.equal(divide(-1n, 2), -1n);
+  assert.equal(divide(10n, 3), 3n);
+  assert.equal(divide(10n, 0), null);
+});
+
+test("the same peaks and totals as retailpulse_kernel.figures", () => {
+  const path = process.env.RETAILPULSE_PEAKS;
+  if (!path) return;
+  for (const { buckets, expected } of JSON.parse(readFileSync(path, "utf8"))) {
+    const found = overTime(buckets.map(([start, revenue]) => ({ start, revenue: BigInt(revenue), orders: 1 })));
+    assert.deepEqual(found.map((b) => [b.start, b.total.toString(), b.peak]), expected);
+  }
+});
+
+test("the clock follows, stands, replays and catches up", () => {
+  const clock = new Clock(300);
+  assert.equal(clock.end(HOUR, 0), HOUR);
+  clock.scrub(HOUR - 600);
+  assert.equal(clock.end(HOUR + 60, 5000), HOUR - 600);
+  clock.replay(60, HOUR, 0);
+  assert.equal(clock.end(HOUR, 999), HOUR - 600);
+  assert.equal(clock.end(HOUR, 1000), HOUR - 540);
+  clock.halt(HOUR, 2000);
+  assert.equal(clock.end(HOUR, 99_000), HOUR - 480);
+  clock.replay(60, HOUR, 0);
+  assert.equal(clock.end(HOUR, 60_000), HOUR);
+  assert.ok(clock.isLive);
+  clock.replay(1, HOUR, 0);
+  assert.equal(clock.end(HOUR, 0), HOUR - 300, "from the live edge it plays the window again");
+});
+
+test("counts of a range", () => {
+  const model = filled([], { health: [[HOUR, 10, 1, 2, 3], [HOUR + 60, 5, 0, 0, 1], [HOUR - 60, 9, 9, 9, 9]] });
+  assert.deepEqual(counted(model, HOUR, HOUR + 120), [15, 1, 2, 4]);
+});
+
+test("four charts, with the rest of many categories in one bar", () => {
+  const keys = Array.from({ length: 20 }, (_, i) => [i, "USD", `c${i}`, "purchase"]);
+  const model = filled(keys.flatMap(([id]) => [HOUR, id, 1, 1, (id + 1) * 10000, 1]), { keys });
+  const titles = { revenue: "Revenue", events: "Events", average_order_value: "Average" };
+  const made = charts({ ...ask(model), before: null }, titles, THEMES.light);
+  assert.deepEqual(Object.keys(made).sort(), ["aov", "bar", "line", "pie"]);
+  const [bar] = made.bar.data;
+  assert.equal(bar.y.at(-1), "c19");
+  assert.equal(bar.y[0], "8 more");
+  assert.equal(bar.x.reduce((sum, x) => sum + x, 0), 210);
+});
+
+test("an exported page holds exact data and can't be broken out of", () => {
+  const keys = [[0, "USD", "</script><b>", "purchase"]];
+  const model = filled([HOUR, 0, 1, 1, 1234500, 1], { keys });
+  const content = data(ask(model), { namespace: "n" });
+  assert.equal(content.revenue, "123.45");
+  const text = page({ plotly: "let a = '</script>';", figures: [], content, heading: "<h>" });
+  assert.ok(!text.includes("</script><b>") && !text.includes("'</script>'"));
+  const json = text.match(/id="retailpulse-data">(.*?)<\/script>/s)[1];
+  assert.deepEqual(JSON.parse(json), content);
+});

@@ -1,0 +1,152 @@
+"""The explorer's questions: each answer is what a plain fold of the same events says, and its code gives it again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from retailpulse_kernel.errors import UnknownName
+from retailpulse_kernel.events import Event, parse_event
+from retailpulse_kernel.fold import fold
+from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.live.columns import sums
+from retailpulse_kernel.live.explorer import Chart, explore
+from retailpulse_kernel.live.exploring import QUESTIONS, Scope, _events
+from retailpulse_kernel.metrics import (
+    ACTIVE_USERS,
+    AVERAGE_ORDER_VALUE,
+    EVENTS,
+    ORDERS,
+    PURCHASES,
+    REVENUE,
+    UNITS,
+    VIEWS,
+)
+from retailpulse_kernel.stores.archive import Archive
+from retailpulse_kernel.stores.memory import MemoryStore
+from retailpulse_kernel.tables import CATEGORY, GRAINS, FigureTable
+from tests.archived import archive_events
+
+START = datetime(2026, 3, 1, 9, 58, tzinfo=UTC)
+UNTIL = START + timedelta(minutes=12)
+SCOPE = Scope(("electronics",), since=START, until=UNTIL)
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Event]:
+    generator = Generator(rate=15, seconds=600, seed=5, start=START, currencies={"USD": 0.8, "EUR": 0.2})
+    return [parse_event(message.value) for message in generator.messages()]
+
+
+@pytest.fixture(scope="module")
+def rp(events: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A workbench whose stores are in memory and in a folder."""
+    store = MemoryStore()
+    store.create(CATEGORY)
+    for grain in CATEGORY.every:
+        store.write(CATEGORY, grain, fold(events, CATEGORY, grain), version=1)
+    archive = Archive(Path(tmp_path_factory.mktemp("archive")) / "events")
+    archive_events(archive, events)
+    archive_events(archive, [events[0]], batch=1, late=True)  # late ones are in no figure
+    return SimpleNamespace(cassandra=store, hive=archive)
+
+
+def wanted(events: list[Event], scope: Scope = SCOPE) -> list[Event]:
+    return [e for e in events if e.currency == scope.currency and scope.holds(e.category)]
+
+
+def revenue_by(events: list[Event], column: str) -> dict[Any, Decimal]:
+    table = FigureTable("t", (REVENUE, ORDERS), ("currency", column), (GRAINS["day"],))
+    return {row[column]: row["revenue"] for row in fold(events, table, GRAINS["day"])}
+
+
+def test_figures_of_columns_are_those_of_events(rp: Any, events: list[Event]) -> None:
+    figures = (EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS)
+    table = FigureTable("t", figures, ("currency", "category", "event_type"), (GRAINS["day"],))
+    found = sums(_events(rp, Scope()), table.by, figures).to_pylist()
+    expected = [{k: v for k, v in row.items() if k != "day"} for row in fold(events, table, GRAINS["day"])]
+    key = str
+    assert sorted(found, key=key) == sorted(expected, key=key)
+
+
+def test_users_are_not_added_up(rp: Any) -> None:
+    with pytest.raises(Exception, match="can't be added up"):
+        sums(_events(rp, Scope()), ["currency"], [ACTIVE_USERS])
+
+
+def test_categories_are_a_step_below_the_chosen_one(rp: Any, events: list[Event]) -> None:
+    frame = QUESTIONS["categories"](rp, SCOPE)
+    assert all(name.count(".") == 1 and name.startswith("electronics.") for name in frame["category"])
+    assert frame["revenue"].sum() == sum((REVENUE.of_event(e) or 0 for e in wanted(events)), Decimal(0))
+    top = QUESTIONS["categories"](rp, Scope(since=START, until=UNTIL))
+    assert "electronics" in set(top["category"]) and not any("." in name for name in top["category"])
+    both = QUESTIONS["categories"](rp, Scope(("electronics.smartphone", "computers"), since=START, until=UNTIL))
+    assert set(both["category"]) == {"electronics.smartphone", "computers"}
+
+
+@pytest.mark.parametrize(("question", "key"), [("brands", "brand"), ("products", "product_id")])
+def test_top_lists_are_exact(rp: Any, events: list[Event], question: str, key: str) -> None:
+    frame = QUESTIONS[question](rp, SCOPE)
+    expected = revenue_by(wanted(events), key)
+    for name, revenue, orders, average in frame[[key, "revenue", "orders", AVERAGE_ORDER_VALUE.name]].itertuples(
+        index=False
+    ):
+        assert revenue == expected[None if name == "(none)" else name]
+        assert average == AVERAGE_ORDER_VALUE.divide(revenue, orders)
+    assert list(frame["revenue"]) == sorted(expected.values(), reverse=True)[: len(frame)]
+
+
+def test_the_funnel_counts_sessions(rp: Any, events: list[Event]) -> None:
+    frame = QUESTIONS["funnel"](rp, SCOPE)
+    inside = [e for e in events if SCOPE.holds(e.category)]
+    steps = [len({e.session_id for e in inside if e.event_type == step}) for step in frame["step"]]
+    assert list(frame["sessions"]) == steps
+    assert frame["of_step_before"].iloc[1] == pytest.approx(steps[1] / steps[0])
+
+
+def test_engagement_counts_every_session_once(rp: Any, events: list[Event]) -> None:
+    frame = QUESTIONS["engagement"](rp, SCOPE)
+    inside = [e for e in events if SCOPE.holds(e.category)]
+    assert frame["sessions"].sum() == len({e.session_id for e in inside})
+    assert frame["buyers"].sum() == len({e.session_id for e in inside if e.event_type == "purchase"})
+    lengths = [sum(e.session_id == s for e in inside) for s in {e.session_id for e in inside}]
+    assert frame.set_index("events")["sessions"]["1"] == lengths.count(1)
+
+
+def test_hours_of_the_day(rp: Any, events: list[Event]) -> None:
+    frame = QUESTIONS["hours"](rp, SCOPE).set_index("hour")
+    assert set(frame.index) == {9, 10}
+    early = [e for e in wanted(events) if e.event_time.hour == 9]
+    assert frame["revenue"][9] == sum((REVENUE.of_event(e) or 0 for e in early), Decimal(0))
+
+
+def test_every_order_is_in_a_bin(rp: Any, events: list[Event]) -> None:
+    frame = QUESTIONS["order_values"](rp, Scope(since=START, until=UNTIL))
+    orders = {e.order_id for e in events if e.event_type == "purchase" and e.currency == "USD"}
+    assert frame["orders"].sum() == len(orders) > 0
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("scope", [SCOPE, Scope(), Scope(("apparel",), currency="EUR"), Scope(("no.such",), last="1h")])
+def test_the_code_of_an_answer_gives_it_again(rp: Any, question: str, scope: Scope) -> None:
+    chart = Chart(question, scope, QUESTIONS[question](rp, scope))
+    names: dict[str, Any] = {"rp": rp}
+    exec(chart.code, names)
+    pd.testing.assert_frame_equal(names["frame"], chart.frame)
+    assert chart.figure.layout.title.text
+
+
+def test_what_is_asked_for_is_checked(rp: Any) -> None:
+    with pytest.raises(UnknownName, match="question"):
+        explore(rp, question="why")
+    explorer = explore(rp, "electronics", since=START, until=UNTIL)
+    chart = explorer.ask("brands", currency="EUR")
+    assert chart.scope == Scope(("electronics",), since=START, until=UNTIL, currency="EUR")
+    with pytest.raises(UnknownName, match="question"):
+        explorer.ask("why")

@@ -1,0 +1,73 @@
+"""The view's JavaScript: it parses, its pure parts are right, and it asks nobody but the kernel."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from retailpulse_kernel.figures import _over_time
+from retailpulse_kernel.live import assets
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "retailpulse_kernel" / "live" / "js").glob("*.mjs"))
+NODE = shutil.which("node")
+
+needs_node = pytest.mark.skipif(NODE is None, reason="there is no node on this machine")
+
+
+def node(*arguments: str, **env: str) -> None:
+    assert NODE is not None
+    done = subprocess.run(
+        [NODE, *arguments], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **env}, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@needs_node
+def test_every_module_parses() -> None:
+    for source in SOURCES:
+        node("--check", str(source))
+
+
+@needs_node
+def test_the_pure_parts(tmp_path: Path) -> None:
+    """Sums, ranges, texts; and totals and peaks as Python has them."""
+    chance = random.Random(3)
+    cases = []
+    for count in (0, 1, 2, 30, 200):
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        amounts = [Decimal(chance.randrange(-10_000, 5_000_000)) / 10_000 for _ in range(count)]
+        buckets = _over_time({start + timedelta(minutes=i): amount for i, amount in enumerate(amounts)})
+        scaled = [(int(b.start.timestamp()), b.revenue, b.running_total, b.peak) for b in buckets]
+        cases.append(
+            {
+                "buckets": [[at, str(int(value.scaleb(4)))] for at, value, _, _ in scaled],
+                "expected": [[at, str(int(total.scaleb(4))), peak] for at, _, total, peak in scaled],
+            }
+        )
+    peaks = tmp_path / "peaks.json"
+    peaks.write_text(json.dumps(cases))
+    node("--test", "tests/js/", RETAILPULSE_PEAKS=str(peaks))
+
+
+def test_the_widget_is_one_module_and_asks_no_network() -> None:
+    text = assets.module("live.mjs")
+    assert not re.search(r'from "\.', text)
+    held = [base64.b64decode(part).decode() for part in re.findall(r"base64,([\w+/=]+)", text)]
+    for part in [text, *held]:
+        assert not re.search(r"https?://|\bfetch\(|XMLHttpRequest|WebSocket", part)
+
+
+def test_plotly_is_the_package_s_own_file() -> None:
+    assert b"plotly.js v" in assets.plotly_js()[:200]
+    assert not list((ROOT / "retailpulse_kernel").rglob("plotly*.js")), "no copy of it is kept"
