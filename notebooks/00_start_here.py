@@ -69,6 +69,8 @@ opened.start()
 # until the shop closes.
 
 # %%
+import json
+
 import plotly.express as px
 from IPython.display import display
 
@@ -76,7 +78,9 @@ from IPython.display import display
 def distribution(events):
     counts = events["event_type"].value_counts().rename_axis("event type").reset_index(name="events")
     title = f"{len(events):,} events so far"
-    return px.bar(counts, x="events", y="event type", orientation="h", title=title, height=320)
+    figure = px.bar(counts, x="events", y="event type", orientation="h", title=title, height=320)
+    # As data, since a figure that shows itself would show itself anew each time.
+    return {"application/vnd.plotly.v1+json": json.loads(figure.to_json())}
 
 
 # %%
@@ -84,9 +88,10 @@ shown = None
 while opened.is_alive():
     opened.join(1)
     events = rp.kafka.tail(last="1h")
-    if len(events):
-        shown = shown or display(display_id=True)
-        shown.update(distribution(events))
+    if len(events) and shown:
+        shown.update(distribution(events), raw=True)
+    elif len(events):
+        shown = display(distribution(events), raw=True, display_id=True)
 
 # %% [markdown]
 # The same from a magic. `%kafka?` shows what it can do; whenever a result is cut, it says so.

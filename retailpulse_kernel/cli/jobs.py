@@ -211,6 +211,8 @@ def lab(
     command = [
         sys.executable, "-m", "jupyter", "lab", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}",
     ]  # fmt: skip
+    # No question about news at the start, and no look at other machines for updates.
+    command.append(f"--LabApp.app_settings_dir={Path(__file__).parents[1] / 'lab'}")
     if (root / START).is_file():
         command.append(f"--LabApp.default_url=/lab/tree/{START}")
     if not browser:
