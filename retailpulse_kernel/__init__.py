@@ -10,7 +10,9 @@ Nothing connects until it is used, and importing this pulls in neither Spark nor
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.errors import RetailPulseError
@@ -58,8 +60,17 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+class _Package(ModuleType):
+    """Keeps ``rp.figures`` what it is, although importing the module of that name would put itself there."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def load_ipython_extension(ipython: Any) -> None:
     """Offer ``rp`` in a notebook or IPython session."""
-    import sys
-
     ipython.push({"rp": sys.modules[__name__]}, interactive=False)
