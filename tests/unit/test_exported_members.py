@@ -40,3 +40,12 @@ def test_the_workbench_is_offered_as_a_module() -> None:
     assert set(retailpulse_kernel.__all__) <= set(dir(retailpulse_kernel))
     with pytest.raises(AttributeError, match="no attribute 'kafkaa'"):
         retailpulse_kernel.kafkaa  # noqa: B018
+
+
+def test_a_module_of_the_same_name_takes_nothing_away() -> None:
+    code = (
+        "import retailpulse_kernel as rp, retailpulse_kernel.figures, retailpulse_kernel.live.view;"
+        "print(callable(rp.figures), callable(rp.live))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True True"
