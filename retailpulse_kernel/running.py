@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from retailpulse_kernel import errors
-from retailpulse_kernel.errors import JobError, RetailPulseError
-from retailpulse_kernel.parameters import check, read_parameters
+from retailpulse_kernel.errors import JobError, ParameterError, RetailPulseError
+from retailpulse_kernel.notebooks import read_notebook, with_parameters
+from retailpulse_kernel.parameters import check, read_parameters, unread
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.runner import STOP_FILE
 
-__all__ = ["Run", "environment", "run_notebook"]
+__all__ = ["Run", "checked_parameters", "environment", "run_notebook"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,13 @@ class Run:
 
 
 def run_notebook(
-    settings: Settings, notebook: Path, given: dict[str, str], *, output: Path | None = None, show_output: bool = False
+    settings: Settings,
+    notebook: Path,
+    given: Mapping[str, Any],
+    *,
+    output: Path | None = None,
+    show_output: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Execute a notebook with parameters on the settings' servers.
 
@@ -56,12 +64,14 @@ def run_notebook(
         Handed to the notebook's kernel through the environment.
     notebook : Path
         The source; it is not changed.
-    given : dict of str
-        Parameters as text, checked against the notebook's types before anything runs.
+    given : mapping of str
+        Parameters as text or values, checked against the notebook's types before anything runs.
     output : Path, optional
         Where the executed copy goes; under ``<home>/runs`` when absent.
     show_output : bool
         Whether what the cells print is printed here too.
+    about : mapping, optional
+        What else the executed copy's metadata should say of the run.
 
     Raises
     ------
@@ -73,21 +83,26 @@ def run_notebook(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    values = check(given, read_parameters(notebook), notebook=notebook.name)
+    values = checked_parameters(notebook, given)
     started = datetime.now(UTC)
     if output is None:
         folder = settings.home / "runs" / settings.namespace.name / notebook.stem
         output = folder / f"{started:%Y%m%dT%H%M%S}-{os.getpid()}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
-    # papermill reads only simple annotations and warns of the others; they were checked above.
-    for name in ("papermill.translators", "papermill"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # papermill itself would turn times and decimals into text, so it gets a notebook with parameters.
+    prepared = with_parameters(read_notebook(notebook), values)
+    prepared.metadata["retailpulse"] = {
+        "notebook": str(notebook),
+        "parameters": {name: str(value) for name, value in values.items()},
+        "pid": os.getpid(),
+        **(about or {}),
+    }
+    nbformat.write(prepared, output)
     with _set(environment(settings)), _stopped_by_signals():
         try:
             papermill.execute_notebook(
-                str(notebook),
                 str(output),
-                parameters=values,
+                str(output),
                 progress_bar=False,
                 log_output=show_output,
                 request_save_on_cell_execute=True,
@@ -100,6 +115,26 @@ def run_notebook(
                 f"The notebook {notebook.name} lost its kernel: {error}.", remedy=f"See {output}."
             ) from error
     return Run(notebook, output, values, (datetime.now(UTC) - started).total_seconds())
+
+
+def checked_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values to inject for what was given; nothing of the notebook has run yet.
+
+    Raises
+    ------
+    UsageError
+        There is no such notebook.
+    ParameterError
+        A parameter is unknown, missing, mistyped, out of range or never read.
+    """
+    parameters = read_parameters(notebook)
+    values = check(given, parameters, notebook=notebook.name)
+    if ignored := unread(notebook, parameters):
+        raise ParameterError(
+            f"The parameter {ignored[0]!r} of {notebook.name} is never read: no later cell uses it.",
+            remedy="Use it, or remove it from the parameters cell.",
+        )
+    return values
 
 
 def _as_ours(error: Any, output: Path) -> RetailPulseError:
