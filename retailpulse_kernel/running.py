@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,10 @@ from retailpulse_kernel.parameters import check, read_parameters, unread
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.runner import STOP_FILE
 
-__all__ = ["Run", "checked_parameters", "environment", "run_notebook"]
+__all__ = ["Run", "checked_parameters", "environment", "in_environment", "request_stop", "run_notebook"]
+
+
+_WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def run_notebook(
     output: Path | None = None,
     show_output: bool = False,
     about: Mapping[str, Any] | None = None,
+    stop_when: Callable[[], bool] | None = None,
 ) -> Run:
     """Execute a notebook with parameters on the settings' servers.
 
@@ -72,6 +77,8 @@ def run_notebook(
         Whether what the cells print is printed here too.
     about : mapping, optional
         What else the executed copy's metadata should say of the run.
+    stop_when : callable, optional
+        Asked every second or so; once it is true, the job finishes its micro-batch and ends.
 
     Raises
     ------
@@ -98,7 +105,7 @@ def run_notebook(
         **(about or {}),
     }
     nbformat.write(prepared, output)
-    with _set(environment(settings)), _stopped_by_signals():
+    with in_environment(environment(settings)), _stoppable(stop_when):
         try:
             papermill.execute_notebook(
                 str(output),
@@ -154,6 +161,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         "RETAILPULSE_HOME": str(settings.home),
         "RETAILPULSE_CACHE": str(settings.cache),
+        "RETAILPULSE_PIPELINES": str(settings.pipelines),
         "RETAILPULSE_PROFILE": settings.profile_name,
         "RETAILPULSE_NAMESPACE": settings.namespace_name,
         "RETAILPULSE_PORT_OFFSET": str(settings.port_offset),
@@ -161,8 +169,8 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _set(variables: dict[str, str]) -> Iterator[None]:
-    """Environment variables that a kernel inherits, set back afterwards."""
+def in_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables that a new process inherits, set back afterwards."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -175,12 +183,19 @@ def _set(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def request_stop() -> None:
+    """Let the run of this process finish its micro-batch and end; nothing where none is under way."""
+    if stop_file := os.environ.get(STOP_FILE):
+        Path(stop_file).touch()
+
+
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Turn the first SIGTERM or SIGINT into the stop file that a job looks for."""
+def _stoppable(stop_when: Callable[[], bool] | None) -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT, and `stop_when`, into the stop file that a job looks for."""
     with tempfile.TemporaryDirectory(prefix="retailpulse-") as folder:
         stop_file = Path(folder) / "stop"
         os.environ[STOP_FILE] = str(stop_file)
+        over = threading.Event()
 
         def stop(_signal: int, _frame: Any) -> None:
             if stop_file.exists():
@@ -188,10 +203,20 @@ def _stopped_by_signals() -> Iterator[None]:
             stop_file.touch()
             print("Ending after the micro-batch that is under way; once more interrupts it.", file=sys.stderr)
 
+        def watch() -> None:
+            while stop_when is not None and not over.wait(_WATCH_SECONDS):
+                if stop_when():
+                    stop_file.touch()
+                    return
+
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        watcher = threading.Thread(target=watch, name="stop-when", daemon=True)
+        watcher.start()
         try:
             yield
         finally:
+            over.set()
+            watcher.join()
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.environ.pop(STOP_FILE, None)

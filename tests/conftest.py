@@ -31,9 +31,11 @@ TEST_PORT_OFFSET = "20000"
 def pytest_configure() -> None:
     """Point everything, subprocesses included, at the test's home: nothing here may touch the user's."""
     os.environ["RETAILPULSE_HOME"] = str(TEST_HOME)
+    # Airflow makes files as soon as it is imported.
+    os.environ["AIRFLOW_HOME"] = str(TEST_HOME / "airflow")
     if not REUSED_HOME:
         os.environ["RETAILPULSE_PORT_OFFSET"] = TEST_PORT_OFFSET
-    for name in ("RETAILPULSE_PROFILE", "RETAILPULSE_NAMESPACE"):
+    for name in ("RETAILPULSE_PROFILE", "RETAILPULSE_NAMESPACE", "RETAILPULSE_PIPELINES"):
         os.environ.pop(name, None)
 
 

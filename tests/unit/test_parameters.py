@@ -84,8 +84,8 @@ def test_values_are_converted(parameters: dict, name: str, text: object, value: 
     ("name", "text"),
     [
         ("run", "sometimes"), ("rate", "many"), ("rate", "1.5"), ("rate", "None"), ("run_for", "soon"),
-        ("run_for", "10"), ("since", "1700000000"), ("since", "yesterday"), ("fast", "maybe"), ("share", "nan"), ("names", "a"),
-        ("names", "[1]"), ("pages", "['x']"), ("limit", "1,5"),
+        ("run_for", "10"), ("since", "1700000000"), ("since", "yesterday"), ("fast", "maybe"), ("share", "nan"),
+        ("names", "a"), ("names", "[1]"), ("pages", "['x']"), ("limit", "1,5"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_the_parameter(parameters: dict, name: str, text: str) -> None:
