@@ -31,7 +31,7 @@ class Difference:
     ----------
     what : str
         ``job``, ``topic``, ``dedup key``, ``watermark``, ``filter``, ``output``, ``rejects``, ``table``,
-        ``windows``, ``key`` or ``figures``.
+        ``windows``, ``key``, ``figures`` or ``measure``.
     effect : Effect
         What it asks for.
     reason : str
@@ -151,7 +151,7 @@ def _of_figures(table: str, old: Sequence[FigurePlan], new: Sequence[FigurePlan]
     for name in before.keys() & after.keys():
         if before[name] != after[name]:
             yield Difference(
-                "figures",
+                "measure",
                 Effect.EPOCH,
                 f"the figure {name} of {table} is now {_figure(after[name])}, it was {_figure(before[name])}: "
                 "open windows would mix both, and closed ones keep the old one",

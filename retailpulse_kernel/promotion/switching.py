@@ -20,6 +20,10 @@ from retailpulse_kernel.streaming.plan import Plan, read_plan, write_plan
 __all__ = ["Way", "prepare", "rollback", "way_of"]
 
 
+#: Differences by which the same key of the same table gets other values.
+_REWRITES = {"topic", "dedup key", "filter", "key", "measure"}
+
+
 @dataclass(frozen=True)
 class Way:
     """How a version goes on.
@@ -56,10 +60,25 @@ def way_of(settings: Settings, plan: Plan) -> Way:
     reasons = _reasons(newest, plan)
     if not reasons:
         return Way("resume", newest)
+    later = [newest]
     for epoch in reversed(epochs(folder)[:-1]):
+        if not _leaves_rows(later[-1], plan):
+            break
         if not _reasons(epoch, plan):
             return Way("earlier epoch", epoch, reasons)
+        later.append(epoch)
     return Way("new epoch", None, reasons)
+
+
+def _leaves_rows(epoch: Epoch, plan: Plan) -> bool:
+    """Whether what an epoch wrote is right for this plan too: then its closed windows need not be written again."""
+    other = read_plan(epoch.path)
+    if other is None:
+        return False
+    shared = {(t.store, name) for t in other.tables for name in t.physical}
+    if not shared & {(t.store, name) for t in plan.tables for name in t.physical}:
+        return True
+    return not any(difference.what in _REWRITES for difference in compare(other, plan))
 
 
 def _reasons(epoch: Epoch, plan: Plan) -> tuple[str, ...]:
@@ -83,9 +102,9 @@ def prepare(settings: Settings, plan: Plan) -> Way:
     way, folder = way_of(settings, plan), f"{settings.checkpoints}/{plan.job}"
     newest = find_epoch(folder)
     old = read_plan(newest.path) if newest else None
-    if old is not None and way.kind in ("new epoch", "earlier epoch"):
-        make_way(settings, old, plan)
     if way.kind == "new epoch":
+        if old is not None:
+            make_way(settings, old, plan)
         # With its plan: a run that ends before its first batch begins no other epoch.
         write_plan(new_epoch(folder).path, plan)
     elif way.kind == "earlier epoch" and way.epoch is not None:

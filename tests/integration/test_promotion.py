@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,9 +21,12 @@ from retailpulse_kernel.promotion.gate import promote
 from retailpulse_kernel.promotion.overview import overview, runs_of
 from retailpulse_kernel.promotion.registry import Registry
 from retailpulse_kernel.promotion.switching import rollback
+from retailpulse_kernel.promotion.tables import figure_store, figure_table, make_way
 from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.running import environment
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.plan import FigurePlan, Plan, TablePlan
+from retailpulse_kernel.tables import GRAINS
 from retailpulse_kernel.topics import ensure_topics, topic_states
 from tests.jobs import consumed, produce, wait_until
 
@@ -148,3 +152,25 @@ def test_a_job_goes_to_production_and_back(settings: Settings, tmp_path: Path) -
     assert result.ok, result.differences
     assert sum(state.messages for state in topic_states(settings, [settings.namespace.events_topic])) == 3000
     assert topics_of(settings, lambda name: name.startswith("shadow_t_promotion")) == [], "the shadow is gone"
+
+
+def test_a_table_whose_key_changes_makes_way(settings: Settings) -> None:
+    """Cassandra can't change a table's key, and in HBase old rows would stand beside new ones."""
+    figures = (FigurePlan("events", "count", "1", ""),)
+    table = TablePlan("shelf", "cassandra", ("day",), ("currency", "category"), figures)
+    old = Plan("shelf", "retail.events", "event_id", 1, (), "change", "count", (table, replace(table, name="kept")))
+    for store in ("cassandra", "hbase"):
+        tables = tuple(replace(table, store=store) for table in old.tables)
+        before = replace(old, tables=tables)
+        after = replace(old, tables=(replace(tables[0], by=("currency", "brand")), tables[1]))
+        stored = figure_store(settings, store)
+        row = {"day": datetime(2026, 1, 1, tzinfo=UTC), "currency": "EUR", "category": "a", "events": 1}
+        for plan in tables:
+            stored.create(figure_table(plan))
+            stored.write(figure_table(plan), GRAINS["day"], [row], version=1)
+        assert make_way(settings, before, after) == ["shelf_day"]
+        new = {"day": row["day"], "currency": "EUR", "brand": "b", "events": 2}
+        stored.create(figure_table(after.tables[0]))
+        stored.write(figure_table(after.tables[0]), GRAINS["day"], [new], version=2)
+        assert stored.read(figure_table(after.tables[0]), GRAINS["day"]) == [new]
+        assert stored.read(figure_table(tables[1]), GRAINS["day"]) == [row], "the other one stays"

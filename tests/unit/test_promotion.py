@@ -24,7 +24,7 @@ from retailpulse_kernel.promotion.registry import Registry
 from retailpulse_kernel.promotion.schedules import check_schedule
 from retailpulse_kernel.promotion.snapshot import Snapshot, snapshot
 from retailpulse_kernel.promotion.static import static_problems
-from retailpulse_kernel.promotion.switching import prepare, rollback
+from retailpulse_kernel.promotion.switching import prepare, rollback, way_of
 from retailpulse_kernel.promotion.trial import Started, Tried
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.memory import MemoryStore
@@ -298,6 +298,25 @@ class TestSwitching:
         assert (Path(newest.path) / "offsets" / "7").read_text() == PLAN.topic
         assert read_plan(newest.path) == PLAN
         assert json.loads((Path(newest.path) / "epoch.json").read_text())["from"] == 1
+
+    @pytest.mark.parametrize(
+        ("between", "kind"),
+        [
+            (table(name="shelf"), "earlier epoch"),
+            (table(figures=(EVENTS, UNITS)), "earlier epoch"),
+            (table(every=("hour",)), "earlier epoch"),
+            (replace(PLAN, conditions=("quantity > 1",)), "new epoch"),
+            (replace(PLAN, unique_by="order_id"), "new epoch"),
+            (table(figures=(EVENTS, replace(UNITS, where="purchase"), REVENUE)), "new epoch"),
+            (replace(PLAN, conditions=("quantity > 1",), tables=(replace(CATEGORY, name="shelf"),)), "earlier epoch"),
+        ],
+    )
+    def test_the_way_back_is_short_only_where_the_rows_are_right(
+        self, settings: Settings, between: Plan, kind: str
+    ) -> None:
+        self.epoch(settings, PLAN, 1_000)
+        self.epoch(settings, between, 2_000)
+        assert way_of(settings, PLAN).kind == kind
 
     def test_rollback_goes_to_what_ran_before(self, settings: Settings, tmp_path: Path) -> None:
         registry = Registry(settings)
