@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.notebooks import is_parameters, read_notebook
+from retailpulse_kernel.notebooks import code_cells, is_parameters, read_notebook
 from retailpulse_kernel.parameters import read_parameters
 from retailpulse_kernel.promotion.checkpoint import Verdict, check_checkpoint
 from retailpulse_kernel.promotion.dry_run import dry_run
@@ -28,7 +28,7 @@ from retailpulse_kernel.promotion.static import static_problems
 from retailpulse_kernel.promotion.trial import Candidate, Tried, try_out
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.streaming.checkpoint import find_epoch
+from retailpulse_kernel.streaming.checkpoint import find_epoch, jobs_with_checkpoints
 from retailpulse_kernel.streaming.plan import Plan
 
 __all__ = ["SAMPLE", "promote"]
@@ -123,7 +123,7 @@ def _static(promotion: Promotion, notebook: Path, given: Mapping[str, str]) -> N
 
 def _described(promotion: Promotion, shadow: Settings, notebook: Path, given: Mapping[str, str]) -> Tried:
     """What the notebook's job means; a notebook without a job is only run in the dry run."""
-    if not any("job(" in cell.source for cell in read_notebook(notebook).cells if cell.cell_type == "code"):
+    if not any("job" in source.lower() for source in code_cells(read_notebook(notebook))):
         return Tried()
     tried = try_out(shadow, [Candidate(str(notebook), dict(given))])[0]
     if tried.error is not None or tried.jobs > 1:
@@ -150,6 +150,9 @@ def _manifest(
         promotion.add("tables", writer, "refused", ok=False)
         raise _Failed
     before = promotion.before.manifest if promotion.before else None
+    if before is not None and before.plan is not None and plan is None:
+        promotion.add("job", f"it runs no job, and {promotion.name} v{before.version} does", "refused", ok=False)
+        raise _Failed
     parameters = dict(given)
     continuous = plan is not None and "continuous" in _choices(notebook, "run")
     chosen = schedule if schedule is not None else before.schedule if before else CONTINUOUS if continuous else ""
@@ -208,6 +211,10 @@ def _try_on_sample(
     except RetailPulseError as error:
         promotion.add("dry run", str(error), "failed", ok=False)
         raise _Failed from error
+    ran = jobs_with_checkpoints(shadow.checkpoints)
+    if ran != ([] if manifest.plan is None else [manifest.plan.job]):
+        promotion.add("job", f"it ran {', '.join(ran) or 'no job'}, which its cells had not shown", "refused", ok=False)
+        raise _Failed
 
 
 def _check_state(promotion: Promotion, live: Settings, shadow: Settings, notebook: Path, manifest: Manifest) -> None:

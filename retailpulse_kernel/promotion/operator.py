@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.papermill.operators.papermill import NoteBook, PapermillOperator
@@ -55,7 +54,7 @@ class PipelineOperator(PapermillOperator):
             raise AirflowFailException(str(error)) from error
         self.input_nb = NoteBook(url=str(done.notebook), parameters=done.parameters)
         self.output_nb = NoteBook(url=str(done.output))
-        self.log.info("%s ran for %.1f s: %s", Path(done.notebook).parent.name, done.seconds, done.output)
+        self.log.info("%s ran for %.1f s: %s", self.pipeline, done.seconds, done.output)
         return str(done.output)
 
     def on_kill(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
@@ -27,10 +28,41 @@ from tests.jobs import consumed, produce, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
+ROOT = Path(__file__).resolve().parents[2]
+KERNEL = {"name": "retailpulse", "display_name": "RetailPulse", "language": "python"}
 TASK = """
 from retailpulse_kernel.promotion.operator import PipelineOperator
 PipelineOperator(task_id="run", pipeline="metrics").execute({})
 """
+
+
+#: A DAG's run by Airflow's own machinery, without its four servers.
+DAG = """
+from retailpulse_kernel.promotion.dagging import dags
+run = dags()["greeting"].test()
+print("STATE", run.state)
+"""
+
+
+def test_airflow_runs_a_promoted_notebook(tmp_path: Path) -> None:
+    settings = Settings.load(home=tmp_path / "home", pipelines=tmp_path / "pipelines", namespace="t_airflow")
+    source = tmp_path / "greeting.ipynb"
+    cells = [
+        nbformat.v4.new_code_cell("who: str = 'nobody'", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("print('hello', who)"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), source)
+    manifest = Manifest("greeting", 1, "greeting.ipynb", "", "batch", "@daily", "", "", {"who": "Airflow"})
+    Registry(settings).freeze(source, manifest)
+    variables = {**os.environ, **environment(settings), "AIRFLOW_HOME": str(tmp_path / "airflow")}
+    variables |= {"AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    for code in ("from airflow.utils.db import initdb; initdb()", DAG):
+        done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "STATE success" in done.stdout
+    (run,) = runs_of(settings, "greeting", limit=9)
+    assert (run["state"], run["version"], run["parameters"]) == ("finished", "v1", "who=Airflow")
+    assert "hello Airflow" in Path(run["output"]).read_text()
 
 
 @pytest.fixture
