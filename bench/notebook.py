@@ -32,7 +32,9 @@ def run(name: str, topic: str, given: dict[str, str]) -> None:
     """
     path = project_file("notebooks", "jobs", f"{name}.ipynb")
     values = check(given, read_parameters(path), notebook=path.name)
-    rp.job(name).settings.namespace.events_topic = topic
+    namespace = rp.job(name).settings.namespace
+    own = namespace.topic
+    namespace.topic = lambda short: topic if short == "retail.events" else own(short)
     cells: dict[str, object] = {}
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":

@@ -1,22 +1,48 @@
-"""A notebook's parameters: read from the cell tagged ``parameters``, checked before cell 1 runs."""
+"""A notebook's parameters: read from the cell tagged ``parameters``, checked before cell 1 runs.
+
+They fail closed. A parameter is a typed assignment; one without a value must be given. What is unknown, missing,
+mistyped, out of range or never read stops the run while nothing has happened yet.
+
+>>> from typing import Annotated
+>>> from pydantic import Field
+>>> batch: Annotated[int, Field(ge=1, le=1000)] = 100  # a range, in pydantic's words
+"""
 
 from __future__ import annotations
 
 import ast
 import contextlib
 import re
+import types
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import nbformat
 import pydantic
 
 from retailpulse_kernel.errors import ParameterError, UnknownName, UsageError
-from retailpulse_kernel.spans import span_of
+from retailpulse_kernel.notebooks import is_parameters, read_notebook
+from retailpulse_kernel.spans import moment_of, span_of
 
-__all__ = ["Parameter", "check", "read_parameters"]
+__all__ = ["REQUIRED", "Parameter", "check", "read_parameters", "unread"]
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+#: The default of a parameter that has none: it must be given.
+REQUIRED: Any = _Required()
+
+_PLAIN = (int, float, Decimal, bool, str, datetime, timedelta, type(None))
+#: Names of parameters that hold secrets, and what may stand there: where the secret is, never the secret.
+_SECRET = re.compile(r"(^|_)(password|passwd|secret|token|api_?key|credentials?|private_key)(_|$)", re.IGNORECASE)
+_REFERENCE = re.compile(r"(env|file|keyring):\S+")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -30,7 +56,7 @@ class Parameter:
     annotation : object
         Its type; `Any` where the notebook gives none.
     default : object
-        What it is when nothing is given.
+        What it is when nothing is given; `REQUIRED` where something must be.
     help : str
         The comment behind it.
     """
@@ -40,6 +66,15 @@ class Parameter:
     default: Any
     help: str = ""
 
+    @property
+    def type_name(self) -> str:
+        """Its type as the notebook writes it."""
+        if get_origin(self.annotation) is Annotated:
+            return Parameter(self.name, get_args(self.annotation)[0], None).type_name
+        plain = isinstance(self.annotation, type) and not get_args(self.annotation)
+        text = self.annotation.__name__ if plain else str(self.annotation)
+        return re.sub(r"\b(typing|datetime|decimal)\.", "", text)
+
 
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
     """The parameters of a notebook, by name.
@@ -48,14 +83,10 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     ------
     UsageError
         There is no such notebook, or it is not one.
+    ParameterError
+        A type is none that a parameter can have, or a default is not of its type.
     """
-    if not notebook.is_file():
-        raise UsageError(f"There is no notebook {notebook}.", remedy="Give the path of an .ipynb file.")
-    try:
-        content = nbformat.read(notebook, as_version=4)
-    except Exception as error:
-        raise UsageError(f"{notebook} is not a notebook: {str(error).splitlines()[0]}") from error
-    cells = [c for c in content.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
+    cells = [c for c in read_notebook(notebook).cells if is_parameters(c)]
     if len(cells) > 1:
         raise UsageError(f"{notebook} has {len(cells)} cells tagged 'parameters'.", remedy="Keep one.")
     return _from_source(cells[0].source, str(notebook)) if cells else {}
@@ -88,53 +119,144 @@ def _from_source(source: str, where: str) -> dict[str, Parameter]:
         else:
             continue
         for name in targets:
-            found[name] = Parameter(name, annotation, names.get(name), comments.get(name, ""))
+            found[name] = Parameter(name, annotation, names.get(name, REQUIRED), comments.get(name, ""))
+            _check_definition(found[name])
     return found
 
 
-def check(given: dict[str, str], parameters: dict[str, Parameter], *, notebook: str) -> dict[str, Any]:
-    """The values to inject for what was given on a command line.
+def _check_definition(parameter: Parameter) -> None:
+    if not _is_supported(parameter.annotation):
+        raise ParameterError(
+            f"The parameter {parameter.name!r} can't be a {parameter.type_name}.",
+            remedy="Use int, float, Decimal, bool, str, datetime, timedelta, list, Literal, or one of them `| None`.",
+        )
+    if parameter.default is REQUIRED:
+        return
+    try:
+        _adapter(parameter).validate_python(parameter.default, strict=True)
+    except pydantic.ValidationError as error:
+        raise ParameterError(
+            f"The default of the parameter {parameter.name!r} can't be {parameter.default!r}: {_why(parameter, error)}."
+        ) from error
+    _check_secret(parameter, parameter.default)
+
+
+def _is_supported(annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is Any or annotation in _PLAIN or annotation is list or origin is Literal:
+        return True
+    if origin is Annotated:
+        return _is_supported(arguments[0])
+    return origin in (Union, types.UnionType, list) and all(_is_supported(argument) for argument in arguments)
+
+
+def check(given: Mapping[str, Any], parameters: Mapping[str, Parameter], *, notebook: str) -> dict[str, Any]:
+    """The values to inject for what was given, as text or as values.
 
     Raises
     ------
     UnknownName
         The notebook has no such parameter.
     ParameterError
-        A value is not of its parameter's type.
+        A value is missing, not of its parameter's type, out of its range, or a secret.
     """
     values = {}
-    for name, text in given.items():
+    for name, value in given.items():
         if name not in parameters:
             raise UnknownName(f"parameter of {notebook}", name, parameters)
-        values[name] = _value(text, parameters[name])
+        values[name] = _value(value, parameters[name])
+        _check_secret(parameters[name], values[name])
+    for name, parameter in parameters.items():
+        if parameter.default is REQUIRED and name not in values:
+            raise ParameterError(
+                f"The parameter {name!r} of {notebook} is missing: it is {parameter.type_name} and has no default.",
+                remedy=f"Add -p {name} VALUE.",
+            )
     return values
 
 
-def _value(text: str, parameter: Parameter) -> Any:
-    adapter = pydantic.TypeAdapter(parameter.annotation)
-    candidates: list[Any] = [text]
-    if re.fullmatch(r"\d+(\.\d+)?\s*[smhd]", text.strip().lower()):
-        candidates.append(span_of(text))
-    if text in ("None", "null"):
-        candidates.append(None)
-    if text.startswith(("[", "{")):
-        with contextlib.suppress(ValueError, SyntaxError):
-            candidates.append(ast.literal_eval(text))
-    for candidate in candidates:
+def unread(notebook: Path, parameters: Mapping[str, Parameter]) -> list[str]:
+    """Parameters that no cell behind the parameters cell reads: setting them would change nothing."""
+    content, behind, read = read_notebook(notebook), False, set()
+    for cell in content.cells:
+        if is_parameters(cell):
+            behind = True
+        elif behind and cell.cell_type == "code":
+            read |= _names_read(cell.source)
+    return [name for name in parameters if name not in read]
+
+
+def _names_read(source: str) -> set[str]:
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:  # it has magics, which take variables as {name}, $name or :name
+        return set(re.findall(r"\w+", re.sub(r"(^|\s)#.*", "", source)))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def _adapter(parameter: Parameter) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(parameter.annotation, config=pydantic.ConfigDict(allow_inf_nan=False))
+
+
+def _value(given: Any, parameter: Parameter) -> Any:
+    adapter, failure = _adapter(parameter), None
+    for candidate in _candidates(given, parameter):
         try:
-            value = adapter.validate_python(candidate)
-        except pydantic.ValidationError:
-            continue
-        # papermill writes plain literals into the notebook; the job API reads spans from text.
-        return f"{value.total_seconds():g}s" if isinstance(value, timedelta) else _plain(value, text)
-    wanted = re.sub(r"\b(typing|datetime|decimal)\.", "", str(getattr(parameter.annotation, "__name__", "")))
-    if not wanted or wanted in ("Literal", "Union", "Optional"):
-        wanted = re.sub(r"\b(typing|datetime|decimal)\.", "", str(parameter.annotation))
-    raise ParameterError(
-        f"The parameter {parameter.name!r} can't be {text!r}: it is {wanted}.",
-        remedy=f"Its default is {parameter.default!r}.",
-    )
+            return adapter.validate_python(candidate, strict=not isinstance(candidate, str))
+        except pydantic.ValidationError as error:
+            # Of several readings the one that is only out of range says most.
+            failure = error if failure is None or _is_range(error) else failure
+    remedy = None if parameter.default is REQUIRED else f"Its default is {parameter.default!r}."
+    why = f"it is {parameter.type_name}" if failure is None else _why(parameter, failure)
+    raise ParameterError(f"The parameter {parameter.name!r} can't be {given!r}: {why}.", remedy=remedy)
 
 
-def _plain(value: Any, text: str) -> Any:
-    return value if isinstance(value, bool | int | float | str | list | dict | None) else text
+def _candidates(given: Any, parameter: Parameter) -> list[Any]:
+    """What a text may mean; a text is read as what its parameter's type asks for."""
+    if not isinstance(given, str):
+        return [given]
+    kinds = _kinds(parameter.annotation)
+    found: list[Any] = []
+    if given.strip() in ("None", "null") and type(None) in kinds:
+        return [None]
+    for kind, read in ((timedelta, span_of), (datetime, moment_of)):
+        if kind in kinds:
+            with contextlib.suppress(UsageError):
+                found.append(read(given))
+    # "10" is a number of what? Neither a span nor a time.
+    if not (kinds & {timedelta, datetime} and _NUMBER.fullmatch(given.strip()) and not kinds & {int, float, Decimal}):
+        found.append(given)
+    if list in kinds or get_origin(parameter.annotation) is Literal or parameter.annotation is Any:
+        with contextlib.suppress(ValueError, SyntaxError):
+            found.append(ast.literal_eval(given))
+    return found
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types that an annotation is made of."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return set().union(*(_kinds(argument) for argument in get_args(annotation)))
+    return {origin or annotation}
+
+
+def _is_range(error: pydantic.ValidationError) -> bool:
+    mistyped = ("_type", "_parsing", "literal_error", "_from_float", "is_instance_of", "finite_number")
+    return not any(e["type"].endswith(mistyped) for e in error.errors())
+
+
+def _why(parameter: Parameter, error: pydantic.ValidationError) -> str:
+    if not _is_range(error):
+        return f"it is {parameter.type_name}"
+    message = error.errors()[0]["msg"]
+    return message[0].lower() + message[1:]
+
+
+def _check_secret(parameter: Parameter, value: Any) -> None:
+    if _SECRET.search(parameter.name) and value not in (None, "") and not _REFERENCE.fullmatch(str(value)):
+        raise ParameterError(
+            f"The parameter {parameter.name!r} holds a secret itself.",
+            remedy="Give where it is: env:NAME, file:PATH or keyring:SERVICE/USER.",
+        )

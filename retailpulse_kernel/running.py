@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from retailpulse_kernel import errors
-from retailpulse_kernel.errors import JobError, RetailPulseError
-from retailpulse_kernel.parameters import check, read_parameters
+from retailpulse_kernel.errors import JobError, ParameterError, RetailPulseError
+from retailpulse_kernel.notebooks import read_notebook, with_parameters
+from retailpulse_kernel.parameters import check, read_parameters, unread
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.runner import STOP_FILE
 
-__all__ = ["Run", "environment", "run_notebook"]
+__all__ = ["Run", "checked_parameters", "environment", "in_environment", "request_stop", "run_notebook"]
+
+
+_WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,14 @@ class Run:
 
 
 def run_notebook(
-    settings: Settings, notebook: Path, given: dict[str, str], *, output: Path | None = None, show_output: bool = False
+    settings: Settings,
+    notebook: Path,
+    given: Mapping[str, Any],
+    *,
+    output: Path | None = None,
+    show_output: bool = False,
+    about: Mapping[str, Any] | None = None,
+    stop_when: Callable[[], bool] | None = None,
 ) -> Run:
     """Execute a notebook with parameters on the settings' servers.
 
@@ -56,12 +69,16 @@ def run_notebook(
         Handed to the notebook's kernel through the environment.
     notebook : Path
         The source; it is not changed.
-    given : dict of str
-        Parameters as text, checked against the notebook's types before anything runs.
+    given : mapping of str
+        Parameters as text or values, checked against the notebook's types before anything runs.
     output : Path, optional
         Where the executed copy goes; under ``<home>/runs`` when absent.
     show_output : bool
         Whether what the cells print is printed here too.
+    about : mapping, optional
+        What else the executed copy's metadata should say of the run.
+    stop_when : callable, optional
+        Asked every second or so; once it is true, the job finishes its micro-batch and ends.
 
     Raises
     ------
@@ -73,21 +90,26 @@ def run_notebook(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    values = check(given, read_parameters(notebook), notebook=notebook.name)
+    values = checked_parameters(notebook, given)
     started = datetime.now(UTC)
     if output is None:
         folder = settings.home / "runs" / settings.namespace.name / notebook.stem
         output = folder / f"{started:%Y%m%dT%H%M%S}-{os.getpid()}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
-    # papermill reads only simple annotations and warns of the others; they were checked above.
-    for name in ("papermill.translators", "papermill"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with _set(environment(settings)), _stopped_by_signals():
+    # papermill itself would turn times and decimals into text, so it gets a notebook with parameters.
+    prepared = with_parameters(read_notebook(notebook), values)
+    prepared.metadata["retailpulse"] = {
+        "notebook": str(notebook),
+        "parameters": {name: str(value) for name, value in values.items()},
+        "pid": os.getpid(),
+        **(about or {}),
+    }
+    nbformat.write(prepared, output)
+    with in_environment(environment(settings)), _stoppable(stop_when):
         try:
             papermill.execute_notebook(
-                str(notebook),
                 str(output),
-                parameters=values,
+                str(output),
                 progress_bar=False,
                 log_output=show_output,
                 request_save_on_cell_execute=True,
@@ -100,6 +122,26 @@ def run_notebook(
                 f"The notebook {notebook.name} lost its kernel: {error}.", remedy=f"See {output}."
             ) from error
     return Run(notebook, output, values, (datetime.now(UTC) - started).total_seconds())
+
+
+def checked_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values to inject for what was given; nothing of the notebook has run yet.
+
+    Raises
+    ------
+    UsageError
+        There is no such notebook.
+    ParameterError
+        A parameter is unknown, missing, mistyped, out of range or never read.
+    """
+    parameters = read_parameters(notebook)
+    values = check(given, parameters, notebook=notebook.name)
+    if ignored := unread(notebook, parameters):
+        raise ParameterError(
+            f"The parameter {ignored[0]!r} of {notebook.name} is never read: no later cell uses it.",
+            remedy="Use it, or remove it from the parameters cell.",
+        )
+    return values
 
 
 def _as_ours(error: Any, output: Path) -> RetailPulseError:
@@ -119,6 +161,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         "RETAILPULSE_HOME": str(settings.home),
         "RETAILPULSE_CACHE": str(settings.cache),
+        "RETAILPULSE_PIPELINES": str(settings.pipelines),
         "RETAILPULSE_PROFILE": settings.profile_name,
         "RETAILPULSE_NAMESPACE": settings.namespace_name,
         "RETAILPULSE_PORT_OFFSET": str(settings.port_offset),
@@ -126,8 +169,8 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _set(variables: dict[str, str]) -> Iterator[None]:
-    """Environment variables that a kernel inherits, set back afterwards."""
+def in_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables that a new process inherits, set back afterwards."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -140,12 +183,19 @@ def _set(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def request_stop() -> None:
+    """Let the run of this process finish its micro-batch and end; nothing where none is under way."""
+    if stop_file := os.environ.get(STOP_FILE):
+        Path(stop_file).touch()
+
+
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Turn the first SIGTERM or SIGINT into the stop file that a job looks for."""
+def _stoppable(stop_when: Callable[[], bool] | None) -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT, and `stop_when`, into the stop file that a job looks for."""
     with tempfile.TemporaryDirectory(prefix="retailpulse-") as folder:
         stop_file = Path(folder) / "stop"
         os.environ[STOP_FILE] = str(stop_file)
+        over = threading.Event()
 
         def stop(_signal: int, _frame: Any) -> None:
             if stop_file.exists():
@@ -153,10 +203,20 @@ def _stopped_by_signals() -> Iterator[None]:
             stop_file.touch()
             print("Ending after the micro-batch that is under way; once more interrupts it.", file=sys.stderr)
 
+        def watch() -> None:
+            while stop_when is not None and not over.wait(_WATCH_SECONDS):
+                if stop_when():
+                    stop_file.touch()
+                    return
+
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        watcher = threading.Thread(target=watch, name="stop-when", daemon=True)
+        watcher.start()
         try:
             yield
         finally:
+            over.set()
+            watcher.join()
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.environ.pop(STOP_FILE, None)

@@ -157,14 +157,17 @@ class Namespace:
                 remedy="Use lower-case letters, digits and '_', starting with a letter, at most 40.",
             )
         self.name = name
-        prefix = "" if name == self.DEFAULT else f"{name}."
-        self.events_topic = f"{prefix}retail.events"
-        self.dlq_topic = f"{prefix}retail.events.dlq"
-        self.late_topic = f"{prefix}retail.events.late"
-        self.progress_topic = f"{prefix}retail.progress"
+        self.events_topic = self.topic("retail.events")
+        self.dlq_topic = self.topic("retail.events.dlq")
+        self.late_topic = self.topic("retail.events.late")
+        self.progress_topic = self.topic("retail.progress")
         self.keyspace = name
         self.hbase_prefix = name
         self.database = name
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic that goes by a short one in every namespace."""
+        return name if self.name == self.DEFAULT else f"{self.name}.{name}"
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -180,6 +183,10 @@ def _default_home() -> Path:
     return root / ".retailpulse" if root else Path(platformdirs.user_data_dir("retailpulse"))
 
 
+def _default_pipelines() -> Path:
+    return (project_root() or Path(platformdirs.user_data_dir("retailpulse"))) / "pipelines"
+
+
 class Settings(BaseSettings):
     """What RetailPulse was told through its environment or command line.
 
@@ -189,6 +196,8 @@ class Settings(BaseSettings):
         One folder for all data: the servers', checkpoints, runs, logs.
     cache : Path
         Downloaded server artifacts, shared between checkouts.
+    pipelines : Path
+        The promoted versions of notebooks: what production runs.
     profile_name : str
         ``local``, ``compose``, ``cluster``, or the path of a TOML file.
     namespace_name : str
@@ -201,11 +210,12 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=_default_home)
     cache: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("retailpulse")))
+    pipelines: Path = Field(default_factory=_default_pipelines)
     profile_name: str = Field("local", validation_alias="RETAILPULSE_PROFILE")
     namespace_name: str = Field(Namespace.DEFAULT, validation_alias="RETAILPULSE_NAMESPACE")
     port_offset: int = Field(0, ge=0, le=50_000)
 
-    @field_validator("home", "cache")
+    @field_validator("home", "cache", "pipelines")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()

@@ -31,12 +31,14 @@ TEST_PORT_OFFSET = "20000"
 def pytest_configure() -> None:
     """Point everything, subprocesses included, at the test's home: nothing here may touch the user's."""
     os.environ["RETAILPULSE_HOME"] = str(TEST_HOME)
+    # Airflow makes files as soon as it is imported.
+    os.environ["AIRFLOW_HOME"] = str(TEST_HOME / "airflow")
     if not REUSED_HOME:
         os.environ["RETAILPULSE_PORT_OFFSET"] = TEST_PORT_OFFSET
     if os.environ.get("RETAILPULSE_LONG") != "1":
         # Java processes of the tests live for a minute or two, most of which the second compiler would take.
         os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
-    for name in ("RETAILPULSE_PROFILE", "RETAILPULSE_NAMESPACE"):
+    for name in ("RETAILPULSE_PROFILE", "RETAILPULSE_NAMESPACE", "RETAILPULSE_PIPELINES"):
         os.environ.pop(name, None)
 
 

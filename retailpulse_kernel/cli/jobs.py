@@ -20,12 +20,14 @@ from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOptio
 from retailpulse_kernel.errors import NoSuchTable, UsageError
 from retailpulse_kernel.settings import Settings
 
-__all__: list[str] = []
+__all__ = ["pair", "with_pairs"]
 
 
 @app.command()
 def run(
-    notebook: Annotated[Path, typer.Argument(help="An .ipynb file.", show_default=False)],
+    notebook: Annotated[
+        Path, typer.Argument(help="An .ipynb file, or the name of a promoted job.", show_default=False)
+    ],
     parameters: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter of the notebook; repeatable."),
@@ -38,19 +40,37 @@ def run(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Execute a notebook with parameters, as production does. Ctrl-C lets a job finish its micro-batch and ends it."""
+    """Execute a notebook with parameters, as production does. Ctrl-C lets a job finish its micro-batch and ends it.
+
+    The name of a promoted job runs its current version once, with the parameters that it was promoted with.
+    """
+    from retailpulse_kernel.promotion.production import run_current
     from retailpulse_kernel.running import run_notebook
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    given = dict(_pair(text) for text in parameters or [])
-    done = run_notebook(settings, notebook, given, output=output)
+    given = dict(pair(text) for text in parameters or [])
+    if notebook.suffix or notebook.exists():
+        done = run_notebook(settings, notebook, given, output=output)
+    elif given or output:
+        raise UsageError(
+            "A promoted job has the parameters that it was promoted with.", remedy="Promote it with others."
+        )
+    else:
+        done = run_current(settings, str(notebook))
     if as_json:
         print_json({"notebook": done.notebook, "output": done.output, "seconds": round(done.seconds, 1)})
     else:
         Console(highlight=False, soft_wrap=True).print(f"{notebook.name} ran for {done.seconds:.1f} s: {done.output}")
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """Name and value of ``NAME=VALUE``.
+
+    Raises
+    ------
+    UsageError
+        It has another form.
+    """
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
         raise UsageError(f"{text!r} is no parameter.", remedy="Write -p NAME VALUE or -p NAME=VALUE.")
@@ -229,7 +249,7 @@ def with_pairs(arguments: list[str]) -> list[str]:
     >>> with_pairs(["run", "a.ipynb", "-p", "rate", "5"])
     ['run', 'a.ipynb', '-p', 'rate=5']
     """
-    if "run" not in arguments[:2]:
+    if not {"run", "promote"} & set(arguments[:2]):
         return arguments
     joined, rest = [], list(arguments)
     while rest:

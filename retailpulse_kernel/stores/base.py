@@ -32,7 +32,10 @@ class FigureStore(Protocol):
     name: str
 
     def create(self, table: FigureTable) -> None:
-        """Make the table's physical tables where they are absent."""
+        """Make the table's physical tables where they are absent, and room for new figures where they are not."""
+
+    def remove(self, table: FigureTable) -> None:
+        """Remove the table's physical tables with all that they hold; nothing where they are absent."""
 
     def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Set rows. Of two writes of a key the one with the higher version stays.

@@ -218,7 +218,7 @@ class CassandraStore:
     # -- figures ----------------------------------------------------------------------------
 
     def create(self, table: FigureTable) -> None:
-        """Make the keyspace and the table of each grain where they are absent."""
+        """Make the keyspace and the table of each grain where they are absent, and columns of new figures."""
 
         def run(session: Session) -> None:
             session.execute(
@@ -228,6 +228,23 @@ class CassandraStore:
             )
             for grain in table.every:
                 session.execute(self._ddl(table, grain))
+                there = session.execute(
+                    "select column_name from system_schema.columns where keyspace_name = %s and table_name = %s",
+                    (self.keyspace, table.physical(grain)),
+                )
+                known = {row.column_name for row in there}
+                for figure in (figure for figure in table.figures if figure.name not in known):
+                    column = f"{figure.name} {_TYPES[figure.measure.kind]}"
+                    session.execute(f"alter table {self.keyspace}.{table.physical(grain)} add if not exists {column}")
+
+        self._run(run)
+
+    def remove(self, table: FigureTable) -> None:
+        """Remove the table of each grain with all that it holds."""
+
+        def run(session: Session) -> None:
+            for grain in table.every:
+                session.execute(f"drop table if exists {self.keyspace}.{table.physical(grain)}", timeout=60)
 
         self._run(run)
 

@@ -199,6 +199,17 @@ class HBaseStore:
 
         self._run(run)
 
+    def remove(self, table: FigureTable) -> None:
+        """Remove the table of each grain with all that it holds."""
+
+        def run(hbase: happybase.Connection) -> None:
+            there = hbase.tables()
+            for grain in table.every:
+                if (name := table.physical(grain)).encode() in there:
+                    hbase.delete_table(name, disable=True)
+
+        self._run(run)
+
     def drop(self) -> None:
         """Remove the namespace's tables with all that they hold."""
         for name in self.tables():

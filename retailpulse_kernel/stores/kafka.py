@@ -102,7 +102,9 @@ class KafkaStore:
         state = self._state(topic)
         return {partition: (state.begin[partition], end) for partition, end in state.end.items()}
 
-    def messages(self, topic: str | None = None, *, since_ms: int | None = None) -> Iterator[Message]:
+    def messages(
+        self, topic: str | None = None, *, since_ms: int | None = None, starts: dict[int, int] | None = None
+    ) -> Iterator[Message]:
         """Every message of a topic up to its present end, partition by partition as they come.
 
         Parameters
@@ -111,10 +113,13 @@ class KafkaStore:
             Its name.
         since_ms : int, optional
             Only messages whose broker's time is at or after this.
+        starts : dict of int to int, optional
+            Only messages from these offsets on, by partition; instead of `since_ms`.
         """
         state = self._state(topic)
         with self._answering(), self._consumer() as consumer:
-            starts = state.begin if since_ms is None else _offsets_at(consumer, state, since_ms)
+            if starts is None:
+                starts = state.begin if since_ms is None else _offsets_at(consumer, state, since_ms)
             for messages, partitions, offsets in self._read(consumer, state, starts):
                 for message, partition, offset in zip(messages, partitions, offsets, strict=True):
                     yield Message(partition, offset, message.timestamp()[1], message.key(), message.value())

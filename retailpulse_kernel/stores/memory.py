@@ -27,6 +27,11 @@ class MemoryStore:
         for grain in table.every:
             self._tables.setdefault(table.physical(grain), {})
 
+    def remove(self, table: FigureTable) -> None:
+        """Forget the table of each grain."""
+        for grain in table.every:
+            self._tables.pop(table.physical(grain), None)
+
     def drop(self) -> None:
         """Forget everything."""
         self._tables.clear()

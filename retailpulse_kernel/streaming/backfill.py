@@ -114,6 +114,7 @@ def _retained(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         job.topic,
         delay_ms=None if job.late == "include" else milliseconds(job.watermark),
         unordered={partition: _merged(spans) for partition, spans in unordered.items()},
+        unique_by=job.unique_by,
     )
     rows = read_range(job.spark, job.settings, intake, ranges).where("dedup_key IS NOT NULL")
     return job.filtered(rows.dropDuplicates(["dedup_key"]))
@@ -132,6 +133,8 @@ def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _archived(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
     """The archive's events, as far as the job has come in the topic."""
+    from pyspark.sql import functions as F
+
     archive = HiveStore(job.settings).archive
     files = [str(file) for hour in archive.partitions(job.since, job.until) for file in archive.files(hour)]
     if not files:
@@ -142,4 +145,5 @@ def _archived(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
     if done is not None:
         taken = (f"(kafka_partition = {p} AND kafka_offset < {end})" for p, end in done.ends.items())
         rows = rows.where(" OR ".join(taken))
-    return job.filtered(rows.dropDuplicates(["event_id"]).select(*job.columns(sink.tables)))
+    rows = rows.withColumn("dedup_key", F.coalesce(job.unique_by, "event_id")).dropDuplicates(["dedup_key"])
+    return job.filtered(rows.select(*job.columns(sink.tables)))

@@ -21,6 +21,7 @@ from retailpulse_kernel.errors import JobError
 __all__ = [
     "Epoch",
     "LoggedBatch",
+    "epochs",
     "find_epoch",
     "jobs_with_checkpoints",
     "logged_batch",
@@ -28,7 +29,9 @@ __all__ = [
     "newest_batch",
     "open_epoch",
     "read_clock",
+    "read_note",
     "write_clock",
+    "write_note",
 ]
 
 #: Clocks that are kept for each partition; Spark does only the last batch again.
@@ -80,6 +83,31 @@ def jobs_with_checkpoints(folder: str) -> list[str]:
     return sorted(info.base_name for info in _listed(filesystem, root) if info.type is fs.FileType.Directory)
 
 
+def epochs(folder: str) -> list[Epoch]:
+    """Every epoch in a job's checkpoint folder, oldest first.
+
+    Raises
+    ------
+    JobError
+        A checkpoint is damaged.
+    """
+    filesystem, root = _filesystem(folder)
+    return [_described(filesystem, folder, path) for path in _epoch_paths(filesystem, root)]
+
+
+def _epoch_paths(filesystem: fs.FileSystem, root: str) -> list[str]:
+    folders = (info for info in _listed(filesystem, root) if info.type is fs.FileType.Directory)
+    return sorted(info.path for info in folders if _EPOCH.fullmatch(info.base_name))
+
+
+def _described(filesystem: fs.FileSystem, folder: str, path: str) -> Epoch:
+    content = _read(filesystem, f"{path}/epoch.json")
+    if content is None:
+        raise JobError(f"The checkpoint {path} has no epoch.json.", remedy="It is damaged: restore or remove it.")
+    about = json.loads(content)
+    return Epoch(about["number"], about["start_ms"], f"{folder}/{path.rsplit('/', 1)[1]}")
+
+
 def find_epoch(folder: str) -> Epoch | None:
     """The newest epoch in a job's checkpoint folder, or None.
 
@@ -89,19 +117,8 @@ def find_epoch(folder: str) -> Epoch | None:
         The checkpoint is damaged.
     """
     filesystem, root = _filesystem(folder)
-    found = [
-        info.path
-        for info in _listed(filesystem, root)
-        if info.type is fs.FileType.Directory and _EPOCH.fullmatch(info.base_name)
-    ]
-    if not found:
-        return None
-    newest = max(found)
-    content = _read(filesystem, f"{newest}/epoch.json")
-    if content is None:
-        raise JobError(f"The checkpoint {newest} has no epoch.json.", remedy="It is damaged: restore or remove it.")
-    about = json.loads(content)
-    return Epoch(about["number"], about["start_ms"], f"{folder}/{newest.rsplit('/', 1)[1]}")
+    paths = _epoch_paths(filesystem, root)
+    return _described(filesystem, folder, paths[-1]) if paths else None
 
 
 def open_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
@@ -167,6 +184,20 @@ def write_clock(checkpoint: str, partition: int, offset: int, clock_ms: int) -> 
     kept = sorted(int(info.base_name) for info in _listed(filesystem, folder) if info.base_name.isdigit())
     for stale in kept[:-_CLOCKS_KEPT]:
         filesystem.delete_file(f"{folder}/{stale}")
+
+
+def read_note(checkpoint: str, name: str) -> bytes | None:
+    """What was noted under a name beside a checkpoint, or None."""
+    filesystem, root = _filesystem(checkpoint)
+    return _read(filesystem, f"{root}/{name}")
+
+
+def write_note(checkpoint: str, name: str, content: bytes) -> None:
+    """Note something beside a checkpoint; what was there before stays until all of it is written."""
+    filesystem, root = _filesystem(checkpoint)
+    with filesystem.open_output_stream(f"{root}/.{name}") as stream:
+        stream.write(content)
+    filesystem.move(f"{root}/.{name}", f"{root}/{name}")
 
 
 def _listed(filesystem: fs.FileSystem, folder: str) -> list[fs.FileInfo]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retailpulse_kernel.streaming.parsing import EVENT_TYPES, Parsed, parse_events
 from retailpulse_kernel.streaming.rejects import RejectTopics, reject_record
@@ -121,6 +122,8 @@ class Intake:
         Where bad and late messages go; None only counts them.
     labels : dict
         Put into every reject's record: job, epoch.
+    unique_by : str
+        The event's column by which it is deduplicated; one without a value there goes by its ``event_id``.
     unordered : dict
         Offsets ``[start, end)`` by partition that a bounded run took: their order makes no event late.
     """
@@ -131,6 +134,7 @@ class Intake:
     keep_late: bool = False
     rejects: RejectTopics | None = None
     labels: dict[str, Any] = field(default_factory=dict)
+    unique_by: str = "event_id"
     unordered: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     @property
@@ -155,7 +159,7 @@ class Intake:
         clock_ms = stretch.clock_ms
         counts = {ACCEPTED: 0, LATE: 0, BAD: 0}
         for chunk in chunks:
-            parsed = parse_events(chunk.values, chunk.arrivals_ms, self.columns_of_events)
+            parsed = parse_events(chunk.values, chunk.arrivals_ms, [*self.columns_of_events, self.unique_by])
             times_ms = parsed.events["event_time"].cast(pa.int64()).to_numpy() // 1000
             offsets = np.asarray(chunk.offsets, dtype=np.int64)[parsed.positions]
             late = self._late(times_ms, offsets, clock_ms, stretch)
@@ -229,12 +233,12 @@ class Intake:
         columns |= {
             name: _message_column(name, chunk, positions, stretch) for name in self.columns if name not in columns
         }
-        columns |= {"dedup_key": events["event_id"], "clock": events["event_time"], "late": pa.array(late)}
+        columns |= {"dedup_key": self._keys(events), "clock": events["event_time"], "late": pa.array(late)}
         if late.any():
             # A late row passes Spark's own filter just above its watermark, under a key that no event
             # has, so that it is never taken for a duplicate.
             above = _EPOCH + timedelta(milliseconds=stretch.watermark_ms + 1)
-            keys, clocks = events["event_id"].to_pylist(), events["event_time"].to_pylist()
+            keys, clocks = columns["dedup_key"].to_pylist(), events["event_time"].to_pylist()
             for i in np.flatnonzero(late):
                 keys[i] = f"\0late:{stretch.partition}:{chunk.offsets[positions[i]]}"
                 clocks[i] = max(clocks[i], above)
@@ -242,6 +246,11 @@ class Intake:
         nothing = {f.name: pa.nulls(len(positions), f.type) for f in self.schema if f.name not in columns}
         columns |= nothing
         return pa.table([columns[f.name] for f in self.schema], schema=self.schema)
+
+    def _keys(self, events: Any) -> Any:
+        if self.unique_by == "event_id":
+            return events["event_id"]
+        return pc.coalesce(events[self.unique_by], events["event_id"])
 
 
 def _message_column(

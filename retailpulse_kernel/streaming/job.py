@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from retailpulse_kernel.errors import JobError, UsageError
+from retailpulse_kernel.errors import JobError, UnknownName, UsageError
 from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import milliseconds, moment_of, span_of
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["Events", "FigureStream", "Job", "RunMode"]
 
 RunMode = Literal["continuous", "available_now", "backfill"]
+Output = Literal["change", "close"]
+
+#: When a window is written, and how Spark calls it.
+_OUTPUT_MODES: dict[str, str] = {"change": "update", "close": "append"}
+#: Columns of an event that may tell one from another.
+_UNIQUE_BY = ("event_id", "order_id", "session_id", "user_id")
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,8 @@ class Job:
         Where a backfill reads.
     late : {"exclude", "include"}
         Whether a backfill counts late events: not, as the stream; or too, to close a day.
+    output : {"change", "close"}
+        Write a window whenever it has changed, or once, when it is closed.
     """
 
     def __init__(
@@ -162,7 +170,10 @@ class Job:
         until: datetime | str | None = None,
         source: Literal["kafka", "archive"] = "kafka",
         late: Literal["exclude", "include"] = "exclude",
+        output: Output = "change",
     ) -> None:
+        if output not in _OUTPUT_MODES:
+            raise UsageError(f"Windows can't be written at {output!r}.", remedy="Use 'change' or 'close'.")
         if run not in get_args(RunMode):
             raise UsageError(f"A job can't run as {run!r}.", remedy=f"Use one of {', '.join(get_args(RunMode))}.")
         if run != "backfill" and (since is not None or until is not None):
@@ -174,10 +185,17 @@ class Job:
         self.trigger = span_of(trigger)
         self.since, self.until = moment_of(since), moment_of(until)
         self.source, self.late = source, late
-        self.topic = settings.namespace.events_topic
+        self.output: Output = output
+        self.topic_name, self.unique_by = "retail.events", "event_id"
+        self._read: Events | None = None
         self._figures: list[tuple[FigureStream, FigureStore]] = []
         self._archive: tuple[Events, HiveStore] | None = None
         self._epoch: Epoch | None = None
+
+    @property
+    def topic(self) -> str:
+        """The full name of the topic that it reads."""
+        return self.settings.namespace.topic(self.topic_name)
 
     @property
     def checkpoints(self) -> str:
@@ -192,19 +210,45 @@ class Job:
         name = f"retailpulse {self.settings.namespace.name} {self.name}"
         return spark_session(self.settings, name, brief=self.mode != "continuous")
 
-    def events(self, *, watermark: timedelta | str = "10m", rejects: Literal["publish", "count"] = "publish") -> Events:
+    def events(
+        self,
+        *,
+        watermark: timedelta | str = "10m",
+        rejects: Literal["publish", "count"] = "publish",
+        topic: str = "retail.events",
+        unique_by: str = "event_id",
+    ) -> Events:
         """The topic's events: parsed, validated, deduplicated.
 
         Parameters
         ----------
+        topic : str
+            The topic's name within the namespace.
+        unique_by : str
+            By which column an event is taken once: ``event_id``, as all other jobs and reconciliation
+            do it, or ``order_id``, ``session_id``, ``user_id``; events without it go by their ``event_id``.
         watermark : timedelta or str
             How far event time may run ahead of an event before it is late; also how long an
             event's id is remembered.
         rejects : {"publish", "count"}
             Whether bad and late messages go to their topics, or are only counted because
             another job publishes them.
+
+        Raises
+        ------
+        JobError
+            The job reads another topic already.
         """
-        return Events(self, span_of(watermark), publish_rejects=rejects == "publish")
+        if unique_by not in _UNIQUE_BY:
+            raise UnknownName("key of deduplication", unique_by, _UNIQUE_BY)
+        if self._read is not None and (topic, unique_by) != (self.topic_name, self.unique_by):
+            raise JobError(
+                f"The job {self.name!r} has a second source: it reads {self.topic_name!r} already.",
+                remedy="Read the other topic in a job of its own.",
+            )
+        self.topic_name, self.unique_by = topic, unique_by
+        self._read = Events(self, span_of(watermark), publish_rejects=rejects == "publish")
+        return self._read
 
     def write(self, what: FigureStream | Events, *, to: FigureStore | HiveStore) -> None:
         """Say where results go; several figure streams may go to several stores.
@@ -253,7 +297,26 @@ class Job:
     @property
     def watermark(self) -> timedelta:
         """How far event time may run ahead of an event before it is late."""
-        return (self._archive[0] if self._archive else self._figures[0][0].events).watermark
+        return self._written.watermark
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Which events count."""
+        return self._written.conditions
+
+    @property
+    def output_mode(self) -> str:
+        """Spark's name for when a window is written."""
+        return _OUTPUT_MODES[self.output]
+
+    @property
+    def publishes_rejects(self) -> bool:
+        """Whether it sends bad and late messages to their topics."""
+        return self._written.publish_rejects
+
+    @property
+    def _written(self) -> Events:
+        return self._archive[0] if self._archive else self._figures[0][0].events
 
     def sink(self) -> Sink:
         """What the job's micro-batches are written with."""
@@ -290,6 +353,7 @@ class Job:
             keep_late=keep_late,
             rejects=self._reject_topics() if events.publish_rejects else None,
             labels={"job": self.name, "epoch": self._epoch.number if self._epoch else 0},
+            unique_by=self.unique_by,
         )
         messages = read_topic(self.spark, self.settings, intake, checkpoint=self._epoch.path if self._epoch else None)
         return _filtered(deduplicated(messages, watermark=events.watermark), events)
@@ -303,7 +367,8 @@ class Job:
         offsets = KafkaStore(self.settings).offsets(self.topic)
         share = max(1, limit // max(1, len(offsets)))
         newest = {partition: (max(begin, end - share), end) for partition, (begin, end) in offsets.items()}
-        rows = read_range(self.spark, self.settings, Intake(EVENT_COLUMNS, self.topic), newest)
+        intake = Intake(EVENT_COLUMNS, self.topic, unique_by=self.unique_by)
+        rows = read_range(self.spark, self.settings, intake, newest)
         return _filtered(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]), events)
 
 

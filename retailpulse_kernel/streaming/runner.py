@@ -19,6 +19,7 @@ from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.accounts import Account, Ledger
 from retailpulse_kernel.streaming.checkpoint import logged_batch, newest_batch, open_epoch
 from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
+from retailpulse_kernel.streaming.plan import plan_of, read_plan, write_plan
 from retailpulse_kernel.streaming.report import Report
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Runner:
         """
         with self._only_writer(), _shown(self._report) as show:
             try:
+                self._require_same_meaning()
                 self._patiently(lambda: self._kafka.require(self._job.topic))
                 self._patiently(self._sink.create)
                 self._begin_epoch()
@@ -104,18 +106,33 @@ class Runner:
             return False
         return self._recover(error)
 
+    def _require_same_meaning(self) -> None:
+        """Refuse to go on from a state of other figures, which Spark would take for these."""
+        from retailpulse_kernel.promotion.comparing import Effect, compare
+
+        before = read_plan(self._epoch.path)
+        if before is None or newest_batch(self._epoch.path) is None:
+            return
+        reasons = [d.reason for d in compare(before, plan_of(self._job)) if d.effect is Effect.EPOCH]
+        if reasons:
+            raise JobError(
+                f"The job {self._job.name!r} can't go on from its checkpoint: {reasons[0]}.",
+                remedy=f"Begin a new epoch: `retailpulse epochs {self._job.name} --new`, or promote the notebook.",
+            )
+
     def _begin_epoch(self) -> None:
         """Let the sink make way for an epoch that has no batch yet."""
         if newest_batch(self._epoch.path) is None:
             begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
             self._patiently(lambda: self._sink.begin(self._epoch, begin))
+        write_plan(self._epoch.path, plan_of(self._job))
 
     def _start(self) -> StreamingQuery:
         job = self._job
         writer = (
             job.result(self._epoch)
             .writeStream.queryName(job.name)
-            .outputMode("update")
+            .outputMode(job.output_mode)
             .option("checkpointLocation", self._epoch.path)
             .foreachBatch(self._write_batch)
         )

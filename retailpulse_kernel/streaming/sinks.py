@@ -69,6 +69,7 @@ class ArchiveSink:
 
     def __init__(self, store: HiveStore) -> None:
         self._store = store
+        self.table = store.table
 
     def create(self) -> None:
         """Make the archive's table where it is absent."""

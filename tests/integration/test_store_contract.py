@@ -98,6 +98,22 @@ def month(start: datetime) -> dict[str, datetime]:
 
 
 class TestContract:
+    def test_a_new_figure_finds_room_and_a_table_can_be_removed(self, store: Store, start: datetime) -> None:
+        few = FigureTable("few", (EVENTS,), ("currency",), (DAY,))
+        more = FigureTable("few", (EVENTS, REVENUE), ("currency",), (DAY,))
+        events = shop(start)
+        store.create(few)
+        store.write(few, DAY, fold(events, few, DAY), version=1)
+        store.create(more)
+        store.write(more, DAY, fold(events, more, DAY), version=2)
+        assert canonical(store.read(more, DAY, **month(start)), more, DAY) == canonical(
+            fold(events, more, DAY), more, DAY
+        )
+        store.remove(more)
+        store.remove(more)
+        store.create(few)
+        assert store.read(few, DAY, **month(start)) == []
+
     def test_a_table_is_made_once(self, store: Store, start: datetime) -> None:
         rows = fold(shop(start), USER, DAY)
         store.write(USER, DAY, rows, version=1)

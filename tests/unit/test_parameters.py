@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import nbformat
@@ -7,12 +10,16 @@ import pytest
 
 from retailpulse_kernel.cli.jobs import with_pairs
 from retailpulse_kernel.errors import ParameterError, UnknownName, UsageError
-from retailpulse_kernel.parameters import check, read_parameters
+from retailpulse_kernel.notebooks import code_cells, with_parameters
+from retailpulse_kernel.parameters import check, read_parameters, unread
+from retailpulse_kernel.running import checked_parameters
 
 CELL = """
 from datetime import timedelta, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 run: Literal["continuous", "available_now"] = "available_now"  # how
 run_for: timedelta | None = None
@@ -22,6 +29,9 @@ limit: Decimal = Decimal("1.50")
 since: datetime | None = None
 names: list[str] = []
 fast: bool = False
+share_of: Annotated[float, Field(gt=0, le=1)] = 1.0
+pages: Annotated[list[int], Field(max_length=2)] = []
+password: str = "env:SHOP_PASSWORD"
 free = "anything"
 """
 
@@ -39,7 +49,7 @@ def parameters(tmp_path: Path) -> dict:
 
 def test_names_types_defaults_and_help(parameters: dict) -> None:
     assert list(parameters) == [
-        "run", "run_for", "rate", "share", "limit", "since", "names", "fast", "free",
+        "run", "run_for", "rate", "share", "limit", "since", "names", "fast", "share_of", "pages", "password", "free",
     ]  # fmt: skip
     assert parameters["run"].default == "available_now" and parameters["run"].help == "how"
 
@@ -48,27 +58,132 @@ def test_names_types_defaults_and_help(parameters: dict) -> None:
     ("name", "text", "value"),
     [
         ("run", "continuous", "continuous"),
-        ("run_for", "10m", "600s"),
+        ("run_for", "10m", timedelta(minutes=10)),
         ("run_for", "None", None),
         ("rate", "7", 7),
         ("share", "0.25", 0.25),
-        ("limit", "2.50", "2.50"),
-        ("since", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+        ("limit", "2.50", Decimal("2.50")),
+        ("since", "2026-01-01T00:00:00Z", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("since", "2026-01-01", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("since", "None", None),
         ("names", "['a', 'b']", ["a", "b"]),
         ("fast", "true", True),
         ("free", "whatever", "whatever"),
+        ("share_of", "0.5", 0.5),
+        ("pages", "[1, 2]", [1, 2]),
+        ("password", "file:/run/secrets/shop", "file:/run/secrets/shop"),
+        ("rate", 7, 7),
+        ("run_for", timedelta(seconds=1), timedelta(seconds=1)),
     ],
 )
-def test_values_are_converted(parameters: dict, name: str, text: str, value: object) -> None:
+def test_values_are_converted(parameters: dict, name: str, text: object, value: object) -> None:
     assert check({name: text}, parameters, notebook="job.ipynb") == {name: value}
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("run", "sometimes"), ("rate", "many"), ("rate", "1.5"), ("run_for", "soon"), ("fast", "maybe")]
-)
+    ("name", "text"),
+    [
+        ("run", "sometimes"), ("rate", "many"), ("rate", "1.5"), ("rate", "None"), ("run_for", "soon"),
+        ("run_for", "10"), ("since", "1700000000"), ("since", "yesterday"), ("fast", "maybe"), ("share", "nan"),
+        ("names", "a"), ("names", "[1]"), ("pages", "['x']"), ("limit", "1,5"),
+    ],
+)  # fmt: skip
 def test_a_wrong_value_names_the_parameter(parameters: dict, name: str, text: str) -> None:
-    with pytest.raises(ParameterError, match=f"'{name}' can't be '{text}'"):
+    with pytest.raises(ParameterError, match=re.escape(f"'{name}' can't be {text!r}: it is ")):
         check({name: text}, parameters, notebook="job.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "why"),
+    [
+        ("share_of", "0", "should be greater than 0"),
+        ("share_of", "1.5", "should be less than or equal to 1"),
+        ("pages", "[1, 2, 3]", "should have at most 2 items"),
+        ("rate", True, "it is int"),
+        ("fast", 1, "it is bool"),
+    ],
+)
+def test_a_value_out_of_range_or_of_another_type_says_why(parameters: dict, name: str, given: object, why: str) -> None:
+    with pytest.raises(ParameterError, match=f"'{name}' can't be .*{why}"):
+        check({name: given}, parameters, notebook="job.ipynb")
+
+
+def test_a_secret_is_given_by_reference_only(parameters: dict, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="'password' holds a secret itself") as caught:
+        check({"password": "hunter2"}, parameters, notebook="job.ipynb")
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ParameterError, match="'api_key' holds a secret itself"):
+        read_parameters(notebook(tmp_path / "job.ipynb", 'api_key: str = "abc"'))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("rate: int = 'many'", "'rate' can't be 'many': it is int"),
+        ("rate: int = True", "'rate' can't be True: it is int"),
+        ("limit: Decimal = 0.1", "'limit' can't be 0.1: it is Decimal"),
+        ("rate: Annotated[int, Field(ge=1)] = 0", "'rate' can't be 0: .*greater than or equal to 1"),
+        ("span: timedelta = '1s'", "'span' can't be '1s': it is timedelta"),
+        ("where: dict = {}", "'where' can't be a dict"),
+        ("path: Path = Path('.')", "'path' can't be a Path"),
+    ],
+)
+def test_a_wrong_definition_names_the_parameter(tmp_path: Path, source: str, said: str) -> None:
+    imports = CELL[: CELL.index("run:")] + "from pathlib import Path\n"
+    with pytest.raises(ParameterError, match=said):
+        read_parameters(notebook(tmp_path / "job.ipynb", imports + source))
+
+
+def test_a_parameter_without_a_default_must_be_given(tmp_path: Path) -> None:
+    required = read_parameters(notebook(tmp_path / "job.ipynb", "shop: str\nrate: int = 1"))
+    assert check({"shop": "a"}, required, notebook="job.ipynb") == {"shop": "a"}
+    with pytest.raises(ParameterError, match=r"'shop' of job\.ipynb is missing"):
+        check({"rate": "2"}, required, notebook="job.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("cell", "never"),
+    [
+        ("print(rate)", ["span"]),
+        ("print(f'{rate} {span}')", []),
+        ("rate = 3; span = 4", ["rate", "span"]),
+        ("%%cql\nselect * from t where rate = :rate -- :span", []),
+        ("%%cql\n# span\nselect :rate", ["span"]),
+        ("print('rate', x.span)", ["rate", "span"]),
+    ],
+)
+def test_a_parameter_that_no_later_cell_reads_is_found(tmp_path: Path, cell: str, never: list[str]) -> None:
+    path = notebook(tmp_path / "job.ipynb", "rate: int = 1\nspan: int = 2")
+    content = nbformat.read(path, as_version=4)
+    content.cells.insert(0, nbformat.v4.new_code_cell("rate, span = rate, span"))  # before: not a later cell
+    content.cells.append(nbformat.v4.new_code_cell(cell))
+    nbformat.write(content, path)
+    assert unread(path, read_parameters(path)) == never
+    if never:
+        with pytest.raises(ParameterError, match=f"'{never[0]}' of job.ipynb is never read"):
+            checked_parameters(path, {})
+
+
+def test_values_are_injected_with_their_types(parameters: dict) -> None:
+    given = {
+        "run_for": "90s", "limit": "2.50", "since": "2026-01-01", "names": "['a', 'b']", "free": "it's", "fast": "1",
+        "share": "0.1", "rate": "3",
+    }  # fmt: skip
+    values = check(given, parameters, notebook="job.ipynb")
+    content = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(CELL, metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell("old = 1", metadata={"tags": ["injected-parameters"]}),
+            nbformat.v4.new_code_cell("seen = dict(globals())"),
+        ]
+    )
+    names: dict = {}
+    for source in code_cells(with_parameters(content, values)):
+        exec(source, names)
+    assert {name: names["seen"][name] for name in given} == values
+    assert {type(names["seen"][name]) for name in ("run_for", "limit", "since")} == {timedelta, Decimal, datetime}
+    assert "old" not in names
+    assert len(content.cells) == 3, "the source is left as it was"
 
 
 def test_an_unknown_parameter_names_the_nearest(parameters: dict) -> None:

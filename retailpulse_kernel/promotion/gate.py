@@ -1,0 +1,251 @@
+"""The gate that a notebook passes on its way to production, step by step; the first step that fails ends it.
+
+>>> promotion = promote(settings, Path("notebooks/jobs/metrics.ipynb"))  # doctest: +SKIP
+>>> promotion.version.label  # doctest: +SKIP
+'v4'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.notebooks import code_cells, is_parameters, read_notebook
+from retailpulse_kernel.parameters import read_parameters
+from retailpulse_kernel.promotion.checkpoint import Verdict, check_checkpoint
+from retailpulse_kernel.promotion.dry_run import dry_run
+from retailpulse_kernel.promotion.manifest import CONTINUOUS, Manifest, Step, environment_of
+from retailpulse_kernel.promotion.ownership import name_of, other_writer
+from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.promotion.result import Promotion
+from retailpulse_kernel.promotion.schedules import check_schedule
+from retailpulse_kernel.promotion.shadow import sample_events, shadow_of
+from retailpulse_kernel.promotion.static import static_problems
+from retailpulse_kernel.promotion.trial import Candidate, Tried, try_out
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.kafka import KafkaStore
+from retailpulse_kernel.streaming.checkpoint import find_epoch, jobs_with_checkpoints
+from retailpulse_kernel.streaming.plan import Plan
+
+__all__ = ["SAMPLE", "promote"]
+
+#: Messages of the live topic that a dry run gets.
+SAMPLE = 20_000
+_EVENTS = "retail.events"
+#: How long a run of a continuous job lasts, where its notebook does not say so.
+_RUN_FOR = "30m"
+
+
+class _Failed(Exception):
+    """A step failed; the promotion has it."""
+
+
+def promote(
+    settings: Settings,
+    notebook: Path,
+    given: Mapping[str, str] | None = None,
+    *,
+    schedule: str | None = None,
+    name: str | None = None,
+    only_try: bool = False,
+    sample: int = SAMPLE,
+    report: Callable[[Step], None] = lambda step: None,
+) -> Promotion:
+    """Take a notebook through the gate, and freeze it as the pipeline's next version.
+
+    Nothing is written where a step fails. The live job runs on; the new version takes over at the next
+    boundary of a run.
+
+    Parameters
+    ----------
+    settings : Settings
+        The live namespace: a sample of its events and a copy of its checkpoint are what it is tried on.
+    notebook : Path
+        The source.
+    given : mapping of str to str, optional
+        Parameters that it is run with.
+    schedule : str, optional
+        ``@continuous``, a cron expression or preset, ``asset:NAME``; as before, or what fits, when absent.
+    name : str, optional
+        The pipeline; found by its job, or the notebook's name, when absent.
+    only_try : bool
+        Go through the gate and freeze nothing.
+    sample : int
+        Messages of the live topic that the dry run gets.
+    report : callable
+        Called with each step as it ends.
+
+    Raises
+    ------
+    UsageError
+        There is no such notebook, or the schedule is none.
+    """
+    registry, promotion = Registry(settings), Promotion(report=report)
+    given = dict(given or {})
+    if schedule is not None:
+        check_schedule(schedule)
+    try:
+        _static(promotion, notebook, given)
+        with shadow_of(settings, name or notebook.stem.lower()) as shadow:
+            copied = sample_events(settings, shadow, _EVENTS, limit=sample)
+            described = _described(promotion, shadow, notebook, given)
+            manifest = _manifest(registry, promotion, notebook, given, described.plan, schedule, name)
+            if _is_unchanged(promotion, notebook, manifest):
+                promotion.unchanged = True
+                return promotion
+            if described.plan is not None and described.plan.topic != _EVENTS:
+                copied = sample_events(settings, shadow, described.plan.topic, limit=sample)
+            _try_on_sample(promotion, settings, shadow, notebook, manifest, copied)
+            if manifest.plan is not None:
+                _check_state(promotion, settings, shadow, notebook, manifest)
+    except _Failed:
+        return promotion
+    if not only_try:
+        promotion.version = registry.freeze(notebook, _decided(manifest, promotion))
+    return promotion
+
+
+def _static(promotion: Promotion, notebook: Path, given: Mapping[str, str]) -> None:
+    problems = static_problems(notebook, given)
+    if problems:
+        for problem in problems:
+            promotion.add("notebook", problem, "refused", ok=False)
+        raise _Failed
+    count = len(read_parameters(notebook))
+    kernel = read_notebook(notebook).metadata.kernelspec.name
+    promotion.add("parameters", f"{count} typed, all read" if count else "none")
+    promotion.add("notebook", f"no outputs, no secrets, no absolute paths, kernel {kernel}")
+
+
+def _described(promotion: Promotion, shadow: Settings, notebook: Path, given: Mapping[str, str]) -> Tried:
+    """What the notebook's job means; a notebook without a job is only run in the dry run."""
+    if not any("job" in source.lower() for source in code_cells(read_notebook(notebook))):
+        return Tried()
+    tried = try_out(shadow, [Candidate(str(notebook), dict(given))])[0]
+    if tried.error is not None or tried.jobs > 1:
+        why = tried.error or f"it runs {tried.jobs} jobs, and a promoted notebook runs one"
+        promotion.add("job", why, "refused", ok=False)
+        raise _Failed
+    return tried
+
+
+def _manifest(
+    registry: Registry,
+    promotion: Promotion,
+    notebook: Path,
+    given: Mapping[str, str],
+    plan: Plan | None,
+    schedule: str | None,
+    name: str | None,
+) -> Manifest:
+    """What the version would be frozen with."""
+    promotion.name = name or name_of(registry, notebook, plan)
+    versions = registry.versions(promotion.name)
+    promotion.before = registry.version(promotion.name) if promotion.name in registry.names() else None
+    if writer := other_writer(registry, promotion.name, plan):
+        promotion.add("tables", writer, "refused", ok=False)
+        raise _Failed
+    before = promotion.before.manifest if promotion.before else None
+    if before is not None and before.plan is not None and plan is None:
+        promotion.add("job", f"it runs no job, and {promotion.name} v{before.version} does", "refused", ok=False)
+        raise _Failed
+    parameters = dict(given)
+    continuous = plan is not None and "continuous" in _choices(notebook, "run")
+    chosen = schedule if schedule is not None else before.schedule if before else CONTINUOUS if continuous else ""
+    if chosen == CONTINUOUS and continuous:
+        parameters = {"run": "continuous", **parameters}
+        if "run_for" in read_parameters(notebook):
+            parameters = {"run_for": _RUN_FOR, **parameters}
+    return Manifest(
+        name=promotion.name,
+        version=versions[-1].manifest.version + 1 if versions else 1,
+        notebook=f"{promotion.name}.ipynb",
+        sha256="",
+        kind="stream" if plan is not None else "batch",
+        schedule=chosen,
+        doc=next((c.source for c in read_notebook(notebook).cells if c.cell_type == "markdown"), ""),
+        promoted=datetime.now(UTC).isoformat(timespec="seconds"),
+        parameters=parameters,
+        environment=environment_of(),
+        plan=plan,
+    )
+
+
+def _choices(notebook: Path, parameter: str) -> tuple[Any, ...]:
+    found = read_parameters(notebook).get(parameter)
+    return get_args(found.annotation) if found and get_origin(found.annotation) is Literal else ()
+
+
+def _is_unchanged(promotion: Promotion, notebook: Path, manifest: Manifest) -> bool:
+    before = promotion.before
+    if before is None:
+        return False
+    old = before.manifest
+    return (
+        _content(before.notebook) == _content(notebook)
+        and (old.parameters, old.schedule, old.plan) == (manifest.parameters, manifest.schedule, manifest.plan)
+        and old.environment.lock_sha256 == manifest.environment.lock_sha256
+    )
+
+
+def _content(notebook: Path) -> list[tuple[str, str, bool]]:
+    return [(cell.cell_type, cell.source, is_parameters(cell)) for cell in read_notebook(notebook).cells]
+
+
+def _try_on_sample(
+    promotion: Promotion, live: Settings, shadow: Settings, notebook: Path, manifest: Manifest, copied: int
+) -> None:
+    given = dict(manifest.parameters)
+    if "available_now" in _choices(notebook, "run"):
+        given["run"] = "available_now"
+        given.pop("run_for", None)
+    try:
+        for step in dry_run(live, shadow, notebook, given, manifest.plan, copied=copied):
+            promotion.add(step.name, step.found, step.verdict, ok=step.ok)
+            if not step.ok:
+                raise _Failed
+    except RetailPulseError as error:
+        promotion.add("dry run", str(error), "failed", ok=False)
+        raise _Failed from error
+    ran = jobs_with_checkpoints(shadow.checkpoints)
+    if ran != ([] if manifest.plan is None else [manifest.plan.job]):
+        promotion.add("job", f"it ran {', '.join(ran) or 'no job'}, which its cells had not shown", "refused", ok=False)
+        raise _Failed
+
+
+def _check_state(promotion: Promotion, live: Settings, shadow: Settings, notebook: Path, manifest: Manifest) -> None:
+    plan, before = manifest.plan, promotion.before
+    assert plan is not None
+    job = before.manifest.plan.job if before and before.manifest.plan else plan.job
+    if find_epoch(f"{live.checkpoints}/{job}") is None:
+        promotion.verdict = Verdict("first", ("none yet: it begins with the topic's first message",), plan=plan)
+    else:
+        baseline = Candidate(str(before.notebook), before.manifest.parameters) if before else None
+        candidate = Candidate(str(notebook), dict(manifest.parameters))
+        promotion.verdict = check_checkpoint(live, shadow, job, [candidate], baseline=baseline)[0]
+    verdict = promotion.verdict
+    label: str = verdict.outcome
+    if label == "new epoch":
+        messages = sum(
+            end - begin for begin, end in KafkaStore(live).offsets(live.namespace.topic(plan.topic)).values()
+        )
+        label = f"new epoch, backfill of {messages:,} events"
+    promotion.add("checkpoint", "; ".join(verdict.reasons), label, ok=verdict.outcome != "refused")
+    for evidence in verdict.evidence:
+        promotion.add("", evidence, "")
+    if verdict.outcome == "refused":
+        raise _Failed
+
+
+def _decided(manifest: Manifest, promotion: Promotion) -> Manifest:
+    verdict = promotion.verdict
+    return replace(
+        manifest,
+        outcome=verdict.outcome if verdict else "",
+        reasons=verdict.reasons if verdict else (),
+        steps=tuple(promotion.steps),
+    )

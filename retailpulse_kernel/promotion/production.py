@@ -1,0 +1,86 @@
+"""Running what was promoted: the current version, with its parameters, until a newer one takes over."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+import filelock
+
+from retailpulse_kernel.errors import JobError, RetailPulseError, UsageError
+from retailpulse_kernel.promotion.overview import runs_folder
+from retailpulse_kernel.promotion.registry import Registry, Version
+from retailpulse_kernel.promotion.switching import prepare
+from retailpulse_kernel.running import Run, run_notebook
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.runner import writer_lock
+
+__all__ = ["KEPT_RUNS", "run_current"]
+
+#: Output notebooks that are kept of each pipeline.
+KEPT_RUNS = 100
+#: Seconds that a run which is just ending has to let go of the checkpoint.
+_HANDOVER_SECONDS = 90
+
+
+def run_current(settings: Settings, name: str, *, show_output: bool = False) -> Run:
+    """Run the current version of a pipeline once, as its manifest says.
+
+    A continuous run ends after its micro-batch when it is over, when another version became current, when
+    the pipeline is held, or by SIGTERM; the next run goes on from there.
+
+    Raises
+    ------
+    UnknownName
+        There is no such pipeline.
+    UsageError
+        It is held, or its notebook was changed by hand.
+    RetailPulseError
+        It failed.
+    """
+    registry = Registry(settings)
+    if registry.current(name).paused:
+        raise UsageError(f"{name} is held.", remedy=f"Let it go on: `retailpulse resume {name}`.")
+    version = registry.version(name)
+    version.require_intact()
+    if version.manifest.plan is not None:
+        _take_over(settings, version)
+    started = datetime.now(UTC)
+    folder = runs_folder(settings, name)
+    output = folder / f"{started:%Y%m%dT%H%M%S}-{version.label}-{os.getpid()}.ipynb"
+    try:
+        return run_notebook(
+            settings,
+            version.notebook,
+            version.manifest.parameters,
+            output=output,
+            show_output=show_output,
+            about={"pipeline": name, "version": version.label, "commit": version.manifest.environment.commit},
+            stop_when=lambda: _is_over(registry, name, version),
+        )
+    finally:
+        for old in sorted(folder.glob("*.ipynb"))[:-KEPT_RUNS]:
+            old.unlink(missing_ok=True)
+
+
+def _take_over(settings: Settings, version: Version) -> None:
+    """Give the version its checkpoint, once the run before it has let go: there are never two writers."""
+    plan = version.manifest.plan
+    assert plan is not None
+    try:
+        with writer_lock(settings, plan.job).acquire(timeout=_HANDOVER_SECONDS):
+            prepare(settings, plan)
+    except filelock.Timeout:
+        raise JobError(
+            f"The job {plan.job!r} runs already in the namespace {settings.namespace.name!r}.",
+            remedy="Stop that run first: `retailpulse jobs` shows it.",
+        ) from None
+
+
+def _is_over(registry: Registry, name: str, version: Version) -> bool:
+    """Whether another version is current, or the pipeline is held."""
+    try:
+        current = registry.current(name)
+    except (RetailPulseError, OSError):
+        return False  # it goes on with what it has while the file can't be read
+    return current.paused or current.version != version.manifest.version

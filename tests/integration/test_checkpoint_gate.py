@@ -1,0 +1,184 @@
+"""The checkpoint gate on the real servers: edits of a job's notebook, while the job runs on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from retailpulse_kernel.demo import job_notebook
+from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.promotion.checkpoint import Verdict, check_checkpoint
+from retailpulse_kernel.promotion.trial import Candidate
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.checkpoint import find_epoch
+from retailpulse_kernel.topics import ensure_topics
+from tests.jobs import JobProcess, consumed, produce, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+EVENTS = "job.events(watermark=watermark)"
+BY = 'by=["currency", "category", "event_type"]'
+EVERY = 'every=["1 minute", "1 hour", "1 day"]'
+RUN = "job.run()"
+#: What no plan shows: the notebook changes the library beneath itself.
+PATCH = """import retailpulse_kernel.streaming.job as library
+before = library.aggregate
+library.aggregate = lambda rows, *a, **k: before(rows.where("price IS NULL OR price < 50"), *a, **k)
+job.run()"""
+
+#: An edit: what is replaced by what, the verdict, and words of its reason.
+EDITS: dict[str, tuple[str, str, str, str]] = {
+    "comment": (RUN, "# nothing else\njob.run()", "resume", "nothing that it computes has changed"),
+    "cells": ("by_category = ", "figures = by_category = ", "resume", "nothing that it computes has changed"),
+    "trigger": ("trigger: timedelta = timedelta(seconds=1)", "trigger: timedelta = timedelta(seconds=5)", "resume", ""),
+    "watermark": ("minutes=10", "minutes=5", "resume", "from 10 min to 5 min"),
+    "output": ("late=late)", 'late=late, output="close")', "resume", "when they are closed"),
+    "last window": (EVERY, 'every=["1 minute", "1 hour"]', "resume", "category_day is no longer written"),
+    "rejects": (EVENTS, 'job.events(watermark=watermark, rejects="count")', "resume", "only counted"),
+    "filter": (EVENTS, EVENTS + ".where(\"currency = 'USD'\")", "new epoch", "the filter changed from none"),
+    "added figure": ("    UNITS,\n", "    UNITS,\n    rp.metrics.VIEWS,\n", "new epoch", "views was added"),
+    "removed figure": ("    UNITS,\n", "", "new epoch", "units was removed"),
+    "order of figures": ("    EVENTS,\n    UNITS,\n", "    UNITS,\n    EVENTS,\n", "new epoch", "another order"),
+    "measure": (
+        "    UNITS,\n",
+        '    rp.metrics.Figure("units", "Units", rp.metrics.sum_of("quantity"), "purchase"),\n',
+        "new epoch",
+        "units of category is now sum of quantity where purchase",
+    ),
+    "grouping key": (BY, BY[:-1] + ', "product_id"]', "new epoch", "event_type, product_id: the state can't be reused"),
+    "other key of the same type": (BY, BY.replace("category", "product_id"), "new epoch", "currency, product_id"),
+    "window length": (EVERY, 'every=["1 hour"]', "new epoch", "from minute, hour, day to hour: the state"),
+    "order of windows": (EVERY, 'every=["1 hour", "1 minute", "1 day"]', "new epoch", "another order"),
+    "dedup key": (EVENTS, 'job.events(watermark=watermark, unique_by="order_id")', "new epoch", "deduplication"),
+    "sink table": ('table="category"', 'table="shelf"', "new epoch", "from category to shelf"),
+    "sink store": ("to=rp.cassandra", "to=rp.hbase", "new epoch", "moved from cassandra to hbase"),
+    "topic": (EVENTS, 'job.events(watermark=watermark, topic="retail.events.late")', "new epoch", "the topic changed"),
+    "renamed query": ('rp.job("metrics"', 'rp.job("sales"', "new epoch", "renamed from metrics to sales"),
+    "added source": (
+        EVENTS,
+        EVENTS + '\nmore = job.events(topic="retail.events.late")',
+        "refused",
+        "has a second source",
+    ),
+    "absent topic": (EVENTS, 'job.events(watermark=watermark, topic="retail.clicks")', "refused", "retail.clicks"),
+    "broken filter": (EVENTS, EVENTS + '.where("colour = 1")', "refused", "colour"),
+    "broken cell": ("job.write(by", "job.write(buy", "refused", "NameError"),
+    "no job": (RUN, "job", "refused", "no job"),
+    "hidden filter": (RUN, PATCH, "new epoch", "the same batch gives other figures"),
+}
+
+
+@pytest.fixture(scope="module")
+def live(stack: Settings) -> Iterator[Settings]:
+    """A namespace whose job runs while everything else happens."""
+    settings = Settings.load(namespace="t_gate_live")
+    drop(settings)
+    ensure_topics(settings)
+    yield settings
+    drop(settings)
+
+
+@pytest.fixture(scope="module")
+def shadow(stack: Settings) -> Iterator[Settings]:
+    settings = Settings.load(namespace="t_gate_shadow")
+    drop(settings)
+    ensure_topics(settings)
+    yield settings
+    drop(settings)
+
+
+@pytest.fixture(scope="module")
+def job(live: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobProcess]:
+    process = JobProcess(live, "metrics", tmp_path_factory.mktemp("gate") / "job.log")
+    try:
+        for part in range(3):
+            feed(live, part)
+            wait_until(lambda done=600 * (part + 1): consumed(live, "metrics") >= done, "the first batches")
+        yield process
+    finally:
+        process.kill()
+
+
+def feed(settings: Settings, part: int) -> None:
+    generator = Generator(rate=600, seconds=1, seed=part, start=datetime.now(UTC), currencies={"EUR": 0.3})
+    produce(settings, [(message.key, message.value) for message in generator.messages()])
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Candidate]:
+    folder = tmp_path_factory.mktemp("edits")
+    found = {}
+    for name, (old, new, *_) in EDITS.items():
+        content = nbformat.read(job_notebook("metrics"), as_version=4)
+        places = [cell for cell in content.cells if cell.cell_type == "code" and old in cell.source]
+        assert len(places) == 1, f"{name}: {old!r} is in {len(places)} cells"
+        places[0].source = places[0].source.replace(old, new)
+        content.cells[2].source += "\nimport retailpulse_kernel.metrics"
+        path = folder / f"{name.replace(' ', '_')}.ipynb"
+        nbformat.write(content, path)
+        found[name] = Candidate(str(path))
+    return found
+
+
+def hashes(folder: str) -> dict[str, str]:
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def at_rest(folder: str, seen: list[dict[str, str]]) -> bool:
+    """Whether a job without new messages has also done its batch without messages: nothing moves any more."""
+    seen.append(hashes(folder))
+    return len(seen) > 8 and all(one == seen[-1] for one in seen[-8:])
+
+
+@pytest.fixture(scope="module")
+def verdicts(
+    live: Settings, shadow: Settings, job: JobProcess, edited: dict[str, Candidate]
+) -> Iterator[dict[str, Verdict]]:
+    """All edits judged in one process; the job beside it goes on, and its checkpoint is as it was."""
+    epoch = find_epoch(f"{live.checkpoints}/metrics")
+    assert epoch is not None
+    seen: list[dict[str, str]] = []
+    wait_until(lambda: at_rest(epoch.path, seen), "the end of the live job's last batch")
+    before = seen[-1]
+    baseline = Candidate(str(job_notebook("metrics")))
+    found = check_checkpoint(live, shadow, "metrics", list(edited.values()), baseline=baseline)
+    assert hashes(epoch.path) == before, "the live checkpoint is byte for byte what it was"
+    assert job.process.poll() is None
+    taken = consumed(live, "metrics")
+    feed(live, 9)
+    wait_until(lambda: consumed(live, "metrics") >= taken + 600, "the live job's next batch")
+    yield dict(zip(edited, found, strict=True))
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_gets_its_verdict(verdicts: dict[str, Verdict], name: str) -> None:
+    *_, outcome, words = EDITS[name]
+    verdict = verdicts[name]
+    assert verdict.outcome == outcome, verdict
+    assert words in "; ".join(verdict.reasons), verdict
+
+
+#: After these Spark can't go on from the checkpoint; after all others it does, rightly or not.
+STATE = ("added figure", "removed figure", "grouping key", "topic")
+
+
+def test_what_spark_would_have_mixed_is_seen(verdicts: dict[str, Verdict]) -> None:
+    """Spark goes on from most of them: only the comparison keeps their figures apart."""
+    for name in STATE:
+        assert verdicts[name].evidence[1:] == ("on an empty checkpoint: it runs",), (name, verdicts[name])
+    able = [name for name, (*_, outcome, _) in EDITS.items() if outcome != "refused" and name not in STATE]
+    for name in able:
+        assert "it runs, " in verdicts[name].evidence[0], (name, verdicts[name])
+    assert (len(able), sum(EDITS[name][2] == "new epoch" for name in able)) == (18, 11)
+
+
+def test_the_same_batch_gives_the_same_rows(verdicts: dict[str, Verdict]) -> None:
+    for name in ("comment", "cells", "trigger", "rejects"):
+        assert "rows equal those of the live version" in verdicts[name].evidence[1], (name, verdicts[name])

@@ -1,0 +1,176 @@
+"""A job's way to production on the real servers: promoted, run, changed, taken over, rolled back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from retailpulse_kernel.demo import job_notebook
+from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.promotion.diffing import diff_versions
+from retailpulse_kernel.promotion.gate import promote
+from retailpulse_kernel.promotion.overview import overview, runs_of
+from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.promotion.switching import rollback
+from retailpulse_kernel.promotion.tables import figure_store, figure_table, make_way
+from retailpulse_kernel.reconcile import reconcile
+from retailpulse_kernel.running import environment
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.plan import FigurePlan, Plan, TablePlan
+from retailpulse_kernel.tables import GRAINS
+from retailpulse_kernel.topics import ensure_topics, topic_states
+from tests.jobs import consumed, produce, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def settings(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
+    made = Settings.load(namespace="t_promotion", pipelines=tmp_path / "pipelines")
+    drop(made)
+    ensure_topics(made)
+    yield made
+    drop(made)
+
+
+class Production:
+    """The current version, run over and over, as Airflow does it; one process a run."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings, self._log = settings, log
+        self.process = self._begin()
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "retailpulse_kernel.cli", "run", "metrics"],
+                env={**os.environ, **environment(self._settings)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def next(self) -> None:
+        """Wait until the run has ended by itself, and begin the next."""
+        assert self.process.wait(120) == 0, self._log.read_text()[-2000:]
+        self.process = self._begin()
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(120)
+
+
+def feed(settings: Settings, seed: int) -> None:
+    generator = Generator(rate=1000, seconds=1, seed=seed, start=datetime.now(UTC), duplicates=0.02, bad=0.01)
+    produce(settings, [(message.key, message.value) for message in generator.messages()])
+
+
+def edited(path: Path, *changes: tuple[str, str]) -> Path:
+    content = nbformat.read(job_notebook("metrics"), as_version=4)
+    for old, new in changes:
+        (cell,) = (cell for cell in content.cells if cell.cell_type == "code" and old in cell.source)
+        cell.source = cell.source.replace(old, new)
+    nbformat.write(content, path)
+    return path
+
+
+def files(settings: Settings) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in settings.pipelines.rglob("*") if path.is_file()}
+
+
+def topics_of(settings: Settings, is_one: Callable[[str], bool]) -> list[str]:
+    from confluent_kafka.admin import AdminClient
+
+    from retailpulse_kernel.stores.kafka_config import client_config
+
+    return [name for name in AdminClient(client_config(settings)).list_topics(timeout=10).topics if is_one(name)]
+
+
+def test_a_job_goes_to_production_and_back(settings: Settings, tmp_path: Path) -> None:
+    feed(settings, 1)
+    source = job_notebook("metrics")
+    first = promote(settings, source, sample=500)
+    assert first.ok and first.version is not None, first.steps
+    assert first.verdict is not None and first.verdict.outcome == "first"
+    said = {step.name: step.found for step in first.steps}
+    assert said["dry run"].startswith("500 events") or said["dry run"].startswith("49"), said
+    assert said["conservation"].split(" = ")[0] == said["dry run"].split()[0]
+    assert first.version.manifest.parameters == {"run": "continuous", "run_for": "30m"}
+
+    production = Production(settings, tmp_path / "production.log")
+    try:
+        wait_until(lambda: consumed(settings, "metrics") >= 1000, "the first events")
+        held = files(settings)
+
+        same = promote(settings, source)
+        assert same.unchanged and same.version is None
+        broken = edited(
+            tmp_path / "broken.ipynb", ("(watermark=watermark)", '(watermark=watermark).where("colour = 1")')
+        )
+        failed = promote(settings, broken, sample=200)
+        assert not failed.ok and failed.version is None and failed.steps[-1].name == "dry run"
+        assert "colour" in failed.steps[-1].found
+        assert files(settings) == held, "nothing was written"
+        assert production.process.poll() is None and runs_of(settings, "metrics", limit=1)[0]["state"] == "running"
+
+        changed = edited(
+            tmp_path / "metrics.ipynb", ("minutes=10", "minutes=20"), ("job.run()", "# as ever\njob.run()")
+        )
+        second = promote(settings, changed, sample=500)
+        assert second.ok and second.version is not None, second.steps
+        assert second.verdict is not None and second.verdict.outcome == "resume", second.verdict
+        assert "from 10 min to 20 min" in second.verdict.reasons[0]
+        production.next()  # the run ends by itself, for the new version to take over
+        feed(settings, 2)
+        wait_until(lambda: consumed(settings, "metrics") >= 2000, "the new version's events")
+
+        assert rollback(settings, "metrics") == {
+            "name": "metrics", "from": "v2", "to": "v1", "state": "it goes on from the checkpoint",
+        }  # fmt: skip
+        production.next()
+        feed(settings, 3)
+        wait_until(lambda: consumed(settings, "metrics") >= 3000, "the old version's events")
+    finally:
+        production.end()
+
+    versions = [(run["version"], run["state"]) for run in runs_of(settings, "metrics", limit=9)]
+    assert versions == [("v1", "finished"), ("v2", "finished"), ("v1", "finished")]
+    (row,) = overview(settings)
+    assert (row["job"], row["version"], row["state"], row["lag"]) == ("metrics", "v1", "waiting", 0)
+    assert Registry(settings).current("metrics").previous == 2
+    assert "# as ever" in "\n".join(diff_versions(settings, "metrics", "v1", "v2").lines())
+    result = reconcile(settings)
+    assert result.ok, result.differences
+    assert sum(state.messages for state in topic_states(settings, [settings.namespace.events_topic])) == 3000
+    assert topics_of(settings, lambda name: name.startswith("shadow_t_promotion")) == [], "the shadow is gone"
+
+
+def test_a_table_whose_key_changes_makes_way(settings: Settings) -> None:
+    """Cassandra can't change a table's key, and in HBase old rows would stand beside new ones."""
+    figures = (FigurePlan("events", "count", "1", ""),)
+    table = TablePlan("shelf", "cassandra", ("day",), ("currency", "category"), figures)
+    old = Plan("shelf", "retail.events", "event_id", 1, (), "change", "count", (table, replace(table, name="kept")))
+    for store in ("cassandra", "hbase"):
+        tables = tuple(replace(table, store=store) for table in old.tables)
+        before = replace(old, tables=tables)
+        after = replace(old, tables=(replace(tables[0], by=("currency", "brand")), tables[1]))
+        stored = figure_store(settings, store)
+        row = {"day": datetime(2026, 1, 1, tzinfo=UTC), "currency": "EUR", "category": "a", "events": 1}
+        for plan in tables:
+            stored.create(figure_table(plan))
+            stored.write(figure_table(plan), GRAINS["day"], [row], version=1)
+        assert make_way(settings, before, after) == ["shelf_day"]
+        new = {"day": row["day"], "currency": "EUR", "brand": "b", "events": 2}
+        stored.create(figure_table(after.tables[0]))
+        stored.write(figure_table(after.tables[0]), GRAINS["day"], [new], version=2)
+        assert stored.read(figure_table(after.tables[0]), GRAINS["day"]) == [new]
+        assert stored.read(figure_table(tables[1]), GRAINS["day"]) == [row], "the other one stays"

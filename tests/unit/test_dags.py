@@ -1,0 +1,114 @@
+"""The DAGs, as Airflow reads them: in a process of its own, because Airflow changes the one that imports it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from retailpulse_kernel.promotion.manifest import Environment, Manifest
+from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+READ = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag("dags")
+def asset(schedule):
+    return [a.name for a in schedule] if isinstance(schedule, list) else schedule
+print("RESULT" + json.dumps({
+    "errors": bag.import_errors,
+    "dags": {
+        dag.dag_id: {
+            "schedule": asset(dag.schedule), "active": dag.max_active_runs, "catchup": dag.catchup,
+            "tags": sorted(dag.tags), "doc": dag.doc_md, "tasks": [
+                {"operator": [kind.__name__ for kind in type(task).__mro__], "pipeline": task.pipeline,
+                 "retries": task.retries, "backoff": task.retry_exponential_backoff, "outlets": asset(task.outlets),
+                 "deadline": task.execution_timeout and task.execution_timeout.total_seconds()}
+                for task in dag.tasks
+            ],
+        }
+        for dag in bag.dags.values()
+    },
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Airflow makes of a stream, an endless one, a held one, an hourly and a dependent batch notebook."""
+    folder = tmp_path_factory.mktemp("dags")
+    settings = Settings.load(pipelines=folder / "pipelines")
+    registry = Registry(settings)
+    notebook = folder / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# What it does")]), notebook)
+    for name, kind, schedule, parameters in (
+        ("metrics", "stream", "@continuous", {"run": "continuous", "run_for": "30m"}),
+        ("endless", "stream", "@continuous", {"run": "continuous"}),
+        ("held", "stream", "@continuous", {"run": "continuous"}),
+        ("hourly", "batch", "5 * * * *", {}),
+        ("close", "batch", "asset:metrics", {}),
+        ("manual", "batch", "", {}),
+    ):
+        registry.freeze(
+            notebook,
+            Manifest(
+                name, 1, f"{name}.ipynb", "", kind, schedule, "# What it does", "2026-01-01", parameters,
+                Environment("0.1.0", "3.11"), "first" if kind == "stream" else "",
+            ),
+        )  # fmt: skip
+    registry.freeze(notebook, Manifest("metrics", 2, "metrics.ipynb", "", "stream", "@continuous", "# Now", "", {}))
+    registry.switch("metrics", 1)
+    registry.pause("held", paused=True)
+    variables = {
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "RETAILPULSE_PIPELINES": str(settings.pipelines),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", READ], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.split("RESULT")[1])
+
+
+def test_every_promoted_job_is_one_dag(read: dict[str, Any]) -> None:
+    assert read["errors"] == {}
+    assert sorted(read["dags"]) == ["close", "endless", "held", "hourly", "manual", "metrics"]
+    for name, dag in read["dags"].items():
+        (task,) = dag["tasks"]
+        assert task["pipeline"] == name
+        assert task["operator"][:2] == ["PipelineOperator", "PapermillOperator"]
+        assert (dag["active"], dag["catchup"]) == (1, False), "two runs at once would be two writers"
+        assert task["retries"] > 0 and task["backoff"]
+        assert task["outlets"] == [f"retailpulse_{name}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "deadline"),
+    [
+        ("metrics", "@continuous", 2700),
+        ("endless", "@continuous", None),
+        ("held", None, None),
+        ("hourly", "5 * * * *", 7200),
+        ("close", ["retailpulse_metrics"], 7200),
+        ("manual", None, 7200),
+    ],
+)
+def test_schedules_and_deadlines(read: dict[str, Any], name: str, schedule: object, deadline: float | None) -> None:
+    dag = read["dags"][name]
+    assert (dag["schedule"], dag["tasks"][0]["deadline"]) == (schedule, deadline)
+
+
+def test_the_page_of_a_dag_says_what_it_is(read: dict[str, Any]) -> None:
+    metrics = read["dags"]["metrics"]
+    assert metrics["doc"].startswith("# What it does") and "**v1**" in metrics["doc"]
+    assert metrics["tags"] == ["retailpulse", "stream", "v1"]
