@@ -228,4 +228,6 @@ def _line(error: BaseException) -> str:
         name, separator, text = line.partition(": ")
         if separator and name.replace(".", "").replace("_", "").isalnum() and name.endswith(("Error", "Exception")):
             return text if name.startswith("retailpulse_kernel") else f"{name.rsplit('.', 1)[-1]}: {text}"
+    if lines and (cause := lines[0].partition(" terminated with exception: ")[2]):
+        return cause
     return lines[0] if lines else traceback.format_exception_only(error)[-1].strip()
