@@ -153,9 +153,11 @@ def tls_context(address: CassandraAddress | HBaseAddress | HiveAddress) -> ssl.S
 def why_tls_failed(error: BaseException) -> str | None:
     """What went wrong with encryption, in words; None where something else did."""
     for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({cause.verify_message})"
-        if isinstance(cause, ssl.SSLError):
+        said = str(cause)
+        if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in said:
+            return f"its certificate is not trusted ({said.rpartition('failed: ')[2].partition(' (_ssl')[0]})"
+        # Some clients keep only the text.
+        if isinstance(cause, ssl.SSLError) or "[SSL:" in said:
             return "it does not speak TLS as the profile asks it to"
     return None
 

@@ -49,9 +49,15 @@ def connect(settings: Settings, *, request_timeout: float | None = None) -> Conn
     if why := why_unreachable([(address.host, address.port)]):
         raise OSError(why)
     context = tls_context(address)
+
+    class Encrypted(TSSLSocket):
+        def close(self) -> None:
+            if self.handle is not None:  # thrift fails over one that was never opened, and hides why it was not
+                super().close()
+
     socket: Any = TSocket(address.host, address.port)
     if context is not None:
-        socket = TSSLSocket(address.host, address.port, ssl_context=context)
+        socket = Encrypted(address.host, address.port, ssl_context=context)
     socket.setTimeout(CONNECT_TIMEOUT * 1000)
     patience = _SESSION_TIMEOUT if request_timeout is None else request_timeout
     session = hive.connect(
