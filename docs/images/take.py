@@ -16,7 +16,7 @@ from bench.lab import Lab
 from retailpulse_kernel.settings import Settings
 
 HERE = Path(__file__).parent
-RATE, SECONDS = 400, 240
+RATE, SECONDS = 400, 420
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         with started(lab, settings, ["metrics", "archive"], topic=settings.namespace.events_topic) as running:
             primed(lab, settings, running)
             with lab.ended(generator(lab, settings, rate=RATE, seconds=SECONDS)):
-                time.sleep(SECONDS * 0.7)  # the line needs some minutes
+                time.sleep(SECONDS / 2)  # the line needs some minutes, and the pictures take some
                 for theme in ("Light", "Dark"):
                     _live(lab, settings, theme)
                 _explorer(lab, settings)

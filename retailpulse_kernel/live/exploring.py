@@ -228,4 +228,5 @@ def _top(events: pa.Table, scope: Scope, by: str) -> pd.DataFrame:
         AVERAGE_ORDER_VALUE.divide(over, under) for over, under in zip(found["revenue"], found["orders"], strict=True)
     ]
     found["revenue"] = [Decimal(value) for value in found["revenue"]]
-    return found.sort_values(["revenue", "views"], ascending=False, ignore_index=True).head(_TOP)
+    # Equal ones by name: Arrow's threads finish in any order.
+    return found.sort_values(["revenue", "views", by], ascending=[False, False, True], ignore_index=True).head(_TOP)

@@ -39,7 +39,7 @@ export function build() {
   parts.categories = element("details", { className: "rp-categories" }, parts.summary, parts.tree);
   parts.strip = element("div", { className: "rp-strip" });
   for (const [name, label] of [
-    ["rate", "events/s"], ["lag", "not yet stored"], ["late", "late"], ["bad", "bad"], ["duplicate", "duplicate"], ["age", "view's lag"],
+    ["rate", "events/s"], ["lag", "not yet stored"], ["late", "late"], ["bad", "bad"], ["duplicate", "duplicate"], ["age", "since the newest event"],
   ]) {
     parts[name] = element("b", { className: `rp-${name}`, text: "–" });
     parts.strip.append(element("span", {}, parts[name], ` ${label}`));
