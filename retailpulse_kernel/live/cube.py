@@ -128,6 +128,10 @@ class Cube:
     def clear_tail(self) -> set[int]:
         """Show stored rows alone; the minutes that had more."""
         had = {event.minute for event in self.tail.events} & self.minutes
+        for event in self.tail.events:
+            if event.minute in had:
+                row = self._minutes[event.minute].rows.get(event.key)
+                self._set(event.minute, event.key, _NOTHING if row is None else row[0])
         self.tail.events.clear()
         return had
 

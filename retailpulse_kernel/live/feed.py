@@ -8,19 +8,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from retailpulse_kernel.errors import RetailPulseError
 from retailpulse_kernel.live.cube import Cube, Reading
 from retailpulse_kernel.live.health import Health
+from retailpulse_kernel.live.state import Clocks, State
 from retailpulse_kernel.live.stored import Followed, Offsets, Rows, StoredFigures
 from retailpulse_kernel.live.tail import Judge
 from retailpulse_kernel.live.topic import Topic
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.tables import GRAINS
 
-__all__ = ["HISTORY_HOURS", "MINUTE_HOURS", "Feed", "State"]
+__all__ = ["HISTORY_HOURS", "MINUTE_HOURS", "Feed"]
 
 #: Hours that are kept by the minute, and by the hour.
 MINUTE_HOURS, HISTORY_HOURS = 6, 25
@@ -38,54 +38,6 @@ _LOOK, _CHANGING, _AGAIN, _HOURS = 0.5, 2.0, 60.0, 300.0
 _PATIENCE = 10.0
 #: How far behind the newest minute a job may still change one: its watermark, and a little.
 _OPEN_MINUTES = 12
-
-
-@dataclass
-class State:
-    """What the strip of the view says.
-
-    Attributes
-    ----------
-    rate : float
-        Messages a second that come into the topic.
-    lag : int
-        Messages that the stored figures do not hold yet.
-    folding : bool
-        Whether the tail is added to the stored figures.
-    note : str
-        Why not, or what is wrong; empty when all is well.
-    newest_ms : int
-        The broker's time of the newest message that is shown, epoch milliseconds.
-    edge : int
-        The end of the newest minute that there may be figures of, epoch seconds.
-    minutes_from : int
-        From when on figures are known by the minute, epoch seconds; before that by the hour.
-    loaded : bool
-        Whether all of them have been read.
-    """
-
-    rate: float = 0.0
-    lag: int = 0
-    folding: bool = False
-    note: str = "starting"
-    newest_ms: int = 0
-    edge: int = 0
-    minutes_from: int = 0
-    loaded: bool = False
-
-
-@dataclass
-class _Clocks:
-    """When each thing was done last."""
-
-    at: dict[str, float] = field(default_factory=dict)
-
-    def due(self, name: str, seconds: float) -> bool:
-        now = time.monotonic()
-        if now - self.at.get(name, -1e9) < seconds:
-            return False
-        self.at[name] = now
-        return True
 
 
 class Feed:
@@ -111,7 +63,7 @@ class Feed:
         self._reset()
 
     def _reset(self) -> None:
-        self._due = _Clocks()
+        self._due = Clocks()
         self._due.due("again", _AGAIN)
         self._judge: Judge | None = None
         self._unread: list[int] = []
@@ -133,8 +85,9 @@ class Feed:
                 while not self._ended.is_set():
                     self.look()
                     step()
-            except RetailPulseError as error:
-                self.state.note = str(error).splitlines()[0]
+            except Exception as error:  # a thread that dies would leave the view standing still without a word
+                known = isinstance(error, RetailPulseError)
+                self.state.note = str(error).splitlines()[0] if known else f"{type(error).__name__}: {error}"
                 step()
                 self._ended.wait(2.0)
             finally:
@@ -146,6 +99,8 @@ class Feed:
 
     def _open(self) -> None:
         self._reset()
+        with self.lock:
+            self._stale |= self.cube.clear_tail()  # it is read again
         self.topic = Topic(self.settings)
         self._parts = [self.topic]
         self.stored = StoredFigures(self.settings)

@@ -187,6 +187,27 @@ def test_changes_are_told_since_any_version() -> None:
     assert changed == {(event.minute, event.key) for event in events[25:30]}
 
 
+def test_a_tail_that_is_read_again_counts_nothing_twice() -> None:
+    stream = messages(30)
+    job, batches, cube = Job(), Batches(TOPIC), Cube()
+    account = job.write(stream[:50])
+    batches.add(account, EPOCH_MS)
+    minutes = {minute for minute, _ in folded(Accepting().events(stream))}
+    cube.adopt(read(job, batches, minutes), batches)
+
+    def follow() -> None:
+        judge = Judge(DELAY_MS)
+        cube.append(event for m in stream if (event := judge.judge(m)) is not None)
+
+    follow()
+    whole = shown(cube)
+    assert whole == folded(Accepting().events(stream))
+    assert cube.clear_tail()
+    assert shown(cube) == {place: row.parts for place, row in job.rows.items()}
+    follow()
+    assert shown(cube) == whole
+
+
 def test_old_minutes_are_forgotten() -> None:
     stream = messages(200)
     cube, judge, batches, job = Cube(), Judge(DELAY_MS), Batches(TOPIC), Job()
