@@ -104,10 +104,6 @@ def jupyter_lab(settings: Settings, root: Path, *, theme: str = "JupyterLab Ligh
         path = overrides / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    page_config = own / "labconfig" / "page_config.json"
-    page_config.parent.mkdir(parents=True, exist_ok=True)
-    # It was made for an older JupyterLab, and fails in the page's console.
-    page_config.write_text('{"disabledExtensions": {"jupysql-plugin": true}}')
     log = own / "lab.log"
     command = [
         sys.executable, "-m", "jupyter", "lab", "--ip=127.0.0.1", f"--port={port}", "--no-browser", "--allow-root",

@@ -256,7 +256,7 @@ def test_wrong_credentials(lab: Lab, store: str) -> None:
         answer = lab.ask(store, lab.profile(store, more=more), GOOD)
         lab.note(store, fault, answer, "StoreUnavailable", "refuses the user 'ann'", "takes no login", "[kafka]")
     elif store == "cassandra":
-        # A server without authentication takes whoever comes; see test_logins.py for one that does not.
+        # A server without authentication takes whoever comes.
         lab.note(store, fault, lab.ask(store, lab.profile(store, more=LOGIN), GOOD), None)
     elif store == "hive":
         answer = lab.ask(store, lab.profile(store, more=f'{LOGIN}\nauth = "LDAP"'), GOOD)
