@@ -80,8 +80,14 @@ def click_bar(page: Page, name: str) -> None:
     place = page.evaluate(f"n => document.querySelector('{VIEW} .rp-answer').data[0].y.indexOf(n)", name)
     box = page.locator(f"{VIEW} .bars .point").nth(place).bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + min(box["width"] / 2, 5), box["y"] + box["height"] / 2)
-    page.mouse.click(box["x"] + min(box["width"] / 2, 5), box["y"] + box["height"] / 2)
+    x, y = box["x"] + min(box["width"] / 2, 5), box["y"] + box["height"] / 2
+    # Plotly takes a click only for what it has seen the mouse over, and forgets that when it draws anew.
+    for step in range(100):
+        page.mouse.move(x + step % 2, y)
+        if page.locator(f"{VIEW} .hoverlayer .hovertext").count():
+            break
+        page.wait_for_timeout(50)
+    page.mouse.click(x, y)
 
 
 def test_several_are_compared(notebook: Notebook) -> None:

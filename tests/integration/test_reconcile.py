@@ -28,8 +28,10 @@ from retailpulse_kernel.namespaces import drop
 from retailpulse_kernel.reconcile import Reconciliation, reconcile
 from retailpulse_kernel.running import environment, run_notebook
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.base import arrow_rows
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.hbase import HBaseStore
+from retailpulse_kernel.stores.hbase_rows import pack_keys
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.stores.kafka_config import client_config
 from retailpulse_kernel.streaming.accounts import Ledger, read_accounts
@@ -179,7 +181,7 @@ def test_a_row_that_is_gone_from_hbase_and_one_too_many(settings: Settings) -> N
 
 
 def delete(store: HBaseStore, row: dict[str, Any], version: int) -> None:
-    key = HBaseStore._key(SESSION, HOUR, row)
+    (key,) = pack_keys(SESSION, HOUR, arrow_rows(SESSION, HOUR, [row]))
     store._run(lambda hbase: hbase.table(SESSION.physical(HOUR)).delete(key, timestamp=version))
 
 

@@ -75,7 +75,8 @@ def encrypted(store: str) -> str:
     return 'security_protocol = "SSL"' if store == "kafka" else "tls = true"
 
 
-@pytest.mark.parametrize("store", STORES)
+# Not Kafka's: a broker names its own listener, which speaks no TLS here, and the client goes there next.
+@pytest.mark.parametrize("store", [store for store in STORES if store != "kafka"])
 def test_with_the_certificate_that_the_profile_trusts(
     proxy: Proxy, certificate: Path, tmp_path: Path, store: str
 ) -> None:
