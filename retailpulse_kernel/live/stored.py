@@ -72,7 +72,7 @@ class StoredFigures:
         cql = (
             f"select {', '.join((*CATEGORY.key_columns(grain), *names))}, writetime({names[0]}) "
             f"from {CATEGORY.physical(grain)} "
-            f"where {bucket.name} = %(bucket)s and {grain.name} >= %(since)s and {grain.name} < %(until)s"
+            f"where {bucket.name} = :bucket and {grain.name} >= :since and {grain.name} < :until"
         )
         first, last = (datetime.fromtimestamp(moment, UTC) for moment in (since, until))
         for start in buckets(grain, first, last):

@@ -171,7 +171,7 @@ def test_numbers_are_those_of_figures_to_the_cent(notebook: Notebook, seller: Sh
     data = shows(notebook.page, seller, when=lambda data: data["lag"] == "0")
     since, until = (datetime.fromtimestamp(int(data[end]), UTC) for end in ("since", "until"))
     frame = rp.connect(namespace=seller.settings.namespace_name).figures(
-        "currency", since=since, until=until, grain="minute"
+        by="currency", since=since, until=until, grain="minute"
     )
     stored = frame.set_index("currency").loc["USD"]
     assert Decimal(data["revenue"].replace(",", "")) == stored["revenue"]
