@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,6 +27,7 @@ from retailpulse_kernel.tables import CATEGORY
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).resolve().parents[2]
 END = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=2)
 START = END - timedelta(hours=30)
 
@@ -88,7 +91,7 @@ def test_the_figures_are_those_of_the_library(api: httpx.Client, store: Cassandr
     summary = summarise(store, since=START, until=END, grain="hour")
     asked = {"from": START.isoformat(), "to": END.isoformat()}
 
-    def rows(name: str, **more: str) -> list[dict]:
+    def rows(name: str, **more: str) -> list[dict[str, Any]]:
         response = api.get(f"/api/v1/figures/{name}", params={**asked, **more})
         assert response.status_code == 200, response.text
         return response.json()["rows"]
@@ -116,3 +119,53 @@ def test_an_empty_range_has_no_rows_and_a_wrong_token_no_answer(api: httpx.Clien
     assert api.get("/api/v1/figures/revenue", params=asked).json()["rows"] == []
     assert api.get("/api/v1/figures/revenue", headers={"Authorization": "Bearer no"}).status_code == 401
     assert api.get("/api/v1/health").json()["store"].startswith("cassandra ")
+
+
+def panel_rows(api: httpx.Client, target: dict[str, Any], since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """What Grafana gets for a panel's query, with its variables filled in as Grafana does."""
+    values = {
+        "${__from}": f"{since.timestamp() * 1000:.0f}", "${__to}": f"{until.timestamp() * 1000:.0f}",
+        "${currency:csv}": "USD", "${category:csv}": "all", "${grain}": "hour",
+    }  # fmt: skip
+    url = target["url"]
+    for name, value in values.items():
+        url = url.replace(name, value)
+    assert "$" not in url
+    response = api.get(url)
+    assert response.status_code == 200, response.text
+    return response.json()[target["root_selector"]]
+
+
+def test_each_panel_shows_what_the_figures_say(api: httpx.Client, store: CassandraStore) -> None:
+    dashboard = json.loads((ROOT / "grafana" / "dashboards" / "store-pulse.json").read_text())
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            # The second query of a panel shows the week before, whose events are a week from here.
+            back = timedelta(days=7 * (target["refId"] == "B"))
+            found = panel_rows(api, target, START + back, END + back)
+            assert found, panel["title"]
+            for column in target["columns"]:
+                assert all(column["selector"] in row for row in found), panel["title"]
+            rows[f"{panel['id']}{target['refId']}"] = found
+    usd = summarise(store, since=START, until=END, grain="hour").currencies["USD"]
+    revenue = [money(bucket.revenue) for bucket in usd.revenue_over_time]
+    totals = [money(bucket.running_total) for bucket in usd.revenue_over_time]
+    shown = {title: [row["decimal"] for row in found] for title, found in rows.items()}
+    running = {t: [r.get("running_total_decimal") for r in found] for t, found in rows.items()}
+    assert shown["1A"] == [money(usd.revenue)]
+    assert shown["2A"] == [str(usd.orders)]
+    assert shown["3A"] == [money(usd.average_order_value or Decimal(0))]
+    assert shown["4A"] == ["11"]
+    assert shown["5A"] == revenue
+    assert running["6A"] == running["12A"] == running["12B"] == totals
+    assert {row["category"]: row["decimal"] for row in rows["7A"]} == {
+        category: money(value) for category, value in usd.revenue_by_category.items()
+    }
+    hours = {bucket.start for bucket in usd.revenue_over_time}
+    assert {datetime.fromisoformat(row["bucket"]) for row in rows["10A"]} == hours
+    assert sum(row["value"] for row in rows["11A"]) == usd.orders
+    bought = sum(i % 4 != 0 for i in range(360))
+    # Views have the default currency.
+    assert {r["event_type"]: r["value"] for r in rows["8A"]}["purchase"] == bought == usd.orders
+    assert [r["value"] for r in rows["9A"]][2] == bought
