@@ -148,6 +148,7 @@ def _accumulate(rows: list[Row], keys: Sequence[str], *, is_money: bool) -> None
             row["running_total"] = float(total) if is_money else int(total)
             row["running_total_decimal"] = money(total) if is_money else str(int(total))
             row["peak"] = bucket.peak
+            row["peak_value"] = row["value"] if bucket.peak else None  # a column that a chart draws as points
 
 
 def _in_order(rows: list[Row]) -> Iterator[Row]:

@@ -18,9 +18,15 @@ __all__ = ["API", "PROMETHEUS", "ApiQuery", "api_fields", "api_query", "promethe
 
 API = DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid="retailpulse-api")
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
-_TYPES = {"bucket": "timestamp", "value": "number", "running_total": "number", "percent": "number"}
+_TYPES = {
+    "bucket": "timestamp",
+    "value": "number",
+    "running_total": "number",
+    "peak_value": "number",
+    "percent": "number",
+}
 #: Names that Grafana shows; the others are shown as they are.
-_SHOWN = {"bucket": "Time", "running_total": "Running total", "percent": "Of views (%)"}
+_SHOWN = {"bucket": "Time", "running_total": "Running total", "peak_value": "Peak", "percent": "Of views (%)"}
 
 
 class ApiQuery(variants.Dataquery):

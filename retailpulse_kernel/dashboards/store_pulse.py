@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from grafana_foundation_sdk.builders import dashboard
-from grafana_foundation_sdk.models.dashboard import VariableRefresh
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, VariableRefresh
 
 from retailpulse_kernel.dashboards.panels import bars, line, number, pie
 from retailpulse_kernel.dashboards.queries import API, api_fields, api_query
@@ -14,6 +14,12 @@ from retailpulse_kernel.tables import GRAINS
 
 __all__ = ["store_pulse"]
 
+#: Peaks are marked on the line of which they are a part.
+_POINTS = [
+    DynamicConfigValue("custom.drawStyle", "points"),
+    DynamicConfigValue("custom.showPoints", "always"),
+    DynamicConfigValue("custom.pointSize", 9),
+]
 _GRAIN = {"by": "bucket", "grain": "${grain}"}
 
 
@@ -62,7 +68,9 @@ def _charts() -> list[Any]:
         api_query(REVENUE.name, ["bucket", "running_total"], ref="B", by="bucket", grain="hour", shift="7d"),
     ]
     return [
-        line(5, "Revenue over time", (0, 4, 12, 9), [_series(REVENUE)], decimals=2),
+        line(5, "Revenue over time", (0, 4, 12, 9), [_series(REVENUE, "peak_value")], decimals=2).override_by_name(
+            "Peak", _POINTS
+        ),
         line(6, "Running total of revenue", (12, 4, 12, 9), [_series(REVENUE, "running_total")], decimals=2),
         bars(7, "Total revenue per category", (0, 13, 12, 9), [top], decimals=2),
         pie(8, "Event distribution", (12, 13, 6, 9), [types]),
