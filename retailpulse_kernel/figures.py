@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,6 +41,7 @@ __all__ = [
     "grouped",
     "grouped_frame",
     "money",
+    "over_time",
     "parts_of",
     "read_rows",
     "summarise",
@@ -372,11 +373,12 @@ def _of_currency(rows: Sequence[Row], by_bucket: dict[datetime, Decimal]) -> Cur
         UNITS.combine(row[UNITS.name] for row in rows),
         AVERAGE_ORDER_VALUE.divide(revenue, orders),
         dict(sorted(by_category.items(), key=lambda item: (-item[1], item[0]))),
-        _over_time(by_bucket),
+        over_time(by_bucket),
     )
 
 
-def _over_time(by_bucket: dict[datetime, Decimal]) -> list[Bucket]:
+def over_time(by_bucket: Mapping[datetime, Decimal]) -> list[Bucket]:
+    """Amounts of windows in order, with their running total and the peaks marked."""
     starts = sorted(by_bucket)
     values = [by_bucket[start] for start in starts]
     threshold = statistics.fmean(values) + statistics.pstdev(map(float, values)) if values else 0.0

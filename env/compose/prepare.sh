@@ -11,6 +11,7 @@ make_secret airflow-api
 make_secret airflow-fernet 32
 make_secret airflow-jwt 48
 make_secret airflow-postgres
+make_secret api
 make_secret grafana
 make_secret jupyterlab
 printf 'postgresql+psycopg2://airflow:%s@airflow-database/airflow' "$(cat $secrets/airflow-postgres)" \

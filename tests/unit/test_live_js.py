@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.figures import _over_time
+from retailpulse_kernel.figures import over_time
 from retailpulse_kernel.live import assets
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_the_pure_parts(tmp_path: Path) -> None:
     for count in (0, 1, 2, 30, 200):
         start = datetime(2026, 1, 1, tzinfo=UTC)
         amounts = [Decimal(chance.randrange(-10_000, 5_000_000)) / 10_000 for _ in range(count)]
-        buckets = _over_time({start + timedelta(minutes=i): amount for i, amount in enumerate(amounts)})
+        buckets = over_time({start + timedelta(minutes=i): amount for i, amount in enumerate(amounts)})
         scaled = [(int(b.start.timestamp()), b.revenue, b.running_total, b.peak) for b in buckets]
         cases.append(
             {

@@ -1,0 +1,210 @@
+"""The HTTP side of the read API."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from pydantic import BaseModel
+
+from retailpulse_kernel.api.asking import Asked, asked
+from retailpulse_kernel.api.cache import AnswerCache
+from retailpulse_kernel.api.reading import figure_rows, funnel_rows
+from retailpulse_kernel.errors import RetailPulseError, ServiceError, UnknownName, UsageError
+from retailpulse_kernel.figures import chosen_figures
+from retailpulse_kernel.stores.base import FigureStore, Row
+
+__all__ = ["CACHE_SECONDS", "create_app"]
+
+#: Micro-batches come every second or two: an older answer would be seen to lag.
+CACHE_SECONDS = 2.0
+_THREADS = 8
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do."""
+
+    detail: str
+    remedy: str | None = None
+
+
+class Figures(BaseModel):
+    """Rows of one figure, with the range they were read for."""
+
+    figure: str
+    title: str
+    unit: str
+    since: str
+    until: str
+    grain: str
+    rows: list[dict[str, Any]]
+
+
+class Health(BaseModel):
+    """Whether the figures can be read."""
+
+    status: str
+    store: str
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "The token is missing or wrong."},
+    422: {"model": Problem, "description": "The request asks for what can't be."},
+    503: {"model": Problem, "description": "The store does not answer."},
+}
+_EXAMPLE = {
+    "figure": "revenue", "title": "Total revenue", "unit": "currency", "since": "2026-03-01T00:00:00+00:00",
+    "until": "2026-03-02T00:00:00+00:00", "grain": "hour",
+    "rows": [{"category": "books", "currency": "USD", "value": 12.5, "decimal": "12.50", "minor": 125000,
+              "exponent": -4}],
+}  # fmt: skip
+
+
+def _asked(
+    since: Annotated[str, Query(alias="from", description="ISO 8601 or epoch ms; today's start", max_length=64)] = "",
+    until: Annotated[str, Query(alias="to", description="Not included; now when absent.", max_length=64)] = "",
+    grain: Annotated[str, Query(description="minute, hour, day or auto", max_length=16)] = "auto",
+    by: Annotated[str, Query(description="bucket, currency, category, event_type; with commas", max_length=100)] = "",
+    currency: Annotated[str, Query(description="Only these, with commas.", max_length=400)] = "",
+    category: Annotated[str, Query(description="Only these, with commas.", max_length=4000)] = "",
+    shift: Annotated[str, Query(description="Read so much earlier, shown in place: 7d.", max_length=20)] = "",
+    limit: Annotated[int, Query(description="Rows at most, the largest first; 0 for all.", ge=0, le=10_000)] = 0,
+) -> Asked:
+    return asked(
+        since=since, until=until, grain=grain, by=by, currency=currency, category=category, shift=shift, limit=limit,
+        now=datetime.now(UTC),
+    )  # fmt: skip
+
+
+def create_app(store: FigureStore, *, token: str | None = None, hosts: list[str] | None = None) -> FastAPI:
+    """The application.
+
+    Parameters
+    ----------
+    store : FigureStore
+        Where the table `CATEGORY` is.
+    token : str, optional
+        What a request must carry as ``Authorization: Bearer``; all but the health asks for it.
+    hosts : list of str, optional
+        Names that it answers to: without a token, a page in a browser must not reach it under a name of its own.
+    """
+    app = FastAPI(title="RetailPulse", version="1", description="The figures, exact, read from Cassandra.")
+    cache, pool = AnswerCache(CACHE_SECONDS), ThreadPoolExecutor(_THREADS)
+    _observe(app, cache, _guard(token))
+    if hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+
+    def answer(request: Request, key: tuple[Any, ...], make: Callable[[], bytes]) -> Response:
+        found = cache.get(key, make)
+        headers = {"ETag": found.etag, "Cache-Control": f"private, max-age={CACHE_SECONDS:.0f}"}
+        if request.headers.get("if-none-match") == found.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(found.body, headers=headers, media_type="application/json")
+
+    @app.get(
+        "/api/v1/figures/{name}",
+        response_model=Figures,
+        responses={**_ERRORS, 200: {"content": {"application/json": {"example": _EXAMPLE}}},
+                   404: {"model": Problem, "description": "There is no such figure."}},
+    )  # fmt: skip
+    def figures(request: Request, name: str, question: Annotated[Asked, Depends(_asked)]) -> Response:
+        """Rows of a figure: revenue, average_order_value, orders, units, events, active_users, or the funnel."""
+        if name == "funnel":
+            title, unit, read = "Conversion funnel", "events", lambda: funnel_rows(store, pool, question)
+        else:
+            (figure,) = chosen_figures([name])
+            title, unit, read = figure.title, figure.unit, lambda: figure_rows(store, pool, name, question)
+        return answer(request, (name, question), lambda: _body(name, title, unit, question, read()))
+
+    @app.get("/api/v1/health", response_model=Health, responses={503: _ERRORS[503]})
+    def health(request: Request) -> Response:
+        """Ask the store something real."""
+        return answer(
+            request, ("health",), lambda: orjson.dumps({"status": "ok", "store": f"{store.name} {store.ping()}"})
+        )
+
+    return app
+
+
+def _body(name: str, title: str, unit: str, question: Asked, rows: list[Row]) -> bytes:
+    return orjson.dumps(
+        {
+            "figure": name, "title": title, "unit": unit, "since": question.since, "until": question.until,
+            "grain": question.grain.name, "rows": rows,
+        }
+    )  # fmt: skip
+
+
+def _guard(token: str | None) -> Callable[[Request], bool]:
+    def allowed(request: Request) -> bool:
+        if token is None or request.url.path == "/api/v1/health":
+            return True
+        given = request.headers.get("authorization", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+
+    return allowed
+
+
+class _CacheCollector(Collector):
+    """What the cache spared the store."""
+
+    def __init__(self, cache: AnswerCache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        """Both counts, as they are."""
+        yield CounterMetricFamily("retailpulse_api_cache_hits", "Answers that were kept.", self._cache.hits)
+        yield CounterMetricFamily("retailpulse_api_cache_misses", "Answers that were read.", self._cache.misses)
+
+
+def _observe(app: FastAPI, cache: AnswerCache, allowed: Callable[[Request], bool]) -> None:
+    """Tell errors as sentences, ask for the token, and count requests for Prometheus."""
+    registry = CollectorRegistry()
+    requests = Counter(
+        "retailpulse_api_requests", "Requests answered.", ["route", "status"], registry=registry
+    )  # fmt: skip
+    seconds = Histogram(
+        "retailpulse_api_request_duration_seconds", "Time to answer a request.", ["route"], registry=registry,
+        buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+    )  # fmt: skip
+    registry.register(_CacheCollector(cache))
+
+    @app.exception_handler(RetailPulseError)
+    def _told(_: Request, error: RetailPulseError) -> Response:
+        status = 503 if isinstance(error, ServiceError) else 422 if isinstance(error, UsageError) else 500
+        if isinstance(error, UnknownName) and error.kind.startswith("figure"):
+            status = 404
+        headers = {"Retry-After": "5"} if status == 503 else None
+        return JSONResponse({"detail": error.message, "remedy": error.remedy}, status, headers)
+
+    @app.middleware("http")
+    async def _counted(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        began = time.perf_counter()
+        if allowed(request):
+            response = await call_next(request)
+        else:
+            response = JSONResponse(
+                {"detail": "The token is missing or wrong.", "remedy": "Send Authorization: Bearer TOKEN."},
+                401,
+                {"WWW-Authenticate": "Bearer"},
+            )
+        route = getattr(request.scope.get("route"), "path", "other")
+        requests.labels(route, str(response.status_code)).inc()
+        seconds.labels(route).observe(time.perf_counter() - began)
+        return response
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,52 @@
+"""The read API's command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from retailpulse_kernel.cli.app import app
+from retailpulse_kernel.cli.options import NamespaceOption, ProfileOption
+from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.settings import Settings
+
+__all__ = ["serve"]
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port.", min=1, max=65_535)] = 8090,
+    token: Annotated[
+        str | None, typer.Option(help="Where the token is found: env:NAME, file:PATH or keyring:SERVICE/USER.")
+    ] = None,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Serve the figures over HTTP, from Cassandra: what Grafana reads. `/docs` shows what can be asked."""
+    from retailpulse_kernel.credentials import resolve_secret
+
+    if token is None and host not in _LOOPBACK:
+        raise UsageError(
+            f"The read API does not listen on {host} without a token.",
+            remedy="Name one with --token file:PATH, or leave --host away.",
+        )
+    secret = None if token is None else resolve_secret(token)
+    if secret is not None and not secret.strip():
+        raise UsageError(f"The token behind {token} is empty.", remedy="Write one there.")
+    settings = Settings.load(profile=profile, namespace=namespace)
+
+    import uvicorn
+
+    from retailpulse_kernel.api.app import create_app
+    from retailpulse_kernel.stores.cassandra import CassandraStore
+
+    store = CassandraStore(settings)
+    try:
+        api = create_app(store, token=secret, hosts=None if secret else sorted(_LOOPBACK))
+        uvicorn.run(api, host=host, port=port, log_level="warning", access_log=False)
+    finally:
+        store.close()

@@ -1,0 +1,94 @@
+"""What a panel asks: the read API through Grafana's Infinity plugin, or Prometheus.
+
+Addresses are relative to the data source: a dashboard knows no machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from grafana_foundation_sdk.builders import prometheus
+from grafana_foundation_sdk.cog import variants
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.common import DataSourceRef
+
+__all__ = ["API", "PROMETHEUS", "ApiQuery", "api_fields", "api_query", "prometheus_query"]
+
+API = DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid="retailpulse-api")
+PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
+_TYPES = {
+    "bucket": "timestamp",
+    "value": "number",
+    "running_total": "number",
+    "peak_value": "number",
+    "percent": "number",
+}
+#: Names that Grafana shows; the others are shown as they are.
+_SHOWN = {"bucket": "Time", "running_total": "Running total", "peak_value": "Peak", "percent": "Of views (%)"}
+
+
+class ApiQuery(variants.Dataquery):
+    """A query of the Infinity plugin, which the SDK has no class for."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a dashboard."""
+        return self._fields
+
+
+class _Made(Builder[variants.Dataquery]):
+    def __init__(self, query: variants.Dataquery) -> None:
+        self._query = query
+
+    def build(self) -> variants.Dataquery:
+        return self._query
+
+
+def api_fields(name: str, columns: Sequence[str], *, title: str = "", ref: str = "A", **asked: Any) -> dict[str, Any]:
+    """A query as the plugin wants it.
+
+    Parameters
+    ----------
+    name : str
+        The figure.
+    columns : sequence of str
+        Fields of a row that become columns.
+    title : str
+        What the column ``value`` is called.
+    ref : str
+        The query's letter.
+    **asked
+        Parameters of the API; the dashboard's range and filters are added.
+    """
+    parameters = {"from": "${__from}", "to": "${__to}", "currency": "${currency:csv}", "category": "${category:csv}"}
+    shown = _SHOWN | ({"value": title} if title else {})
+    return {
+        "refId": ref,
+        "datasource": {"type": API.type_val, "uid": API.uid},
+        "type": "json",
+        "source": "url",
+        "parser": "backend",
+        "format": "timeseries" if "bucket" in columns else "table",
+        "url": f"/api/v1/figures/{name}?" + urlencode({**parameters, **asked}, safe="${}:,"),
+        "url_options": {"method": "GET"},
+        "root_selector": "rows",
+        "columns": [
+            {"selector": column, "text": shown.get(column, column), "type": _TYPES.get(column, "string")}
+            for column in columns
+        ],
+        "filters": [],
+    }
+
+
+def api_query(name: str, columns: Sequence[str], **options: Any) -> Builder[variants.Dataquery]:
+    """A query of the read API; see `api_fields`."""
+    return _Made(ApiQuery(api_fields(name, columns, **options)))
+
+
+def prometheus_query(expression: str, legend: str, ref: str = "A") -> Builder[variants.Dataquery]:
+    """A query of Prometheus."""
+    return prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(ref).datasource(PROMETHEUS)

@@ -1,0 +1,89 @@
+"""The dashboard *Store pulse*: how the shop is doing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, VariableRefresh
+
+from retailpulse_kernel.dashboards.panels import bars, line, number, pie
+from retailpulse_kernel.dashboards.queries import API, api_fields, api_query
+from retailpulse_kernel.metrics import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
+from retailpulse_kernel.tables import GRAINS
+
+__all__ = ["store_pulse"]
+
+#: Peaks are marked on the line of which they are a part.
+_POINTS = [
+    DynamicConfigValue("custom.drawStyle", "points"),
+    DynamicConfigValue("custom.showPoints", "always"),
+    DynamicConfigValue("custom.pointSize", 9),
+]
+_GRAIN = {"by": "bucket", "grain": "${grain}"}
+
+
+def store_pulse() -> dashboard.Dashboard:
+    """Money in each panel is one row of the API: of a chosen currency, added up there."""
+    made = (
+        dashboard.Dashboard("Store pulse")
+        .uid("retailpulse-store-pulse")
+        .description("Revenue, orders and visitors; every number is what `retailpulse figures` says.")
+        .tags(["retailpulse", "business"])
+        .timezone("utc")
+        .time("now/d", "now")
+        .refresh("5s")
+        .with_variable(_asked_variable("currency", "Currency", several=False))
+        .with_variable(_asked_variable("category", "Category", several=True))
+        .with_variable(
+            dashboard.CustomVariable("grain").label("Grain").values(",".join(["auto", *GRAINS]))
+        )
+    )  # fmt: skip
+    for panel in [*_numbers(), *_charts()]:
+        made.with_panel(panel)
+    return made
+
+
+def _numbers() -> list[Any]:
+    shown: list[tuple[Figure | Ratio, int]] = [(REVENUE, 2), (ORDERS, 0), (AVERAGE_ORDER_VALUE, 2), (ACTIVE_USERS, 0)]
+    return [
+        number(
+            place + 1, figure.title, (6 * place, 0, 6, 4), [api_query(figure.name, ["value"], title=figure.title)],
+            decimals=decimals,
+        )
+        for place, (figure, decimals) in enumerate(shown)
+    ]  # fmt: skip
+
+
+def _series(figure: Figure | Ratio, *columns: str, **more: Any) -> Any:
+    return api_query(figure.name, ["bucket", "value", *columns], title=figure.title, **_GRAIN, **more)
+
+
+def _charts() -> list[Any]:
+    top = api_query(REVENUE.name, ["category", "value"], title=REVENUE.title, by="category", limit=20)
+    types = api_query(EVENTS.name, ["event_type", "value"], title=EVENTS.title, by="event_type")
+    funnel = api_query("funnel", ["step", "value"], title=EVENTS.title)
+    today = [
+        api_query(REVENUE.name, ["bucket", "running_total"], by="bucket", grain="hour"),
+        api_query(REVENUE.name, ["bucket", "running_total"], ref="B", by="bucket", grain="hour", shift="7d"),
+    ]
+    return [
+        line(5, "Revenue over time", (0, 4, 12, 9), [_series(REVENUE, "peak_value")], decimals=2).override_by_name(
+            "Peak", _POINTS
+        ),
+        line(6, "Running total of revenue", (12, 4, 12, 9), [_series(REVENUE, "running_total")], decimals=2),
+        bars(7, "Total revenue per category", (0, 13, 12, 9), [top], decimals=2),
+        pie(8, "Event distribution", (12, 13, 6, 9), [types]),
+        bars(9, "Conversion funnel", (18, 13, 6, 9), [funnel]),
+        line(10, "Average order value", (0, 22, 8, 8), [_series(AVERAGE_ORDER_VALUE)], decimals=2),
+        line(11, "Orders", (8, 22, 8, 8), [_series(ORDERS)], decimals=0),
+        line(12, "Revenue today, and the same day last week", (16, 22, 8, 8), today, decimals=2, today=True),
+    ]
+
+
+def _asked_variable(name: str, label: str, *, several: bool) -> dashboard.QueryVariable:
+    """A variable whose values are those that the shown range has."""
+    query = api_fields(EVENTS.name, [name], ref="variable", by=name, currency="", category="")
+    made = dashboard.QueryVariable(name).label(label).datasource(API).refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+    made.query({"queryType": "infinity", "infinityQuery": query})
+    return made.multi(True).include_all(True).all_value("all") if several else made

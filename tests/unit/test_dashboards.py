@@ -1,0 +1,93 @@
+"""Grafana's dashboards: up to date, addressed relatively, and every query is one that the API takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from retailpulse_kernel.cli import main
+from retailpulse_kernel.dashboards.writing import stale, write
+from retailpulse_kernel.figures import chosen_figures
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "grafana" / "dashboards"
+DASHBOARDS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+SOURCES = {
+    source["uid"]: source
+    for path in (ROOT / "grafana" / "provisioning" / "datasources").glob("*.yaml")
+    for source in yaml.safe_load(path.read_text())["datasources"]
+}
+TARGETS = [
+    pytest.param(target, id=f"{name}-{panel['id']}{target['refId']}")
+    for name, made in DASHBOARDS.items()
+    for panel in made["panels"]
+    for target in panel["targets"]
+]
+
+
+def test_the_files_are_those_of_the_code() -> None:
+    assert stale(FOLDER) == [], "run `retailpulse dashboards build`"
+
+
+def test_check_names_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path, other) = write(tmp_path)
+    path.write_text(path.read_text().replace("API", "APIs"))
+    other.rename(tmp_path / "old.json")
+    with pytest.raises(SystemExit) as left:
+        main(["dashboards", "check", "--folder", str(tmp_path)])
+    assert left.value.code == 1
+    assert f"old.json, {path.name}, {other.name}" in capsys.readouterr().err
+
+
+def test_identities_are_unique_and_stable() -> None:
+    assert {name: made["uid"] for name, made in DASHBOARDS.items()} == {
+        "pipeline-health": "retailpulse-pipeline-health", "store-pulse": "retailpulse-store-pulse",
+    }  # fmt: skip
+    for made in DASHBOARDS.values():
+        ids = [panel["id"] for panel in made["panels"]]
+        assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_panels_do_not_lie_on_each_other(name: str) -> None:
+    taken = [
+        (x, y)
+        for panel in DASHBOARDS[name]["panels"]
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(set(taken)) == len(taken)
+    assert max(x for x, _ in taken) < 24
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_query_leads_to_a_provisioned_source_and_a_figure(target: dict[str, Any]) -> None:
+    source = SOURCES[target["datasource"]["uid"]]
+    assert source["type"] == target["datasource"]["type"]
+    if source["type"] == "prometheus":
+        return
+    assert target["parser"] == "backend"
+    address = urlsplit(target["url"])
+    assert (address.scheme, address.netloc) == ("", "")
+    assert address.path.startswith("/api/v1/figures/")
+    name = address.path.rpartition("/")[2]
+    if name != "funnel":
+        chosen_figures([name])
+    asked = parse_qs(address.query)
+    assert asked["from"] == ["${__from}"]
+    assert ("bucket" in asked.get("by", [""])[0]) == (target["format"] == "timeseries")
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_names_no_machine_and_adds_nothing_up(name: str) -> None:
+    text = json.dumps(DASHBOARDS[name])
+    assert not re.search(r"https?://|localhost|127\.0\.0\.1", text)
+    for panel in DASHBOARDS[name]["panels"]:
+        assert not panel.get("transformations")
+        assert "sum" not in json.dumps(panel.get("options", {}).get("reduceOptions", {}))
