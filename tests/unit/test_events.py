@@ -327,6 +327,8 @@ def slow_verdict(value: bytes) -> bool:
     fields = json.loads(value, parse_float=Decimal)
     if not _SCHEMA.is_valid(fields):
         return False
+    if isinstance(fields.get("schema_version"), Decimal):
+        return False  # 1.0 is among the schema's values, which are compared as numbers, and is no integer to the parser
     time = fields["event_time"]
     if isinstance(time, str):
         try:
