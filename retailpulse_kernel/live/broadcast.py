@@ -1,85 +1,154 @@
-"""From the feed to the browsers: one thread a view, started by the first browser that asks."""
+"""Between the browsers and the process that follows the stream for them: it is started by the first that asks."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
-import time
-import uuid
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
+from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from retailpulse_kernel.live.feed import Feed
-from retailpulse_kernel.live.frames import NOTHING, Clients, Keys, Versions, frame
+from retailpulse_kernel.live.cube import Cell
+from retailpulse_kernel.running import environment
 from retailpulse_kernel.settings import Settings
 
 __all__ = ["Broadcast"]
 
-#: Seconds without a browser after which Kafka and Cassandra are let go; the next browser starts anew.
-_IDLE = 600.0
+#: Seconds that the process has to answer a question, and to end.
+_PATIENCE = 5.0
+#: Seconds between two starts of a process that fails.
+_AGAIN = 3.0
 
 
 class Broadcast:
-    """Sends what a `Feed` finds, as fast as the browsers paint it and no faster than asked.
+    """Hands on what goes between the browsers and a `Follower` in a process of its own.
 
     Parameters
     ----------
     settings : Settings
         Which servers and namespace.
     send : callable
-        Sends a message and its bytes to all browsers; called from this thread.
+        Sends a message and its bytes to all browsers; called from a thread.
     hz : float
         Most frames a second.
+    fold_up_to : float
+        See `Feed`.
     """
 
-    def __init__(self, settings: Settings, send: Callable[[dict[str, Any], bytes], None], *, hz: float) -> None:
-        self.feed = Feed(settings)
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, send: Callable[[dict[str, Any], bytes], None], *, hz: float, fold_up_to: float
+    ) -> None:
+        self._environment = environment(settings)
+        self._arguments = [f"{hz:g}", f"{fold_up_to:g}"]
         self._to_browsers = send
-        self._pause = 1.0 / hz
-        self._inbox: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
-        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._stopped = False
+        self._connection: Connection | None = None
+        self._clients: set[str] = set()
+        self._stopped = threading.Event()
+        self._answered = threading.Event()
+        self._cells: list[Cell] = []
+        self._thread: threading.Thread | None = None
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """Take a browser's message, on whatever thread the kernel handles it."""
-        self._inbox.put(message)
+        name = str(message.get("client"))
         with self._lock:
-            if not self._stopped and (self._thread is None or not self._thread.is_alive()):
+            if message.get("op") == "bye":
+                self._clients.discard(name)
+            else:
+                self._clients.add(name)
+            if self._stopped.is_set():
+                return
+            if self._connection is None:
                 self._start()
+            self._say(message)
+
+    def cells(self) -> list[Cell]:
+        """What the view has now; what it had last where it rests or was stopped."""
+        with self._lock:
+            self._answered.clear()
+            asked = self._say({"op": "cells"})
+        if asked:
+            self._answered.wait(_PATIENCE)
+        return self._cells
 
     def stop(self) -> None:
-        """End the thread for good."""
+        """End the process for good."""
+        self.cells()
         with self._lock:
-            self._stopped = True
-            self.feed.stop()
+            self._stopped.set()
+            self._say({"op": "end"})
+            self._connection = None
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(10)
+            self._thread.join(_PATIENCE)
+
+    def _say(self, message: Mapping[str, Any]) -> bool:
+        if self._connection is None:
+            return False
+        try:
+            self._connection.send(message)
+        except OSError:  # it has just ended: the thread sees to it
+            return False
+        return True
 
     def _start(self) -> None:
-        self.feed = Feed(self._settings)
-        self._clients, self._keys = Clients(), Keys()
-        self._run, self._seq, self._sent_at = uuid.uuid4().hex, 0, 0.0
-        self._thread = threading.Thread(target=self.feed.run, args=(self._step,), name="retailpulse-live", daemon=True)
+        self._connection, theirs = Pipe()
+        with theirs:
+            command = [sys.executable, "-m", "retailpulse_kernel.live.follower", str(theirs.fileno()), *self._arguments]
+            # In a session of its own: an interrupt of the kernel goes to its whole process group.
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **self._environment},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._thread = threading.Thread(
+            target=self._follow, args=(self._connection, process), name="retailpulse-live", daemon=True
+        )
         self._thread.start()
 
-    def _step(self) -> None:
-        """Answer the browsers, and send them what is new."""
-        while not self._inbox.empty():
-            message = self._inbox.get()
-            if self._clients.hear(message):
-                self._send(NOTHING, to=str(message["client"]))
-        now = time.monotonic()
-        if now - self._sent_at >= self._pause and (base := self._clients.base(now)) is not None:
-            self._send(base)
-        if now - self._clients.heard_at > _IDLE:
-            self.feed.stop()
+    def _follow(self, connection: Connection, process: subprocess.Popen[bytes]) -> None:
+        """Hand on what the process sends, until it ends; one that failed is started again."""
+        rests = False
+        with connection:
+            while True:
+                try:
+                    message, content = connection.recv()
+                except (EOFError, OSError):
+                    break
+                match message["op"]:
+                    case "frame":
+                        self._to_browsers(message, content)
+                    case "cells":
+                        self._cells = content
+                        self._answered.set()
+                    case "idle":
+                        rests = True
+        self._end(process)
+        with self._lock:
+            if self._connection is connection:
+                self._connection = None
+                self._clients = set() if rests else self._clients
+        if rests or self._stopped.is_set():
+            return
+        self._to_browsers({"op": "lost"}, b"")
+        if not self._stopped.wait(_AGAIN):
+            self._again()
 
-    def _send(self, base: Versions, to: str | None = None) -> None:
-        now = time.monotonic()
-        self._seq += 1
-        content, versions = frame(self.feed, self._keys, base, run=self._run, seq=self._seq)
-        self._clients.went(self._seq, versions, now, to)
-        self._sent_at = now
-        self._to_browsers({"op": "frame", "to": to}, content)
+    def _again(self) -> None:
+        with self._lock:
+            if self._connection is None and not self._stopped.is_set() and self._clients:
+                self._start()
+                for client in self._clients:
+                    self._say({"op": "hello", "client": client})
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

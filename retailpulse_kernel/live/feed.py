@@ -1,13 +1,10 @@
-"""The feed of a live view: a thread that keeps a `Cube` up to date.
-
-It never touches the kernel's event loop, so a cell that runs does not stop it.
-"""
+"""The feed of a live view: a loop that keeps a `Cube` up to date."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from retailpulse_kernel.errors import RetailPulseError
@@ -20,12 +17,12 @@ from retailpulse_kernel.live.topic import Topic
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.tables import GRAINS
 
-__all__ = ["HISTORY_HOURS", "MINUTE_HOURS", "Feed"]
+__all__ = ["FOLDED_RATE", "HISTORY_HOURS", "MINUTE_HOURS", "Feed"]
 
 #: Hours that are kept by the minute, and by the hour.
 MINUTE_HOURS, HISTORY_HOURS = 6, 25
-#: Messages a second above which a notebook's fold would take a core: the stored figures alone are followed then.
-_FOLDED_RATE = 10_000.0
+#: Messages a second above which folding them would take a core: the stored figures alone are followed then.
+FOLDED_RATE = 10_000.0
 #: Messages that stored figures may be behind, for the same reason.
 _FOLDED_MESSAGES = 100_000
 #: Messages that are read before the first one that counts, to know ids and clocks.
@@ -41,23 +38,24 @@ _OPEN_MINUTES = 12
 
 
 class Feed:
-    """Stored figures and tail of one namespace, followed by a thread until `stop`.
+    """Stored figures and tail of one namespace, followed until `stop`.
 
     Parameters
     ----------
     settings : Settings
         Which servers and namespace.
+    fold_up_to : float
+        Messages a second above which the stored figures alone are followed.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, fold_up_to: float = FOLDED_RATE) -> None:
         self.settings = settings
+        self._fold_up_to = fold_up_to
         self.cube = Cube()
         self.hours: Rows = []
         self.hours_version = 0
         self.health = Health()
         self.state = State()
-        self.lock = threading.RLock()
-        self._wake = threading.Event()
         self._ended = threading.Event()
         self._parts: list[Any] = []
         self._reset()
@@ -75,32 +73,43 @@ class Feed:
         self._newest = 0
         self._held_since = 0.0
 
-    # -- the thread -------------------------------------------------------------------------
+    # -- the loop ---------------------------------------------------------------------------
 
-    def run(self, step: Any) -> None:
-        """Follow until `stop`, calling `step` after each look; servers that are down are waited for."""
+    def run(self, step: Callable[[], float]) -> None:
+        """Follow until `stop`; servers that are down are waited for.
+
+        Parameters
+        ----------
+        step : callable
+            Called after each look; says how many seconds the next one may take.
+        """
         while not self._ended.is_set():
             try:
                 self._open()
+                wait = step()
                 while not self._ended.is_set():
-                    self.look()
-                    step()
-            except Exception as error:  # a thread that dies would leave the view standing still without a word
+                    self.look(wait)
+                    wait = step()
+            except Exception as error:  # a loop that dies would leave the view standing still without a word
                 known = isinstance(error, RetailPulseError)
                 self.state.note = str(error).splitlines()[0] if known else f"{type(error).__name__}: {error}"
-                step()
-                self._ended.wait(2.0)
+                self._wait(2.0, step)
             finally:
                 self._close()
 
+    def _wait(self, seconds: float, step: Callable[[], float]) -> None:
+        """Do nothing but answer the browsers."""
+        until = time.monotonic() + seconds
+        while not self._ended.is_set() and time.monotonic() < until:
+            self._ended.wait(step())
+
     def stop(self) -> None:
-        """End the thread."""
+        """End the loop."""
         self._ended.set()
 
     def _open(self) -> None:
         self._reset()
-        with self.lock:
-            self._stale |= self.cube.clear_tail()  # it is read again
+        self._stale |= self.cube.clear_tail()  # it is read again
         self.topic = Topic(self.settings)
         self._parts = [self.topic]
         self.stored = StoredFigures(self.settings)
@@ -116,19 +125,18 @@ class Feed:
 
     # -- one look ---------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Take what is new from Kafka and Cassandra."""
+    def look(self, wait: float = 0.1) -> None:
+        """Take what is new from Kafka and Cassandra, waiting for messages for some seconds at most."""
         if self._due.due("end", _LOOK):
             self._begin, self._end = self.topic.bounds()
             self.health.add(self.followed.poll())
             self._decide()
         if self.topic.following:
-            self._take_tail()
+            self._take_tail(wait)
         else:
-            self._ended.wait(0.1)
+            self._ended.wait(wait)
         self._set_edge()
-        with self.lock:
-            self._stale |= self.cube.settle(self.followed.batches)
+        self._stale |= self.cube.settle(self.followed.batches)
         self._read_stored()
 
     def _decide(self) -> None:
@@ -145,8 +153,8 @@ class Feed:
         why = ""
         if (batches.newest is None and self._unknown_rows) or (batches.newest and not batches.start_ms):
             why = "It is not known which messages the stored figures hold: stored figures only."
-        elif state.rate > _FOLDED_RATE * ease:
-            why = f"{state.rate:,.0f} events/s are more than a notebook can fold: stored figures only."
+        elif state.rate > self._fold_up_to * ease:
+            why = f"{state.rate:,.0f} events/s are more than a view can fold: stored figures only."
         elif state.lag > _FOLDED_MESSAGES * ease:
             job = "has never run" if batches.newest is None else f"is {state.lag:,} messages behind"
             why = f'The job "metrics" {job}: stored figures only.'
@@ -154,8 +162,7 @@ class Feed:
         if why and (self.topic.following or self._judge is None):
             self.topic.rest()
             self._judge = self._judge or Judge(0)
-            with self.lock:
-                self._stale |= self.cube.clear_tail()
+            self._stale |= self.cube.clear_tail()
         elif not why and not self.topic.following:
             newest = batches.newest
             self._judge = Judge(newest.delay_ms if newest else 600_000)
@@ -163,14 +170,13 @@ class Feed:
             self._stale |= self._newest_minutes(_OPEN_MINUTES) if self.state.edge else set()
             self.topic.follow({p: max(self._begin[p], offset - share) for p, offset in behind.items()})
 
-    def _take_tail(self) -> None:
-        messages = self.topic.poll(0.1)
+    def _take_tail(self, wait: float) -> None:
+        messages = self.topic.poll(wait)
         if not messages:
             return
         assert self._judge is not None
         events = [event for message in messages if (event := self._judge.judge(message)) is not None]
-        with self.lock:
-            self.cube.append(events)
+        self.cube.append(events)
         self.state.newest_ms = self._judge.newest_ms
 
     def _set_edge(self) -> None:
@@ -189,8 +195,7 @@ class Feed:
             self.state.edge = edge
             if jumped:
                 self._unread = self._all_hours()
-            with self.lock:
-                self.cube.forget(edge - (MINUTE_HOURS + 1) * _HOUR)
+            self.cube.forget(edge - (MINUTE_HOURS + 1) * _HOUR)
 
     # -- stored figures ---------------------------------------------------------------------
 
@@ -240,15 +245,13 @@ class Feed:
 
     def _adopt(self, reading: Reading) -> bool:
         self.health.add(self.followed.poll())
-        with self.lock:
-            return self.cube.adopt(reading, self.followed.batches, alone=not self.state.folding)
+        return self.cube.adopt(reading, self.followed.batches, alone=not self.state.folding)
 
     def _read_hours(self) -> None:
         last = self.state.edge // _HOUR * _HOUR
         rows = self.stored.rows(GRAINS["hour"], last - HISTORY_HOURS * _HOUR, last - (MINUTE_HOURS - 1) * _HOUR)
-        with self.lock:
-            if rows != self.hours:
-                self.hours, self.hours_version = rows, self.hours_version + 1
+        if rows != self.hours:
+            self.hours, self.hours_version = rows, self.hours_version + 1
 
 
 def _spans(minutes: Iterable[int]) -> list[tuple[int, int]]:

@@ -113,23 +113,22 @@ class Keys:
 
 def frame(feed: Feed, keys: Keys, base: Versions, *, run: str, seq: int) -> tuple[bytes, Versions]:
     """Everything that has changed since some versions, as JSON, and the versions that it leads to."""
-    with feed.lock:
-        cells = _flat(((c.minute, c.key, c.parts) for c in feed.cube.cells(base[0])), keys)
-        hours = None
-        if feed.hours_version > base[1]:
-            hours = _flat(((row.window, row.key, row.parts) for row in feed.hours), keys)
-        content = {
-            "run": run,
-            "seq": seq,
-            "base": base,
-            "figures": [figure.name for figure in ADDITIVE],
-            "cells": cells,
-            "hours": hours,
-            "health": feed.health.since(base[2]),
-            "keys": keys.since(max(base[3], 0)),
-            "state": {**asdict(feed.state), "now_ms": int(time.time() * 1000)},
-        }
-        versions = (feed.cube.version, feed.hours_version, feed.health.version, len(keys))
+    cells = _flat(((c.minute, c.key, c.parts) for c in feed.cube.cells(base[0])), keys)
+    hours = None
+    if feed.hours_version > base[1]:
+        hours = _flat(((row.window, row.key, row.parts) for row in feed.hours), keys)
+    content = {
+        "run": run,
+        "seq": seq,
+        "base": base,
+        "figures": [figure.name for figure in ADDITIVE],
+        "cells": cells,
+        "hours": hours,
+        "health": feed.health.since(base[2]),
+        "keys": keys.since(max(base[3], 0)),
+        "state": {**asdict(feed.state), "now_ms": int(time.time() * 1000)},
+    }
+    versions = (feed.cube.version, feed.hours_version, feed.health.version, len(keys))
     content["versions"] = versions
     return orjson.dumps(content), versions
 

@@ -19,7 +19,7 @@ from retailpulse_kernel.live.tail import ADDITIVE, Key, Parts
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.base import buckets
 from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.streaming.accounts import Account, Accounts, read_accounts
+from retailpulse_kernel.streaming.accounts import Account, Accounts
 from retailpulse_kernel.streaming.checkpoint import find_epoch
 from retailpulse_kernel.tables import CATEGORY, GRAINS, Grain
 
@@ -194,21 +194,20 @@ class Followed:
 
     def all(self) -> list[Account]:
         """Every account of the job so far; nothing is shown before they are known."""
-        return self._take(read_accounts(self._settings))
+        return self._take(self._accounts.catch_up())
 
     def poll(self) -> list[Account]:
-        """The job's accounts since the last call; the first one may bring those of `all` again."""
+        """The job's accounts since the last call."""
         return self._take(self._accounts.poll(0.02))
 
     def _take(self, accounts: Iterable[Account]) -> list[Account]:
         new = [account for account in accounts if account.job == _JOB]
-        if new:
-            start_ms = self._epoch_start()
-            for account in new:
-                self.batches.add(account, start_ms)
+        for account in new:
+            self.batches.add(account, account.start_ms or self._epoch_start())
         return new
 
     def _epoch_start(self) -> int:
+        """What an account of an older version does not say."""
         try:
             epoch = find_epoch(f"{self._settings.checkpoints}/{_JOB}")
         except (OSError, pa.ArrowException, JobError):

@@ -19,6 +19,7 @@ from retailpulse_kernel.events import ORDER_EVENTS
 from retailpulse_kernel.figures import grouped_frame
 from retailpulse_kernel.live import assets
 from retailpulse_kernel.live.broadcast import Broadcast
+from retailpulse_kernel.live.feed import FOLDED_RATE
 from retailpulse_kernel.live.tail import TABLE
 from retailpulse_kernel.metrics import FIGURES
 from retailpulse_kernel.settings import Settings
@@ -46,8 +47,10 @@ class LiveView(anywidget.AnyWidget):
     plotly = traitlets.Unicode(assets.PLOTLY).tag(sync=True)
     options = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, settings: Settings, *, hz: float, **options: Any) -> None:
-        self._broadcast = Broadcast(settings, lambda message, content: self.send(message, buffers=[content]), hz=hz)
+    def __init__(self, settings: Settings, *, hz: float, fold_up_to: float, **options: Any) -> None:
+        self._broadcast = Broadcast(
+            settings, lambda message, content: self.send(message, buffers=[content]), hz=hz, fold_up_to=fold_up_to
+        )
         super().__init__(
             options={
                 "titles": {name: figure.title for name, figure in FIGURES.items()},
@@ -66,7 +69,7 @@ class LiveView(anywidget.AnyWidget):
                 self._broadcast.hear(message)
 
     def stop(self) -> None:
-        """End the view's thread; what was painted last stays."""
+        """End the view's process; what was painted last stays."""
         self._broadcast.stop()
 
     def close(self) -> None:
@@ -77,16 +80,13 @@ class LiveView(anywidget.AnyWidget):
     @property
     def frame(self) -> pd.DataFrame:
         """The figures that the view has now, by minute and key, exact."""
-        feed = self._broadcast.feed
-        with feed.lock:
-            cells = [cell for cell in feed.cube.cells() if any(cell.parts)]
         rows = [
             {
                 "bucket": datetime.fromtimestamp(cell.minute, UTC),
                 **dict(zip(TABLE.by, cell.key, strict=True)),
                 **dict(zip((figure.name for figure in TABLE.figures), cell.parts, strict=True)),
             }
-            for cell in cells
+            for cell in self._broadcast.cells()
         ]
         return grouped_frame(rows, ["bucket", *TABLE.by], TABLE)
 
@@ -98,6 +98,7 @@ def live(
     currency: str | None = None,
     categories: str | Sequence[str] | None = None,
     hz: float = 2.0,
+    fold_up_to: float = FOLDED_RATE,
 ) -> LiveView:
     """The live view of a namespace.
 
@@ -113,6 +114,8 @@ def live(
         Dot paths; each also means what is below it. All when absent.
     hz : float
         Pictures a second, 0.5 to 4.
+    fold_up_to : float
+        Events a second above which the view follows the stored figures alone, and says so.
 
     Raises
     ------
@@ -125,4 +128,6 @@ def live(
     if not 0.5 <= hz <= 4:
         raise UsageError(f"A live view can't be painted {hz:g} times a second.", remedy="Choose 0.5 to 4.")
     chosen = [categories] if isinstance(categories, str) else categories and list(categories)
-    return LiveView(settings, hz=hz, window=seconds, currency=currency, categories=chosen or None)
+    return LiveView(
+        settings, hz=hz, fold_up_to=fold_up_to, window=seconds, currency=currency, categories=chosen or None
+    )

@@ -7,14 +7,17 @@ late + bad`` holds in each, and the topic is what lag, rates and reconciliation 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
+from confluent_kafka import KafkaError
 
 from retailpulse_kernel.errors import StoreUnavailable
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.stores.kafka_config import client_config, unavailable
 
 __all__ = ["Account", "Accounts", "Ledger", "read_accounts"]
 
@@ -39,6 +42,8 @@ class Account:
         Whether the run was bounded, in which no order of the topic makes an event late.
     delay_ms : int
         The job's watermark: how far a partition's clock ran ahead of an event before it was late.
+    start_ms : int
+        When the epoch was opened: its rows' versions count from there. 0 in accounts that did not say so yet.
     """
 
     job: str
@@ -56,6 +61,7 @@ class Account:
     finished_ms: int
     bounded: bool = False
     delay_ms: int = 600_000
+    start_ms: int = 0
 
     @property
     def key(self) -> str:
@@ -115,22 +121,47 @@ class Accounts:
                 **client_config(settings),
                 "group.id": "retailpulse-accounts",  # required by the client, never committed to
                 "enable.auto.commit": False,
+                "enable.partition.eof": True,
             }
         )
         self._consumer.assign([TopicPartition(settings.namespace.progress_topic, 0, OFFSET_BEGINNING)])
+        self._settings = settings
         self._seen: dict[str, Account] = {}
 
     def poll(self, timeout: float = 0.1) -> list[Account]:
         """Accounts that were written since the last call; a batch that was done again comes once."""
-        new = []
+        new: list[Account] = []
         while batch := self._consumer.consume(1_000, timeout):
-            for message in batch:
-                value = message.value()
-                if message.error() is None and value:
-                    account = Account(**orjson.loads(value))
-                    if account.key not in self._seen:
-                        new.append(account)
-                    self._seen[account.key] = account
+            new += self._take(batch)
+        return new
+
+    def catch_up(self, timeout: float = 10.0) -> list[Account]:
+        """The same, but all of them: it goes on until the topic's end has been reached.
+
+        Raises
+        ------
+        StoreUnavailable
+            Kafka does not answer in time.
+        """
+        new: list[Account] = []
+        deadline, ended = time.monotonic() + timeout, False
+        while not ended:
+            batch = self._consumer.consume(1_000, 0.1)
+            new += self._take(batch)
+            ended = any((error := m.error()) is not None and error.code() == KafkaError._PARTITION_EOF for m in batch)
+            if not ended and time.monotonic() > deadline:
+                raise unavailable(self._settings, f"the jobs' accounts were not read to their end in {timeout:.0f} s")
+        return new
+
+    def _take(self, messages: Iterable[Any]) -> list[Account]:
+        new = []
+        for message in messages:
+            value = message.value()
+            if message.error() is None and value:
+                account = Account(**orjson.loads(value))
+                if account.key not in self._seen:
+                    new.append(account)
+                self._seen[account.key] = account
         return new
 
     def all(self) -> list[Account]:

@@ -201,6 +201,7 @@ class Runner:
             finished_ms=int(time.time() * 1000),
             bounded=self._job.mode == "available_now",
             delay_ms=milliseconds(self._job.watermark),
+            start_ms=self._epoch.start_ms,
         )
 
     def _observed(self) -> dict[str, dict[str, int]]:

@@ -5,11 +5,12 @@ import { Model } from "./model.mjs";
 const HELLO_AGAIN_MS = 3000;
 
 export class Channel {
-  constructor(comm, onFrame) {
+  constructor(comm, onFrame, onLost) {
     this.comm = comm;
     this.client = Math.random().toString(36).slice(2);
     this.model = new Model();
     this.onFrame = onFrame;
+    this.onLost = onLost;
     this.heard = (message, buffers) => this.receive(message, buffers);
     comm.on("msg:custom", this.heard);
     this.hello();
@@ -23,6 +24,7 @@ export class Channel {
   }
 
   receive(message, buffers) {
+    if (message.op === "lost") this.onLost();
     if (message.op !== "frame" || (message.to && message.to !== this.client)) return;
     const frame = JSON.parse(new TextDecoder().decode(buffers[0]));
     if (!this.model.apply(frame)) {

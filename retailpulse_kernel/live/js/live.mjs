@@ -24,7 +24,11 @@ class View {
     this.unlisten = closesByItself(this.parts.categories);
     this.say("Waiting for the kernel …");
     this.listen();
-    this.channel = new Channel(model, (ack) => this.frame(ack));
+    this.channel = new Channel(
+      model,
+      (ack) => this.frame(ack),
+      () => this.say("What follows the stream has ended, and is started again …"),
+    );
     loadPlotly(model).then(
       (loaded) => {
         this.library = loaded;
