@@ -26,7 +26,7 @@ from retailpulse_kernel.metrics import (
     Ratio,
 )
 from retailpulse_kernel.ranges import SignedRead, cover
-from retailpulse_kernel.stores.base import FigureStore, Row
+from retailpulse_kernel.stores.base import FigureStore, Only, Row
 from retailpulse_kernel.stores.frames import ColumnKind, to_frame
 from retailpulse_kernel.tables import CATEGORY, GRAINS, FigureTable, Grain, grain_of
 
@@ -167,6 +167,7 @@ def read_rows(
     until: datetime | None,
     grain: Grain,
     figures: Sequence[Figure] | None = None,
+    only: Only | None = None,
 ) -> list[Row]:
     """Rows of a range whose windows are exact: the ends come from finer tables where they must.
 
@@ -179,12 +180,12 @@ def read_rows(
         An end of the range is not on a whole minute, or the range is empty.
     """
     if since is None or until is None:
-        found = store.read(table, grain, since=since, until=until, figures=figures)
+        found = store.read(table, grain, since=since, until=until, figures=figures, only=only)
         return [{**row, "bucket": row[grain.name]} for row in found]
     return [
         {**row, "bucket": grain.start(row[part.name])}
         for part, start, stop in cover(since, until, grain)
-        for row in store.read(table, part, since=start, until=stop, figures=figures)
+        for row in store.read(table, part, since=start, until=stop, figures=figures, only=only)
     ]
 
 

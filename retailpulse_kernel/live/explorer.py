@@ -13,9 +13,9 @@ import anywidget
 import plotly.graph_objects as go
 import traitlets
 
-from retailpulse_kernel.errors import RetailPulseError, UnknownName
+from retailpulse_kernel.errors import RetailPulseError, UnknownName, UsageError
 from retailpulse_kernel.live import assets, drawing
-from retailpulse_kernel.live.exploring import QUESTIONS, Scope, known_categories
+from retailpulse_kernel.live.exploring import QUESTIONS, Scope, known_values
 from retailpulse_kernel.spans import moment_of, span_of
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class Explorer(anywidget.AnyWidget):
     asked = traitlets.Dict().tag(sync=True)
     answer = traitlets.Dict().tag(sync=True)
     tree: traitlets.List[str] = traitlets.List().tag(sync=True)
+    currencies: traitlets.List[str] = traitlets.List().tag(sync=True)
 
     def __init__(self, rp: Workbench, scope: Scope, question: str = "categories") -> None:
         self._rp = rp
@@ -100,7 +101,7 @@ class Explorer(anywidget.AnyWidget):
         self._starting = threading.Lock()
         self._number = 0
         self.chart: Chart | None = None
-        super().__init__(questions=drawing.TITLES, asked=self._told(), answer={}, tree=[])
+        super().__init__(questions=drawing.TITLES, asked=self._told(), answer={}, tree=[], currencies=[])
         self.on_msg(self._heard)
 
     def ask(self, question: str, **change: Any) -> Chart:
@@ -157,19 +158,34 @@ class Explorer(anywidget.AnyWidget):
                 if not self._live:
                     return
                 message = {}
-            if "categories" in message:
-                self._scope = replace(self._scope, categories=tuple(message["categories"]))
-            if "last" in message:
-                self._scope = replace(self._scope, last=message["last"], since=None, until=None)
-            self._question = message.get("question", self._question)
-            self._live = bool(message.get("live", self._live))
-            self._answer()
+            self._answer(message)
 
-    def _answer(self) -> None:
+    def _take(self, message: dict[str, Any]) -> None:
+        """Ask something else from now on.
+
+        Raises
+        ------
+        UsageError
+            The range is none.
+        """
+        change = {name: message[name] for name in ("last", "currency") if name in message}
+        if "categories" in message:
+            change["categories"] = tuple(message["categories"])
+        if "last" in message:
+            change |= {"since": None, "until": None}
+        if "since" in message or "until" in message:
+            change |= {"last": None, **_range(message.get("since"), message.get("until"))}
+        self._scope = replace(self._scope, **change)
+        self._question = message.get("question", self._question)
+        self._live = bool(message.get("live", self._live)) and not (self._scope.since or self._scope.until)
+
+    def _answer(self, message: dict[str, Any]) -> None:
         self._number += 1
         asked = self._told()
         try:
-            self.tree = known_categories(self._rp)
+            self._take(message)
+            asked = self._told()
+            self.tree, self.currencies = known_values(self._rp)
             self.chart = self.ask(self._question)
             answer = {
                 "figure": self.chart.figure.to_json(),
@@ -185,6 +201,7 @@ class Explorer(anywidget.AnyWidget):
         scope = self._scope
         return {
             "question": self._question, "categories": list(scope.categories), "last": scope.last, "live": self._live,
+            "currency": scope.currency, "since": _minute(scope.since), "until": _minute(scope.until),
         }  # fmt: skip
 
 
@@ -226,6 +243,18 @@ def explore(
         span_of(last)
     scope = Scope(chosen, None if past else last, moment_of(since), moment_of(until), currency)
     return Explorer(rp, scope, question)
+
+
+def _range(since: str | None, until: str | None) -> dict[str, datetime | None]:
+    """A range as the page gives it, UTC; empty is no bound."""
+    bounds = {"since": moment_of(since or None), "until": moment_of(until or None)}
+    if bounds["since"] and bounds["until"] and bounds["since"] >= bounds["until"]:
+        raise UsageError("The range is empty: it ends before it begins.", remedy="Choose an end that is later.")
+    return bounds
+
+
+def _minute(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment:%Y-%m-%dT%H:%M}"
 
 
 def _moment(moment: datetime) -> str:

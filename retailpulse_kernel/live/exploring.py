@@ -26,6 +26,7 @@ from retailpulse_kernel.live.columns import sums
 from retailpulse_kernel.metrics import AVERAGE_ORDER_VALUE, EVENTS, ORDERS, PURCHASES, REVENUE, UNITS, VIEWS
 from retailpulse_kernel.spans import span_of
 from retailpulse_kernel.stores.archive import arrow_schema
+from retailpulse_kernel.stores.base import Only
 from retailpulse_kernel.tables import CATEGORY, GRAINS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ __all__ = [
     "engagement",
     "funnel",
     "hours",
-    "known_categories",
+    "known_values",
     "order_values",
     "over_time",
     "products",
@@ -86,9 +87,12 @@ class Scope:
         until = minute.start(datetime.now(UTC)) + minute.width
         return minute.start(until - span_of(self.last)), until
 
-    def holds(self, category: str) -> bool:
-        """Whether a category is looked at."""
-        return not self.categories or any(category == c or category.startswith(f"{c}.") for c in self.categories)
+    def only(self, *, money: bool) -> Only:
+        """What the stores are asked for."""
+        return {
+            **({"currency": (self.currency,)} if money else {}),
+            **({"category": self.categories} if self.categories else {}),
+        }
 
     def branch(self, category: str) -> str:
         """The part of the tree that a category is counted to: a step below what is chosen, or one of several chosen."""
@@ -188,16 +192,16 @@ QUESTIONS: dict[str, Callable[[Workbench, Scope], pd.DataFrame]] = {
 }
 
 
-def known_categories(rp: Workbench) -> list[str]:
-    """Every category that has figures on some day."""
+def known_values(rp: Workbench) -> tuple[list[str], list[str]]:
+    """Every category and every currency that has figures on some day."""
     rows = rp.cassandra.read(CATEGORY, GRAINS["day"], figures=(EVENTS,), by=("currency", "category"))
-    return sorted({row["category"] for row in rows})
+    return sorted({row["category"] for row in rows}), sorted({row["currency"] for row in rows})
 
 
 def _rows(rp: Workbench, scope: Scope, grain: str) -> list[dict[str, Any]]:
     since, until = scope.bounds()
-    rows = read_rows(rp.cassandra, CATEGORY, since=since, until=until, grain=GRAINS[grain])
-    return [row for row in rows if row["currency"] == scope.currency and scope.holds(row["category"])]
+    only = scope.only(money=True)
+    return read_rows(rp.cassandra, CATEGORY, since=since, until=until, grain=GRAINS[grain], only=only)
 
 
 def _by(rows: Sequence[dict[str, Any]], scope: Scope, by: list[str]) -> pd.DataFrame:
@@ -208,14 +212,11 @@ def _by(rows: Sequence[dict[str, Any]], scope: Scope, by: list[str]) -> pd.DataF
 def _events(rp: Workbench, scope: Scope) -> pa.Table:
     """The scope's events from the archive, each once, as the figures count them."""
     since, until = scope.bounds()
-    batches = rp.hive.record_batches(since, until, columns=_COLUMNS, late=False)
+    batches = rp.hive.record_batches(since, until, columns=_COLUMNS, late=False, only=scope.only(money=False))
     table = pa.Table.from_batches(batches, arrow_schema(_COLUMNS))
     for name in table.column_names:
         if pa.types.is_dictionary(table[name].type):
             table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
-    if scope.categories:
-        known = [category for category in pc.unique(table["category"]).to_pylist() if scope.holds(category)]
-        table = table.filter(pc.is_in(table["category"], pa.array(known, pa.string())))
     return table
 
 

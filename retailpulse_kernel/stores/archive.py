@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from retailpulse_kernel.errors import JobError, UnknownName, UsageError
+from retailpulse_kernel.stores.base import PATHS, Only
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -205,6 +206,7 @@ class Archive:
         *,
         columns: Sequence[str] | None = None,
         late: bool | None = None,
+        only: Only | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """See `HiveStore.record_batches`."""
         import pyarrow.dataset as ds
@@ -214,7 +216,7 @@ class Archive:
         # Spark writes times as INT96, which has no zone: Spark, Hive and this package all mean UTC.
         form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(coerce_int96_timestamp_unit="us"))
         for partition in self.partitions(since, until):
-            condition = _condition(_hour(partition), since, until, late)
+            condition = _condition(_hour(partition), since, until, late, only)
             with ExitStack() as stack:
                 fragments = [form.make_fragment(file) for file in self._opened(partition, stack)]
                 dataset = ds.FileSystemDataset(fragments, schema, form)
@@ -287,8 +289,11 @@ def _hour(partition: Path) -> datetime:
     return datetime.fromisoformat(f"{day}T{int(hour):02d}:00:00+00:00")
 
 
-def _condition(start: datetime, since: datetime | None, until: datetime | None, late: bool | None) -> Any:
+def _condition(
+    start: datetime, since: datetime | None, until: datetime | None, late: bool | None, only: Only | None
+) -> Any:
     """What rows of an hour are asked for; None for all."""
+    from pyarrow import compute as pc
     from pyarrow import dataset as ds
 
     parts = []
@@ -298,6 +303,11 @@ def _condition(start: datetime, since: datetime | None, until: datetime | None, 
         parts.append(ds.field("event_time") < until)
     if late is not None:
         parts.append(ds.field("late") == late)
+    for name, values in (only or {}).items():
+        found = ds.field(name).isin(list(values))
+        if name in PATHS:
+            found = functools.reduce(operator.or_, (pc.starts_with(ds.field(name), f"{v}.") for v in values), found)
+        parts.append(found)
     return functools.reduce(operator.and_, parts) if parts else None
 
 

@@ -7,7 +7,7 @@ A new store is one module with `create`, `write` and `read`; the contract tests 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -17,12 +17,29 @@ from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FigureStore", "Row", "Rows", "arrow_rows", "buckets", "combined", "in_range", "plain_rows", "version_of"]
+__all__ = [
+    "PATHS",
+    "FigureStore",
+    "Only",
+    "Row",
+    "Rows",
+    "arrow_rows",
+    "buckets",
+    "combined",
+    "in_range",
+    "is_among",
+    "plain_rows",
+    "version_of",
+]
 
 #: A row of a figure table: its key's columns and its figures, by name.
 Row = dict[str, Any]
 #: Rows of a figure table, as dictionaries or as an Arrow table with the columns of `arrow_rows`.
 Rows: TypeAlias = "Sequence[Row] | pa.Table"
+#: Values of dimensions: rows that have one of them in each; of `PATHS` also what is below it in its dot path.
+Only = Mapping[str, Sequence[str]]
+#: Dimensions whose values are dot paths.
+PATHS = frozenset({"category"})
 
 
 @runtime_checkable
@@ -59,11 +76,13 @@ class FigureStore(Protocol):
         until: datetime | None = None,
         figures: Sequence[Figure] | None = None,
         by: Sequence[str] | None = None,
+        only: Only | None = None,
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``, in no order; everything when both are None.
 
         With `figures` rows hold only these, with `by` they are combined over the table's other
-        dimensions: asking for little may be much cheaper than leaving away what is not needed.
+        dimensions, with `only` there are no others: asking for little may be much cheaper than
+        leaving away what is not needed.
         """
 
     def ping(self) -> str:
@@ -129,6 +148,14 @@ def combined(
         dict(zip(keys, key, strict=True)) | {f.name: f.combine(row[f.name] for row in members) for f in chosen}
         for key, members in parts.items()
     ]
+
+
+def is_among(row: Row, only: Only | None) -> bool:
+    """Whether a row has the values that are asked for."""
+    return all(
+        any(row[name] == value or (name in PATHS and row[name].startswith(f"{value}.")) for value in values)
+        for name, values in (only or {}).items()
+    )
 
 
 def in_range(moment: datetime, since: datetime | None, until: datetime | None) -> bool:

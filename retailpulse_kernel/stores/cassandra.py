@@ -7,12 +7,13 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retailpulse_kernel.errors import NoSuchTable, UsageError
 from retailpulse_kernel.metrics import Figure, Kind
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row, Rows, buckets, combined, in_range, plain_rows
+from retailpulse_kernel.stores.base import PATHS, Only, Row, Rows, buckets, combined, in_range, is_among, plain_rows
 from retailpulse_kernel.stores.binding import bound
 from retailpulse_kernel.stores.cassandra_connection import TUPLES, connect, explained, said
 from retailpulse_kernel.stores.connection import Reconnecting
@@ -302,6 +303,7 @@ class CassandraStore:
         until: datetime | None = None,
         figures: Sequence[Figure] | None = None,
         by: Sequence[str] | None = None,
+        only: Only | None = None,
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``, one request a partition, all at the same time."""
         from cassandra.concurrent import execute_concurrent_with_args
@@ -311,15 +313,20 @@ class CassandraStore:
         chosen = table.figures if figures is None else tuple(figures)
         # Cassandra adds up what shares the first columns of the key; what it can't is combined here.
         added = by is not None and tuple(by) == table.by[: len(by)] and all(f.measure.kind in _ADDED for f in chosen)
+        added = added and set(only or ()) <= set(by or ())
         dimensions = tuple(by or ()) if added else table.by
         columns = [grain.name, *dimensions, *(f.name for f in chosen)]
         values = [f"sum({f.name})" if added else f.name for f in chosen]
+        conditions, choices = _choices(only or {})
         select = (
             f"select {', '.join([grain.name, *dimensions, *values])} from {physical} "
             f"where {bucket.name} = ?{'' if bucket == grain else f' and {grain.name} >= ? and {grain.name} < ?'}"
+            f"{conditions}"
         )
         if added:
             select += f" group by {', '.join(dict.fromkeys([bucket.name, grain.name, *dimensions]))}"
+        if only:
+            select += " allow filtering"  # within one partition
 
         def run(session: Session) -> list[Row]:
             if since is None or until is None:
@@ -335,16 +342,33 @@ class CassandraStore:
                 # One thread of Cassandra's adds up what one request asks for.
                 ranges = [half for whole in ranges for half in _halves(grain, *whole)]
             arguments = [
-                (_to_cql(bucket.name, start), *(() if bucket == grain else (first, end)))
+                (_to_cql(bucket.name, start), *(() if bucket == grain else (first, end)), *choice)
                 for start, first, end in ranges
+                for choice in choices
             ]
             results = execute_concurrent_with_args(
                 session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=TUPLES
             )
             return list(_rows(columns, {grain.name, *(f.name for f in chosen if f.measure.kind in _TIMES)}, results))
 
-        rows = [row for row in self._run(run) if in_range(row[grain.name], since, until)]
+        rows = [row for row in self._run(run) if in_range(row[grain.name], since, until) and is_among(row, only)]
+        if len(choices) > 1:  # what two of them hold is one row
+            rows = list({tuple(row[name] for name in (grain.name, *dimensions)): row for row in rows}.values())
         return rows if added or by is None else combined(rows, table, grain, chosen, by)
+
+
+def _choices(only: Only) -> tuple[str, list[tuple[str, ...]]]:
+    """Conditions for some values of dimensions, and what to bind to them: a request for each choice.
+
+    What is below a dot path lies between it and it with the next character after the dot; what else does is removed
+    by `is_among`.
+    """
+    conditions = [f"{name} >= ? and {name} < ?" if name in PATHS else f"{name} = ?" for name in only]
+    bound = [
+        [(value, f"{value}/") if name in PATHS else (value,) for value in dict.fromkeys(values)]
+        for name, values in only.items()
+    ]
+    return "".join(f" and {text}" for text in conditions), [tuple(chain(*choice)) for choice in product(*bound)]
 
 
 def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:

@@ -13,7 +13,7 @@ from retailpulse_kernel.errors import StoreUnavailable, UnknownName, UsageError
 from retailpulse_kernel.metrics import FIGURES, Figure, Kind
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import moment_of
-from retailpulse_kernel.stores.base import Row, Rows, arrow_rows, combined, in_range
+from retailpulse_kernel.stores.base import Only, Row, Rows, arrow_rows, combined, in_range, is_among
 from retailpulse_kernel.stores.connection import Reconnecting
 from retailpulse_kernel.stores.frames import ColumnKind, Form, cut, shaped, to_frame
 from retailpulse_kernel.stores.hbase_connection import connect, explained
@@ -236,8 +236,9 @@ class HBaseStore:
         until: datetime | None = None,
         figures: Sequence[Figure] | None = None,
         by: Sequence[str] | None = None,
+        only: Only | None = None,
     ) -> list[Row]:
-        """Rows whose window starts in ``[since, until)``, by a scan over time."""
+        """Rows whose window starts in ``[since, until)``, by a scan over time; `only` is looked at here."""
         start = stamp(since, grain).encode() if since else None
         stop = _start_at_or_after(until, grain) if until else None
         found = self._run(
@@ -246,7 +247,8 @@ class HBaseStore:
             )
         )
         rows = (unpack(table, grain, key, cells[_CELL]) for key, cells in found)
-        return combined((row for row in rows if in_range(row[grain.name], since, until)), table, grain, figures, by)
+        kept = (row for row in rows if in_range(row[grain.name], since, until) and is_among(row, only))
+        return combined(kept, table, grain, figures, by)
 
 
 def _selection(table: str, prefix: str | None, since: datetime | None, until: datetime | None) -> dict[str, bytes]:

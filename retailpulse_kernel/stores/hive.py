@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 from retailpulse_kernel.errors import JobError, NoSuchTable, UsageError
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.archive import ARCHIVE_COLUMNS, Archive, arrow_schema
+from retailpulse_kernel.stores.base import Only
 from retailpulse_kernel.stores.binding import bound, hive_literal, with_literals
 from retailpulse_kernel.stores.compaction import Compaction, compact, recover, retire
 from retailpulse_kernel.stores.connection import Reconnecting
@@ -337,12 +338,14 @@ class HiveStore:
         *,
         columns: Sequence[str] | None = None,
         late: bool | None = None,
+        only: Only | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """The archive's events as Arrow batches, one hour after the other, for more than fits into memory.
 
-        Takes what `events` takes. Each row comes once, whatever compaction does in the meantime.
+        Takes what `events` takes, and in `only` values of columns that are wanted, as `FigureStore.read` does.
+        Each row comes once, whatever compaction does in the meantime.
         """
-        return self.archive.record_batches(since, until, columns=columns, late=late)
+        return self.archive.record_batches(since, until, columns=columns, late=late, only=only)
 
     def _add_partitions(self, partitions: set[str]) -> None:
         """Tell the Metastore of partitions that it may not know yet."""

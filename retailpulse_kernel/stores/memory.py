@@ -8,7 +8,7 @@ from typing import Any
 
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.metrics import Figure
-from retailpulse_kernel.stores.base import Row, Rows, combined, in_range, plain_rows
+from retailpulse_kernel.stores.base import Only, Row, Rows, combined, in_range, is_among, plain_rows
 from retailpulse_kernel.tables import FigureTable, Grain
 
 __all__ = ["MemoryStore"]
@@ -53,10 +53,12 @@ class MemoryStore:
         until: datetime | None = None,
         figures: Sequence[Figure] | None = None,
         by: Sequence[str] | None = None,
+        only: Only | None = None,
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``."""
         rows = (row for _, row in self._stored(table, grain).values())
-        return combined((row for row in rows if in_range(row[grain.name], since, until)), table, grain, figures, by)
+        kept = (row for row in rows if in_range(row[grain.name], since, until) and is_among(row, only))
+        return combined(kept, table, grain, figures, by)
 
     def ping(self) -> str:
         """The number of tables."""

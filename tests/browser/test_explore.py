@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from bench.browser import Labs, Notebook, write_notebook
-from retailpulse_kernel.events import parse_event
+from retailpulse_kernel.events import Event, parse_event
 from retailpulse_kernel.fold import fold
 from retailpulse_kernel.generator import Generator
 from retailpulse_kernel.live.drawing import TITLES
@@ -25,10 +25,16 @@ VIEW = ".rp-explorer"
 
 
 @pytest.fixture(scope="module")
-def notebook(lab: Labs, browser: BrowserContext, shop: Settings) -> Iterator[Notebook]:
+def events() -> list[Event]:
     # Days ago, so that no live view of the same namespace shows them.
     start = (datetime.now(UTC) - timedelta(days=3)).replace(hour=9, minute=0, second=0, microsecond=0)
-    events = [parse_event(message.value) for message in Generator(rate=20, seconds=600, start=start).messages()]
+    shop = Generator(rate=20, seconds=600, start=start, currencies={"USD": 0.8, "EUR": 0.2})
+    return [parse_event(message.value) for message in shop.messages()]
+
+
+@pytest.fixture(scope="module")
+def notebook(lab: Labs, browser: BrowserContext, shop: Settings, events: list[Event]) -> Iterator[Notebook]:
+    start = min(event.event_time for event in events).replace(minute=0, second=0, microsecond=0)
     store = CassandraStore(shop)
     store.create(CATEGORY)
     for grain in CATEGORY.every:
@@ -106,10 +112,60 @@ def test_several_are_compared(notebook: Notebook) -> None:
     assert page.evaluate(f"() => document.querySelector('{VIEW} .rp-answer').data[0].y.length") == 2
 
 
+def draws(page: Page, revenue: float) -> None:
+    """Wait until all bars together are that long."""
+    bars = f"document.querySelector('{VIEW} .rp-answer').data[0].x"
+    page.wait_for_function(f"sum => Math.abs({bars}.reduce((a, b) => a + b, 0) - sum) < 0.01", arg=revenue)
+
+
+def sold(events: list[Event], currency: str, minutes: range) -> float:
+    signs = {"purchase": 1, "refund": -1}
+    inside = [e for e in events if e.event_type in signs and e.currency == currency and e.event_time.minute in minutes]
+    return float(sum(signs[e.event_type] * e.price * e.quantity for e in inside if e.price is not None))
+
+
+def test_a_currency_is_chosen(notebook: Notebook, events: list[Event]) -> None:
+    page = notebook.page
+    page.click(f"{VIEW} .rp-categories summary")
+    page.click(f"{VIEW} .rp-all")
+    page.click(f"{VIEW} .rp-ask-categories")
+    answered(page, "categories", "")
+    page.select_option(f"{VIEW} .rp-currency", "EUR")
+    page.wait_for_selector(f"{VIEW}[data-currency='EUR']")
+    assert "EUR" in (page.text_content(f"{VIEW} .gtitle") or "")
+    assert sold(events, "EUR", range(60)) > 0
+    draws(page, sold(events, "EUR", range(60)))
+    page.select_option(f"{VIEW} .rp-currency", "USD")
+    page.wait_for_selector(f"{VIEW}[data-currency='USD']")
+    draws(page, sold(events, "USD", range(60)))
+
+
+def test_a_past_range_is_chosen_by_its_ends(notebook: Notebook, events: list[Event]) -> None:
+    page = notebook.page
+    whole = page.input_value(f"{VIEW} .rp-since"), page.input_value(f"{VIEW} .rp-until")
+    assert whole[0].endswith("T09:00") and whole[1].endswith("T10:00"), "it shows what it began with"
+    page.fill(f"{VIEW} .rp-since", whole[0].replace("T09:00", "T09:02"))
+    page.fill(f"{VIEW} .rp-until", whole[1].replace("T10:00", "T09:05"))
+    draws(page, sold(events, "USD", range(2, 5)))
+    page.fill(f"{VIEW} .rp-until", whole[0])
+    page.wait_for_function(f"() => document.querySelector('{VIEW} .rp-note').textContent.includes('range is empty')")
+    page.select_option(f"{VIEW} .rp-range-of", "1h")
+    page.wait_for_selector(f"{VIEW} .rp-past", state="hidden")
+    page.select_option(f"{VIEW} .rp-range-of", "past")
+    page.fill(f"{VIEW} .rp-since", whole[0])
+    page.fill(f"{VIEW} .rp-until", whole[1])
+    draws(page, sold(events, "USD", range(60)))
+
+
 def test_python_has_what_is_shown(notebook: Notebook) -> None:
     notebook.run(1)
     said = notebook.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").inner_text()
-    assert said.startswith("2 ") and "frame = categories(rp, scope)" in said
+    assert "frame = categories(rp, scope)" in said and "datetime(" in said
+    assert int(said.split()[0]) == page_bars(notebook.page)
+
+
+def page_bars(page: Page) -> int:
+    return page.evaluate(f"() => document.querySelector('{VIEW} .rp-answer').data[0].y.length")
 
 
 def test_nothing_was_wrong_and_nothing_left_the_machine(notebook: Notebook) -> None:

@@ -153,6 +153,30 @@ class TestContract:
         for row in found:
             assert [row[figure.name] for figure in chosen] == expected[tuple(row[key] for key in keys)]
 
+    @pytest.mark.parametrize("by", [None, ("currency",), ("currency", "category"), ()])
+    @pytest.mark.parametrize("grain", [MINUTE, HOUR, DAY], ids=lambda grain: grain.name)
+    def test_only_some_values(self, store: Store, start: datetime, grain: Grain, by: tuple[str, ...] | None) -> None:
+        """Of a dot path also what is below it, and nothing that only begins like it."""
+        paths = ("a", "a.b", "a.b.c", "a-b", "ab", "a.z", "A", "", "é", "é.x")
+        rows = fold(shop(start, ids=paths), CATEGORY, grain)
+        store.write(CATEGORY, grain, rows, version=1)
+        since, until = start - timedelta(minutes=90), start + timedelta(minutes=45)
+        for categories in (("a",), ("a.b", "a", "é"), ("nothing",)):
+            only = {"currency": ("USD",), "category": categories}
+            expected: dict[tuple[Any, ...], list[Any]] = {}
+            for row in rows:
+                inside = any(row["category"] == path or row["category"].startswith(path + ".") for path in categories)
+                if inside and row["currency"] == "USD" and since <= row[grain.name] < until:
+                    key = tuple(row[name] for name in (grain.name, *(CATEGORY.by if by is None else by)))
+                    sums = expected.setdefault(key, [0, Decimal(0)])
+                    sums[0] += row["events"]
+                    sums[1] += row["revenue"]
+            assert bool(expected) == (categories != ("nothing",))
+            found = store.read(CATEGORY, grain, since=since, until=until, figures=(EVENTS, REVENUE), by=by, only=only)
+            names = (grain.name, *(CATEGORY.by if by is None else by))
+            assert {tuple(row[n] for n in names): [row["events"], row["revenue"]] for row in found} == expected
+            assert len(found) == len(expected)
+
     def test_sketches_are_united(self, store: Store, start: datetime) -> None:
         store.write(CATEGORY, HOUR, fold(shop(start), CATEGORY, HOUR), version=1)
         found = store.read(CATEGORY, HOUR, **month(start), figures=(ACTIVE_USERS,), by=())

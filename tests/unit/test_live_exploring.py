@@ -57,8 +57,12 @@ def rp(events: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Any:
     return SimpleNamespace(cassandra=store, hive=archive)
 
 
+def within(event: Event, scope: Scope) -> bool:
+    return any(event.category == path or event.category.startswith(f"{path}.") for path in scope.categories)
+
+
 def wanted(events: list[Event], scope: Scope = SCOPE) -> list[Event]:
-    return [e for e in events if e.currency == scope.currency and scope.holds(e.category)]
+    return [e for e in events if e.currency == scope.currency and within(e, scope)]
 
 
 def revenue_by(events: list[Event], column: str) -> dict[Any, Decimal]:
@@ -104,7 +108,7 @@ def test_top_lists_are_exact(rp: Any, events: list[Event], question: str, key: s
 
 def test_the_funnel_counts_sessions(rp: Any, events: list[Event]) -> None:
     frame = QUESTIONS["funnel"](rp, SCOPE)
-    inside = [e for e in events if SCOPE.holds(e.category)]
+    inside = [e for e in events if within(e, SCOPE)]
     steps = [len({e.session_id for e in inside if e.event_type == step}) for step in frame["step"]]
     assert list(frame["sessions"]) == steps
     assert frame["of_step_before"].iloc[1] == pytest.approx(steps[1] / steps[0])
@@ -112,7 +116,7 @@ def test_the_funnel_counts_sessions(rp: Any, events: list[Event]) -> None:
 
 def test_engagement_counts_every_session_once(rp: Any, events: list[Event]) -> None:
     frame = QUESTIONS["engagement"](rp, SCOPE)
-    inside = [e for e in events if SCOPE.holds(e.category)]
+    inside = [e for e in events if within(e, SCOPE)]
     assert frame["sessions"].sum() == len({e.session_id for e in inside})
     assert frame["buyers"].sum() == len({e.session_id for e in inside if e.event_type == "purchase"})
     lengths = [sum(e.session_id == s for e in inside) for s in {e.session_id for e in inside}]
@@ -150,3 +154,21 @@ def test_what_is_asked_for_is_checked(rp: Any) -> None:
     assert chart.scope == Scope(("electronics",), since=START, until=UNTIL, currency="EUR")
     with pytest.raises(UnknownName, match="question"):
         explorer.ask("why")
+
+
+def test_a_currency_and_a_past_range_can_be_chosen(rp: Any, events: list[Event]) -> None:
+    explorer = explore(rp, last="1d")
+    until = START + timedelta(minutes=5)
+    explorer._answer({"currency": "EUR", "since": "2026-03-01T09:58", "until": "2026-03-01T10:03", "live": True})
+    assert explorer.chart is not None and explorer.frame is not None
+    assert explorer.chart.scope == Scope((), since=START, until=until, currency="EUR")
+    assert (explorer.asked["since"], explorer.asked["last"]) == ("2026-03-01T09:58", None)
+    assert not explorer.asked["live"], "what is over does not change"
+    assert explorer.currencies == ["EUR", "USD"]
+    sold = [REVENUE.of_event(e) or 0 for e in events if e.currency == "EUR" and e.event_time < until]
+    assert explorer.frame["revenue"].sum() == sum(sold, Decimal(0)) > 0
+    shown = explorer.chart
+    explorer._answer({"since": "2026-03-01T10:00", "until": "2026-03-01T09:00"})
+    assert explorer.answer["note"].startswith("The range is empty") and explorer.chart is shown
+    explorer._answer({"last": "1h"})
+    assert explorer.chart.scope == Scope((), last="1h", currency="EUR")

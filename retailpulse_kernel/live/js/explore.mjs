@@ -1,10 +1,10 @@
-// The category explorer: choose categories, a range and a question; a bar that is clicked is drilled into.
+// The category explorer: choose categories, a currency, a range and a question; a bar that is clicked is drilled into.
 
 import { loadPlotly } from "./channel.mjs";
 import { CONFIG, THEMES } from "./charts.mjs";
-import { closesByItself, element, fillTree } from "./dom.mjs";
+import { closesByItself, element, fill, fillTree } from "./dom.mjs";
 
-const RANGES = [["1 hour", "1h"], ["6 hours", "6h"], ["1 day", "1d"], ["7 days", "7d"], ["all", ""]];
+const RANGES = [["1 hour", "1h"], ["6 hours", "6h"], ["1 day", "1d"], ["7 days", "7d"], ["all", ""], ["from … to …", "past"]];
 
 class Explorer {
   constructor(model, el) {
@@ -13,7 +13,7 @@ class Explorer {
     el.append(this.parts.root);
     this.unlisten = closesByItself(this.parts.categories);
     this.changed = () => this.draw();
-    model.on("change:answer change:tree", this.changed);
+    model.on("change:answer change:tree change:currencies", this.changed);
     this.theme = new MutationObserver(this.changed);
     this.theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
     loadPlotly(model).then((loaded) => {
@@ -30,6 +30,9 @@ class Explorer {
       tree: element("div", { className: "rp-tree" }),
       up: element("button", { type: "button", className: "rp-up", text: "Up", title: "One step up the tree" }),
       range: element("select", { className: "rp-range-of" }, ...RANGES.map(([text, value]) => element("option", { text, value }))),
+      currency: element("select", { className: "rp-currency", title: "Money of different currencies is never added up" }),
+      since: element("input", { type: "datetime-local", className: "rp-since", title: "From, UTC" }),
+      until: element("input", { type: "datetime-local", className: "rp-until", title: "To, UTC" }),
       live: element("button", { type: "button", className: "rp-follow", text: "Live", title: "Ask again every few seconds" }),
       questions: element("span", { className: "rp-questions" }),
       note: element("div", { className: "rp-note", role: "status" }),
@@ -46,11 +49,18 @@ class Explorer {
       const [first] = model.get("asked").categories;
       if (first) this.ask({ categories: first.includes(".") ? [first.slice(0, first.lastIndexOf("."))] : [] });
     });
-    parts.range.addEventListener("change", () => this.ask({ last: parts.range.value || null, since: null, until: null }));
+    parts.past = element("span", { className: "rp-past" }, parts.since, "–", parts.until, "UTC");
+    parts.range.addEventListener("change", () => {
+      parts.past.hidden = parts.range.value !== "past";
+      if (parts.past.hidden) this.ask({ last: parts.range.value || null });
+      else this.askRange();
+    });
+    for (const end of [parts.since, parts.until]) end.addEventListener("change", () => this.askRange());
+    parts.currency.addEventListener("change", () => this.ask({ currency: parts.currency.value }));
     parts.live.addEventListener("click", () => this.ask({ live: !model.get("asked").live }));
     parts.root = element(
       "div", { className: "rp-view rp-explorer" },
-      element("div", { className: "rp-bar" }, parts.categories, parts.up, parts.range, parts.live, parts.questions),
+      element("div", { className: "rp-bar" }, parts.categories, parts.up, parts.currency, parts.range, parts.past, parts.live, parts.questions),
       parts.note, parts.chart,
       element("details", {}, element("summary", { text: "The code behind it" }), parts.code),
     );
@@ -63,6 +73,15 @@ class Explorer {
     this.model.send({ op: "ask", ...change });
   }
 
+  /** Both ends of a past range; it begins with the last day. */
+  askRange() {
+    const { since, until } = this.parts;
+    const minute = (ms) => new Date(ms).toISOString().slice(0, 16);
+    until.value ||= minute(Date.now());
+    since.value ||= minute(Date.parse(`${until.value}Z`) - 86_400_000);
+    this.ask({ since: since.value, until: until.value });
+  }
+
   draw() {
     const { parts, model } = this;
     const [asked, answer] = [model.get("asked"), model.get("answer")];
@@ -70,7 +89,12 @@ class Explorer {
     for (const box of parts.tree.querySelectorAll("input")) box.checked = asked.categories.includes(box.value);
     parts.summary.textContent = asked.categories.join(", ") || "All categories";
     parts.live.setAttribute("aria-pressed", String(Boolean(asked.live)));
-    parts.range.value = asked.last ?? "";
+    const past = Boolean(asked.since || asked.until);
+    parts.range.value = past ? "past" : (asked.last ?? "");
+    parts.past.hidden = !past;
+    if (past) [parts.since.value, parts.until.value] = [asked.since ?? "", asked.until ?? ""];
+    parts.live.disabled = past;
+    fill(parts.currency, [...new Set([...model.get("currencies"), asked.currency])].sort(), asked.currency);
     for (const button of parts.questions.children) {
       button.setAttribute("aria-pressed", String(button.className === `rp-ask-${asked.question}`));
     }
@@ -88,7 +112,7 @@ class Explorer {
       this.listening = true;
       parts.chart.on("plotly_click", ({ points }) => this.drill(points[0]));
     }
-    Object.assign(parts.root.dataset, { question: asked.question, categories: asked.categories.join(","), answers: model.get("answer").number });
+    Object.assign(parts.root.dataset, { question: asked.question, categories: asked.categories.join(","), currency: asked.currency, answers: model.get("answer").number });
   }
 
   drill(point) {
@@ -99,7 +123,7 @@ class Explorer {
   }
 
   close() {
-    this.model.off("change:answer change:tree", this.changed);
+    this.model.off("change:answer change:tree change:currencies", this.changed);
     this.theme.disconnect();
     this.unlisten();
     if (this.plotly) this.plotly.purge(this.parts.chart);
