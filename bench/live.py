@@ -27,6 +27,7 @@ from rich.markup import escape
 from bench.browser import Notebook, chromium, jupyter_lab, write_notebook
 from bench.jobs import generator, primed, started
 from bench.lab import Lab
+from bench.live_flood import measure_flood
 from bench.machine import describe
 from bench.results import Figure, Target, as_json, as_table, percentile
 from retailpulse_kernel.errors import RetailPulseError
@@ -176,10 +177,10 @@ def _opened(settings: Settings, folder: Path, busy: float) -> Iterator[tuple[Any
         yield lab, context, _View(notebook)
 
 
-def measure(lab: Lab, figures: list[Figure], *, warm_up: float, seconds: float, soak: float) -> None:
+def measure(lab: Lab, figures: list[Figure], *, warm_up: float, seconds: float, soak: float, flood: float) -> None:
     """Run the job "metrics" at 2,000 events/s, look at the live view, and note how it fares."""
     settings = lab.namespace("live")
-    total = warm_up + 3 * seconds + soak + 240
+    total = warm_up + 3 * seconds + soak + 240 + 10 * flood
     with started(lab, settings, ["metrics"], topic=settings.namespace.events_topic) as running:
         primed(lab, settings, running)
         with (
@@ -198,6 +199,8 @@ def measure(lab: Lab, figures: list[Figure], *, warm_up: float, seconds: float, 
             figures += _memory(view, soak)
             figures += _reload(view)
             figures.append(_two(view, Notebook(context, server, "live.ipynb")))
+            if flood:
+                figures += measure_flood(lab, settings, view, _kernel(), flood)
             for problem in (*view.notebook.errors, *view.notebook.requests):
                 raise RetailPulseError(f"The page complained, or asked another machine: {problem}")
     lab.forget("live")
@@ -300,6 +303,7 @@ def main(
     console = Console(stderr=True, highlight=False)
     machine = describe()
     lengths = {"warm_up": 10.0, "seconds": 20.0, "soak": 60.0} if quick else {"warm_up": 60.0, "seconds": 60.0}
+    lengths["flood"] = 20.0 if quick else 60.0
     figures: list[Figure] = []
     try:
         with Lab(Settings.load(), console) as lab:

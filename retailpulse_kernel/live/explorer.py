@@ -168,7 +168,7 @@ class Explorer(anywidget.AnyWidget):
         UsageError
             The range is none.
         """
-        change = {name: message[name] for name in ("last", "currency") if name in message}
+        change: dict[str, Any] = {name: message[name] for name in ("last", "currency") if name in message}
         if "categories" in message:
             change["categories"] = tuple(message["categories"])
         if "last" in message:

@@ -323,6 +323,34 @@ def test_a_hidden_tab_takes_the_newest_and_paints_nothing(notebook: Notebook, se
     seller.store_all()
 
 
+def test_above_its_rate_it_follows_the_stored_figures_and_says_so(
+    lab: Labs, browser: BrowserContext, seller: Shop
+) -> None:
+    """The threshold is an option, so that this needs no 10,000 events a second."""
+    write_notebook(lab.root / "fast.ipynb", ["rp.live(currency='USD', hz=4, fold_up_to=20)"])
+    opened = Notebook(browser, lab, "fast.ipynb")
+    try:
+        opened.run(0)
+        page = opened.page
+        shows(page, seller, loaded=True, when=lambda data: data["folding"] == "true")
+        seller.sell(1_000)
+        said = "() => document.querySelector('.rp-note').textContent"
+        page.wait_for_function(f"({said})().includes('events/s are more than a view can fold: stored figures only')")
+        data = painted(page)
+        assert (data["folding"], int(data["lag"])) == ("false", 1_000)
+        assert int(found(data)["events"]) <= int(expected(seller, data)["events"]) - 1_000
+        assert not re.search(r"\d", page.inner_text(".rp-age")), "nor does it say how new its newest event is"
+        seller.store_all()
+        shows(page, seller)
+        page.wait_for_selector(f"{VIEW}[data-folding='true']")  # nothing has come for some seconds
+        page.wait_for_function(f"({said})() === ''")
+        seller.sell(20)
+        shows(page, seller, when=lambda data: data["folding"] == "true" and int(data["lag"]) == 20)
+        seller.store_all()
+    finally:
+        opened.page.close()
+
+
 def test_two_browsers_see_the_same(notebook: Notebook, lab: Labs, browser: BrowserContext, seller: Shop) -> None:
     notebook.save()
     second = Notebook(browser, lab, "live.ipynb")
