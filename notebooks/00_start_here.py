@@ -184,6 +184,8 @@ px.bar(best, x="revenue", y="category", orientation="h", title="Revenue per cate
 # ## Where to go from here
 #
 # - `tour_kafka`, `tour_cassandra`, `tour_hbase`, `tour_hive`: ten minutes in each store.
+# - `live`, `categories`, `funnel`, `data_quality`: the shop as it moves, and questions to it.
+# - `writing_a_job` and `promoting`: a job of your own, step by step, and its way to production.
 # - `jobs/metrics`: the job that production runs. It is as short as yours.
 # - `figures`: what a figure is, and how to make one of your own.
 # - `%rp` lists what there is; `%%cql?`, `%%hive?`, `%%sql?`, `%%hbase?` and `%kafka?` show options and examples.

@@ -39,9 +39,10 @@ view
 # ## Where the numbers come from
 #
 # The stored figures are the truth. Each stored row says by its write time which micro-batch wrote it, and the batch's
-# account says up to which message it read; the view adds only what came behind that, folded from Kafka in a thread.
-# So a view and `rp.figures` agree to the cent as soon as the job has taken an event. Above 10,000 events a second, or
-# when the job is far behind, the view follows the stored figures alone, and says so.
+# account says up to which message it read; the view adds only what came behind that, folded from Kafka in a process of
+# its own, which takes nothing from your cells. So a view and `rp.figures` agree to the cent as soon as the job has taken
+# an event. Above 10,000 events a second (`fold_up_to=`), or when the job is far behind, the view follows the stored
+# figures alone, and says so.
 
 # %%
 from decimal import Decimal
@@ -67,7 +68,7 @@ if len(held):
 inside.groupby("currency")["revenue"].sum()
 
 # %% [markdown]
-# A view lives on in its thread while this kernel does. It rests when no browser shows it, and ends with:
+# A view lives on while this kernel does. It rests when no browser shows it, and ends with:
 
 # %%
 view.stop()

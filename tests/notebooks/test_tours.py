@@ -1,4 +1,4 @@
-"""Start here and the tours run top to bottom on the real servers, and their own checks hold."""
+"""Start here, the tours and what builds on them run top to bottom on the real servers, and their own checks hold."""
 
 from __future__ import annotations
 
@@ -41,6 +41,29 @@ def test_a_tour(stack: Settings, path: Path, tmp_path: Path) -> None:
     assert "application/vnd.plotly.v1+json" in shown, "it has a picture"
     # An address: the letters alone may stand in a figure's binary data.
     assert "//cdn." not in shown.lower(), "which comes from this machine"
+
+
+def test_engagement_and_funnel(stack: Settings, tmp_path: Path) -> None:
+    shown = run(stack, ROOT / "notebooks" / "funnel.ipynb", tmp_path, events="3000")
+    assert "3,000 events, none of them lost or counted twice" in shown
+    assert "application/vnd.jupyter.widget-view+json" in shown
+
+
+def test_data_quality(stack: Settings, tmp_path: Path) -> None:
+    """With Spark: a job that follows a shop which makes mistakes on purpose."""
+    shown = run(stack, ROOT / "notebooks" / "data_quality.ipynb", tmp_path, events="3000", run_for="3s")
+    assert "3,000 messages: " in shown and "every cent of it as it was sold" in shown
+
+
+def test_writing_a_job(stack: Settings, tmp_path: Path) -> None:
+    shown = run(stack, ROOT / "notebooks" / "writing_a_job.ipynb", tmp_path, events="2000")
+    assert "every cent of them as it was sold" in shown
+
+
+@pytest.mark.timeout(600)
+def test_promoting(stack: Settings, tmp_path: Path) -> None:
+    shown = run(stack, ROOT / "notebooks" / "promoting.ipynb", tmp_path, sample="500")
+    assert "frozen as pipelines/brands/v1" in shown and "it takes over from v1" in shown
 
 
 def test_start_here(stack: Settings, tmp_path: Path) -> None:
