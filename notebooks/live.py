@@ -40,9 +40,9 @@ view
 #
 # The stored figures are the truth. Each stored row says by its write time which micro-batch wrote it, and the batch's
 # account says up to which message it read; the view adds only what came behind that, folded from Kafka in a process of
-# its own, which takes nothing from your cells. So a view and `rp.figures` agree to the cent as soon as the job has taken
-# an event. Above 10,000 events a second (`fold_up_to=`), or when the job is far behind, the view follows the stored
-# figures alone, and says so.
+# its own, which takes nothing from your cells. So a view and `rp.figures` agree to the cent as soon as the job has
+# taken an event. Above 10,000 events a second (`fold_up_to=`), or when the job is far behind, the view follows the
+# stored figures alone, and says so.
 
 # %%
 from decimal import Decimal

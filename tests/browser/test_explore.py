@@ -87,13 +87,26 @@ def click_bar(page: Page, name: str) -> None:
     box = page.locator(f"{VIEW} .bars .point").nth(place).bounding_box()
     assert box is not None
     x, y = box["x"] + min(box["width"] / 2, 5), box["y"] + box["height"] / 2
-    # Plotly takes a click only for what it has seen the mouse over, and forgets that when it draws anew.
-    for step in range(100):
-        page.mouse.move(x + step % 2, y)
-        if page.locator(f"{VIEW} .hoverlayer .hovertext").count():
-            break
-        page.wait_for_timeout(50)
     page.mouse.click(x, y)
+
+
+def test_a_click_counts_while_it_draws_anew(notebook: Notebook) -> None:
+    page = notebook.page
+    page.click(f"{VIEW} .rp-ask-categories")
+    page.click(f"{VIEW} .rp-up")
+    answered(page, "categories", "")
+    page.evaluate(
+        f"""() => {{ window.redrawing = setInterval(() => retailpulsePlotly.then(({{ plotly }}) => {{
+            const chart = document.querySelector('{VIEW} .rp-answer');
+            plotly.react(chart, [{{ ...chart.data[0] }}], {{ ...chart.layout }});
+        }}), 20) }}"""
+    )
+    click_bar(page, "electronics")
+    answered(page, "categories", "electronics")
+    page.evaluate("() => clearInterval(window.redrawing)")
+    page.click(f"{VIEW} .rp-up")
+    answered(page, "categories", "")
+    page.click(f"{VIEW} .rp-ask-brands")
 
 
 def test_several_are_compared(notebook: Notebook) -> None:

@@ -12,6 +12,7 @@ class Explorer {
     this.parts = this.build();
     el.append(this.parts.root);
     this.unlisten = closesByItself(this.parts.categories);
+    this.listen();
     this.changed = () => this.draw();
     model.on("change:answer change:tree change:currencies", this.changed);
     this.theme = new MutationObserver(this.changed);
@@ -108,16 +109,34 @@ class Explorer {
       ...layout, template: null, font: { color: theme.ink, size: 11 }, paper_bgcolor: theme.paper, plot_bgcolor: theme.paper,
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis }, margin: { l: 8, r: 12, t: 36, b: 8 },
     }, CONFIG);
-    if (!this.listening) {
-      this.listening = true;
-      parts.chart.on("plotly_click", ({ points }) => this.drill(points[0]));
-    }
     Object.assign(parts.root.dataset, { question: asked.question, categories: asked.categories.join(","), currency: asked.currency, answers: model.get("answer").number });
   }
 
-  drill(point) {
-    if (this.model.get("asked").question !== "categories") return;
-    const path = String(point.y);
+  // Plotly's own click needs to have seen the mouse over the bar, and forgets that whenever it draws anew. Here the
+  // bar's whole row counts: some bars are a pixel long.
+
+  listen() {
+    const { chart } = this.parts;
+    chart.addEventListener("pointerdown", (event) => (this.pressed = { event, path: this.pathAt(event) }), true);
+    this.released = (event) => {
+      const pressed = this.pressed;
+      this.pressed = null;
+      if (!pressed?.path) return;
+      if (Math.hypot(event.clientX - pressed.event.clientX, event.clientY - pressed.event.clientY) < 4) this.drill(pressed.path);
+    };
+    document.addEventListener("pointerup", this.released, true);
+  }
+
+  /** The category whose bar is in the row of a click. */
+  pathAt({ target, clientX, clientY }) {
+    const { chart } = this.parts;
+    if (this.model.get("asked").question !== "categories" || target.closest(".modebar")) return null;
+    const bars = [...chart.querySelectorAll(".bars .point")].map((bar) => bar.getBoundingClientRect());
+    const place = bars.findIndex(({ top, bottom, left }) => clientY >= top && clientY <= bottom && clientX >= left);
+    return place < 0 ? null : String(chart.data[0].y[place]);
+  }
+
+  drill(path) {
     const deeper = this.model.get("tree").some((category) => category.startsWith(`${path}.`));
     this.ask(deeper ? { categories: [path] } : { categories: [path], question: "brands" });
   }
@@ -126,6 +145,7 @@ class Explorer {
     this.model.off("change:answer change:tree change:currencies", this.changed);
     this.theme.disconnect();
     this.unlisten();
+    document.removeEventListener("pointerup", this.released, true);
     if (this.plotly) this.plotly.purge(this.parts.chart);
   }
 }
