@@ -127,7 +127,7 @@ def test_several_are_compared(notebook: Notebook) -> None:
 
 def draws(page: Page, revenue: float) -> None:
     """Wait until all bars together are that long."""
-    bars = f"document.querySelector('{VIEW} .rp-answer').data[0].x"
+    bars = f"[...document.querySelector('{VIEW} .rp-answer')._fullData[0].x]"  # numbers come as typed arrays
     page.wait_for_function(f"sum => Math.abs({bars}.reduce((a, b) => a + b, 0) - sum) < 0.01", arg=revenue)
 
 

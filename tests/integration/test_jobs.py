@@ -32,6 +32,7 @@ from retailpulse_kernel.stores.hbase import HBaseStore
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.accounts import read_accounts
+from retailpulse_kernel.streaming.checkpoint import find_epoch
 from retailpulse_kernel.tables import CATEGORY, SESSION, USER, FigureTable
 from retailpulse_kernel.topics import ensure_topics
 from tests.jobs import JobProcess, consumed, produce, totals, wait_until
@@ -135,6 +136,9 @@ def test_three_jobs_agree_with_truth(namespace: Settings, cassandra: CassandraSt
     assert_archive_is_fold(namespace, events)
 
     accounts = read_accounts(namespace)
+    for job in JOBS:  # a live view reads from it which batch wrote a row
+        epoch = find_epoch(f"{namespace.checkpoints}/{job}")
+        assert epoch is not None and {a.start_ms for a in accounts if a.job == job} == {epoch.start_ms}
     offsets = sum(end for _, end in KafkaStore(namespace).offsets().values())
     bad = truth.bad.total() + len(ODD)
     for job in JOBS:

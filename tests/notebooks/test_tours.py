@@ -51,7 +51,7 @@ def test_engagement_and_funnel(stack: Settings, tmp_path: Path) -> None:
 
 def test_data_quality(stack: Settings, tmp_path: Path) -> None:
     """With Spark: a job that follows a shop which makes mistakes on purpose."""
-    shown = run(stack, ROOT / "notebooks" / "data_quality.ipynb", tmp_path, events="3000", run_for="3s")
+    shown = run(stack, ROOT / "notebooks" / "data_quality.ipynb", tmp_path, events="3000", run_for="5s")
     assert "3,000 messages: " in shown and "every cent of it as it was sold" in shown
 
 

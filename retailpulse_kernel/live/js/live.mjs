@@ -40,7 +40,7 @@ class View {
 
   // -- what comes in ------------------------------------------------------------------
 
-  /** A new frame: painted with the page's next picture, and acknowledged then. */
+  /** A new frame: painted with the page's next pictures, and acknowledged then. */
   frame(ack) {
     if (document.hidden || this.paused || !this.library) {
       ack(); // the data is here; drawing waits until somebody looks
@@ -50,8 +50,7 @@ class View {
     if (this.waiting) return;
     this.waiting = requestAnimationFrame(() => {
       this.waiting = null;
-      this.draw();
-      this.acknowledge();
+      if (!this.draw({ gently: true })) this.acknowledge();
     });
   }
 
@@ -134,9 +133,13 @@ class View {
     return summary;
   }
 
-  draw() {
-    if (!this.library || document.hidden || this.model.versions === null || !this.parts.root.isConnected) return;
-    if (this.paused && this.drawn && this.drawn === this.signature()) return;
+  /**
+   * Draw, unless there is nothing to draw or nobody to see it: says which. Gently is one chart a picture, so that who
+   * uses a control meanwhile waits for one chart and not for four.
+   */
+  draw({ gently = false } = {}) {
+    if (!this.library || document.hidden || this.model.versions === null || !this.parts.root.isConnected) return false;
+    if (this.paused && this.drawn && this.drawn === this.signature()) return false;
     this.drawn = this.signature();
     if (this.currency === null) {
       this.guess = this.model.mainCurrency ?? this.model.currencies[0] ?? "USD";
@@ -145,11 +148,17 @@ class View {
     this.shown = summary;
     const theme = THEMES[document.body.dataset.jpThemeLight === "false" ? "dark" : "light"];
     this.figures = charts(summary, this.options.titles, theme);
-    for (const [name, figure] of Object.entries(this.figures)) {
-      this.library.plotly.react(this.parts[`chart-${name}`], figure.data, figure.layout, CONFIG);
-    }
     this.drawControls(summary);
-    this.painted(summary);
+    cancelAnimationFrame(this.drawing);
+    this.drawCharts(Object.entries(this.figures), gently, () => this.painted(summary));
+    return true;
+  }
+
+  drawCharts([[name, figure], ...others], gently, painted) {
+    this.library.plotly.react(this.parts[`chart-${name}`], figure.data, figure.layout, CONFIG);
+    if (!others.length) painted();
+    else if (gently) this.drawing = requestAnimationFrame(() => this.drawCharts(others, gently, painted));
+    else this.drawCharts(others, gently, painted);
   }
 
   /** What a picture depends on beside the data: while paused, only that draws a new one. */
@@ -193,6 +202,7 @@ class View {
       loaded: String(Boolean(this.model.state.loaded)), lag: this.model.state.lag, folding: String(this.model.state.folding),
     });
     root.dispatchEvent(new CustomEvent("retailpulse:painted", { detail: { summary, model: this.model, at: Date.now() } }));
+    this.acknowledge();
   }
 
   // -- keeping ------------------------------------------------------------------------
@@ -244,6 +254,7 @@ class View {
     this.channel.close();
     clearInterval(this.ticker);
     cancelAnimationFrame(this.waiting);
+    cancelAnimationFrame(this.drawing);
     this.theme.disconnect();
     this.unlisten();
     document.removeEventListener("visibilitychange", this.redraw);
