@@ -164,6 +164,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "RETAILPULSE_PIPELINES": str(settings.pipelines),
         "RETAILPULSE_PROFILE": settings.profile_name,
         "RETAILPULSE_NAMESPACE": settings.namespace_name,
+        "RETAILPULSE_TOPICS_OF": settings.topics_of,
         "RETAILPULSE_PORT_OFFSET": str(settings.port_offset),
     }
 
