@@ -192,7 +192,7 @@ def follow(
     given = {name: text for name, text in manifest.parameters.items() if name != "run_for"}
     folder = live.home / "runs" / beside.namespace.name / manifest.name
     output = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{version.label}.ipynb"
-    about = {"pipeline": manifest.name, "version": version.label, "commit": manifest.environment.commit}
+    about = {"pipeline": manifest.name, "version": version.label, "promoted": manifest.promoted}
     with in_environment(Leader(leader.path, str(last)).environment()):
         run_notebook(beside, version.notebook, given, output=output, about=about, stop_when=stop_when)
 

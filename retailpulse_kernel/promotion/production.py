@@ -66,7 +66,7 @@ def run_current(settings: Settings, name: str, *, show_output: bool = False) -> 
             version.manifest.parameters,
             output=output,
             show_output=show_output,
-            about={"pipeline": name, "version": version.label, "commit": version.manifest.environment.commit},
+            about={"pipeline": name, "version": version.label, "promoted": version.manifest.promoted},
             stop_when=is_over,
         )
     finally:

@@ -81,6 +81,7 @@ class Runner:
             except BaseException as error:
                 self._stop_query()
                 self._report.state = f"failed: {error}"
+                self._report.fail(error)
                 raise
         return self._report
 
@@ -122,8 +123,10 @@ class Runner:
 
     def _begin_epoch(self) -> None:
         """Let the sink make way for an epoch that has no batch yet."""
+        begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
+        done = committed_batch(self._epoch.path)
+        self._report.begin = done.offsets if done else {self._job.topic: {str(p): o for p, o in begin.items()}}
         if newest_batch(self._epoch.path) is None:
-            begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
             self._patiently(lambda: self._sink.begin(self._epoch, begin))
         write_plan(self._epoch.path, plan_of(self._job))
 
@@ -228,6 +231,7 @@ class Runner:
         def waiting(state: tenacity.RetryCallState) -> None:
             assert state.outcome is not None
             self._report.state = f"waiting: {state.outcome.exception()}"
+            self._report.fail(state.outcome.exception())
             print(f"{time.strftime('%H:%M:%S')} {self._job.name} is waiting: {state.outcome.exception()}", flush=True)
 
         def pause(seconds: float) -> None:
