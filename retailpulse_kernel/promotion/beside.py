@@ -26,7 +26,7 @@ from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.checkpoint import Epoch, committed_batch, find_epoch, new_epoch, read_note, write_note
 from retailpulse_kernel.streaming.following import Leader
-from retailpulse_kernel.streaming.plan import Plan, read_plan, write_plan
+from retailpulse_kernel.streaming.plan import REVISION, Plan, read_plan, write_plan
 from retailpulse_kernel.streaming.runner import writer_lock
 from retailpulse_kernel.topics import ensure_topics
 
@@ -193,7 +193,8 @@ def follow(
     folder = live.home / "runs" / beside.namespace.name / manifest.name
     output = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{version.label}.ipynb"
     about = {"pipeline": manifest.name, "version": version.label, "promoted": manifest.promoted}
-    with in_environment(Leader(leader.path, str(last)).environment()):
+    told = Leader(leader.path, str(last)).environment() | {REVISION: manifest.plan.revision}
+    with in_environment(told):
         run_notebook(beside, version.notebook, given, output=output, about=about, stop_when=stop_when)
 
 

@@ -14,10 +14,10 @@ from retailpulse_kernel.promotion.exchange import complete, exchange
 from retailpulse_kernel.promotion.overview import runs_folder
 from retailpulse_kernel.promotion.registry import Registry, Version
 from retailpulse_kernel.promotion.switching import way_of
-from retailpulse_kernel.running import Run, run_notebook
+from retailpulse_kernel.running import Run, in_environment, run_notebook
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.checkpoint import committed_batch, new_epoch
-from retailpulse_kernel.streaming.plan import read_plan, write_plan
+from retailpulse_kernel.streaming.plan import REVISION, read_plan, write_plan
 from retailpulse_kernel.streaming.runner import writer_lock
 
 __all__ = ["KEPT_RUNS", "run_current"]
@@ -59,16 +59,18 @@ def run_current(settings: Settings, name: str, *, show_output: bool = False) -> 
     started = datetime.now(UTC)
     folder = runs_folder(settings, name)
     output = folder / f"{started:%Y%m%dT%H%M%S}-{version.label}-{os.getpid()}.ipynb"
+    plan = version.manifest.plan
     try:
-        return run_notebook(
-            settings,
-            version.notebook,
-            version.manifest.parameters,
-            output=output,
-            show_output=show_output,
-            about={"pipeline": name, "version": version.label, "promoted": version.manifest.promoted},
-            stop_when=is_over,
-        )
+        with in_environment({REVISION: plan.revision if plan else ""}):
+            return run_notebook(
+                settings,
+                version.notebook,
+                version.manifest.parameters,
+                output=output,
+                show_output=show_output,
+                about={"pipeline": name, "version": version.label, "promoted": version.manifest.promoted},
+                stop_when=is_over,
+            )
     finally:
         for old in sorted(folder.glob("*.ipynb"))[:-KEPT_RUNS]:
             old.unlink(missing_ok=True)
