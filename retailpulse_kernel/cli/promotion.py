@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +43,7 @@ def promote(
     name: Annotated[str | None, typer.Option(help="The job's name in production.", show_default="its own")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only try it; nothing is frozen.")] = False,
     sample: Annotated[int, typer.Option(min=1, help="Events of the live topic that it is tried on.")] = 20_000,
+    told: Annotated[bool, typer.Option("--told", hidden=True, help="Tell each step as a line of JSON.")] = False,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
@@ -53,12 +56,20 @@ def promote(
     from retailpulse_kernel.promotion.gate import promote as pass_gate
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    console = Console(highlight=False, soft_wrap=True, stderr=as_json)
+    console = Console(highlight=False, soft_wrap=True, stderr=as_json or told)
     # So that the shadow is removed; while the dry run lasts, it ends that first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with console.status(f"{notebook.name} is at the gate …") as status:
 
+        def passed(step: Step) -> None:
+            if told:
+                print(json.dumps({"step": asdict(step)}), flush=True)
+            else:
+                console.print(_line(step))
+
         def catching_up(state: TakingOver) -> None:
+            if told:
+                print(json.dumps({"left": state.left, "of": state.messages}), flush=True)
             done = state.messages - state.left
             rate = f", {done / state.seconds:,.0f}/s" if done and state.seconds else ""
             status.update(f"catching up beside the live version: {state.left:,} of {state.messages:,} left{rate} …")
@@ -71,10 +82,12 @@ def promote(
             name=name,
             only_try=dry_run,
             sample=sample,
-            report=lambda step: console.print(_line(step)),
+            report=passed,
             catching_up=catching_up,
         )
-    if as_json:
+    if told:
+        print(json.dumps({"done": {**done.to_json(), "sentence": done.sentence()}}), flush=True)
+    elif as_json:
         print_json(done.to_json())
     else:
         console.print(done.sentence())
