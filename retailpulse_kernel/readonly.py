@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
-from tornado.web import HTTPError
+from jupyter_server.services.contents import largefilemanager
 
 __all__ = ["ReadOnlyContents"]
 
 
-class ReadOnlyContents(AsyncLargeFileManager):
+class ReadOnlyContents(largefilemanager.AsyncLargeFileManager):
     """Files that can be opened; JupyterLab says of each that it is read-only."""
 
     def _base_model(self, path: str) -> dict[str, Any]:
@@ -29,4 +28,5 @@ class ReadOnlyContents(AsyncLargeFileManager):
         self._refuse(old_path)
 
     def _refuse(self, path: str) -> NoReturn:
-        raise HTTPError(403, f"{path} is the record of a run: it is read-only. Copy it elsewhere to work with it.")
+        said = f"{path} is the record of a run: it is read-only. Copy it elsewhere to work with it."
+        raise largefilemanager.web.HTTPError(403, said)
