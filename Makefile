@@ -8,7 +8,7 @@ ARGS ?=
 INPUTS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status lab test bench bench-live unit fuzz faults lint format typecheck lock clean
+.PHONY: help setup demo up down status lab test bench bench-live unit fuzz faults handover lint format typecheck lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ fuzz: $(READY) ## Give the parser and the adapters 100,000 inputs; INPUTS=100000
 
 faults: $(READY) ## Kill servers and jobs, round after round; ARGS="--rounds 5 --seed 7 --report FILE"
 	@RETAILPULSE_LONG=1 $(BIN)/python -m pytest tests/faults $(ARGS)
+
+handover: $(READY) ## Promote, roll back and kill jobs under a million events; ARGS="--seed 7 --report FILE"
+	@RETAILPULSE_LONG=1 $(BIN)/python -m pytest tests/faults/test_handover.py -s $(ARGS)
 
 lint: $(READY) ## Check style
 	@$(BIN)/ruff check --quiet .

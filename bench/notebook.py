@@ -1,4 +1,4 @@
-"""Run a job's notebook in this process, on another topic than its own.
+"""Run a job's notebook in this process, on the events of another namespace than its own.
 
 ``python -m bench.notebook NAME TOPIC [PARAMETER=VALUE ...]``. The cells are those that production runs; only
 papermill and the kernel are left out.
@@ -13,6 +13,7 @@ import nbformat
 import retailpulse_kernel as rp
 from bench.lab import project_file
 from retailpulse_kernel.parameters import check, read_parameters
+from retailpulse_kernel.settings import Namespace
 
 __all__ = ["run"]
 
@@ -25,16 +26,14 @@ def run(name: str, topic: str, given: dict[str, str]) -> None:
     name : str
         ``metrics``, ``engagement``, ``archive``.
     topic : str
-        Read instead of the namespace's own, so that every measurement has a namespace of its own and all read the
-        same events.
+        The events of another namespace, read instead of its own, so that every measurement has a namespace of its
+        own and all read the same events.
     given : dict of str
         Parameters as text.
     """
     path = project_file("notebooks", "jobs", f"{name}.ipynb")
     values = check(given, read_parameters(path), notebook=path.name)
-    namespace = rp.job(name).settings.namespace
-    own = namespace.topic
-    namespace.topic = lambda short: topic if short == "retail.events" else own(short)
+    rp.job(name).settings.topics_of = topic.removesuffix("retail.events").rstrip(".") or Namespace.DEFAULT
     cells: dict[str, object] = {}
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":

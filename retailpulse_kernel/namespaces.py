@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.settings import Namespace, Settings
@@ -29,9 +30,16 @@ def drop(settings: Settings) -> None:
         raise UsageError(
             f"The namespace {name!r} is not dropped.", remedy="Use `retailpulse down --wipe` to remove all data."
         )
+    _drop(settings)
+    beside = settings.within(settings.namespace.beside)
+    if Path(beside.checkpoints).is_dir():
+        _drop(beside)
+
+
+def _drop(settings: Settings) -> None:
     delete_topics(settings)
     for store in (CassandraStore(settings), HBaseStore(settings), HiveStore(settings)):
         store.drop()
         store.close()
-    for folder in (settings.checkpoints, str(settings.home / "runs" / name)):
+    for folder in (settings.checkpoints, str(settings.home / "runs" / settings.namespace.name)):
         shutil.rmtree(folder, ignore_errors=True)

@@ -90,6 +90,9 @@ def run_notebook(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    from retailpulse_kernel.promotion.manifest import environment_of
+    from retailpulse_kernel.records import SAVE_SECONDS, header, save_whole
+
     values = checked_parameters(notebook, given)
     started = datetime.now(UTC)
     if output is None:
@@ -98,13 +101,20 @@ def run_notebook(
     output.parent.mkdir(parents=True, exist_ok=True)
     # papermill itself would turn times and decimals into text, so it gets a notebook with parameters.
     prepared = with_parameters(read_notebook(notebook), values)
-    prepared.metadata["retailpulse"] = {
-        "notebook": str(notebook),
+    here = environment_of()
+    said = {
+        "notebook": notebook.name,
+        "namespace": settings.namespace.name,
         "parameters": {name: str(value) for name, value in values.items()},
-        "pid": os.getpid(),
+        "package": here.package,
+        "commit": here.commit,
+        "lock": here.lock_sha256,
         **(about or {}),
     }
+    prepared.metadata["retailpulse"] = {**said, "notebook": str(notebook), "pid": os.getpid()}
+    prepared.cells.insert(0, header({**said, "started": f"{started:%Y-%m-%d %H:%M:%S} UTC"}))
     nbformat.write(prepared, output)
+    save_whole(output.parent)
     with in_environment(environment(settings)), _stoppable(stop_when):
         try:
             papermill.execute_notebook(
@@ -113,6 +123,7 @@ def run_notebook(
                 progress_bar=False,
                 log_output=show_output,
                 request_save_on_cell_execute=True,
+                autosave_cell_every=SAVE_SECONDS,
                 cwd=str(notebook.parent),
             )
         except PapermillExecutionError as error:
@@ -164,6 +175,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "RETAILPULSE_PIPELINES": str(settings.pipelines),
         "RETAILPULSE_PROFILE": settings.profile_name,
         "RETAILPULSE_NAMESPACE": settings.namespace_name,
+        "RETAILPULSE_TOPICS_OF": settings.topics_of,
         "RETAILPULSE_PORT_OFFSET": str(settings.port_offset),
     }
 

@@ -8,6 +8,7 @@ checkpoints on those servers. Both come from the environment (``RETAILPULSE_PROF
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from functools import cached_property
@@ -170,6 +171,13 @@ class Namespace:
         return name if self.name == self.DEFAULT else f"{self.name}.{name}"
 
     @property
+    def beside(self) -> str:
+        """The namespace in which new epochs of this one's jobs are made, and replaced ones are kept."""
+        name = f"beside_{self.name}"
+        fits = _NAMESPACE.fullmatch(name)
+        return name if fits else f"beside_{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}"
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """Every topic of the namespace, the events' own first."""
         return (self.events_topic, self.dlq_topic, self.late_topic, self.progress_topic)
@@ -202,6 +210,9 @@ class Settings(BaseSettings):
         ``local``, ``compose``, ``cluster``, or the path of a TOML file.
     namespace_name : str
         See `Namespace`.
+    topics_of : str
+        The namespace whose topics jobs read, where that is another one: a shadow reads the live events and writes
+        into tables of its own. Empty for the namespace itself.
     port_offset : int
         Added to every port of the local servers, so that two stacks fit on one machine.
     """
@@ -213,6 +224,7 @@ class Settings(BaseSettings):
     pipelines: Path = Field(default_factory=_default_pipelines)
     profile_name: str = Field("local", validation_alias="RETAILPULSE_PROFILE")
     namespace_name: str = Field(Namespace.DEFAULT, validation_alias="RETAILPULSE_NAMESPACE")
+    topics_of: str = ""
     port_offset: int = Field(0, ge=0, le=50_000)
 
     @field_validator("home", "cache", "pipelines")
@@ -224,6 +236,17 @@ class Settings(BaseSettings):
     def namespace(self) -> Namespace:
         """The namespace's names."""
         return Namespace(self.namespace_name)
+
+    @property
+    def sources(self) -> Namespace:
+        """The namespace whose topics jobs read."""
+        return Namespace(self.topics_of) if self.topics_of else self.namespace
+
+    def within(self, namespace: str, *, topics_of: str = "") -> Settings:
+        """The same servers in another namespace."""
+        other = self.model_copy(update={"namespace_name": namespace, "topics_of": topics_of})
+        other.__dict__.pop("namespace", None)
+        return other
 
     @cached_property
     def profile(self) -> Profile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.settings import Settings
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from retailpulse_kernel.live.view import LiveView
     from retailpulse_kernel.metrics import Figure, Ratio
     from retailpulse_kernel.overview import Status
+    from retailpulse_kernel.promotion.panels import Gate, Jobs
     from retailpulse_kernel.stores.cassandra import CassandraStore
     from retailpulse_kernel.stores.frames import Form
     from retailpulse_kernel.stores.hbase import HBaseStore
@@ -173,6 +175,18 @@ class Workbench:
         from retailpulse_kernel.live.explorer import explore
 
         return explore(self, categories, **options)
+
+    def promote(self, notebook: str | Path | None = None, **parameters: Any) -> Gate:
+        """The gate to production for this notebook, as a widget; see `retailpulse_kernel.promotion.panels.Gate`."""
+        from retailpulse_kernel.promotion.panels import Gate
+
+        return Gate(self.settings, notebook, parameters)
+
+    def jobs(self) -> Jobs:
+        """The promoted jobs, as a widget; see `retailpulse_kernel.promotion.panels.Jobs`."""
+        from retailpulse_kernel.promotion.panels import Jobs
+
+        return Jobs(self.settings)
 
     def status(self) -> Status:
         """The servers with their versions, and the jobs with their lag."""

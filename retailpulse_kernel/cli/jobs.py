@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOptio
 from retailpulse_kernel.errors import NoSuchTable, UsageError
 from retailpulse_kernel.settings import Settings
 
-__all__ = ["pair", "with_pairs"]
+__all__ = ["open_lab", "pair", "with_pairs"]
 
 
 @app.command()
@@ -223,18 +223,28 @@ def lab(
     namespace: NamespaceOption = None,
 ) -> None:
     """Open JupyterLab on the notebook to start with, with the kernel RetailPulse, on this machine only."""
-    from retailpulse_kernel.running import environment
     from retailpulse_kernel.settings import project_root
 
     settings = Settings.load(profile=profile, namespace=namespace)
     root = project_root() or Path.cwd()
+    open_lab(settings, root, START if (root / START).is_file() else None, port=port, browser=browser)
+
+
+def open_lab(
+    settings: Settings, root: Path, notebook: str | None, *, port: int, browser: bool, read_only: bool = False
+) -> NoReturn:
+    """Become JupyterLab on a folder, showing one notebook of it."""
+    from retailpulse_kernel.running import environment
+
     command = [
         sys.executable, "-m", "jupyter", "lab", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}",
     ]  # fmt: skip
     # No question about news at the start, and no look at other machines for updates.
     command.append(f"--LabApp.app_settings_dir={Path(__file__).parents[1] / 'lab'}")
-    if (root / START).is_file():
-        command.append(f"--LabApp.default_url=/lab/tree/{START}")
+    if notebook is not None:
+        command.append(f"--LabApp.default_url=/lab/tree/{notebook}")
+    if read_only:
+        command.append("--ServerApp.contents_manager_class=retailpulse_kernel.readonly.ReadOnlyContents")
     if not browser:
         command.append("--no-browser")
     if os.geteuid() == 0:

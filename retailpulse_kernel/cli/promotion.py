@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,10 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
-from retailpulse_kernel.cli.jobs import pair
+from retailpulse_kernel.cli.jobs import open_lab, pair
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
+from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.promotion.manifest import Step
 from retailpulse_kernel.settings import Settings
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.promotion.taking_over import TakingOver
 
 __all__: list[str] = []
 
@@ -37,6 +43,7 @@ def promote(
     name: Annotated[str | None, typer.Option(help="The job's name in production.", show_default="its own")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only try it; nothing is frozen.")] = False,
     sample: Annotated[int, typer.Option(min=1, help="Events of the live topic that it is tried on.")] = 20_000,
+    told: Annotated[bool, typer.Option("--told", hidden=True, help="Tell each step as a line of JSON.")] = False,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
@@ -49,10 +56,24 @@ def promote(
     from retailpulse_kernel.promotion.gate import promote as pass_gate
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    console = Console(highlight=False, soft_wrap=True, stderr=as_json)
+    console = Console(highlight=False, soft_wrap=True, stderr=as_json or told)
     # So that the shadow is removed; while the dry run lasts, it ends that first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with console.status(f"{notebook.name} is at the gate …"):
+    with console.status(f"{notebook.name} is at the gate …") as status:
+
+        def passed(step: Step) -> None:
+            if told:
+                print(json.dumps({"step": asdict(step)}), flush=True)
+            else:
+                console.print(_line(step))
+
+        def catching_up(state: TakingOver) -> None:
+            if told:
+                print(json.dumps({"left": state.left, "of": state.messages}), flush=True)
+            done = state.messages - state.left
+            rate = f", {done / state.seconds:,.0f}/s" if done and state.seconds else ""
+            status.update(f"catching up beside the live version: {state.left:,} of {state.messages:,} left{rate} …")
+
         done = pass_gate(
             settings,
             notebook,
@@ -61,9 +82,12 @@ def promote(
             name=name,
             only_try=dry_run,
             sample=sample,
-            report=lambda step: console.print(_line(step)),
+            report=passed,
+            catching_up=catching_up,
         )
-    if as_json:
+    if told:
+        print(json.dumps({"done": {**done.to_json(), "sentence": done.sentence()}}), flush=True)
+    elif as_json:
         print_json(done.to_json())
     else:
         console.print(done.sentence())
@@ -95,6 +119,9 @@ def jobs(profile: ProfileOption = None, namespace: NamespaceOption = None, as_js
 def runs(
     name: Name,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    open_: Annotated[bool, typer.Option("--open", help="Open the newest one in JupyterLab, read-only.")] = False,
+    port: Annotated[int, typer.Option(help="JupyterLab's port, for --open.")] = 8889,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser, for --open.")] = True,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
@@ -102,7 +129,13 @@ def runs(
     """List a promoted job's runs, newest first: version, state, length, output notebook."""
     from retailpulse_kernel.promotion.overview import runs_of
 
-    rows = runs_of(Settings.load(profile=profile, namespace=namespace), name, limit=limit)
+    settings = Settings.load(profile=profile, namespace=namespace)
+    rows = runs_of(settings, name, limit=limit)
+    if open_:
+        if not rows:
+            raise UsageError(f"{name} has not run yet.", remedy=f"Run it: `retailpulse run {name}`.")
+        newest = Path(rows[0]["output"])
+        open_lab(settings, newest.parent, newest.name, port=port, browser=browser, read_only=True)
     if as_json:
         print_json(rows)
     else:

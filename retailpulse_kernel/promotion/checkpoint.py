@@ -129,7 +129,8 @@ def judge(old: Plan | None, tried: Tried, copied: Snapshot, *, compared: bool) -
     if failure := _failure(tried):
         return Verdict("refused", (failure,), plan=tried.plan)
     assert tried.plan is not None and tried.copy is not None
-    differences = None if old is None else compare(old, tried.plan)
+    # Whether it is another revision is what the batch shows.
+    differences = None if old is None else compare(old, replace(tried.plan, revision=old.revision))
     if tried.copy.error is not None and (tried.fresh is None or tried.fresh.error is not None):
         why = tried.fresh.error if tried.fresh and tried.fresh.error else tried.copy.error
         return Verdict("refused", (f"it does not run, on an empty checkpoint either: {why}",), plan=tried.plan)

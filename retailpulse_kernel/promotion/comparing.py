@@ -31,7 +31,7 @@ class Difference:
     ----------
     what : str
         ``job``, ``topic``, ``dedup key``, ``watermark``, ``filter``, ``output``, ``rejects``, ``table``,
-        ``windows``, ``key``, ``figures`` or ``measure``.
+        ``windows``, ``key``, ``figures``, ``measure`` or ``revision``.
     effect : Effect
         What it asks for.
     reason : str
@@ -61,6 +61,12 @@ def _of_source(old: Plan, new: Plan) -> Iterator[Difference]:
             "topic",
             Effect.EPOCH,
             f"the topic changed from {old.topic} to {new.topic}: the checkpoint's offsets are those of the old one",
+        )
+    if old.revision != new.revision:
+        yield Difference(
+            "revision",
+            Effect.EPOCH,
+            f"the same batch gave other figures in revision {new.revision or 'none'} than in {old.revision or 'none'}",
         )
     if old.unique_by != new.unique_by:
         yield Difference(

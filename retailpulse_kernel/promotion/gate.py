@@ -17,14 +17,16 @@ from retailpulse_kernel.errors import RetailPulseError
 from retailpulse_kernel.notebooks import code_cells, is_parameters, read_notebook
 from retailpulse_kernel.parameters import read_parameters
 from retailpulse_kernel.promotion.checkpoint import Verdict, check_checkpoint
+from retailpulse_kernel.promotion.comparing import Effect, compare
 from retailpulse_kernel.promotion.dry_run import dry_run
 from retailpulse_kernel.promotion.manifest import CONTINUOUS, Manifest, Step, environment_of
 from retailpulse_kernel.promotion.ownership import name_of, other_writer
-from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.promotion.registry import Registry, Version
 from retailpulse_kernel.promotion.result import Promotion
 from retailpulse_kernel.promotion.schedules import check_schedule
 from retailpulse_kernel.promotion.shadow import sample_events, shadow_of
 from retailpulse_kernel.promotion.static import static_problems
+from retailpulse_kernel.promotion.taking_over import TakingOver, take_over
 from retailpulse_kernel.promotion.trial import Candidate, Tried, try_out
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.kafka import KafkaStore
@@ -54,11 +56,12 @@ def promote(
     only_try: bool = False,
     sample: int = SAMPLE,
     report: Callable[[Step], None] = lambda step: None,
+    catching_up: Callable[[TakingOver], None] = lambda state: None,
 ) -> Promotion:
     """Take a notebook through the gate, and freeze it as the pipeline's next version.
 
-    Nothing is written where a step fails. The live job runs on; the new version takes over at the next
-    boundary of a run.
+    Nothing is written where a step of the gate fails. The live job runs on; the new version takes over at the next
+    boundary of a run, and one that needs a new epoch has caught up beside the live one before.
 
     Parameters
     ----------
@@ -78,6 +81,8 @@ def promote(
         Messages of the live topic that the dry run gets.
     report : callable
         Called with each step as it ends.
+    catching_up : callable
+        Called every second or so while a new epoch is made beside the live version.
 
     Raises
     ------
@@ -94,8 +99,13 @@ def promote(
             copied = sample_events(settings, shadow, _EVENTS, limit=sample)
             described = _described(promotion, shadow, notebook, given)
             manifest = _manifest(registry, promotion, notebook, given, described.plan, schedule, name)
-            if _is_unchanged(promotion, notebook, manifest):
+            if promotion.before is not None and _is_same(promotion.before, notebook, manifest):
                 promotion.unchanged = True
+                return promotion
+            if (frozen := _frozen_before(registry, promotion, notebook, manifest)) is not None and not only_try:
+                promotion.add("version", f"passed the gate before, as {frozen.label}")
+                promotion.version = frozen
+                _let_take_over(promotion, settings, catching_up)
                 return promotion
             if described.plan is not None and described.plan.topic != _EVENTS:
                 copied = sample_events(settings, shadow, described.plan.topic, limit=sample)
@@ -105,8 +115,28 @@ def promote(
     except _Failed:
         return promotion
     if not only_try:
-        promotion.version = registry.freeze(notebook, _decided(manifest, promotion))
+        promotion.version = registry.freeze(notebook, _decided(manifest, promotion), switch=False)
+        _let_take_over(promotion, settings, catching_up)
     return promotion
+
+
+def _let_take_over(promotion: Promotion, settings: Settings, catching_up: Callable[[TakingOver], None]) -> None:
+    """Make the version the current one, after it has caught up beside where it needs to."""
+    assert promotion.version is not None
+    try:
+        done = take_over(settings, promotion.version, catching_up)
+    except RetailPulseError as error:
+        promotion.add("catching up", str(error), "failed", ok=False)
+        return
+    if done is None:
+        return
+    if done.messages:
+        promotion.add("catching up", f"{done.messages:,} messages beside the live version, {done.seconds:.0f} s")
+    if done.compared is not None:
+        promotion.add("comparison", f"in closed windows {done.compared}", "ok" if not done.problem else "failed",
+                      ok=not done.problem)  # fmt: skip
+    if done.problem:
+        promotion.add("taking over", done.problem, "failed", ok=False)
 
 
 def _static(promotion: Promotion, notebook: Path, given: Mapping[str, str]) -> None:
@@ -153,6 +183,8 @@ def _manifest(
     if before is not None and before.plan is not None and plan is None:
         promotion.add("job", f"it runs no job, and {promotion.name} v{before.version} does", "refused", ok=False)
         raise _Failed
+    if plan is not None and before is not None and before.plan is not None:
+        plan = replace(plan, revision=before.plan.revision)
     parameters = dict(given)
     continuous = plan is not None and "continuous" in _choices(notebook, "run")
     chosen = schedule if schedule is not None else before.schedule if before else CONTINUOUS if continuous else ""
@@ -180,16 +212,20 @@ def _choices(notebook: Path, parameter: str) -> tuple[Any, ...]:
     return get_args(found.annotation) if found and get_origin(found.annotation) is Literal else ()
 
 
-def _is_unchanged(promotion: Promotion, notebook: Path, manifest: Manifest) -> bool:
-    before = promotion.before
-    if before is None:
-        return False
-    old = before.manifest
+def _is_same(version: Version, notebook: Path, manifest: Manifest) -> bool:
+    """Whether a version would be frozen with the same content once more."""
+    old = version.manifest
     return (
-        _content(before.notebook) == _content(notebook)
+        _content(version.notebook) == _content(notebook)
         and (old.parameters, old.schedule, old.plan) == (manifest.parameters, manifest.schedule, manifest.plan)
         and old.environment.lock_sha256 == manifest.environment.lock_sha256
     )
+
+
+def _frozen_before(registry: Registry, promotion: Promotion, notebook: Path, manifest: Manifest) -> Version | None:
+    """The newest version where it is this one and not the current one: it was rolled back, or has not caught up."""
+    versions = registry.versions(promotion.name)
+    return versions[-1] if versions and _is_same(versions[-1], notebook, manifest) else None
 
 
 def _content(notebook: Path) -> list[tuple[str, str, bool]]:
@@ -242,9 +278,14 @@ def _check_state(promotion: Promotion, live: Settings, shadow: Settings, noteboo
 
 
 def _decided(manifest: Manifest, promotion: Promotion) -> Manifest:
-    verdict = promotion.verdict
+    verdict, plan = promotion.verdict, manifest.plan
+    live = promotion.before.manifest.plan if promotion.before else None
+    if plan is not None and live is not None and verdict is not None and verdict.outcome == "new epoch":
+        seen_in_plan = any(difference.effect is Effect.EPOCH for difference in compare(live, plan))
+        plan = plan if seen_in_plan else replace(plan, revision=f"v{manifest.version}")
     return replace(
         manifest,
+        plan=plan,
         outcome=verdict.outcome if verdict else "",
         reasons=verdict.reasons if verdict else (),
         steps=tuple(promotion.steps),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import filelock
 
 from retailpulse_kernel.errors import JobError, RetailPulseError, UsageError
+from retailpulse_kernel.promotion.beside import follow, has_caught_up
+from retailpulse_kernel.promotion.exchange import complete, exchange
 from retailpulse_kernel.promotion.overview import runs_folder
 from retailpulse_kernel.promotion.registry import Registry, Version
-from retailpulse_kernel.promotion.switching import prepare
-from retailpulse_kernel.running import Run, run_notebook
+from retailpulse_kernel.promotion.switching import way_of
+from retailpulse_kernel.running import Run, in_environment, run_notebook
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.checkpoint import committed_batch, new_epoch
+from retailpulse_kernel.streaming.plan import REVISION, read_plan, write_plan
 from retailpulse_kernel.streaming.runner import writer_lock
 
 __all__ = ["KEPT_RUNS", "run_current"]
@@ -43,38 +48,68 @@ def run_current(settings: Settings, name: str, *, show_output: bool = False) -> 
         raise UsageError(f"{name} is held.", remedy=f"Let it go on: `retailpulse resume {name}`.")
     version = registry.version(name)
     version.require_intact()
-    if version.manifest.plan is not None:
-        _take_over(settings, version)
+    started = datetime.now(UTC)
+
+    def is_over() -> bool:
+        return _is_over(registry, name, version)
+
+    if version.manifest.plan is not None and not _take_over(settings, version, is_over):
+        seconds = (datetime.now(UTC) - started).total_seconds()
+        return Run(version.notebook, version.notebook, {}, seconds)
     started = datetime.now(UTC)
     folder = runs_folder(settings, name)
     output = folder / f"{started:%Y%m%dT%H%M%S}-{version.label}-{os.getpid()}.ipynb"
+    plan = version.manifest.plan
     try:
-        return run_notebook(
-            settings,
-            version.notebook,
-            version.manifest.parameters,
-            output=output,
-            show_output=show_output,
-            about={"pipeline": name, "version": version.label, "commit": version.manifest.environment.commit},
-            stop_when=lambda: _is_over(registry, name, version),
-        )
+        with in_environment({REVISION: plan.revision if plan else ""}):
+            return run_notebook(
+                settings,
+                version.notebook,
+                version.manifest.parameters,
+                output=output,
+                show_output=show_output,
+                about={"pipeline": name, "version": version.label, "promoted": version.manifest.promoted},
+                stop_when=is_over,
+            )
     finally:
         for old in sorted(folder.glob("*.ipynb"))[:-KEPT_RUNS]:
             old.unlink(missing_ok=True)
 
 
-def _take_over(settings: Settings, version: Version) -> None:
-    """Give the version its checkpoint, once the run before it has let go: there are never two writers."""
+def _take_over(settings: Settings, version: Version, is_over: Callable[[], bool]) -> bool:
+    """Give the version its epoch, once the run before it has let go: there are never two writers.
+
+    A new epoch is made beside first, and the tables stay as they are until it stands where the old one does.
+
+    Returns
+    -------
+    bool
+        False where it was stopped before that.
+    """
     plan = version.manifest.plan
     assert plan is not None
     try:
         with writer_lock(settings, plan.job).acquire(timeout=_HANDOVER_SECONDS):
-            prepare(settings, plan)
+            complete(settings, plan.job)
+            way = way_of(settings, plan)
+            if way.kind == "new epoch" and way.epoch is not None:
+                if read_plan(way.epoch.path) is None or committed_batch(way.epoch.path) is None:
+                    # It has written nothing that could be kept or compared.
+                    write_plan(new_epoch(f"{settings.checkpoints}/{plan.job}").path, plan)
+                    return True
+                follow(settings, version, way.epoch, stopped=True, stop_when=is_over)
+                if not has_caught_up(settings, plan, way.epoch):
+                    return False
+                compared = exchange(settings, plan)
+                print(f"{version.manifest.name} {version.label} takes over; in the figures of both: {compared}")
+            elif way.kind == "earlier epoch":
+                exchange(settings, plan, way.epoch)
     except filelock.Timeout:
         raise JobError(
             f"The job {plan.job!r} runs already in the namespace {settings.namespace.name!r}.",
             remedy="Stop that run first: `retailpulse jobs` shows it.",
         ) from None
+    return True
 
 
 def _is_over(registry: Registry, name: str, version: Version) -> bool:

@@ -148,8 +148,8 @@ class Registry:
             raise UnknownName("promoted job", name, self.names())
         return msgspec.convert(tomllib.loads(path.read_text()), Current)
 
-    def freeze(self, notebook: Path, manifest: Manifest) -> Version:
-        """Keep a notebook as a version and make it the current one: all of it, or nothing.
+    def freeze(self, notebook: Path, manifest: Manifest, *, switch: bool = True) -> Version:
+        """Keep a notebook as a version, all of it or nothing, and make it the current one.
 
         Raises
         ------
@@ -176,7 +176,8 @@ class Registry:
             aside.rename(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        self.switch(manifest.name, manifest.version)
+        if switch:
+            self.switch(manifest.name, manifest.version)
         return Version(folder, manifest)
 
     def switch(self, name: str, version: int) -> Current:

@@ -17,7 +17,7 @@ from retailpulse_kernel.metrics import Kind
 from retailpulse_kernel.notebooks import code_cells, read_notebook, with_parameters
 from retailpulse_kernel.promotion.trial import Candidate, Started, Tried
 from retailpulse_kernel.running import checked_parameters
-from retailpulse_kernel.settings import Namespace, Settings
+from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.base import Rows, plain_rows
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.checkpoint import Epoch, find_epoch, new_epoch
@@ -94,7 +94,7 @@ class Rehearsal:
         assert candidate.checkpoint is not None
         epoch = find_epoch(str(Path(candidate.checkpoint).parent))
         assert epoch is not None, "a copy of a checkpoint has its description"
-        job.settings = _reading(job.settings, candidate.live)
+        job.settings = job.settings.within(job.settings.namespace_name, topics_of=candidate.live or "")
         KafkaStore(job.settings).require(job.topic)
         # As in production, where the topic's order decides what is late.
         job.mode = "continuous"
@@ -111,17 +111,6 @@ class Rehearsal:
         finally:
             shutil.rmtree(empty, ignore_errors=True)
         return [on_copy, on_empty]
-
-
-def _reading(shadow: Settings, live: str | None) -> Settings:
-    """The shadow's settings, in which the topics of events are those of the live namespace."""
-    if live is None:
-        return shadow
-    settings = shadow.model_copy()
-    namespace = Namespace(shadow.namespace.name)
-    namespace.topic = Namespace(live).topic  # type: ignore[method-assign]
-    settings.__dict__["namespace"] = namespace
-    return settings
 
 
 @contextmanager

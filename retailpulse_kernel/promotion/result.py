@@ -49,6 +49,8 @@ class Promotion:
         old = self.before.label if self.before else None
         if self.unchanged:
             return f"{self.name} {old} is the same already: nothing was frozen, nothing restarts"
+        if not self.ok and self.version is not None:
+            return f"frozen as {self.name} {self.version.label}, which did not take over; {old} runs on"
         if not self.ok:
             return f"{self.name or 'the notebook'} stays out: nothing was written" + (f"; {old} runs on" if old else "")
         if self.version is None:

@@ -36,8 +36,7 @@ def shadow_of(live: Settings, name: str) -> Iterator[Settings]:
     wanted = f"shadow_{live.namespace.name}_{name}"
     if len(wanted) > _LONGEST_NAME:
         wanted = f"shadow_{hashlib.blake2b(wanted.encode(), digest_size=12).hexdigest()}"
-    shadow = live.model_copy(update={"namespace_name": wanted})
-    shadow.__dict__.pop("namespace", None)
+    shadow = live.within(wanted)
     folder = live.home / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / f"{wanted}.lock")

@@ -185,6 +185,20 @@ class Archive:
             partitions.add(str(partition))
         return partitions
 
+    def take_in(self, folder: Path, epoch: int) -> tuple[int, set[str]]:
+        """Link the files of a folder of the same form in, as those of an epoch; their number and partitions."""
+        partitions, number = set(), 0
+        for partition in Archive(folder).partitions():
+            target = self.root / partition.relative_to(folder)
+            target.mkdir(parents=True, exist_ok=True)
+            for file in Archive(folder).batches(partition):
+                path = target / file.path.name.replace(f"e{file.epoch:04d}-", f"e{epoch:04d}-", 1)
+                if not path.exists():
+                    path.hardlink_to(file.path)
+                number += 1
+            partitions.add(str(partition.relative_to(folder)))
+        return number, partitions
+
     def _make_way(self, epoch: int, batch: int) -> None:
         for path in self.root.glob(f"dt=*/hour=*/e{epoch:04d}-*.parquet"):
             file = ArchiveFile.of(path)

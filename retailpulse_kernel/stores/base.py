@@ -67,6 +67,12 @@ class FigureStore(Protocol):
             The store can't be reached; the caller may write the same rows again.
         """
 
+    def delete(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
+        """Remove the rows of some keys, as far as they were written with this version or a lower one.
+
+        Only the columns of the key have to be there. A later write with a higher version brings a row back.
+        """
+
     def read(
         self,
         table: FigureTable,
@@ -84,6 +90,9 @@ class FigureStore(Protocol):
         dimensions, with `only` there are no others: asking for little may be much cheaper than
         leaving away what is not needed.
         """
+
+    def close(self) -> None:
+        """Close the connection; the next use opens a new one."""
 
     def ping(self) -> str:
         """Ask the store something real; its version or size in words, or `StoreUnavailable`."""
@@ -140,7 +149,8 @@ def combined(
     chosen = table.figures if figures is None else figures
     keys = (grain.name, *(table.by if by is None else by))
     if by is None:
-        return [{name: row[name] for name in (*keys, *(figure.name for figure in chosen))} for row in rows]
+        # A figure that was added later is absent from older rows.
+        return [{key: row[key] for key in keys} | {f.name: row.get(f.name) for f in chosen} for row in rows]
     parts: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         parts[tuple(row[key] for key in keys)].append(row)

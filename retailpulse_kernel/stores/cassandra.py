@@ -267,29 +267,45 @@ class CassandraStore:
 
     def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Set rows with a write timestamp made of the version, in batches by partition."""
-        from cassandra.concurrent import execute_concurrent
-        from cassandra.query import BatchStatement, BatchType
-
-        bucket = GRAINS[grain.bucket]
-        columns = list(dict.fromkeys([bucket.name, *table.key_columns(grain), *(f.name for f in table.figures)]))
-        by_partition: dict[datetime, list[Row]] = defaultdict(list)
-        for row in plain_rows(rows):
-            by_partition[bucket.start(row[grain.name])].append(row)
-
+        columns = self._columns(table, grain)
         insert = (
             f"insert into {self.keyspace}.{table.physical(grain)} ({', '.join(columns)}) "
             f"values ({', '.join('?' * len(columns))}) using timestamp ?"
         )
+        self._apply(insert, grain, rows, lambda values: [*(_to_cql(c, values[c]) for c in columns), version * 1000])
+
+    def delete(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
+        """Remove rows up to a write timestamp made of the version, in batches by partition."""
+        keys = self._columns(table, grain)[: -len(table.figures)]
+        delete = (
+            f"delete from {self.keyspace}.{table.physical(grain)} using timestamp ? "
+            f"where {' and '.join(f'{key} = ?' for key in keys)}"
+        )
+        self._apply(delete, grain, rows, lambda values: [version * 1000, *(_to_cql(c, values[c]) for c in keys)])
+
+    def _columns(self, table: FigureTable, grain: Grain) -> list[str]:
+        """The columns of a stored row: the partition's key, the rest of the key, the figures."""
+        bucket = GRAINS[grain.bucket]
+        return list(dict.fromkeys([bucket.name, *table.key_columns(grain), *(f.name for f in table.figures)]))
+
+    def _apply(self, cql: str, grain: Grain, rows: Rows, arguments: Callable[[Row], list[Any]]) -> None:
+        """Run a statement for each row, in batches by partition."""
+        from cassandra.concurrent import execute_concurrent
+        from cassandra.query import BatchStatement, BatchType
+
+        bucket = GRAINS[grain.bucket]
+        by_partition: dict[datetime, list[Row]] = defaultdict(list)
+        for row in plain_rows(rows):
+            by_partition[bucket.start(row[grain.name])].append(row)
 
         def batches(session: Session) -> Iterator[tuple[BatchStatement, None]]:
-            statement = session.prepare(insert)
+            statement = session.prepare(cql)
             for start, members in by_partition.items():
                 for portion in _portions(members):
                     batch = BatchStatement(BatchType.UNLOGGED)
                     batch.is_idempotent = True
                     for row in portion:
-                        values = {**row, bucket.name: start}
-                        batch.add(statement, [*(_to_cql(c, values[c]) for c in columns), version * 1000])
+                        batch.add(statement, arguments({**row, bucket.name: start}))
                     yield batch, None
 
         self._run(lambda session: execute_concurrent(session, batches(session), concurrency=_CONCURRENCY))

@@ -96,7 +96,7 @@ def recover(archive: Archive, *, wait: bool = True) -> None:
                 raise
 
 
-def retire(archive: Archive, before_epoch: int, begin: Mapping[int, int]) -> int:
+def retire(archive: Archive, before_epoch: int, begin: Mapping[int, int], *, keep: Path | None = None) -> int:
     """See `HiveStore.retire`."""
     done = archive.root / ".retired.json"
     if not archive.root.is_dir() or not begin or _covers(done, before_epoch, begin):
@@ -105,7 +105,7 @@ def retire(archive: Archive, before_epoch: int, begin: Mapping[int, int]) -> int
     for partition in archive.partitions():
         with _maintenance(archive):
             older = [file for file in archive.batches(partition) if file.epoch < before_epoch]
-            removed += sum(_retire(file.path, begin) for file in older)
+            removed += sum(_retire(file.path, begin, _kept(file.path, keep)) for file in older)
     _write(done, {"before_epoch": before_epoch, "begin": {str(p): offset for p, offset in begin.items()}})
     return removed
 
@@ -182,7 +182,12 @@ def _recover(archive: Archive) -> None:
     _journal(archive).unlink()
 
 
-def _retire(path: Path, begin: Mapping[int, int]) -> int:
+def _kept(path: Path, folder: Path | None) -> Path | None:
+    """Where what a file loses is kept."""
+    return None if folder is None else folder / path.parent.parent.name / path.parent.name / path.name
+
+
+def _retire(path: Path, begin: Mapping[int, int], keep: Path | None) -> int:
     """Rewrite a file without rows at or after some offsets; how many there were."""
     with pq.ParquetFile(path) as file:
         if not any(_reaches(file.metadata.row_group(i), min(begin.values())) for i in range(file.num_row_groups)):
@@ -190,9 +195,18 @@ def _retire(path: Path, begin: Mapping[int, int]) -> int:
         places = file.read(["kafka_partition", "kafka_offset"])
     before = places.num_rows
     kept = before - places.filter(_read_again(begin)).num_rows
+    if kept == before:
+        return 0
+    if keep is not None and not keep.exists():
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        if kept == 0:
+            os.link(path, keep)
+        else:
+            _copy([path], _aside(keep), without=~_read_again(begin))
+            _rename(_aside(keep), keep)
     if kept == 0:
         path.unlink()
-    elif kept < before:
+    else:
         _copy([path], _aside(path), without=_read_again(begin))
         _rename(_aside(path), path)
     return before - kept

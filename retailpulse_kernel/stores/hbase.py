@@ -227,6 +227,17 @@ class HBaseStore:
 
         self._run(run)
 
+    def delete(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
+        """Remove the one cell of rows, up to the version as its timestamp."""
+        keys = pack_keys(table, grain, arrow_rows(table, grain, rows))
+
+        def run(hbase: happybase.Connection) -> None:
+            with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=_BATCH_ROWS) as batch:
+                for key in keys:
+                    batch.delete(key, [_CELL])
+
+        self._run(run)
+
     def read(
         self,
         table: FigureTable,

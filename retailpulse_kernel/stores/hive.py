@@ -279,7 +279,7 @@ class HiveStore:
         """End a compaction that was killed; cheap where none was."""
         recover(self.archive)
 
-    def retire(self, before_epoch: int, begin: Mapping[int, int]) -> int:
+    def retire(self, before_epoch: int, begin: Mapping[int, int], *, keep: Path | None = None) -> int:
         """Remove what older epochs hold of messages that a new epoch reads again.
 
         Call it before the new epoch writes. It may be killed and called again; once it has ended, calling
@@ -291,13 +291,27 @@ class HiveStore:
             The new epoch's number.
         begin : mapping of int to int
             The first offset that it reads, by partition; rows of other partitions stay.
+        keep : Path, optional
+            A folder on the same file system that gets what is removed, in the archive's own form.
 
         Returns
         -------
         int
             How many rows were removed.
         """
-        return retire(self.archive, before_epoch, begin)
+        return retire(self.archive, before_epoch, begin, keep=keep)
+
+    def take_in(self, folder: Path, epoch: int) -> int:
+        """Add the files of another archive, or of what `retire` kept, as those of an epoch; may be called again.
+
+        Returns
+        -------
+        int
+            How many files there are.
+        """
+        added, partitions = self.archive.take_in(folder, epoch)
+        self._add_partitions(partitions)
+        return added
 
     def events(
         self,

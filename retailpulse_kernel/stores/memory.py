@@ -20,7 +20,8 @@ class MemoryStore:
     name = "memory"
 
     def __init__(self) -> None:
-        self._tables: dict[str, dict[tuple[Any, ...], tuple[int, Row]]] = {}
+        #: Version and row by key; no row where it was deleted.
+        self._tables: dict[str, dict[tuple[Any, ...], tuple[int, Row | None]]] = {}
 
     def create(self, table: FigureTable) -> None:
         """Make the table where it is absent."""
@@ -44,6 +45,14 @@ class MemoryStore:
             if key not in stored or stored[key][0] <= version:
                 stored[key] = (version, dict(row))
 
+    def delete(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
+        """Forget rows, but none of a newer version."""
+        stored = self._stored(table, grain)
+        for row in plain_rows(rows):
+            key = table.key(row, grain)
+            if key in stored and stored[key][0] <= version:
+                stored[key] = (version, None)
+
     def read(
         self,
         table: FigureTable,
@@ -56,7 +65,7 @@ class MemoryStore:
         only: Only | None = None,
     ) -> list[Row]:
         """Rows whose window starts in ``[since, until)``."""
-        rows = (row for _, row in self._stored(table, grain).values())
+        rows = (row for _, row in self._stored(table, grain).values() if row is not None)
         kept = (row for row in rows if in_range(row[grain.name], since, until) and is_among(row, only))
         return combined(kept, table, grain, figures, by)
 
@@ -67,7 +76,7 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to close."""
 
-    def _stored(self, table: FigureTable, grain: Grain) -> dict[tuple[Any, ...], tuple[int, Row]]:
+    def _stored(self, table: FigureTable, grain: Grain) -> dict[tuple[Any, ...], tuple[int, Row | None]]:
         name = table.physical(grain)
         if name not in self._tables:
             raise UsageError(f"There is no table {name!r}.", remedy="Make it with `create` first.")

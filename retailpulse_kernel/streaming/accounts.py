@@ -21,6 +21,9 @@ from retailpulse_kernel.stores.kafka_config import client_config, unavailable
 
 __all__ = ["Account", "Accounts", "Ledger", "read_accounts"]
 
+#: Records that wait for Kafka at most.
+_QUEUED = 10_000
+
 
 @dataclass(frozen=True)
 class Account:
@@ -91,13 +94,26 @@ class Ledger:
         StoreUnavailable
             Kafka did not acknowledge it within 30 s.
         """
+        self.write_all([account])
+
+    def write_all(self, accounts: Iterable[Account]) -> None:
+        """Write accounts and wait until Kafka has them all.
+
+        Raises
+        ------
+        StoreUnavailable
+            Kafka did not acknowledge them within 30 s.
+        """
         failed: list[Any] = []
-        self._producer.produce(
-            self._topic,
-            key=account.key,
-            value=orjson.dumps(asdict(account)),
-            on_delivery=lambda error, _: failed.append(error) if error else None,
-        )
+        for account in accounts:
+            while len(self._producer) >= _QUEUED:
+                self._producer.poll(0.1)
+            self._producer.produce(
+                self._topic,
+                key=account.key,
+                value=orjson.dumps(asdict(account)),
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+            )
         if self._producer.flush(30) or failed:
             raise StoreUnavailable(
                 "kafka", "Kafka does not take the batch's account.", remedy="See `retailpulse status`."

@@ -21,6 +21,7 @@ from retailpulse_kernel.errors import JobError
 __all__ = [
     "Epoch",
     "LoggedBatch",
+    "committed_batch",
     "epochs",
     "find_epoch",
     "jobs_with_checkpoints",
@@ -156,8 +157,17 @@ def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:
 
 def newest_batch(checkpoint: str) -> LoggedBatch | None:
     """The offset log's newest entry: the batch that is under way, or None before the first."""
+    return _newest(checkpoint, "offsets")
+
+
+def committed_batch(checkpoint: str) -> LoggedBatch | None:
+    """The offset log's entry of the newest batch that is done, or None before the first."""
+    return _newest(checkpoint, "commits")
+
+
+def _newest(checkpoint: str, log: str) -> LoggedBatch | None:
     filesystem, root = _filesystem(checkpoint)
-    numbers = [int(info.base_name) for info in _listed(filesystem, f"{root}/offsets") if info.base_name.isdigit()]
+    numbers = [int(info.base_name) for info in _listed(filesystem, f"{root}/{log}") if info.base_name.isdigit()]
     return logged_batch(checkpoint, max(numbers)) if numbers else None
 
 

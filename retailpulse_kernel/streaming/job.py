@@ -24,6 +24,7 @@ from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.stores.kafka_config import client_config
 from retailpulse_kernel.streaming.aggregation import aggregate, columns_needed
 from retailpulse_kernel.streaming.checkpoint import Epoch
+from retailpulse_kernel.streaming.following import Leader
 from retailpulse_kernel.streaming.intake import EVENT_COLUMNS, Intake
 from retailpulse_kernel.streaming.rejects import RejectTopics
 from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink, Sink
@@ -187,6 +188,7 @@ class Job:
         self.source, self.late = source, late
         self.output: Output = output
         self.topic_name, self.unique_by = "retail.events", "event_id"
+        self.leader = Leader.of_environment()
         self._read: Events | None = None
         self._figures: list[tuple[FigureStream, FigureStore]] = []
         self._archive: tuple[Events, HiveStore] | None = None
@@ -195,7 +197,7 @@ class Job:
     @property
     def topic(self) -> str:
         """The full name of the topic that it reads."""
-        return self.settings.namespace.topic(self.topic_name)
+        return self.settings.sources.topic(self.topic_name)
 
     @property
     def checkpoints(self) -> str:
@@ -355,7 +357,8 @@ class Job:
             labels={"job": self.name, "epoch": self._epoch.number if self._epoch else 0},
             unique_by=self.unique_by,
         )
-        messages = read_topic(self.spark, self.settings, intake, checkpoint=self._epoch.path if self._epoch else None)
+        checkpoint = self._epoch.path if self._epoch else None
+        messages = read_topic(self.spark, self.settings, intake, checkpoint=checkpoint, leader=self.leader)
         return _filtered(deduplicated(messages, watermark=events.watermark), events)
 
     def _reject_topics(self) -> RejectTopics:

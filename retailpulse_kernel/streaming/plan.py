@@ -7,6 +7,7 @@ no more than types and numbers of columns: it would take the sums of one filter 
 from __future__ import annotations
 
 import ast
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ from retailpulse_kernel.tables import FigureTable
 if TYPE_CHECKING:
     from retailpulse_kernel.streaming.job import Job
 
-__all__ = ["FigurePlan", "Plan", "TablePlan", "plan_of", "read_plan", "write_plan"]
+__all__ = ["REVISION", "FigurePlan", "Plan", "TablePlan", "plan_of", "read_plan", "write_plan"]
+
+#: Environment variable with the revision of this process's job.
+REVISION = "RETAILPULSE_REVISION"
 
 _NAME = "plan.json"
 
@@ -74,6 +78,9 @@ class Plan:
         Whether bad and late messages are published.
     tables : tuple of TablePlan
         What it writes, in the order of the state's slots.
+    revision : str
+        Tells plans apart that read the same and compute something else, as the gate has seen: a library was
+        changed beneath the notebook.
     """
 
     job: str
@@ -84,6 +91,7 @@ class Plan:
     output: str
     rejects: str
     tables: tuple[TablePlan, ...]
+    revision: str = ""
 
     @property
     def state(self) -> tuple[FigurePlan, ...]:
@@ -124,6 +132,7 @@ def plan_of(job: Job) -> Plan:
         output=job.output,
         rejects="publish" if job.publishes_rejects else "count",
         tables=tables,
+        revision=os.environ.get(REVISION, ""),
     )
 
 

@@ -17,7 +17,7 @@ from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.accounts import Account, Ledger
-from retailpulse_kernel.streaming.checkpoint import logged_batch, newest_batch, open_epoch
+from retailpulse_kernel.streaming.checkpoint import committed_batch, logged_batch, newest_batch, open_epoch
 from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
 from retailpulse_kernel.streaming.plan import plan_of, read_plan, write_plan
 from retailpulse_kernel.streaming.report import Report
@@ -81,6 +81,7 @@ class Runner:
             except BaseException as error:
                 self._stop_query()
                 self._report.state = f"failed: {error}"
+                self._report.fail(error)
                 raise
         return self._report
 
@@ -93,7 +94,7 @@ class Runner:
         query = self._query = self._start()
         shown = 0.0
         while not _ended(query):
-            if self._stop_asked():
+            if self._stop_asked() or self._has_caught_up():
                 self._stop_query()
                 break
             if time.monotonic() - shown > _SHOW_SECONDS:
@@ -122,8 +123,10 @@ class Runner:
 
     def _begin_epoch(self) -> None:
         """Let the sink make way for an epoch that has no batch yet."""
+        begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
+        done = committed_batch(self._epoch.path)
+        self._report.begin = done.offsets if done else {self._job.topic: {str(p): o for p, o in begin.items()}}
         if newest_batch(self._epoch.path) is None:
-            begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
             self._patiently(lambda: self._sink.begin(self._epoch, begin))
         write_plan(self._epoch.path, plan_of(self._job))
 
@@ -229,6 +232,7 @@ class Runner:
         def waiting(state: tenacity.RetryCallState) -> None:
             assert state.outcome is not None
             self._report.state = f"waiting: {state.outcome.exception()}"
+            self._report.fail(state.outcome.exception())
             print(f"{time.strftime('%H:%M:%S')} {self._job.name} is waiting: {state.outcome.exception()}", flush=True)
 
         def pause(seconds: float) -> None:
@@ -254,6 +258,19 @@ class Runner:
         return bool(stop_file and Path(stop_file).exists()) or (
             self._deadline is not None and time.monotonic() > self._deadline
         )
+
+    def _has_caught_up(self) -> bool:
+        """Whether the live job that is followed has stopped, and this one is where that is."""
+        leader, topic = self._job.leader, self._job.topic
+        if leader is None or not leader.has_stopped:
+            return False
+        done = committed_batch(self._epoch.path)
+        taken = done.offsets.get(topic, {}) if done else {}
+        bounds = {str(p): offsets for p, offsets in self._kafka.offsets(topic).items()}
+        led = leader.ends(topic)
+        # Of another topic there is nothing to compare with: all of it, then.
+        ends = {p: end for p, (_, end) in bounds.items()} if led is None else led
+        return all(taken.get(p, bounds[p][0]) >= end for p, end in ends.items() if p in bounds)
 
     def _stop_query(self) -> None:
         """Stop between two batches; a batch that outlasts the limit is cut off and done again later."""

@@ -25,6 +25,7 @@ from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.stores.kafka_config import client_config
 from retailpulse_kernel.streaming.checkpoint import newest_batch, read_clock, write_clock
+from retailpulse_kernel.streaming.following import Leader
 from retailpulse_kernel.streaming.intake import (
     ACCEPTED,
     BAD,
@@ -84,6 +85,8 @@ class _Config:
     client: dict[str, Any]
     intake: Intake
     checkpoint: str | None = None
+    #: The live job that is followed.
+    leader: Leader | None = None
     #: Offsets of a bounded read: (start, end) by partition.
     ranges: dict[str, tuple[int, int]] | None = None
 
@@ -95,6 +98,8 @@ class _Config:
         content = json.loads(text)
         intake = content.pop("intake")
         rejects = intake.pop("rejects")
+        if content.get("leader") is not None:
+            content["leader"] = Leader(**content["leader"])
         intake["columns"] = tuple(intake["columns"])
         if rejects is not None:
             rejects["client"] = tuple((name, value) for name, value in rejects["client"])
@@ -143,10 +148,13 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return ReadMaxRows(MAX_BATCH_MESSAGES)
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
-        self._target = {partition: end for partition, (_, end) in self._bounds().items()}
+        led = self._led()
+        self._target = {
+            p: end if led is None else min(end, led.get(p, begin)) for p, (begin, end) in self._bounds().items()
+        }
 
     def latestOffset(self, start: dict[str, Offsets], limit: ReadLimit) -> dict[str, Offsets]:  # noqa: N802
-        before = start[self._topic]
+        before, led = start[self._topic], self._led()
         ends = {}
         for partition, (begin, end) in self._bounds().items():
             if self._target is not None:
@@ -157,7 +165,7 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
                     f"Partition {partition} of {self._topic!r} ends at {end}, before the job's offset {first}: "
                     "the topic was made anew. Start a new epoch of the job."
                 )
-            ends[partition] = (first, end)
+            ends[partition] = (first, end if led is None else max(first, min(end, led.get(partition, begin))))
         most = limit.max_rows if isinstance(limit, ReadMaxRows) else None
         return {self._topic: _limited(ends, most)}
 
@@ -194,6 +202,10 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def _led(self) -> Offsets | None:
+        """How far a live job has come, where one is followed."""
+        return self._config.leader.ends(self._topic) if self._config.leader else None
 
     def _bounds(self) -> dict[str, tuple[int, int]]:
         """First and next offset of each partition; waits for partitions that are new or change leaders."""
@@ -325,7 +337,9 @@ def _chunks(config: _Config, part: TopicRange) -> Iterator[Chunk]:
         consumer.unassign()
 
 
-def read_topic(spark: SparkSession, settings: Settings, intake: Intake, *, checkpoint: str | None) -> DataFrame:
+def read_topic(
+    spark: SparkSession, settings: Settings, intake: Intake, *, checkpoint: str | None, leader: Leader | None = None
+) -> DataFrame:
     """A topic as a stream of judged rows; it fails rather than skips when offsets are gone.
 
     Parameters
@@ -334,9 +348,11 @@ def read_topic(spark: SparkSession, settings: Settings, intake: Intake, *, check
         Which topic, which columns.
     checkpoint : str or None
         Where the partitions' clocks are kept beside Spark's own logs.
+    leader : Leader, optional
+        The live job that is read as far as.
     """
     spark.dataSource.register(TopicSource)
-    config = _Config(client_config(settings), intake, checkpoint)
+    config = _Config(client_config(settings), intake, checkpoint, leader)
     return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
 
 

@@ -13,6 +13,7 @@ from retailpulse_kernel import sketches
 from retailpulse_kernel.demo import JOBS
 from retailpulse_kernel.figures import summarise
 from retailpulse_kernel.reconcile import reconcile
+from retailpulse_kernel.reconcile.batches import newest_epochs
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.hbase import HBaseStore
@@ -153,8 +154,9 @@ def _accounts(settings: Settings, truth: Truth, messages: int) -> Iterator[str]:
     expected = Counter(
         consumed=messages, accepted=truth.accepted, duplicate=truth.duplicates, late=truth.late, bad=truth.bad.total()
     )
-    accounts = read_accounts(settings)
+    newest = newest_epochs(read_accounts(settings), settings.namespace.events_topic)
     for job in JOBS:
+        accounts = [batch.account for batch in newest[job].batches] if job in newest else []
         if (found := totals(accounts, job)) != expected:
             yield f"the accounts of {job} say {dict(found)}, the truth {dict(expected)}"
 

@@ -207,6 +207,24 @@ class TestContract:
         store.write(table, grain, old, version=now + 2)
         assert canonical(store.read(table, grain, **month(start)), table, grain) == canonical(old, table, grain)
 
+    @pytest.mark.parametrize(("table", "grain"), PLACES, ids=PLACE_IDS)
+    def test_what_is_deleted_is_gone_unless_it_is_newer(
+        self, store: Store, start: datetime, table: FigureTable, grain: Grain
+    ) -> None:
+        rows, now = fold(shop(start), table, grain), int(time.time() * 1000)
+        kept, gone, newer = rows[:5], rows[5:-5], rows[-5:]
+        store.write(table, grain, [*kept, *gone], version=now)
+        store.write(table, grain, newer, version=now + 2)
+        keys = [{name: row[name] for name in table.key_columns(grain)} for row in [*gone, *newer]]
+        for _ in range(2):
+            store.delete(table, grain, keys, version=now + 1)
+        store.write(table, grain, gone, version=now)
+        assert canonical(store.read(table, grain, **month(start)), table, grain) == canonical(
+            [*kept, *newer], table, grain
+        )
+        store.write(table, grain, gone, version=now + 2)
+        assert canonical(store.read(table, grain, **month(start)), table, grain) == canonical(rows, table, grain)
+
     def test_nothing_replaces_something(self, store: Store, start: datetime) -> None:
         """A backfill may find that there never was a first event; an old one must not shine through."""
         (row,) = fold(shop(start, minutes=1)[:1], USER, DAY)

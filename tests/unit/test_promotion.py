@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +23,13 @@ from retailpulse_kernel.promotion.registry import Registry
 from retailpulse_kernel.promotion.schedules import check_schedule
 from retailpulse_kernel.promotion.snapshot import Snapshot, snapshot
 from retailpulse_kernel.promotion.static import static_problems
-from retailpulse_kernel.promotion.switching import prepare, rollback, way_of
+from retailpulse_kernel.promotion.switching import Way, rollback, way_of
 from retailpulse_kernel.promotion.trial import Started, Tried
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.streaming.checkpoint import Epoch, find_epoch, new_epoch
+from retailpulse_kernel.streaming.checkpoint import Epoch, new_epoch, write_note
 from retailpulse_kernel.streaming.job import Job
-from retailpulse_kernel.streaming.plan import FigurePlan, Plan, TablePlan, plan_of, read_plan, write_plan
+from retailpulse_kernel.streaming.plan import FigurePlan, Plan, TablePlan, plan_of, write_plan
 from retailpulse_kernel.streaming.runner import Runner
 
 EVENTS = FigurePlan("events", "count", "1", "")
@@ -277,46 +276,20 @@ class TestSwitching:
         (Path(epoch.path) / "offsets" / "7").write_text(plan.topic)
         return epoch
 
-    def newest(self, settings: Settings) -> Epoch:
-        epoch = find_epoch(f"{settings.checkpoints}/metrics")
-        assert epoch is not None
-        return epoch
-
     def test_the_checkpoint_itself_says_how_a_version_goes_on(self, settings: Settings) -> None:
         changed = table(name="shelf")
-        assert prepare(settings, PLAN).kind == "first"
+        assert way_of(settings, PLAN).kind == "first"
         first = self.epoch(settings, PLAN, 1_000)
-        assert prepare(settings, replace(PLAN, watermark_ms=1)).kind == "resume"
-        assert self.newest(settings) == first
-        assert prepare(settings, changed).kind == "new epoch"
-        assert self.newest(settings).number == 2
-        assert prepare(settings, changed).kind == "resume", "a run that did nothing begins no other epoch"
-        way = prepare(settings, PLAN)
-        assert (way.kind, way.epoch) == ("earlier epoch", first)
-        newest = self.newest(settings)
-        assert newest.number == 3 and newest.start_ms > first.start_ms, "its writes win over those in between"
-        assert (Path(newest.path) / "offsets" / "7").read_text() == PLAN.topic
-        assert read_plan(newest.path) == PLAN
-        assert json.loads((Path(newest.path) / "epoch.json").read_text())["from"] == 1
-
-    @pytest.mark.parametrize(
-        ("between", "kind"),
-        [
-            (table(name="shelf"), "earlier epoch"),
-            (table(figures=(EVENTS, UNITS)), "earlier epoch"),
-            (table(every=("hour",)), "earlier epoch"),
-            (replace(PLAN, conditions=("quantity > 1",)), "new epoch"),
-            (replace(PLAN, unique_by="order_id"), "new epoch"),
-            (table(figures=(EVENTS, replace(UNITS, where="purchase"), REVENUE)), "new epoch"),
-            (replace(PLAN, conditions=("quantity > 1",), tables=(replace(CATEGORY, name="shelf"),)), "earlier epoch"),
-        ],
-    )
-    def test_the_way_back_is_short_only_where_the_rows_are_right(
-        self, settings: Settings, between: Plan, kind: str
-    ) -> None:
-        self.epoch(settings, PLAN, 1_000)
-        self.epoch(settings, between, 2_000)
-        assert way_of(settings, PLAN).kind == kind
+        assert way_of(settings, replace(PLAN, watermark_ms=1)) == Way("resume", first)
+        way = way_of(settings, changed)
+        assert (way.kind, way.epoch) == ("new epoch", first), "the one that is replaced"
+        assert "from category to shelf" in way.reasons[0]
+        self.epoch(settings, changed, 2_000)
+        assert way_of(settings, changed).kind == "resume"
+        assert way_of(settings, PLAN).kind == "new epoch", "its tables are not what they were"
+        write_note(first.path, "kept.json", b"{}")
+        assert way_of(settings, PLAN).epoch == first
+        assert way_of(settings, PLAN).kind == "earlier epoch"
 
     def test_rollback_goes_to_what_ran_before(self, settings: Settings, tmp_path: Path) -> None:
         registry = Registry(settings)

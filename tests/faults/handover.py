@@ -1,0 +1,250 @@
+"""Promoted jobs that run over and over, as Airflow runs them, and what a hand-over from version to version takes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import psutil
+
+from retailpulse_kernel.demo import job_notebook
+from retailpulse_kernel.promotion.gate import promote
+from retailpulse_kernel.promotion.manifest import Environment, Manifest
+from retailpulse_kernel.promotion.overview import runs_of
+from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.promotion.trial import Candidate, Tried, try_out
+from retailpulse_kernel.running import environment
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.checkpoint import committed_batch, find_epoch
+from tests.jobs import wait_until
+
+__all__ = ["Edit", "HandOver", "Line", "Report", "write_edits"]
+
+#: Seconds that anything may take: two cores, three jobs and six servers.
+PATIENCE = 600.0
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of a shipped job's notebook: what is replaced by what."""
+
+    job: str
+    version: int
+    changes: tuple[tuple[str, str], ...]
+    what: str
+    outcome: str = "resume"
+
+    @property
+    def label(self) -> str:
+        return f"v{self.version}"
+
+
+def write_edits(folder: Path, edits: Sequence[Edit]) -> dict[tuple[str, int], Path]:
+    """The notebooks of edits, by job and version."""
+    paths = {}
+    for edit in edits:
+        content = nbformat.read(job_notebook(edit.job), as_version=4)
+        for old, new in edit.changes:
+            (cell,) = (cell for cell in content.cells if cell.cell_type == "code" and old in cell.source)
+            cell.source = cell.source.replace(old, new)
+        path = folder / edit.label / f"{edit.job}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(content, path)
+        paths[edit.job, edit.version] = path
+    return paths
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """One version's taking over from another.
+
+    Attributes
+    ----------
+    what : str
+        Which, and why.
+    gate : float
+        Seconds in `promote`; 0 for a rollback.
+    switch : float
+        Seconds from then until the version had committed all that had been sent when it began to run.
+    """
+
+    what: str
+    gate: float
+    switch: float
+
+
+@dataclass
+class Report:
+    """The hand-overs of a run."""
+
+    done: list[HandOver] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, done: HandOver) -> None:
+        self.done.append(done)
+        print(f"{done.what}: gate {done.gate:.1f} s, switch {done.switch:.1f} s", flush=True)
+
+    def table(self) -> str:
+        """All of it in Markdown."""
+        head = ["| hand-over | gate | until it had taken all |", "| --- | --- | --- |"]
+        rows = [f"| {one.what} | {f'{one.gate:.1f} s' if one.gate else ''} | {one.switch:.1f} s |" for one in self.done]
+        return "\n".join([*head, *rows, "", *self.notes])
+
+
+class _Runs:
+    """One job's current version, run again whenever a run ends."""
+
+    def __init__(self, settings: Settings, job: str, log: Path) -> None:
+        self._settings, self._job, self._log = settings, job, log
+        self._over = threading.Event()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.failures = 0
+        self._thread = threading.Thread(target=self._run, name=f"runs-{job}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            with self._log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "retailpulse_kernel.cli", "run", self._job],
+                    env={**os.environ, **environment(self._settings)},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            if self.process.wait() != 0 and not self._over.is_set():
+                self.failures += 1
+                self._over.wait(1)
+
+    def kill(self) -> None:
+        """kill -9 of the run with all that belongs to it."""
+        assert self.process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.process.pid)
+            tree = [root, *root.children(recursive=True)]
+            for process in tree:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(tree, timeout=30)
+
+    def end(self) -> None:
+        self._over.set()
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(120)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._thread.join(30)
+
+    def tail(self) -> str:
+        return self._log.read_text()[-3000:] if self._log.exists() else ""
+
+
+class Line:
+    """The production of a namespace: its promoted jobs, all running.
+
+    Parameters
+    ----------
+    settings : Settings
+        Namespace and registry.
+    folder : Path
+        For notebooks and logs.
+    whole : bool
+        Whether versions pass the whole gate on their way; otherwise they are frozen with the plan that they were
+        found to have, which is what this test needs of it.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, edits: Sequence[Edit], *, whole: bool) -> None:
+        self.settings, self.report = settings, Report()
+        self._whole, self._folder = whole, folder
+        self.edits = {(edit.job, edit.version): edit for edit in edits}
+        self._paths = write_edits(folder, edits)
+        self._tried: Mapping[tuple[str, int], Tried] = {}
+        self._runs: dict[str, _Runs] = {}
+
+    def try_out(self) -> None:
+        """Find the plans of all versions, in one process."""
+        tried = try_out(self.settings, [Candidate(str(path)) for path in self._paths.values()])
+        self._tried = dict(zip(self._paths, tried, strict=True))
+        assert all(one.error is None and one.plan for one in tried), tried
+
+    def promote(self, job: str, version: int) -> float:
+        """Make a version the current one; seconds that it took."""
+        edit, begin = self.edits[job, version], time.monotonic()
+        if self._whole:
+            done = promote(self.settings, self._paths[job, version])
+            assert done.ok and done.version is not None, done.steps
+            assert done.version.label == edit.label
+            assert done.verdict is not None and done.verdict.outcome in (edit.outcome, "first"), done.verdict
+        else:
+            manifest = Manifest(
+                job, version, f"{job}.ipynb", "", "stream", "@continuous", "", "", {"run": "continuous"},
+                Environment("", ""), edit.outcome, (), (), self._tried[job, version].plan,
+            )  # fmt: skip
+            Registry(self.settings).freeze(self._paths[job, version], manifest)
+        return time.monotonic() - begin
+
+    def start(self, job: str) -> None:
+        """Let the current version run, and from then on whatever is current."""
+        self._runs[job] = _Runs(self.settings, job, self._folder / f"{job}.log")
+
+    def hand_over(self, job: str, label: str, what: str, sent: int, gate: float = 0.0, begin: float = 0.0) -> None:
+        """Wait until a version runs and has committed so many messages."""
+        begin = begin or time.monotonic()
+        self.await_run(job, label)
+        self.await_taken(job, sent)
+        self.report.add(HandOver(f"{job} {label}: {what}", gate, time.monotonic() - begin))
+
+    def await_run(self, job: str, label: str) -> None:
+        def runs() -> bool:
+            newest = runs_of(self.settings, job, limit=1)
+            return bool(newest) and (newest[0]["version"], newest[0]["state"]) == (label, "running")
+
+        self._wait(runs, job, f"{job} {label} to run")
+
+    def await_taken(self, job: str, messages: int) -> None:
+        self._wait(lambda: self.taken(job) >= messages, job, f"{job} to commit {messages:,} messages")
+
+    def _wait(self, condition, job: str, what: str) -> None:  # type: ignore[no-untyped-def]
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, f"{what}: not within {PATIENCE:.0f} s. Its log:\n{self._runs[job].tail()}"
+            time.sleep(0.1)
+
+    def taken(self, job: str) -> int:
+        """Messages in the batches that a job has committed."""
+        epoch = find_epoch(f"{self.settings.checkpoints}/{job}")
+        batch = committed_batch(epoch.path) if epoch else None
+        return sum(itertools.chain.from_iterable(ends.values() for ends in batch.offsets.values())) if batch else 0
+
+    def kill_in_exchange(self, job: str) -> None:
+        """kill -9 as soon as a new epoch is being put in the old one's place."""
+        note = Path(self.settings.checkpoints) / job / "exchange.json"
+        end = time.monotonic() + PATIENCE
+        while not note.exists():
+            assert time.monotonic() < end, f"no exchange. The log of {job}:\n{self._runs[job].tail()}"
+            time.sleep(0.002)
+        self._runs[job].kill()
+        assert note.exists(), "it was over before the kill"
+
+    def failures(self) -> dict[str, int]:
+        """How many runs of each job did not end well."""
+        return {job: runs.failures for job, runs in self._runs.items()}
+
+    def end(self) -> None:
+        for runs in self._runs.values():
+            threading.Thread(target=runs.end).start()
+        wait_until(
+            lambda: all(runs.process is None or runs.process.poll() is not None for runs in self._runs.values()),
+            "the runs' end",
+        )

@@ -1,0 +1,118 @@
+"""Promotions and rollbacks while events arrive: no event is missing or counted twice, in any store.
+
+The short form is part of `make test`; `make handover` runs the long one, of a million events and with the whole gate.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retailpulse_kernel.demo import JOBS
+from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.promotion.switching import rollback
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.checkpoint import find_epoch
+from retailpulse_kernel.topics import ensure_topics
+from tests.faults.evidence import judge
+from tests.faults.handover import Edit, Line
+from tests.faults.load import Load
+
+pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(3600)]
+
+LONG = os.environ.get("RETAILPULSE_LONG") == "1"
+#: Messages a second at the mean hour of the generator's day, and how many there are at least.
+RATE, EVENTS = (3_000, 1_000_000) if LONG else (600, 20_000)
+
+RUN, WATERMARK = "job.run()", "minutes=10"
+USD = ("job.events(watermark=watermark)", "job.events(watermark=watermark).where(\"currency = 'USD'\")")
+CARTS = (
+    "figures = (EVENTS,",
+    'CARTS = rp.metrics.Figure("carts", "Carts", rp.metrics.count(), "add_to_cart")\nfigures = (CARTS, EVENTS,',
+)
+EDITS = (
+    *(Edit(job, 1, (), "first") for job in JOBS),
+    Edit("metrics", 2, ((WATERMARK, "minutes=12"),), "another watermark"),
+    Edit("archive", 2, ((RUN, "# as ever\njob.run()"),), "a comment"),
+    Edit("engagement", 2, (CARTS,), "a figure added, killed while it took over", "new epoch"),
+    Edit("metrics", 3, ((WATERMARK, "minutes=12"), USD), "a filter", "new epoch"),
+    Edit("archive", 3, ((WATERMARK, "minutes=15"),), "another watermark"),
+)
+
+
+@pytest.fixture
+def line(stack: Settings, tmp_path: Path) -> Iterator[Line]:
+    settings = Settings.load(namespace="t_handover", pipelines=tmp_path / "pipelines")
+    drop(settings)
+    ensure_topics(settings)
+    made = Line(settings, tmp_path, EDITS, whole=LONG)
+    try:
+        yield made
+    finally:
+        made.end()
+        drop(settings)
+
+
+@pytest.fixture
+def load(line: Line, request: pytest.FixtureRequest) -> Iterator[Load]:
+    made = Load(line.settings, seed=request.config.getoption("--seed"), rate=RATE)
+    yield made
+    made.end()
+
+
+def test_nothing_is_lost_or_doubled_at_a_hand_over(line: Line, load: Load, request: pytest.FixtureRequest) -> None:
+    line.try_out()
+    for job in JOBS:
+        line.promote(job, 1)
+        line.start(job)
+    for job in JOBS:
+        line.await_taken(job, load.acknowledged)
+
+    promoted(line, load, "metrics", 2)
+    promoted(line, load, "archive", 2)
+    promoted(line, load, "engagement", 2, kill=True)
+    promoted(line, load, "metrics", 3)
+    rolled_back(line, load, "metrics", "v2")
+    promoted(line, load, "archive", 3)
+    rolled_back(line, load, "engagement", "v1")
+
+    end = time.monotonic() + 1800
+    while load.acknowledged < EVENTS:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    load.hold()
+    for job in JOBS:
+        line.await_taken(job, load.acknowledged)
+    verdict = judge(line.settings, load.truth, load.acknowledged)
+    line.report.notes.append(
+        f"{load.acknowledged:,} messages, {verdict.events:,} events: "
+        f"{verdict.lost} missing, {verdict.doubled} doubled, reconcile {'equal' if verdict.reconciled else 'differs'}."
+    )
+    print(line.report.table())
+    if path := request.config.getoption("--report"):
+        path.write_text(line.report.table() + "\n")
+    assert not verdict.differences
+    assert line.failures() == {"metrics": 0, "engagement": 1, "archive": 0}, "only what was killed has failed"
+    numbers = {job: epoch.number for job in JOBS if (epoch := find_epoch(f"{line.settings.checkpoints}/{job}"))}
+    assert numbers == {"metrics": 3, "engagement": 3, "archive": 1}
+    slow = [one.what for one in line.report.done if not one.gate and one.switch > 60]
+    assert not LONG or not slow, "a rollback takes a minute at most"
+
+
+def promoted(line: Line, load: Load, job: str, version: int, *, kill: bool = False) -> None:
+    edit = line.edits[job, version]
+    gate = line.promote(job, version)
+    begin = time.monotonic()
+    if kill:
+        line.kill_in_exchange(job)
+    line.hand_over(job, edit.label, edit.what, load.acknowledged, gate, begin)
+
+
+def rolled_back(line: Line, load: Load, job: str, label: str) -> None:
+    begin = time.monotonic()
+    rollback(line.settings, job, label)
+    line.hand_over(job, label, "rollback", load.acknowledged, 0.0, begin)

@@ -1,0 +1,104 @@
+"""The widgets of promotion, without a browser and without servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from retailpulse_kernel.demo import job_notebook
+from retailpulse_kernel.errors import StoreUnavailable, UsageError
+from retailpulse_kernel.notebooks import read_notebook, same_code
+from retailpulse_kernel.promotion import overview, panels
+from retailpulse_kernel.promotion.candidate import cleaned, this_notebook
+from retailpulse_kernel.promotion.manifest import Environment, Manifest
+from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.promotion.rendering import diff_html, steps_html
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.plan import Plan
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.load(home=tmp_path / "home", pipelines=tmp_path / "pipelines", namespace="t_panels")
+
+
+def frozen(settings: Settings, source: Path, version: int) -> None:
+    plan = Plan("metrics", "retail.events", "event_id", 600_000, (), "change", "publish", ())
+    manifest = Manifest(
+        "metrics", version, "metrics.ipynb", "", "stream", "@continuous", "", "", {"run": "continuous"},
+        Environment("", ""), "first", plan=plan,
+    )  # fmt: skip
+    Registry(settings).freeze(source, manifest)
+
+
+def changed(path: Path, *cells: str) -> Path:
+    content = nbformat.read(job_notebook("metrics"), as_version=4)
+    content.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+    content.cells[2].outputs = [nbformat.v4.new_output("stream", text="what it said")]
+    content.cells[2].execution_count = 3
+    nbformat.write(content, path)
+    return path
+
+
+def test_what_is_promoted_is_the_job_and_nothing_of_the_work_on_it(tmp_path: Path) -> None:
+    source = changed(tmp_path / "metrics.ipynb", "rp.promote()", "# the jobs\nrp.jobs()")
+    clean = cleaned(source, tmp_path / "clean")
+    assert same_code(read_notebook(clean), read_notebook(job_notebook("metrics")))
+    assert "what it said" in source.read_text() and "what it said" not in clean.read_text()
+    kept = cleaned(changed(tmp_path / "other.ipynb", "gate = rp.promote()\nprint(gate)"), tmp_path / "clean")
+    assert "gate = rp.promote()" in kept.read_text(), "only a cell that does nothing else"
+
+
+def test_which_notebook_this_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    with pytest.raises(UsageError, match="Name it"):
+        this_notebook()
+    path = changed(tmp_path / "metrics.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    assert this_notebook() == path
+
+
+def test_the_gate_shows_what_would_change(settings: Settings, tmp_path: Path) -> None:
+    source = changed(tmp_path / "metrics.ipynb")
+    gate = panels.Gate(settings, source, {"watermark": "5m"})
+    assert "not in production yet" in gate._head.value
+    assert gate.given == {"watermark": "5m"}
+    frozen(settings, job_notebook("metrics"), 1)
+    gate = panels.Gate(settings, changed(tmp_path / "metrics.ipynb", "job.lag = 1 < 2"), {})
+    assert "metrics v1 runs" in gate._head.value
+    assert "+job.lag = 1 &lt; 2" in gate._diff.value
+    gate._schedule.value = "@daily"
+    gate._fields["watermark"].value = "5m"
+    assert "+ schedule @daily" in gate._diff.value and "+ watermark = 5m" in gate._diff.value
+
+
+def test_the_jobs_and_the_way_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object) -> None:
+        raise StoreUnavailable("kafka", "Kafka is away")
+
+    monkeypatch.setattr(overview.KafkaStore, "offsets", down)
+    jobs = panels.Jobs(settings)
+    assert "Nothing is promoted yet" in jobs._note.value
+    for version in (1, 2):
+        frozen(settings, job_notebook("metrics"), version)
+    jobs.refresh()
+    (box,) = jobs._list.children
+    text, versions, back, diff, hold = box.children
+    assert "<b>metrics</b> v2" in text.value and versions.options == ("v1",)
+    diff.click()
+    assert "metrics v1 -&gt; v2" in jobs._detail.value
+    hold.click()
+    assert Registry(settings).current("metrics").paused and hold.description == "Resume"
+    hold.click()
+    back.click()
+    assert Registry(settings).current("metrics").version == 1
+    assert "metrics v2 → v1" in jobs._note.value and versions.options == ("v2",)
+    jobs.close()
+
+
+def test_steps_and_diffs_are_escaped() -> None:
+    step = {"name": "job", "found": "a < b", "verdict": "refused", "ok": False}
+    assert "a &lt; b" in steps_html([step]) and "✗" in steps_html([step])
+    assert "<b>" not in diff_html(["+<b>"])
