@@ -30,7 +30,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 def _complete_service(incomplete: str) -> list[str]:
     from retailpulse_kernel.stack.services import SERVICES
 
-    return [name for name in SERVICES if name.startswith(incomplete)]
+    return [name for name in [*SERVICES, "airflow"] if name.startswith(incomplete)]
 
 
 def _complete_log(incomplete: str) -> list[str]:
@@ -81,11 +81,19 @@ def up(
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Start the servers and wait until each answers. Data is kept; a running server is left alone."""
+    """Start the servers and wait until each answers. Data is kept; a running server is left alone.
+
+    `airflow` starts Airflow's four processes too, which run the promoted jobs; without names it is left out.
+    """
     from retailpulse_kernel.stack import supervision
+    from retailpulse_kernel.stack.airflow import login
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    supervision.up(settings, services, console=_console())
+    console = _console()
+    supervision.up(settings, services, console=console)
+    if any("airflow" in name for name in services or ()):
+        place = login(settings)
+        console.print(f"Airflow: {place.url}  user {place.user}, its password is in {place.passwords}", soft_wrap=True)
 
 
 @app.command()
