@@ -16,7 +16,7 @@ from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import UnknownName
+from retailpulse_kernel.errors import UnknownName, UsageError
 from retailpulse_kernel.settings import Settings
 
 if TYPE_CHECKING:
@@ -98,18 +98,26 @@ def up(
 
 @app.command()
 def down(
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE]...", help="Only these.", autocompletion=_complete_service),
+    ] = None,
     wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data, after asking.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Stop all servers and everything else that runs under the supervisor."""
+    """Stop all servers and everything else that runs under the supervisor; or some, such as `airflow`."""
     from retailpulse_kernel.stack import supervision
 
     settings = Settings.load(profile=profile)
     if wipe and not yes:
         typer.confirm(f"Delete {settings.home} with all topics, tables, checkpoints and logs?", abort=True)
-    supervision.down(settings, wipe=wipe)
-    _console().print("all stopped" + (f", {settings.home} deleted" if wipe else ""))
+    if services and wipe:
+        raise UsageError("Data is deleted as a whole.", remedy="Leave the services out, or --wipe.")
+    supervision.down(settings, wipe=wipe, names=services)
+    _console().print(
+        f"{', '.join(services) if services else 'all'} stopped" + (f", {settings.home} deleted" if wipe else "")
+    )
 
 
 @app.command()

@@ -115,13 +115,15 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
         Start(settings, supervisor, services, console).run()
 
 
-def down(settings: Settings, wipe: bool = False) -> None:
+def down(settings: Settings, wipe: bool = False, *, names: Sequence[str] | None = None) -> None:
     """Stop all services and programs, and what an earlier supervisor left behind.
 
     Parameters
     ----------
     settings : Settings
         Where the home is.
+    names : sequence of str, optional
+        Only these services, or groups of them; nothing else is looked after then.
     wipe : bool
         Also delete the home folder: all data, checkpoints, runs and logs.
 
@@ -130,10 +132,12 @@ def down(settings: Settings, wipe: bool = False) -> None:
     UsageError
         The profile's servers are not managed here, or what should be deleted does not look like a home folder.
     """
+    if names:
+        return _stop(settings, [service for service in select(names) if _is_named(service, names)])
     if not any(SERVICES[name].beside for name in Supervisor(settings).processes() if name in SERVICES):
         _require_local(settings)
     if not settings.home.exists():
-        return
+        return None
     if wipe:
         _refuse_to_wipe_a_stranger(settings.home)
     with _exclusive(settings, None):
@@ -144,6 +148,18 @@ def down(settings: Settings, wipe: bool = False) -> None:
         supervisor.shutdown()
         if wipe:
             shutil.rmtree(settings.home)
+    return None
+
+
+def _stop(settings: Settings, services: Sequence[Service]) -> None:
+    with _exclusive(settings, None):
+        supervisor = Supervisor(settings)
+        known = [service for service in services if service.name in supervisor.processes()]
+        for runs_jobs in (True, False):
+            supervisor.stop(service.name for service in known if service.runs_jobs is runs_jobs)
+        for service in known:
+            if service.beside:
+                supervisor.remove(service.name)
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
@@ -250,11 +266,16 @@ def startable(settings: Settings, names: Sequence[str] | None) -> list[Service]:
     services = select(names)
     if settings.profile.name == "local":
         return services
-    named = [service for service in services if service.name in (names or ()) or service.group in (names or ())]
+    named = [service for service in services if _is_named(service, names or ())]
     if not named or not all(service.beside for service in named):
         _require_local(settings)
     beside = {service.name for service in services if service.beside}
     return [replace(s, needs=tuple(need for need in s.needs if need in beside)) for s in services if s.beside]
+
+
+def _is_named(service: Service, names: Sequence[str]) -> bool:
+    """Whether a service is named, by itself or by its group."""
+    return service.name in names or service.group in names
 
 
 def _require_local(settings: Settings) -> None:
