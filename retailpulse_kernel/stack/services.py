@@ -190,7 +190,7 @@ def _airflow(role: str, *main: str, memory_mb: int, **more: Any) -> Service:
         folder="airflow",
         group="airflow",
         beside=True,
-        start_seconds=180,
+        start_seconds=240,
         **{"ports": {}, "needs": ("airflow-api-server",), **more},
     )
 
@@ -280,11 +280,13 @@ SERVICES: dict[str, Service] = {
             folder="hive",
         ),
         _airflow("api-server", "airflow", "api-server", memory_mb=450, ports={"port": 8080}, needs=()),
-        _airflow("dag-processor", "airflow", "dag-processor", memory_mb=400),
+        _airflow("dag-processor", "retailpulse_kernel.stack.airflow_main", "dag-processor", memory_mb=400),
         _airflow("triggerer", "airflow", "triggerer", "--skip-serve-logs", memory_mb=400),
         _airflow(
             "scheduler",
-            "retailpulse_kernel.stack.scheduler",
+            "retailpulse_kernel.stack.airflow_main",
+            "scheduler",
+            "--skip-serve-logs",
             memory_mb=600,
             needs=("airflow-api-server", "kafka", "cassandra", "hbase-thrift", "hiveserver2"),
             runs_jobs=True,

@@ -38,7 +38,8 @@ def keep_topics(settings: Settings, span: timedelta) -> list[str]:
         "retention.ms", str(span // timedelta(milliseconds=1)), incremental_operation=AlterConfigOpType.SET
     )
     wanted = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in names if name in there]
-    answers = AdminClient(client_config(settings)).incremental_alter_configs(wanted) if wanted else {}
+    admin = AdminClient(client_config(settings))  # kept: its answers come only while it lives
+    answers = admin.incremental_alter_configs(wanted) if wanted else {}
     for future in answers.values():
         future.result(timeout=TIMEOUT)
     return [resource.name for resource in answers]
@@ -66,7 +67,8 @@ def _offsets_at(settings: Settings, topic: str, moment: datetime) -> dict[int, i
     bounds = KafkaStore(settings).offsets(topic)
     at = OffsetSpec.for_timestamp(int(moment.timestamp() * 1000))
     asked = {TopicPartition(topic, partition): at for partition in bounds}
-    found = AdminClient(client_config(settings)).list_offsets(asked, request_timeout=TIMEOUT)
+    admin = AdminClient(client_config(settings))
+    found = admin.list_offsets(asked, request_timeout=TIMEOUT)
     offsets = {place.partition: future.result(timeout=TIMEOUT).offset for place, future in found.items()}
     # Kafka answers -1 where nothing came since: then all of it is older.
     return {partition: bounds[partition][1] if offset < 0 else offset for partition, offset in offsets.items()}

@@ -1,4 +1,7 @@
-"""Become Airflow's scheduler, once what an earlier one left behind has ended.
+"""Airflow's scheduler and its reader of DAGs, with what each task needs imported once.
+
+Their children are forked: papermill alone, with the clients of five clouds, takes seconds to import, which a task
+would spend before its first cell, and a DAG whenever it is read.
 
 A scheduler that is killed leaves its workers, and with them jobs that nobody supervises; a second scheduler
 would start each job again beside them. So they end first: a job after its micro-batch, and then its worker.
@@ -7,6 +10,7 @@ would start each job again beside them. So they end first: a job after its micro
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -26,9 +30,13 @@ _POLL_SECONDS = 0.2
 
 
 def main() -> None:
-    """End what is left, and become the scheduler."""
-    fence(Settings.load())
-    os.execv(sys.executable, [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"])
+    """Run one of Airflow's programs, named by the first argument; the scheduler after those before it have ended."""
+    if sys.argv[1] == "scheduler":
+        fence(Settings.load())
+    importlib.import_module("retailpulse_kernel.promotion.dagging")
+    from airflow.__main__ import main as airflow
+
+    airflow()
 
 
 def fence(settings: Settings) -> None:
@@ -49,9 +57,10 @@ def fence(settings: Settings) -> None:
 
 
 def _is_at_work(process: psutil.Process) -> bool:
-    """Whether a process is a task, or what a task started; an idle worker has no group of its own, and no child."""
+    """Whether a process is a task, what a task started, or a worker that has yet to tell how its task ended."""
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-        return os.getpgid(process.pid) == process.pid or bool(process.children())
+        title = " ".join(process.cmdline())
+        return os.getpgid(process.pid) == process.pid or ("LocalExecutor" in title and "<idle>" not in title)
     return False
 
 
