@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -120,3 +121,8 @@ def _looked_up(reference: str) -> str | None:
             f"The credential reference {reference} can't be looked up: {error}.",
             remedy="Unlock the keyring, or refer to env:NAME or file:PATH.",
         ) from None
+
+
+if __name__ == "__main__":
+    # For a program that gets a secret by a command, such as Airflow.
+    print(*(str(resolve_secret(reference)) for reference in sys.argv[1:]), end="")

@@ -23,6 +23,7 @@ from retailpulse_kernel.credentials import Reference, Secret, is_reference, name
 from retailpulse_kernel.errors import ProfileError, UsageError
 
 __all__ = [
+    "AirflowAddress",
     "CassandraAddress",
     "HBaseAddress",
     "HiveAddress",
@@ -128,6 +129,14 @@ class SparkAddress(_Address):
         return {name: resolve_secret(v) if names_a_secret(name) else v for name, v in self.conf.items()}
 
 
+class AirflowAddress(_Address):
+    """The database of an Airflow that is started here; SQLite under the home when absent."""
+
+    database: Reference | None = Field(
+        None, description="A reference to SQLAlchemy's address, such as postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
+    )
+
+
 class Profile(_Address):
     """Where the servers are. Read from ``env/profiles/NAME.toml``."""
 
@@ -137,6 +146,7 @@ class Profile(_Address):
     hbase: HBaseAddress = HBaseAddress()
     hive: HiveAddress = HiveAddress()
     spark: SparkAddress = SparkAddress()
+    airflow: AirflowAddress = AirflowAddress()
 
 
 class Namespace:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import UnknownName
+from retailpulse_kernel.errors import UnknownName, UsageError
 from retailpulse_kernel.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 def _complete_service(incomplete: str) -> list[str]:
     from retailpulse_kernel.stack.services import SERVICES
 
-    return [name for name in SERVICES if name.startswith(incomplete)]
+    return [name for name in [*SERVICES, "airflow"] if name.startswith(incomplete)]
 
 
 def _complete_log(incomplete: str) -> list[str]:
@@ -81,27 +81,43 @@ def up(
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Start the servers and wait until each answers. Data is kept; a running server is left alone."""
+    """Start the servers and wait until each answers. Data is kept; a running server is left alone.
+
+    `airflow` starts Airflow's four processes too, which run the promoted jobs; without names it is left out.
+    """
     from retailpulse_kernel.stack import supervision
+    from retailpulse_kernel.stack.airflow import login
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    supervision.up(settings, services, console=_console())
+    console = _console()
+    supervision.up(settings, services, console=console)
+    if any("airflow" in name for name in services or ()):
+        place = login(settings)
+        console.print(f"Airflow: {place.url}  user {place.user}, its password is in {place.passwords}", soft_wrap=True)
 
 
 @app.command()
 def down(
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE]...", help="Only these.", autocompletion=_complete_service),
+    ] = None,
     wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data, after asking.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Stop all servers and everything else that runs under the supervisor."""
+    """Stop all servers and everything else that runs under the supervisor; or some, such as `airflow`."""
     from retailpulse_kernel.stack import supervision
 
     settings = Settings.load(profile=profile)
     if wipe and not yes:
         typer.confirm(f"Delete {settings.home} with all topics, tables, checkpoints and logs?", abort=True)
-    supervision.down(settings, wipe=wipe)
-    _console().print("all stopped" + (f", {settings.home} deleted" if wipe else ""))
+    if services and wipe:
+        raise UsageError("Data is deleted as a whole.", remedy="Leave the services out, or --wipe.")
+    supervision.down(settings, wipe=wipe, names=services)
+    _console().print(
+        f"{', '.join(services) if services else 'all'} stopped" + (f", {settings.home} deleted" if wipe else "")
+    )
 
 
 @app.command()

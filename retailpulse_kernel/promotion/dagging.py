@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Asset
 
-from retailpulse_kernel.promotion.manifest import CONTINUOUS
+from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.promotion.manifest import CONTINUOUS, Manifest
 from retailpulse_kernel.promotion.operator import PipelineOperator
 from retailpulse_kernel.promotion.registry import Current, Registry, Version
 from retailpulse_kernel.promotion.schedules import asset_of
@@ -31,8 +33,16 @@ def asset_name(pipeline: str) -> str:
 
 def dags(settings: Settings | None = None) -> dict[str, DAG]:
     """The DAGs of all promoted jobs, by name; a pipeline that can't be read leaves the others alone."""
-    registry = Registry(settings or Settings.load())
-    return {name: dag_of(registry.version(name), registry.current(name)) for name in registry.names()}
+    registry, made = Registry(settings or Settings.load()), {}
+    for name in registry.names():
+        try:
+            made[name] = dag_of(registry.version(name), registry.current(name))
+        except (RetailPulseError, OSError, ValueError) as error:
+            # On the page of the DAG itself: an error of this file would take all DAGs away.
+            made[name] = DAG(
+                name, schedule=None, doc_md=f"**It can't be read.** {error}", tags=["retailpulse", "damaged"]
+            )
+    return made
 
 
 def dag_of(version: Version, current: Current) -> DAG:
@@ -46,10 +56,6 @@ def dag_of(version: Version, current: Current) -> DAG:
         Whether the pipeline is held.
     """
     manifest = version.manifest
-    run_for = manifest.parameters.get("run_for")
-    deadline = _BATCH_DEADLINE
-    if manifest.schedule == CONTINUOUS and run_for:
-        deadline = span_of(run_for) + _MARGIN
     with DAG(
         dag_id=manifest.name,
         schedule=None if current.paused else _schedule(manifest.schedule),
@@ -57,6 +63,8 @@ def dag_of(version: Version, current: Current) -> DAG:
         catchup=False,
         # Two runs at once would be two writers.
         max_active_runs=1,
+        # What was promoted is in production.
+        is_paused_upon_creation=False,
         doc_md=_doc(version),
         tags=sorted({"retailpulse", manifest.kind, version.label}),
         default_args={
@@ -64,17 +72,44 @@ def dag_of(version: Version, current: Current) -> DAG:
             "retry_delay": _RETRY_DELAY,
             "retry_exponential_backoff": True,
             "max_retry_delay": _LONGEST_DELAY,
-            # A continuous run without an end has no deadline.
-            "execution_timeout": None if manifest.schedule == CONTINUOUS and not run_for else deadline,
+            "execution_timeout": _deadline(manifest),
         },
     ) as dag:
-        PipelineOperator(task_id="run", pipeline=manifest.name, outlets=[Asset(asset_name(manifest.name))])
+        PipelineOperator(
+            task_id="run",
+            pipeline=manifest.name,
+            inlets=[Asset(name) for name in _read(manifest)],
+            outlets=[Asset(asset_name(manifest.name)), *map(Asset, _written(manifest))],
+        )
     return dag
+
+
+def _deadline(manifest: Manifest) -> timedelta | None:
+    if manifest.schedule != CONTINUOUS:
+        return _BATCH_DEADLINE
+    run_for = manifest.parameters.get("run_for")
+    # A continuous run without an end has no deadline.
+    return span_of(run_for) + _MARGIN if run_for else None
 
 
 def _schedule(schedule: str) -> Any:
     asset = asset_of(schedule)
     return [Asset(asset_name(asset))] if asset else schedule or None
+
+
+def _read(manifest: Manifest) -> Iterator[str]:
+    """The assets that a run reads: a job's topic, the pipeline that it waits for."""
+    if manifest.plan is not None:
+        yield f"kafka/{manifest.plan.topic}"
+    if asset := asset_of(manifest.schedule):
+        yield asset_name(asset)
+
+
+def _written(manifest: Manifest) -> Iterator[str]:
+    """The tables that a run writes."""
+    for table in manifest.plan.tables if manifest.plan else ():
+        for physical in table.physical:
+            yield f"{table.store}/{physical}"
 
 
 def _doc(version: Version) -> str:

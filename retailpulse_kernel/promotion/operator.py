@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.papermill.operators.papermill import NoteBook, PapermillOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.promotion.manifest import CONTINUOUS
 from retailpulse_kernel.promotion.production import run_current
+from retailpulse_kernel.promotion.registry import Registry, Version
 from retailpulse_kernel.running import request_stop
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.topics import ensure_topics
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["PipelineOperator"]
+__all__ = ["OutputNotebook", "PipelineOperator"]
+
+#: How often Airflow is asked whether the DAG was paused there.
+_ASK_SECONDS = 10.0
+
+
+class OutputNotebook(BaseOperatorLink):
+    """The link from a run to its output notebook, from its first second on."""
+
+    name = "Output notebook"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """The page that shows it."""
+        return operator.output_url if isinstance(operator, PipelineOperator) else ""
 
 
 class PipelineOperator(PapermillOperator):
@@ -23,7 +47,8 @@ class PipelineOperator(PapermillOperator):
 
     Papermill's own operator leaves the kernel and Spark behind when its task is ended, and runs a notebook
     that it was given when the DAG was read. This one ends after the micro-batch that is under way when it gets
-    SIGTERM, runs whatever version is current when it starts, and fails when the kernel or the query does.
+    SIGTERM, when its DAG is paused or when its worker dies; it runs whatever version is current when it starts,
+    and fails when the kernel or the query does.
 
     Parameters
     ----------
@@ -34,6 +59,7 @@ class PipelineOperator(PapermillOperator):
     """
 
     template_fields = ("pipeline", "profile", "namespace")
+    operator_extra_links = (OutputNotebook(),)
     ui_color = "#fde2c4"
 
     def __init__(
@@ -43,20 +69,69 @@ class PipelineOperator(PapermillOperator):
         self.pipeline = pipeline
         self.profile = profile
         self.namespace = namespace
+        self.output_url = ""
 
     def execute(self, context: Context) -> str:
         """Run it; returns the path of the output notebook."""
         settings = Settings.load(profile=self.profile, namespace=self.namespace)
+        registry = Registry(settings)
+        if registry.current(self.pipeline).paused:
+            raise AirflowSkipException(f"{self.pipeline} is held: `retailpulse resume {self.pipeline}` lets it go on.")
+        version = registry.version(self.pipeline)
+        if version.manifest.plan is not None:
+            ensure_topics(settings)
         try:
-            done = run_current(settings, self.pipeline, show_output=self.log_output)
+            done = run_current(
+                settings,
+                self.pipeline,
+                show_output=self.log_output,
+                began=lambda output: self._link(context, output),
+                stop_when=_ended_by_airflow(context, version),
+            )
         except UsageError as error:
+            if version.manifest.schedule == CONTINUOUS:
+                raise  # with a pause before each try: the next run would begin at once
             # What the caller has to mend, another try won't.
             raise AirflowFailException(str(error)) from error
         self.input_nb = NoteBook(url=str(done.notebook), parameters=done.parameters)
         self.output_nb = NoteBook(url=str(done.output))
+        self._record(context, version, done.output)
         self.log.info("%s ran for %.1f s: %s", self.pipeline, done.seconds, done.output)
         return str(done.output)
 
     def on_kill(self) -> None:
         """Let the job end after its micro-batch."""
         request_stop()
+
+    def _link(self, context: Context, output: Path) -> None:
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        self.output_url = f"{base}/retailpulse/runs/{self.pipeline}/{output.name}"
+        if "ti" in context:
+            context["ti"].xcom_push(key=OutputNotebook().xcom_key, value=self.output_url)
+
+    def _record(self, context: Context, version: Version, output: Path) -> None:
+        """What the event of each asset says of the run that updated it."""
+        if "outlet_events" in context:
+            for asset in self.outlets:
+                context["outlet_events"][asset].extra = {"version": version.label, "notebook": output.name}
+
+
+def _ended_by_airflow(context: Context, version: Version) -> Callable[[], bool]:
+    """Asked every second: whether the DAG was paused in Airflow, or nobody supervises this task any more."""
+    parent, asked, paused = os.getppid(), time.monotonic(), False
+
+    def ended() -> bool:
+        nonlocal asked, paused
+        if os.getppid() != parent:
+            if version.manifest.plan is None:
+                # A batch notebook ends nowhere but at its end, and another worker is about to begin it anew.
+                os._exit(1)
+            return True
+        if version.manifest.schedule == CONTINUOUS and "ti" in context and time.monotonic() - asked > _ASK_SECONDS:
+            asked = time.monotonic()
+            # While the API server restarts there is no answer.
+            with contextlib.suppress(Exception):
+                paused = context["ti"].get_dag(context["ti"].dag_id).is_paused
+        return paused
+
+    return ended

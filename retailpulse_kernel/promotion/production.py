@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import filelock
 
@@ -28,11 +29,31 @@ KEPT_RUNS = 100
 _HANDOVER_SECONDS = 90
 
 
-def run_current(settings: Settings, name: str, *, show_output: bool = False) -> Run:
+def run_current(
+    settings: Settings,
+    name: str,
+    *,
+    show_output: bool = False,
+    began: Callable[[Path], None] = lambda output: None,
+    stop_when: Callable[[], bool] = lambda: False,
+) -> Run:
     """Run the current version of a pipeline once, as its manifest says.
 
     A continuous run ends after its micro-batch when it is over, when another version became current, when
     the pipeline is held, or by SIGTERM; the next run goes on from there.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which servers, which namespace.
+    name : str
+        The pipeline's.
+    show_output : bool
+        Whether what the cells print is printed here too.
+    began : callable, optional
+        Called with the path of the output notebook before the first cell.
+    stop_when : callable, optional
+        Asked every second or so; once it is true, the run ends too.
 
     Raises
     ------
@@ -51,7 +72,7 @@ def run_current(settings: Settings, name: str, *, show_output: bool = False) -> 
     started = datetime.now(UTC)
 
     def is_over() -> bool:
-        return _is_over(registry, name, version)
+        return stop_when() or _is_over(registry, name, version)
 
     if version.manifest.plan is not None and not _take_over(settings, version, is_over):
         seconds = (datetime.now(UTC) - started).total_seconds()
@@ -60,6 +81,7 @@ def run_current(settings: Settings, name: str, *, show_output: bool = False) -> 
     folder = runs_folder(settings, name)
     output = folder / f"{started:%Y%m%dT%H%M%S}-{version.label}-{os.getpid()}.ipynb"
     plan = version.manifest.plan
+    began(output)
     try:
         with in_environment({REVISION: plan.revision if plan else ""}):
             return run_notebook(

@@ -1,4 +1,4 @@
-"""Render a server's configuration, prepare its data folder, and say how its JVM is started."""
+"""Render a server's configuration, prepare its data folder, and say how it is started."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from importlib import resources
@@ -14,11 +15,11 @@ from string import Template
 
 from retailpulse_kernel.errors import ServiceError
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack import artifacts
+from retailpulse_kernel.stack import airflow, artifacts
 from retailpulse_kernel.stack.java import find_java
 from retailpulse_kernel.stack.services import SERVICES, Service, ports
 
-__all__ = ["command", "fingerprint", "prepare"]
+__all__ = ["command", "environment", "fingerprint", "prepare"]
 
 _COMMON_FLAGS = (
     "-Djava.awt.headless=true",
@@ -41,6 +42,8 @@ def command(settings: Settings, service: Service) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
     for name, template in service.files.items():
         _write(conf / name, _template(template).substitute(values))
+    if not service.artifacts:
+        return [sys.executable, *(Template(argument).substitute(values) for argument in service.main)]
     from_file = _template(service.flag_file).template.splitlines() if service.flag_file else []
     flags = [f"-Xmx{service.heap_mb}m", *_COMMON_FLAGS, *service.flags, *from_file]
     arguments = [*flags, "-cp", _classpath(settings, service), *service.main]
@@ -50,10 +53,18 @@ def command(settings: Settings, service: Service) -> list[str]:
     return [str(find_java().executable), f"@{argfile}"]
 
 
+def environment(settings: Settings, service: Service) -> dict[str, str]:
+    """Environment variables that a service is started with."""
+    more = airflow.environment(settings, service.name) if service.group == "airflow" else {}
+    return {"RETAILPULSE_CONFIGURATION": fingerprint(settings, service), **more}
+
+
 def fingerprint(settings: Settings, service: Service) -> str:
     """Changes whenever the rendered configuration does, so that `up` knows when to restart a service."""
     conf = _conf(settings, service)
-    files = [*(conf / name for name in sorted(service.files)), _argfile(settings, service)]
+    files = [conf / name for name in sorted(service.files)]
+    if service.artifacts:
+        files.append(_argfile(settings, service))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
@@ -107,6 +118,7 @@ def _make_metastore_tables(settings: Settings, service: Service) -> None:
 _PREPARATIONS: dict[str, Callable[[Settings, Service], None]] = {
     "kafka": _format_kafka,
     "hive-metastore": _make_metastore_tables,
+    "airflow-api-server": lambda settings, _: airflow.prepare(settings),
 }
 
 
@@ -131,6 +143,8 @@ def _values(settings: Settings, service: Service) -> dict[str, str]:
     for other in SERVICES.values():
         if other.home(settings) == service.home(settings):
             values |= {_role(other, role): number for role, number in ports(settings, other).items()}
+    if service.group == "airflow":
+        values |= airflow.values(settings)
     if service.artifacts == "cassandra":
         values["jamm"] = _jar(settings, "cassandra", "jamm-")
     return {name: str(value) for name, value in values.items()}

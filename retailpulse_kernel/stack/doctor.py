@@ -19,7 +19,7 @@ from retailpulse_kernel.settings import Settings, project_root
 from retailpulse_kernel.stack import artifacts
 from retailpulse_kernel.stack.daemon import Supervisor, unusable_characters
 from retailpulse_kernel.stack.java import find_java
-from retailpulse_kernel.stack.services import SERVICES, Service, ports
+from retailpulse_kernel.stack.services import Service, ports, select
 from retailpulse_kernel.stack.strays import of_home
 
 __all__ = ["Check", "diagnose", "require"]
@@ -59,7 +59,8 @@ def diagnose(settings: Settings, *, verify: bool = False) -> list[Check]:
     verify : bool
         Also hash every downloaded jar again (a few seconds).
     """
-    to_start = _not_running(settings, SERVICES.values())
+    # What is started by name alone is not reckoned with before it is named.
+    to_start = _not_running(settings, select())
     return [
         _java(),
         _memory(to_start),
@@ -82,7 +83,8 @@ def require(settings: Settings, services: Sequence[Service]) -> None:
     """
     if not services:
         return
-    checks = [_java(), _memory(services), _disk(settings, services), _home(settings), *_ports(settings, services)]
+    java = [_java()] if any(service.artifacts for service in services) else []
+    checks = [*java, _memory(services), _disk(settings, services), _home(settings), *_ports(settings, services)]
     problems = [check for check in checks if check.verdict == "problem"]
     if len(problems) == 1:
         raise RequirementError(problems[0].detail, remedy=problems[0].remedy)
@@ -116,7 +118,7 @@ def _memory(services: Sequence[Service]) -> Check:
 
 
 def _disk(settings: Settings, services: Sequence[Service]) -> Check:
-    to_download = artifacts.missing(settings, {service.artifacts for service in services})
+    to_download = artifacts.missing(settings, {service.artifacts for service in services} - {""})
     needed = _DISK_MB + _megabytes(to_download)
     free = shutil.disk_usage(_existing(settings.home)).free // 1_000_000
     detail = f"{free} MB of disk are free at {settings.home}, about {needed} MB are needed."

@@ -128,6 +128,15 @@ def _metastore(settings: Settings) -> None:
             raise ConnectionError("the Metastore has no database 'default'")
 
 
+def _airflow(name: str) -> Callable[[Settings], None]:
+    def ask(settings: Settings) -> None:
+        from retailpulse_kernel.stack.airflow import require_healthy
+
+        require_healthy(settings, name)
+
+    return ask
+
+
 def _hiveserver2(settings: Settings) -> None:
     from retailpulse_kernel.stores import hive_connection as hive
 
@@ -146,4 +155,8 @@ CHECKS: dict[str, Callable[[Settings], None]] = {
     "hbase-thrift": _hbase_thrift,
     "hive-metastore": _metastore,
     "hiveserver2": _hiveserver2,
+    **{
+        name: _airflow(name)
+        for name in ("airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "airflow-scheduler")
+    },
 }

@@ -1,7 +1,7 @@
 """The local servers: what each needs, listens on, and is started with.
 
 To add a server, add one `Service` here, its templates beside, a project in `env/servers/`, and a
-health check in `health.py`.
+health check in `health.py`. What is no Java program comes with the Python environment and has no project.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from retailpulse_kernel.errors import UnknownName
 from retailpulse_kernel.settings import Settings
 
-__all__ = ["SERVICES", "Service", "address", "ports", "select"]
+__all__ = ["SERVICES", "Service", "address", "listens", "ports", "select"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Service:
     name : str
         As the command line and supervisor know it.
     artifacts : str
-        Group of jars in the lock.
+        Group of jars in the lock; empty for a program of the Python environment.
     main : tuple of str
-        Main class and its arguments, templates.
+        Main class and its arguments, or those of the Python interpreter; templates.
     heap_mb : int
         The JVM's ``-Xmx``.
     memory_mb : int
@@ -44,6 +45,12 @@ class Service:
         Services that must be healthy first.
     folder : str
         Name of its folder under the home; services that share a configuration share it.
+    group : str
+        A name by which it is started together with others.
+    beside : bool
+        It is started only by name, and on this machine wherever the profile's servers are.
+    runs_jobs : bool
+        It is stopped before the servers, which its jobs need to end their last micro-batch.
     start_seconds : int
         How long a start may take on a slow machine before it counts as failed.
     stop_seconds : int
@@ -61,6 +68,9 @@ class Service:
     files: dict[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     folder: str = ""
+    group: str = ""
+    beside: bool = False
+    runs_jobs: bool = False
     start_seconds: int = 120
     stop_seconds: int = 20
 
@@ -74,7 +84,12 @@ class Service:
 
 
 def address(settings: Settings, service: Service) -> str:
-    """``host:port`` for clients, from the profile; HBase's master is in none, clients go to its Thrift server."""
+    """``host:port`` for clients, from the profile; HBase's master is in none, clients go to its Thrift server.
+
+    Empty for a service that has no clients.
+    """
+    if not listens(service):
+        return ""
     profile = settings.profile
     addresses = {
         "kafka": profile.kafka.bootstrap,
@@ -86,14 +101,24 @@ def address(settings: Settings, service: Service) -> str:
     return addresses.get(service.name) or f"127.0.0.1:{service.ports['port'] + settings.port_offset}"
 
 
+def listens(service: Service) -> bool:
+    """Whether a service has clients that connect to it; three of Airflow's processes have none."""
+    return not service.beside or "port" in service.ports
+
+
 def ports(settings: Settings, service: Service) -> dict[str, int]:
     """The ports that a local service listens on, by role; ``port`` is the one that clients use."""
     moved = {role: number + settings.port_offset for role, number in service.ports.items()}
-    return {**moved, "port": int(address(settings, service).rpartition(":")[2])}
+    return {**moved, "port": int(address(settings, service).rpartition(":")[2])} if listens(service) else moved
 
 
 def select(names: Iterable[str] | None = None) -> list[Service]:
-    """The named services and all that they need, in the order of start; all when none is named.
+    """The named services and all that they need, in the order of start; all servers when none is named.
+
+    Parameters
+    ----------
+    names : iterable of str, optional
+        Services, or groups of them such as ``airflow``.
 
     Raises
     ------
@@ -101,15 +126,21 @@ def select(names: Iterable[str] | None = None) -> list[Service]:
         There is no such service.
     """
     wanted: dict[str, Service] = {}
+    groups = {service.group for service in SERVICES.values()} - {""}
 
     def add(name: str) -> None:
+        if name in groups:
+            for service in SERVICES.values():
+                if service.group == name:
+                    add(service.name)
+            return
         if name not in SERVICES:
-            raise UnknownName("service", name, SERVICES)
+            raise UnknownName("service", name, [*SERVICES, *groups])
         for need in SERVICES[name].needs:
             add(need)
         wanted.setdefault(name, SERVICES[name])
 
-    for name in list(names or SERVICES):
+    for name in list(names or (service.name for service in SERVICES.values() if not service.beside)):
         add(name)
     return list(wanted.values())
 
@@ -145,6 +176,24 @@ _HIVE_FILES = {
     "metastore-log4j2.properties": "hive-log4j2.properties",
     "schema.properties": "hive-schema.properties",
 }
+
+
+def _airflow(role: str, *main: str, memory_mb: int, **more: Any) -> Service:
+    """One of Airflow's four processes; they share a folder, and the API server makes the database first."""
+    return Service(
+        name=f"airflow-{role}",
+        artifacts="",
+        main=("-m", *main),
+        heap_mb=0,
+        memory_mb=memory_mb,
+        files={"airflow.cfg": "airflow.cfg"},
+        folder="airflow",
+        group="airflow",
+        beside=True,
+        start_seconds=240,
+        **{"ports": {}, "needs": ("airflow-api-server",), **more},
+    )
+
 
 SERVICES: dict[str, Service] = {
     service.name: service
@@ -229,6 +278,19 @@ SERVICES: dict[str, Service] = {
             files=_HIVE_FILES,
             needs=("hive-metastore",),
             folder="hive",
+        ),
+        _airflow("api-server", "airflow", "api-server", memory_mb=450, ports={"port": 8080}, needs=()),
+        _airflow("dag-processor", "retailpulse_kernel.stack.airflow_main", "dag-processor", memory_mb=400),
+        _airflow("triggerer", "airflow", "triggerer", "--skip-serve-logs", memory_mb=400),
+        _airflow(
+            "scheduler",
+            "retailpulse_kernel.stack.airflow_main",
+            "scheduler",
+            "--skip-serve-logs",
+            memory_mb=600,
+            needs=("airflow-api-server", "kafka", "cassandra", "hbase-thrift", "hiveserver2"),
+            runs_jobs=True,
+            stop_seconds=100,
         ),
     )
 }

@@ -40,6 +40,7 @@ class Start:
         self._services = services
         self._healthy = {service.name: threading.Event() for service in services}
         self._failed = threading.Event()
+        self._width = max(15, *(len(service.name) for service in services))
 
     def run(self) -> None:
         """Start them all, and return when each is healthy."""
@@ -78,7 +79,9 @@ class Start:
             time.sleep(_POLL_SECONDS)
         self._healthy[service.name].set()
         took = "already up" if was_running else f"{time.monotonic() - begun:5.1f} s"
-        self._console.print(f"  {service.name:<15} {address(self._settings, service):<16} [green]healthy[/]  {took}")
+        self._console.print(
+            f"  {service.name:<{self._width}} {address(self._settings, service):<16} [green]healthy[/]  {took}"
+        )
 
     def _raise_if_dead(self, service: Service, begun: float, reason: str) -> None:
         state = self._supervisor.processes().get(service.name, {}).get("statename", "STOPPED")

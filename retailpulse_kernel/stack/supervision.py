@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -18,10 +18,10 @@ from rich.console import Console
 from retailpulse_kernel.errors import UnknownName, UsageError
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import artifacts, doctor
-from retailpulse_kernel.stack.configuration import command, fingerprint
+from retailpulse_kernel.stack.configuration import command, environment
 from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.health import check
-from retailpulse_kernel.stack.services import SERVICES, address, select
+from retailpulse_kernel.stack.services import SERVICES, Service, address, select
 from retailpulse_kernel.stack.start import Start
 from retailpulse_kernel.stack.strays import tree
 
@@ -30,6 +30,7 @@ __all__ = [
     "down",
     "programs",
     "start_program",
+    "startable",
     "status",
     "stop_program",
     "up",
@@ -79,7 +80,7 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
     settings : Settings
         Where data, cache and ports are.
     names : sequence of str, optional
-        Services; all by default.
+        Services, or groups of them; all servers by default.
     console : rich.console.Console
         Gets a line for each service with its seconds.
 
@@ -94,34 +95,35 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
     ServiceError
         A service did not start; its last log lines are in the message.
     """
-    _require_local(settings)
-    services = select(names)
+    services = startable(settings, names)
     with _exclusive(settings, console):
         supervisor = Supervisor(settings)
         supervisor.end_strays()
         running = supervisor.processes()
         doctor.require(settings, [s for s in services if running.get(s.name, {}).get("statename") != "RUNNING"])
         # Who starts all of the stack wants Spark's jars too, which are no server's.
-        _download(settings, [service.artifacts for service in services] if names else None, console)
+        _download(settings, {s.artifacts for s in services} - {""} if names else None, console)
         supervisor.start()
         for service in services:
             supervisor.add(
                 service.name,
                 command(settings, service),
-                env={"RETAILPULSE_CONFIGURATION": fingerprint(settings, service)},
+                env=environment(settings, service),
                 cwd=service.data(settings),
                 stop_seconds=service.stop_seconds,
             )
         Start(settings, supervisor, services, console).run()
 
 
-def down(settings: Settings, wipe: bool = False) -> None:
+def down(settings: Settings, wipe: bool = False, *, names: Sequence[str] | None = None) -> None:
     """Stop all services and programs, and what an earlier supervisor left behind.
 
     Parameters
     ----------
     settings : Settings
         Where the home is.
+    names : sequence of str, optional
+        Only these services, or groups of them; nothing else is looked after then.
     wipe : bool
         Also delete the home folder: all data, checkpoints, runs and logs.
 
@@ -130,27 +132,47 @@ def down(settings: Settings, wipe: bool = False) -> None:
     UsageError
         The profile's servers are not managed here, or what should be deleted does not look like a home folder.
     """
-    _require_local(settings)
+    if names:
+        return _stop(settings, [service for service in select(names) if _is_named(service, names)])
+    if not any(SERVICES[name].beside for name in Supervisor(settings).processes() if name in SERVICES):
+        _require_local(settings)
     if not settings.home.exists():
-        return
+        return None
     if wipe:
         _refuse_to_wipe_a_stranger(settings.home)
     with _exclusive(settings, None):
         supervisor = Supervisor(settings)
-        supervisor.stop(programs(settings))  # first: a job that ends its last batch needs the servers
+        known = supervisor.processes()
+        # First: a job that ends its last batch needs the servers.
+        supervisor.stop(name for name in known if name not in SERVICES or SERVICES[name].runs_jobs)
         supervisor.shutdown()
         if wipe:
             shutil.rmtree(settings.home)
+    return None
+
+
+def _stop(settings: Settings, services: Sequence[Service]) -> None:
+    with _exclusive(settings, None):
+        supervisor = Supervisor(settings)
+        known = [service for service in services if service.name in supervisor.processes()]
+        for runs_jobs in (True, False):
+            supervisor.stop(service.name for service in known if service.runs_jobs is runs_jobs)
+        for service in known:
+            if service.beside:
+                supervisor.remove(service.name)
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
     """How every service and program is, each asked by a real request, all at once."""
     local = settings.profile.name == "local"
-    processes = Supervisor(settings).processes() if local else {}
-    names = [*SERVICES, *(name for name in processes if name not in SERVICES)]
+    processes = Supervisor(settings).processes()
+    if not local:
+        processes = {name: info for name, info in processes.items() if name in SERVICES and SERVICES[name].beside}
+    servers = [service.name for service in SERVICES.values() if not service.beside]
     if not local:
         # The master's own port is not in a profile: its Thrift server answers for HBase.
-        names = [name for name in SERVICES if name != "hbase"]
+        servers.remove("hbase")
+    names = [*servers, *(name for name in processes if name not in servers)]
     with ThreadPoolExecutor(len(names)) as pool:
         return list(pool.map(lambda name: _status(settings, name, processes.get(name), local), names))
 
@@ -237,6 +259,23 @@ def _download(settings: Settings, groups: Iterable[str] | None, console: Console
     if size:
         seconds = time.monotonic() - begun
         console.print(f"  {size / 1e6:.0f} MB of server artifacts downloaded and checked in {seconds:.0f} s")
+
+
+def startable(settings: Settings, names: Sequence[str] | None) -> list[Service]:
+    """The services to start; of another profile's only what runs beside its servers, which are there already."""
+    services = select(names)
+    if settings.profile.name == "local":
+        return services
+    named = [service for service in services if _is_named(service, names or ())]
+    if not named or not all(service.beside for service in named):
+        _require_local(settings)
+    beside = {service.name for service in services if service.beside}
+    return [replace(s, needs=tuple(need for need in s.needs if need in beside)) for s in services if s.beside]
+
+
+def _is_named(service: Service, names: Sequence[str]) -> bool:
+    """Whether a service is named, by itself or by its group."""
+    return service.name in names or service.group in names
 
 
 def _require_local(settings: Settings) -> None:

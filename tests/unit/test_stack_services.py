@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import configparser
+import json
+import shlex
+import stat
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 import yaml
 
-from retailpulse_kernel.errors import RequirementError, UnknownName
+from retailpulse_kernel.errors import RequirementError, UnknownName, UsageError
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stack.airflow import USERS, make_secrets
 from retailpulse_kernel.stack.configuration import command, fingerprint
 from retailpulse_kernel.stack.java import Java, find_java
 from retailpulse_kernel.stack.services import SERVICES, ports, select
+from retailpulse_kernel.stack.supervision import startable
+
+SERVERS = [name for name, service in SERVICES.items() if not service.beside]
 
 
 @pytest.fixture
@@ -27,8 +37,9 @@ def settings(tmp_path: Path) -> Settings:
         (["hiveserver2"], ["hive-metastore", "hiveserver2"]),
         (["hbase-thrift", "hbase"], ["hbase", "hbase-thrift"]),
         (["hiveserver2", "kafka"], ["hive-metastore", "hiveserver2", "kafka"]),
-        ([], list(SERVICES)),
-        (None, list(SERVICES)),
+        ([], SERVERS),
+        (None, SERVERS),
+        (["airflow-triggerer"], ["airflow-api-server", "airflow-triggerer"]),
     ],
 )
 def test_select_adds_what_is_needed_first(asked: list[str] | None, started: list[str]) -> None:
@@ -56,9 +67,13 @@ def test_ports_come_from_the_profile_and_move_together(settings: Settings) -> No
 
 def test_everything_is_rendered(settings: Settings) -> None:
     for service in SERVICES.values():
-        java, argfile = command(settings, service)
-        assert Path(java).name == "java"
-        files = [Path(argfile.removeprefix("@")), *(service.home(settings) / "conf" / name for name in service.files)]
+        program, *arguments = command(settings, service)
+        files = [service.home(settings) / "conf" / name for name in service.files]
+        if service.artifacts:
+            assert Path(program).name == "java"
+            files += [Path(argument.removeprefix("@")) for argument in arguments]
+        else:
+            assert program == sys.executable and not any("$" in argument for argument in arguments)
         for file in files:
             text = file.read_text()
             assert "${" not in text, file
@@ -67,6 +82,8 @@ def test_everything_is_rendered(settings: Settings) -> None:
                 ElementTree.fromstring(text)
             elif file.suffix == ".yaml":
                 yaml.safe_load(text)
+            elif file.suffix == ".cfg":
+                configparser.ConfigParser().read_string(text)
 
 
 def test_services_of_one_folder_agree_on_its_files(settings: Settings) -> None:
@@ -105,8 +122,65 @@ def test_a_changed_configuration_has_another_fingerprint(settings: Settings) -> 
 
 
 def test_heaps_and_reckoned_memory_fit_in_6_gb() -> None:
-    assert sum(service.memory_mb for service in SERVICES.values()) < 6_000
+    assert sum(SERVICES[name].memory_mb for name in SERVERS) < 6_000
     assert all(service.heap_mb < service.memory_mb for service in SERVICES.values())
+
+
+# -- Airflow ----------------------------------------------------------------------------------------------------------
+
+
+def airflow_cfg(settings: Settings) -> configparser.ConfigParser:
+    command(settings, SERVICES["airflow-scheduler"])
+    found = configparser.ConfigParser()
+    found.read(settings.home / "airflow" / "conf" / "airflow.cfg")
+    return found
+
+
+def test_airflow_is_four_processes_that_start_by_name_alone() -> None:
+    group = [name for name, service in SERVICES.items() if service.group == "airflow"]
+    assert len(group) == 4 and not set(group) & set(SERVERS)
+    started = [service.name for service in select(["airflow"])]
+    assert set(started) == {*SERVERS, *group}, "with the servers that its jobs need"
+    assert started.index("airflow-scheduler") > max(started.index(name) for name in ("kafka", "airflow-api-server"))
+
+
+def test_beside_servers_of_another_profile_only_airflow_is_started(tmp_path: Path) -> None:
+    profile = tmp_path / "far.toml"
+    profile.write_text('name = "far"\n')
+    far = Settings.load(home=tmp_path, profile=str(profile))
+    started = startable(far, ["airflow"])
+    assert all(service.group == "airflow" for service in started) and len(started) == 4
+    assert {need for service in started for need in service.needs} == {"airflow-api-server"}
+    for names in (None, ["kafka"], ["airflow", "kafka"]):
+        with pytest.raises(UsageError, match="not managed here"):
+            startable(far, names)
+
+
+def test_airflow_lets_nobody_in_without_a_password(settings: Settings) -> None:
+    found = airflow_cfg(settings)
+    assert found["core"]["simple_auth_manager_all_admins"] == "False"
+    assert [user.partition(":")[0] for user in found["core"]["simple_auth_manager_users"].split(",")] == list(USERS)
+    assert found["api"]["host"] == "127.0.0.1"
+    make_secrets(settings.home / "airflow" / "secrets")
+    kept = {path: path.read_bytes() for path in (settings.home / "airflow" / "secrets").iterdir()}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+    passwords = json.loads((settings.home / "airflow" / "secrets" / "passwords.json").read_text())
+    assert set(passwords) == set(USERS) and len(set(passwords.values())) == len(USERS)
+    make_secrets(settings.home / "airflow" / "secrets")
+    assert {path: path.read_bytes() for path in kept} == kept, "what is stored is encrypted with them"
+
+
+def test_airflow_s_database_is_sqlite_or_by_reference(settings: Settings, tmp_path: Path) -> None:
+    assert airflow_cfg(settings)["database"]["sql_alchemy_conn"] == f"sqlite:///{settings.home}/airflow/data/airflow.db"
+    address = tmp_path / "address"
+    address.write_text("postgresql://someone:s3cret%40@db.example.com/airflow\n")
+    profile = tmp_path / "far.toml"
+    profile.write_text(f'name = "far"\n[airflow]\ndatabase = "file:{address}"\n')
+    far = Settings.load(home=tmp_path / "home", profile=str(profile))
+    command_line = airflow_cfg(far)["database"]["sql_alchemy_conn_cmd"]
+    assert "s3cret" not in (far.home / "airflow" / "conf" / "airflow.cfg").read_text()
+    told = subprocess.run(shlex.split(command_line), capture_output=True, text=True, check=True).stdout
+    assert told == "postgresql://someone:s3cret%40@db.example.com/airflow"
 
 
 # -- Java -------------------------------------------------------------------------------------------------------------

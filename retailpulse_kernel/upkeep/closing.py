@@ -1,0 +1,125 @@
+"""Closing a day: the truth of it, from the archive, in Hive's table ``daily``.
+
+The jobs' figures leave late events out; a closed day has them. A day is closed again when events of it came
+afterwards, and closing it twice gives the same rows.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from retailpulse_kernel.errors import JobError
+from retailpulse_kernel.metrics import EVENTS, ORDERS, REVENUE, UNITS
+from retailpulse_kernel.reconcile.batches import newest_epochs
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.hive import HiveStore
+from retailpulse_kernel.stores.kafka import KafkaStore
+from retailpulse_kernel.streaming.accounts import read_accounts
+
+__all__ = ["TABLE", "archived_until", "close_day", "days_to_close"]
+
+TABLE = "daily"
+_FIGURES = (EVENTS, UNITS, REVENUE, ORDERS)
+_KEYS = ("currency", "category", "event_type")
+_DAY = timedelta(days=1)
+#: Each event once: one that was sent again after the time for which its id is remembered is in the archive twice.
+_ONCE = "row_number() over (partition by event_id order by late, arrival, kafka_partition, kafka_offset)"
+
+
+def archived_until(settings: Settings, *, now: datetime | None = None) -> datetime | None:
+    """Up to when the archive has all events but late ones; None while its job has not run."""
+    archive = newest_epochs(read_accounts(settings), settings.namespace.events_topic).get("archive")
+    if archive is None:
+        return None
+    if archive.has_all({partition: end for partition, (_, end) in KafkaStore(settings).offsets().items()}):
+        return now or datetime.now(UTC)
+    return datetime.fromtimestamp(archive.watermark_ms / 1000, UTC)
+
+
+def days_to_close(
+    settings: Settings, *, settle: timedelta, look_back: timedelta, now: datetime | None = None
+) -> list[date]:
+    """The days that are over and not closed yet, or of which events came since.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which servers, which namespace.
+    settle : timedelta
+        How long after its end a day is closed.
+    look_back : timedelta
+        How far back late events may open a day again.
+    now : datetime, optional
+        The present time, UTC.
+    """
+    now = now or datetime.now(UTC)
+    reached = archived_until(settings, now=now)
+    if reached is None:
+        return []
+    over = min(reached, now - settle).date()  # not this one, but those before it
+    store = HiveStore(settings)
+    _create(store, settings)
+    first = (now - look_back).date()
+    archived = _counts(store, f"count(distinct event_id) from {store.table}", first, over)
+    closed = _counts(store, f"sum(events) from {TABLE}", first, over)
+    return sorted(day for day, count in archived.items() if count != closed.get(day))
+
+
+def _counts(store: HiveStore, what: str, first: date, over: date) -> dict[date, int]:
+    frame = store.query(
+        f"select dt, {what} where dt >= :first and dt < :over group by dt",
+        {"first": first.isoformat(), "over": over.isoformat()},
+    )
+    return {date.fromisoformat(dt): int(count) for dt, count in frame.itertuples(index=False, name=None)}
+
+
+def close_day(settings: Settings, day: date) -> Any:
+    """Write a day's truth, in place of what stood there, and return it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        currency, category, event_type, events, units, revenue, orders, late (how many of the events), closed.
+
+    Raises
+    ------
+    JobError
+        What was written is not what the archive holds.
+    """
+    store = HiveStore(settings)
+    _create(store, settings)
+    keys = ", ".join(_KEYS)
+    figures = ", ".join(f"{figure.sql} as `{figure.name}`" for figure in _FIGURES)
+    sums = ", ".join(figure.aggregate_sql for figure in _FIGURES)
+    store.query(
+        f"insert overwrite table {TABLE} partition (dt = :day) "
+        f"select {keys}, {sums}, sum(if(late, 1L, 0L)), cast(:closed as timestamp) from ("
+        f"select {keys}, late, {figures}, {_ONCE} as place from {store.table} where dt = :day"
+        f") one where place = 1 group by {keys}",
+        {"day": day.isoformat(), "closed": datetime.now(UTC)},
+    )
+    truth = store.query(
+        f"select {keys}, {', '.join(figure.name for figure in _FIGURES)}, late, closed from {TABLE} "
+        f"where dt = :day order by {keys}",
+        {"day": day.isoformat()},
+    )
+    (found,) = store.query(
+        f"select count(distinct event_id) n from {store.table} where dt = :day", {"day": day.isoformat()}
+    )["n"]
+    if int(truth["events"].sum()) < int(found):
+        raise JobError(
+            f"The day {day} has {int(truth['events'].sum()):,} events where the archive has {int(found):,}.",
+            remedy="Run the notebook again; it writes the day anew.",
+        )
+    return truth
+
+
+def _create(store: HiveStore, settings: Settings) -> None:
+    store.create()
+    location = f"{settings.warehouse}/{store.database}.db/{TABLE}"
+    store.query(
+        f"create external table if not exists {TABLE} (currency string, category string, event_type string, "
+        f"events bigint, units bigint, revenue decimal(28,4), orders bigint, late bigint, closed timestamp) "
+        f"partitioned by (dt string) stored as parquet location '{location}'"
+    )

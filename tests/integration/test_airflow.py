@@ -1,0 +1,255 @@
+"""Airflow's four processes, started once, with promoted jobs: what runs, and what is left when something dies."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+import httpx
+import nbformat
+import psutil
+import pytest
+import tomli_w
+from rich.console import Console
+
+from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.promotion.manifest import Manifest, read_manifest
+from retailpulse_kernel.promotion.overview import runs_of
+from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.reconcile import reconcile
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stack import supervision
+from retailpulse_kernel.stack.airflow import login
+from retailpulse_kernel.stack.strays import of_home
+from retailpulse_kernel.streaming.runner import writer_lock
+from retailpulse_kernel.topics import ensure_topics
+from tests.jobs import consumed, produce, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNEL = {"name": "retailpulse", "display_name": "RetailPulse", "language": "python"}
+DONE = ("success", "failed", "skipped", "upstream_failed")
+
+
+class Airflow:
+    """The API, as its user has it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        place = login(settings)
+        self.passwords: dict[str, str] = json.loads(place.passwords.read_text())
+        self._client = httpx.Client(base_url=place.url, timeout=60)
+        self._client.headers["Authorization"] = f"Bearer {self.token(place.user, self.passwords[place.user])}"
+
+    def token(self, user: str, password: str) -> str:
+        answer = httpx.post(
+            f"{self._client.base_url}/auth/token".replace("//auth", "/auth"),
+            json={"username": user, "password": password},
+            timeout=60,
+        )
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = self._client.get(path, params=query)
+        assert answer.status_code == 200, (path, answer.status_code, answer.text)
+        return answer.json() if "json" in answer.headers["content-type"] else answer.text
+
+    def post(self, path: str, body: Any) -> Any:
+        answer = self._client.post(path, json=body)
+        assert answer.status_code < 300, (path, answer.status_code, answer.text)
+        return answer.json()
+
+    def tasks(self, dag: str) -> list[dict[str, Any]]:
+        """The task's instances, the newest first."""
+        found = self.get(f"/api/v2/dags/{dag}/dagRuns/~/taskInstances")["task_instances"]
+        return sorted(found, key=lambda task: task["id"], reverse=True)
+
+    def trigger(self, dag: str) -> dict[str, Any]:
+        """Run a DAG and wait for its end."""
+        run = self.post(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None})["dag_run_id"]
+
+        def task() -> dict[str, Any]:
+            return next(task for task in self.tasks(dag) if task["dag_run_id"] == run)
+
+        wait_until(lambda: bool(task()["state"] in DONE), f"the end of {dag}")
+        return task()
+
+    def scheduler(self) -> psutil.Process:
+        (pid,) = (s.pid for s in supervision.status(self.settings) if s.name == "airflow-scheduler")
+        return psutil.Process(pid)
+
+
+def profile_of(stack: Settings, path: Path) -> Path:
+    """A profile that leads to the session's servers from a home of another place."""
+    content = stack.profile.model_copy(update={"name": "beside"}).model_dump(mode="json", exclude_none=True)
+    content["hive"]["warehouse"] = stack.warehouse
+    path.write_text(tomli_w.dumps(content))
+    return path
+
+
+def promoted(settings: Settings, folder: Path, name: str, schedule: str, *code: str) -> None:
+    cells = [nbformat.v4.new_markdown_cell(f"# {name}\n\nWhat it is for."), *map(nbformat.v4.new_code_cell, code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), folder / f"{name}.ipynb")
+    manifest = Manifest(name, 1, f"{name}.ipynb", "", "batch", schedule, cells[0].source, "")
+    Registry(settings).freeze(folder / f"{name}.ipynb", manifest)
+
+
+def feed(settings: Settings, seed: int) -> None:
+    messages = Generator(rate=500, seconds=1, seed=seed, start=datetime.now(UTC)).messages()
+    produce(settings, [(message.key, message.value) for message in messages])
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    folder = tmp_path_factory.mktemp("airflow")
+    made = Settings.load(
+        home=folder / "home", pipelines=folder / "pipelines", namespace="t_scheduler",
+        profile=str(profile_of(stack, folder / "beside.toml")), port_offset=20_500,
+    )  # fmt: skip
+    drop(made)
+    ensure_topics(made)
+    # What the project ships, as it is.
+    shutil.copytree(ROOT / "pipelines" / "metrics", made.pipelines / "metrics")
+    promoted(made, folder, "greeting", "", "print('good', 'morning')")
+    promoted(made, folder, "follower", "asset:greeting", "print('after')")
+    promoted(made, folder, "broken", "", "raise ValueError('no such shelf')")
+    yield made
+    drop(made)
+
+
+@pytest.fixture(scope="module")
+def airflow(settings: Settings) -> Iterator[Airflow]:
+    said = io.StringIO()
+    try:
+        supervision.up(settings, ["airflow"], console=Console(file=said, width=200))
+        made = Airflow(settings)
+        wait_until(lambda: made.get("/api/v2/dags")["total_entries"] == 4, "the DAGs")
+        yield made
+    finally:
+        supervision.down(settings)
+        assert of_home(settings.home) == [], "no process is left"
+
+
+def is_one_writer(settings: Settings) -> bool:
+    """Whether exactly one kernel streams, and holds the job's lock."""
+    kernels = [p for p in of_home(settings.home) if "ipykernel_launcher" in " ".join(_command(p))]
+    try:
+        with writer_lock(settings, "metrics").acquire(timeout=0):
+            return False
+    except filelock.Timeout:
+        return len(kernels) == 1
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kernel_of(settings: Settings) -> psutil.Process:
+    """The kernel that streams; batch notebooks have ended."""
+    return next(p for p in of_home(settings.home) if "ipykernel_launcher" in " ".join(_command(p)))
+
+
+def test_nobody_gets_in_without_a_password(airflow: Airflow, settings: Settings) -> None:
+    place = login(settings)
+    for path in ("/api/v2/dags", "/api/v2/variables", "/retailpulse/runs/greeting/a.ipynb", "/execution/variables/a"):
+        assert httpx.get(f"{place.url}{path}").status_code in (401, 403), path
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
+        airflow.token("admin", "admin")
+    viewer = {"Authorization": f"Bearer {airflow.token('viewer', airflow.passwords['viewer'])}"}
+    assert httpx.get(f"{place.url}/api/v2/dags", headers=viewer).status_code == 200
+    run = httpx.post(f"{place.url}/api/v2/dags/greeting/dagRuns", headers=viewer, json={"logical_date": None})
+    assert run.status_code == 403, "a viewer looks"
+    assert stat.S_IMODE(place.passwords.stat().st_mode) == 0o600
+    for log in [*(settings.home / "logs").rglob("*.log"), *(settings.home / "airflow" / "logs").rglob("*.log")]:
+        said = log.read_text(errors="replace")
+        assert not any(password in said for password in airflow.passwords.values()), log
+    listening = {
+        connection.laddr.ip
+        for process in of_home(settings.home)
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}, "loopback only"
+
+
+def test_a_batch_notebook_and_who_waits_for_it(airflow: Airflow) -> None:
+    assert airflow.get("/api/v2/importErrors")["import_errors"] == []
+    task = airflow.trigger("greeting")
+    assert task["state"] == "success"
+    links = airflow.get(f"/api/v2/dags/greeting/dagRuns/{task['dag_run_id']}/taskInstances/run/links")["extra_links"]
+    page = httpx.URL(links["Output notebook"]).path
+    assert "good morning" in airflow.get(page), "the link leads to what the cells printed"
+    wait_until(lambda: any(t["state"] == "success" for t in airflow.tasks("follower")), "the run that waits for it")
+    (event,) = airflow.get("/api/v2/assets/events", source_dag_id="greeting")["asset_events"]
+    assert event["name"] == "retailpulse_greeting" and event["extra"]["notebook"] == Path(page).name
+    assert airflow.get("/api/v2/dags/greeting/details")["doc_md"].startswith("# greeting\n\nWhat it is for.")
+    failed = airflow.trigger
+    run = airflow.post("/api/v2/dags/broken/dagRuns", {"logical_date": None})["dag_run_id"]
+    wait_until(lambda: airflow.tasks("broken")[0]["state"] == "up_for_retry", "the failed try")
+    log = airflow.get(f"/api/v2/dags/broken/dagRuns/{run}/taskInstances/run/logs/1")
+    assert "no such shelf" in json.dumps(log)
+    airflow._client.patch("/api/v2/dags/broken", json={"is_paused": True})
+    del failed
+
+
+def test_a_stream_outlives_its_kernel_and_its_scheduler(airflow: Airflow, settings: Settings) -> None:
+    feed(settings, 1)
+    wait_until(lambda: consumed(settings, "metrics") >= 500, "the first events")
+    assert is_one_writer(settings)
+    (task,) = airflow.tasks("metrics")
+    assert task["state"] == "running"
+
+    kernel_of(settings).kill()
+    killed = time.monotonic()
+    wait_until(lambda: airflow.tasks("metrics")[0]["state"] != "running", "the end of the try", 30)
+    assert time.monotonic() - killed < 30
+    feed(settings, 2)
+    wait_until(lambda: consumed(settings, "metrics") >= 1000, "the next try, after a pause")
+    assert is_one_writer(settings) and airflow.tasks("metrics")[0]["try_number"] == 2
+
+    left = [p for p in of_home(settings.home) if "LocalExecutor" in " ".join(_command(p)) or p == kernel_of(settings)]
+    scheduler = airflow.scheduler()
+    scheduler.kill()
+    feed(settings, 3)
+    _watched(lambda: consumed(settings, "metrics") >= 1500, settings)
+    wait_until(lambda: not any(process.is_running() for process in left), "the end of what the scheduler left", 60)
+    assert is_one_writer(settings)
+    assert airflow.scheduler().pid != scheduler.pid
+
+    Registry(settings).pause("metrics", paused=True)
+    wait_until(lambda: not is_one_writer(settings), "the end of the run")
+    wait_until(lambda: airflow.tasks("metrics")[0]["state"] in ("success", "skipped"), "its end in Airflow")
+    assert runs_of(settings, "metrics", limit=1)[0]["state"] == "finished", "after its micro-batch"
+    result = reconcile(settings)
+    assert result.ok, result.differences
+
+
+def _watched(condition: Callable[[], bool], settings: Settings) -> None:
+    """Wait, and see to it that there are never two kernels that stream."""
+
+    def once() -> bool:
+        kernels = [p for p in of_home(settings.home) if "ipykernel_launcher" in " ".join(_command(p))]
+        assert len(kernels) <= 2, "one that ends, one that waits for it"
+        return condition()
+
+    wait_until(once, "the events after the scheduler's death")
+
+
+@pytest.mark.parametrize("name", ["metrics"])
+def test_what_is_shipped_is_what_ran(airflow: Airflow, settings: Settings, name: str) -> None:
+    manifest = read_manifest(ROOT / "pipelines" / name / "v1" / "manifest.toml")
+    assert {run["version"] for run in runs_of(settings, name, limit=9)} == {f"v{manifest.version}"}
