@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.monitoring.recording import forget
 from retailpulse_kernel.settings import Namespace, Settings
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.hbase import HBaseStore
@@ -35,3 +36,4 @@ def drop(settings: Settings) -> None:
         store.close()
     for folder in (settings.checkpoints, str(settings.home / "runs" / name)):
         shutil.rmtree(folder, ignore_errors=True)
+    forget(settings)

@@ -28,9 +28,10 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def _complete_service(incomplete: str) -> list[str]:
+    from retailpulse_kernel.stack.observers import OBSERVERS
     from retailpulse_kernel.stack.services import SERVICES
 
-    return [name for name in SERVICES if name.startswith(incomplete)]
+    return [name for name in (*SERVICES, *OBSERVERS) if name.startswith(incomplete)]
 
 
 def _complete_log(incomplete: str) -> list[str]:
@@ -81,11 +82,17 @@ def up(
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Start the servers and wait until each answers. Data is kept; a running server is left alone."""
-    from retailpulse_kernel.stack import supervision
+    """Start the servers and wait until each answers. Data is kept; a running server is left alone.
+
+    By name only: api, monitor, prometheus, alertmanager.
+    """
+    from retailpulse_kernel.stack import observing, supervision
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    supervision.up(settings, services, console=_console())
+    servers, watchers = observing.split(services or [])
+    if servers or not watchers:
+        supervision.up(settings, servers, console=_console())
+    observing.up(settings, watchers, console=_console())
 
 
 @app.command()

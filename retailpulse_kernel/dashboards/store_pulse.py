@@ -7,6 +7,7 @@ from typing import Any
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, VariableRefresh
 
+from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
 from retailpulse_kernel.dashboards.panels import bars, line, number, pie
 from retailpulse_kernel.dashboards.queries import API, api_fields, api_query
 from retailpulse_kernel.metrics import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
@@ -33,6 +34,8 @@ def store_pulse() -> dashboard.Dashboard:
         .timezone("utc")
         .time("now/d", "now")
         .refresh("5s")
+        .annotation(promotions())
+        .annotation(failed_reconciliations())
         .with_variable(_asked_variable("currency", "Currency", several=False))
         .with_variable(_asked_variable("category", "Category", several=True))
         .with_variable(

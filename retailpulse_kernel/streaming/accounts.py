@@ -39,6 +39,8 @@ class Account:
         Whether the run was bounded, in which no order of the topic makes an event late.
     delay_ms : int
         The job's watermark: how far a partition's clock ran ahead of an event before it was late.
+    arrived_ms : int, optional
+        The broker's time of the oldest message.
     """
 
     job: str
@@ -56,6 +58,7 @@ class Account:
     finished_ms: int
     bounded: bool = False
     delay_ms: int = 600_000
+    arrived_ms: int | None = None
 
     @property
     def key(self) -> str:

@@ -218,8 +218,8 @@ class TestCache:
         client.get("/api/v1/figures/revenue", params=RANGE)
         client.get("/api/v1/figures/revenue", params=RANGE)
         text = client.get("/metrics").text
-        assert 'retailpulse_api_requests_total{route="/api/v1/figures/{name}",status="200"} 2.0' in text
-        assert "retailpulse_api_cache_hits_total 1.0" in text
+        assert 'retailpulse_api_requests_total{namespace="",route="/api/v1/figures/{name}",status="200"} 2.0' in text
+        assert 'retailpulse_api_cache_hits_total{namespace=""} 1.0' in text
 
 
 def test_grafana_s_milliseconds_are_widened_to_whole_minutes() -> None:

@@ -32,17 +32,18 @@ TARGETS = [
 
 
 def test_the_files_are_those_of_the_code() -> None:
-    assert stale(FOLDER) == [], "run `retailpulse dashboards build`"
+    assert stale(ROOT) == [], "run `retailpulse dashboards build`"
 
 
 def test_check_names_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (path, other) = write(tmp_path)
+    (path, other, *_) = write(tmp_path)
     path.write_text(path.read_text().replace("API", "APIs"))
-    other.rename(tmp_path / "old.json")
+    other.rename(other.with_name("old.json"))
     with pytest.raises(SystemExit) as left:
-        main(["dashboards", "check", "--folder", str(tmp_path)])
+        main(["dashboards", "check", "--root", str(tmp_path)])
     assert left.value.code == 1
-    assert f"old.json, {path.name}, {other.name}" in capsys.readouterr().err
+    folder = "grafana/dashboards"
+    assert f"{folder}/old.json, {folder}/{path.name}, {folder}/{other.name}" in capsys.readouterr().err
 
 
 def test_identities_are_unique_and_stable() -> None:
