@@ -18,10 +18,12 @@ from pydantic import BaseModel
 
 from retailpulse_kernel.api.asking import Asked, asked
 from retailpulse_kernel.api.cache import AnswerCache
+from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.reading import figure_rows, funnel_rows
 from retailpulse_kernel.errors import RetailPulseError, ServiceError, UnknownName, UsageError
 from retailpulse_kernel.figures import chosen_figures
 from retailpulse_kernel.monitoring.values import Values, exposition
+from retailpulse_kernel.stores.archive import Archive
 from retailpulse_kernel.stores.base import FigureStore, Row
 
 __all__ = ["CACHE_SECONDS", "create_app"]
@@ -29,6 +31,8 @@ __all__ = ["CACHE_SECONDS", "create_app"]
 #: Micro-batches come every second or two: an older answer would be seen to lag.
 CACHE_SECONDS = 2.0
 _THREADS = 8
+#: Top products are folded from the archive, which is written every quarter of a minute.
+_PRODUCTS_SECONDS = 30.0
 
 
 class Problem(BaseModel):
@@ -87,7 +91,12 @@ def _asked(
 
 
 def create_app(
-    store: FigureStore, *, token: str | None = None, hosts: list[str] | None = None, values: Values | None = None
+    store: FigureStore,
+    *,
+    token: str | None = None,
+    hosts: list[str] | None = None,
+    values: Values | None = None,
+    archive: Callable[[], Archive] | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -101,16 +110,21 @@ def create_app(
         Names that it answers to: without a token, a page in a browser must not reach it under a name of its own.
     values : Values, optional
         What its metrics are counted in.
+    archive : callable, optional
+        Gives the archive, which top products are folded from; without it there are none.
     """
     app = FastAPI(title="RetailPulse", version="1", description="The figures, exact, read from Cassandra.")
     cache, pool = AnswerCache(CACHE_SECONDS), ThreadPoolExecutor(_THREADS)
+    products = AnswerCache(_PRODUCTS_SECONDS)
     _observe(app, cache, _guard(token), Values(namespace="") if values is None else values)
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
-    def answer(request: Request, key: tuple[Any, ...], make: Callable[[], bytes]) -> Response:
+    def answer(
+        request: Request, key: tuple[Any, ...], make: Callable[[], bytes], cache: AnswerCache = cache
+    ) -> Response:
         found = cache.get(key, make)
-        headers = {"ETag": found.etag, "Cache-Control": f"private, max-age={CACHE_SECONDS:.0f}"}
+        headers = {"ETag": found.etag, "Cache-Control": f"private, max-age={cache.seconds:.0f}"}
         if request.headers.get("if-none-match") == found.etag:
             return Response(status_code=304, headers=headers)
         return Response(found.body, headers=headers, media_type="application/json")
@@ -122,7 +136,13 @@ def create_app(
                    404: {"model": Problem, "description": "There is no such figure."}},
     )  # fmt: skip
     def figures(request: Request, name: str, question: Annotated[Asked, Depends(_asked)]) -> Response:
-        """Rows of a figure: revenue, average_order_value, orders, units, events, active_users, or the funnel."""
+        """Rows of a figure: revenue, average_order_value, orders, units, events, active_users; funnel, top_products."""
+        if name == "top_products" and archive is not None:
+            folder, title = archive(), "Top products"
+            return answer(
+                request, (name, question),
+                lambda: _body(name, title, "currency", question, product_rows(folder, question)), products,
+            )  # fmt: skip
         if name == "funnel":
             title, unit, read = "Conversion funnel", "events", lambda: funnel_rows(store, pool, question)
         else:

@@ -46,11 +46,15 @@ def serve(
     from retailpulse_kernel.api.app import create_app
     from retailpulse_kernel.monitoring.recording import recording
     from retailpulse_kernel.stores.cassandra import CassandraStore
+    from retailpulse_kernel.stores.hive import HiveStore
 
-    store = CassandraStore(settings)
+    store, archive = CassandraStore(settings), HiveStore(settings)  # of the latter only the files
     try:
         with recording(settings, "api", "api") as values:
-            api = create_app(store, token=secret, hosts=None if secret else sorted(_LOOPBACK), values=values)
+            api = create_app(
+                store, token=secret, hosts=None if secret else sorted(_LOOPBACK), values=values,
+                archive=lambda: archive.archive,
+            )  # fmt: skip
             values.before_flush(api.state.measure)
             # uvicorn raises the signal once more when all is answered: it must not end us before our own clean-up.
             for number in (signal.SIGINT, signal.SIGTERM):

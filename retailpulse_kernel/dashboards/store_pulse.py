@@ -65,6 +65,7 @@ def _series(figure: Figure | Ratio, *columns: str, **more: Any) -> Any:
 def _charts() -> list[Any]:
     top = api_query(REVENUE.name, ["category", "value"], title=REVENUE.title, by="category", limit=20)
     types = api_query(EVENTS.name, ["event_type", "value"], title=EVENTS.title, by="event_type")
+    products = api_query("top_products", ["product_id", "value"], title=REVENUE.title, limit=15)
     funnel = api_query("funnel", ["step", "value"], title=EVENTS.title)
     today = [
         api_query(REVENUE.name, ["bucket", "running_total"], by="bucket", grain="hour"),
@@ -80,6 +81,7 @@ def _charts() -> list[Any]:
         bars(9, "Conversion funnel", (18, 13, 6, 9), [funnel]),
         line(10, "Average order value", (0, 22, 8, 8), [_series(AVERAGE_ORDER_VALUE)], decimals=2),
         line(11, "Orders", (8, 22, 8, 8), [_series(ORDERS)], decimals=0),
+        bars(13, "Top products by revenue", (0, 30, 24, 9), [products], decimals=2),
         line(12, "Revenue today, and the same day last week", (16, 22, 8, 8), today, decimals=2, today=True),
     ]
 
