@@ -47,7 +47,7 @@ def product_rows(archive: Archive, asked: Asked) -> list[Row]:
     revenue: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     units: dict[tuple[str, str], int] = defaultdict(int)
     for batch in archive.record_batches(since, until, columns=_COLUMNS, late=False):
-        sold = batch.filter(pc.is_in(batch["event_type"], pc.SetLookupOptions(pa.array(sorted(ORDER_EVENTS)))))
+        sold = batch.filter(pc.is_in(batch["event_type"], value_set=pa.array(sorted(ORDER_EVENTS))))
         for fields in sold.to_pylist():
             line = SimpleNamespace(**fields)
             if (asked.currencies and line.currency not in asked.currencies) or (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -14,17 +17,25 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.monitoring.definitions import METRICS
 from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.replay import send
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import observing, supervision
+from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.observers import OBSERVERS, port_of
+from retailpulse_kernel.stack.services import SERVICES
+from retailpulse_kernel.stack.strays import tree
+from retailpulse_kernel.streaming.accounts import read_accounts
 from retailpulse_kernel.topics import ensure_topics
-from tests.jobs import JobProcess, consumed, wait_until
+from tests.jobs import JobProcess, consumed, totals, wait_until
 
 pytestmark = [
     pytest.mark.integration,
@@ -98,12 +109,15 @@ def watched(shop: Settings, webhook: Webhook) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="module")
-def job(watched: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[JobProcess]]:
+def events() -> Generator:
+    return Generator(rate=200, seconds=10, seed=7, duplicates=0.05, late=0.05, bad=0.05)
+
+
+@pytest.fixture(scope="module")
+def job(watched: Settings, events: Generator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[JobProcess]]:
     """The job "metrics" on a stream that has a bit of everything; a test may put another run into the list."""
     runs = [JobProcess(watched, "metrics", tmp_path_factory.mktemp("watched") / "metrics.log")]
-    done = send(
-        watched, Generator(rate=200, seconds=10, seed=7, duplicates=0.05, late=0.05, bad=0.05).messages(), paced=False
-    )
+    done = send(watched, events.messages(), paced=False)
     try:
         wait_until(lambda: consumed(watched, "metrics") == done.sent, "the job's taking of all events")
         yield runs
@@ -123,6 +137,126 @@ def ask(settings: Settings, expression: str) -> list[dict[str, Any]]:
 def value(settings: Settings, expression: str) -> float | None:
     found = ask(settings, expression)
     return float(found[0]["value"][1]) if found else None
+
+
+PANELS = [
+    (panel["title"], target["expr"])
+    for panel in json.loads((ROOT / "grafana" / "dashboards" / "pipeline-health.json").read_text())["panels"]
+    for target in panel["targets"]
+]
+#: What there is nothing of until something goes wrong, or Airflow runs.
+NOTHING_YET = {"Writes: retries a minute", "Airflow: runs an hour, by end", "Promoted versions"}
+
+
+@pytest.fixture(scope="module")
+def measured(watched: Settings, job: list[JobProcess]) -> Settings:
+    """The same, once Prometheus has seen all of it twice: a reconciliation and a reader of the API, too."""
+    reconcile(watched)
+    name = watched.namespace.name
+    labels = f'{{namespace="{name}"}}'
+    asked = f"retailpulse_api_request_duration_seconds_count{labels}"
+    token = (watched.home / "secrets" / "api").read_text().strip()
+    with httpx.Client(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as client:
+        url = f"http://127.0.0.1:{port_of(watched, OBSERVERS['api'])}/api/v1/figures/orders"
+
+        def seen() -> bool:
+            assert client.get(url).status_code == 200
+            # A rate needs two looks at the same series.
+            return bool(ask(watched, f"rate({asked}[1m]) > 0")) and bool(
+                ask(watched, f"rate(retailpulse_job_batch_duration_seconds_count{labels}[1m])")
+            )
+
+        wait_until(seen, "Prometheus' second look", 60)
+    return watched
+
+
+@pytest.mark.parametrize(("title", "expression"), PANELS)
+def test_each_panel_of_pipeline_health_is_answered(measured: Settings, title: str, expression: str) -> None:
+    query = expression.replace("$namespace", measured.namespace.name).replace("$__rate_interval", "1m")
+    assert "$" not in query
+    found = ask(measured, query)
+    assert found or title in NOTHING_YET
+    for series in found:
+        assert series["value"][1] != "NaN" or "latency" in title or "duration" in title or "cache" in title
+
+
+def test_the_metrics_are_the_accounts_the_topic_and_the_truth(
+    measured: Settings, events: Generator, job: list[JobProcess]
+) -> None:
+    name = measured.namespace.name
+    counted = totals(read_accounts(measured), "metrics")
+    of_job = f'retailpulse_job_messages_total{{namespace="{name}",job_name="metrics"}}'
+    wait_until(lambda: value(measured, f"sum({of_job})") == counted["consumed"], "the last scrape", 60)
+    by_status = {series["metric"]["status"]: float(series["value"][1]) for series in ask(measured, of_job)}
+    assert by_status == {status: counted[status] for status in ("accepted", "duplicate", "late", "bad")}
+    assert counted["bad"] == events.truth.bad.total() > 0
+
+    def of(metric: str, label: str) -> dict[str, float]:
+        found = ask(measured, f'{metric}{{namespace="{name}"}}')
+        return {series["metric"][label]: float(series["value"][1]) for series in found}
+
+    wait_until(
+        lambda: of("retailpulse_bad_messages_total", "reason") == dict(events.truth.bad), "the count by reason", 30
+    )
+    assert of("retailpulse_topic_messages_total", "topic")["retail.events"] == counted["consumed"]
+    assert of("retailpulse_producer_messages_total", "producer") == {"generate": counted["consumed"]}
+    assert of("retailpulse_job_lag_messages", "job_name") == {"metrics": 0}
+    assert of("retailpulse_reconcile_equal", "namespace") == {name: 1}
+    up = {series["metric"]["service"]: series["value"][1] for series in ask(measured, "retailpulse_service_up")}
+    assert {service: "1" for service in [*SERVICES, *NAMES] if service in up} == up
+    assert {*NAMES, "kafka", "cassandra"} <= up.keys()
+
+
+def test_what_is_exported_is_what_the_table_says(measured: Settings) -> None:
+    address = f"http://127.0.0.1:{port_of(measured, OBSERVERS['monitor'])}/metrics"
+    families = list(text_string_to_metric_families(httpx.get(address, trust_env=False).text))
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    for family in families:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        metric = METRICS[name]
+        assert (family.type, family.documentation) == (metric.kind, metric.help)
+        assert f"| `{name}` | {metric.kind} |" in page
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels)
+    assert {"retailpulse_job_messages", "retailpulse_service_up", "retailpulse_api_requests"} <= {
+        f.name for f in families
+    }
+
+
+def test_what_listens_is_what_the_table_of_sockets_says(measured: Settings, job: list[JobProcess]) -> None:
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| (\d+) \|", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE)
+    told = {(program, int(port)) for program, port in rows}
+    found = set()
+    for name, info in Supervisor(measured).processes().items():
+        for address, port in listening(tree(info["pid"]) if info["pid"] else []):
+            assert address == "127.0.0.1", (name, address, port)
+            if name in SERVICES or name in OBSERVERS:
+                found.add((name, port - measured.port_offset))
+    running = {name for name, _ in found}
+    assert {*NAMES, *("kafka", "cassandra", "hbase", "hbase-thrift", "hive-metastore", "hiveserver2")} <= running
+    assert found == {(name, port) for name, port in told if name in running}
+    # A job's ports are anybody's guess, but on loopback.
+    of_job = listening(job[-1].tree())
+    assert of_job
+    assert {address for address, _ in of_job} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def listening(processes: list[psutil.Process]) -> set[tuple[str, int]]:
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {(c.laddr.ip, c.laddr.port) for c in process.net_connections("inet") if c.status == "LISTEN"}
+    return found
+
+
+def test_a_secret_is_its_owner_s_alone(measured: Settings) -> None:
+    secrets = [*(measured.home / "secrets").iterdir(), *(measured.home / "alertmanager" / "conf").iterdir()]
+    assert secrets
+    for path in secrets:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    token = (measured.home / "secrets" / "api").read_text().strip()
+    for log in (measured.home / "logs").glob("*.log"):
+        assert token not in log.read_text(errors="replace"), log
 
 
 def test_a_killed_job_is_told_to_the_webhook_and_a_new_one_is_too(

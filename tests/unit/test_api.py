@@ -247,7 +247,7 @@ class TestTopProducts:
         expected = summarise(store, since=START, until=END).currencies["USD"].revenue - refunded.price
         assert sum(Decimal(row["minor"]) for row in usd).scaleb(-4) == expected
         assert [row["minor"] for row in usd] == sorted((row["minor"] for row in usd), reverse=True)
-        assert {row["product_id"] for row in usd} == {f"p{i}" for i in range(5)}
+        assert {row["product_id"] for row in usd} == {"p0", "p2", "p3", "p4"}  # p1 is only sold in euros
         assert rows(products, "top_products", currency="USD", limit=2) == usd[:2]
 
     def test_of_a_category(self, products: TestClient) -> None:
