@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.monitoring.recording import forget
 from retailpulse_kernel.settings import Namespace, Settings
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.hbase import HBaseStore
@@ -43,3 +44,4 @@ def _drop(settings: Settings) -> None:
         store.close()
     for folder in (settings.checkpoints, str(settings.home / "runs" / settings.namespace.name)):
         shutil.rmtree(folder, ignore_errors=True)
+    forget(settings)

@@ -22,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from retailpulse_kernel.adapters import Reject, read_rows
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.generator import Message
+from retailpulse_kernel.monitoring.recording import Recorder, recording
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.kafka_config import client_config, unavailable
 from retailpulse_kernel.topics import MAX_MESSAGE_BYTES, topic_states
@@ -138,7 +139,12 @@ def replay(
     done = Replay()
     pace = _Pace(stop)
     flushed_at = datetime.min
-    with Sender(settings) as sender, _Rejects(rejects_path, done) as rejected:
+    with (
+        recording(settings, "producer", "replay", producer="replay") as metrics,
+        Sender(settings) as sender,
+        _Rejects(rejects_path, done) as rejected,
+    ):
+        metrics.before_flush(lambda: _measure(metrics, done, sender))
         for number, row in enumerate(reading):
             if number % _EVERY == 0 and pace.due():
                 report(_so_far(done, sender, pace), reading.fraction)
@@ -189,7 +195,8 @@ def send(
     """
     done, pace = Replay(), _Pace(stop)
     skew, flushed_at = SKEW.total_seconds(), 0.0
-    with Sender(settings) as sender:
+    with recording(settings, "producer", "generate", producer="generate") as metrics, Sender(settings) as sender:
+        metrics.before_flush(lambda: _measure(metrics, done, sender))
         for number, message in enumerate(messages):
             # The message is sent before anyone may stop, so that the generator's truth is exactly what was sent.
             if paced:
@@ -345,6 +352,12 @@ class _Rejects:
     def __exit__(self, *_: object) -> None:
         if self._file:
             self._file.close()
+
+
+def _measure(metrics: Recorder, done: Replay, sender: Sender) -> None:
+    """Measure by what is counted anyway: nothing for each message."""
+    metrics.grow("retailpulse_producer_messages_total", sender.acknowledged)
+    metrics.grow("retailpulse_producer_rejected_rows_total", done.rejected)
 
 
 def _so_far(done: Replay, sender: Sender, pace: _Pace) -> Replay:

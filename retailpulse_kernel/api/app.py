@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -13,17 +13,17 @@ import orjson
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import JSONResponse
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
 from retailpulse_kernel.api.asking import Asked, asked
 from retailpulse_kernel.api.cache import AnswerCache
+from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.reading import figure_rows, funnel_rows
 from retailpulse_kernel.errors import RetailPulseError, ServiceError, UnknownName, UsageError
 from retailpulse_kernel.figures import chosen_figures
+from retailpulse_kernel.monitoring.values import Values, exposition
+from retailpulse_kernel.stores.archive import Archive
 from retailpulse_kernel.stores.base import FigureStore, Row
 
 __all__ = ["CACHE_SECONDS", "create_app"]
@@ -31,6 +31,8 @@ __all__ = ["CACHE_SECONDS", "create_app"]
 #: Micro-batches come every second or two: an older answer would be seen to lag.
 CACHE_SECONDS = 2.0
 _THREADS = 8
+#: Top products are folded from the archive, which is written every quarter of a minute.
+_PRODUCTS_SECONDS = 30.0
 
 
 class Problem(BaseModel):
@@ -88,7 +90,14 @@ def _asked(
     )  # fmt: skip
 
 
-def create_app(store: FigureStore, *, token: str | None = None, hosts: list[str] | None = None) -> FastAPI:
+def create_app(
+    store: FigureStore,
+    *,
+    token: str | None = None,
+    hosts: list[str] | None = None,
+    values: Values | None = None,
+    archive: Callable[[], Archive] | None = None,
+) -> FastAPI:
     """The application.
 
     Parameters
@@ -99,16 +108,23 @@ def create_app(store: FigureStore, *, token: str | None = None, hosts: list[str]
         What a request must carry as ``Authorization: Bearer``; all but the health asks for it.
     hosts : list of str, optional
         Names that it answers to: without a token, a page in a browser must not reach it under a name of its own.
+    values : Values, optional
+        What its metrics are counted in.
+    archive : callable, optional
+        Gives the archive, which top products are folded from; without it there are none.
     """
     app = FastAPI(title="RetailPulse", version="1", description="The figures, exact, read from Cassandra.")
     cache, pool = AnswerCache(CACHE_SECONDS), ThreadPoolExecutor(_THREADS)
-    _observe(app, cache, _guard(token))
+    products = AnswerCache(_PRODUCTS_SECONDS)
+    _observe(app, cache, _guard(token), Values(namespace="") if values is None else values)
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
-    def answer(request: Request, key: tuple[Any, ...], make: Callable[[], bytes]) -> Response:
+    def answer(
+        request: Request, key: tuple[Any, ...], make: Callable[[], bytes], cache: AnswerCache = cache
+    ) -> Response:
         found = cache.get(key, make)
-        headers = {"ETag": found.etag, "Cache-Control": f"private, max-age={CACHE_SECONDS:.0f}"}
+        headers = {"ETag": found.etag, "Cache-Control": f"private, max-age={cache.seconds:.0f}"}
         if request.headers.get("if-none-match") == found.etag:
             return Response(status_code=304, headers=headers)
         return Response(found.body, headers=headers, media_type="application/json")
@@ -120,7 +136,13 @@ def create_app(store: FigureStore, *, token: str | None = None, hosts: list[str]
                    404: {"model": Problem, "description": "There is no such figure."}},
     )  # fmt: skip
     def figures(request: Request, name: str, question: Annotated[Asked, Depends(_asked)]) -> Response:
-        """Rows of a figure: revenue, average_order_value, orders, units, events, active_users, or the funnel."""
+        """Rows of a figure: revenue, average_order_value, orders, units, events, active_users; funnel, top_products."""
+        if name == "top_products" and archive is not None:
+            folder, title = archive(), "Top products"
+            return answer(
+                request, (name, question),
+                lambda: _body(name, title, "currency", question, product_rows(folder, question)), products,
+            )  # fmt: skip
         if name == "funnel":
             title, unit, read = "Conversion funnel", "events", lambda: funnel_rows(store, pool, question)
         else:
@@ -157,29 +179,15 @@ def _guard(token: str | None) -> Callable[[Request], bool]:
     return allowed
 
 
-class _CacheCollector(Collector):
-    """What the cache spared the store."""
-
-    def __init__(self, cache: AnswerCache) -> None:
-        self._cache = cache
-
-    def collect(self) -> Iterable[Metric]:
-        """Both counts, as they are."""
-        yield CounterMetricFamily("retailpulse_api_cache_hits", "Answers that were kept.", self._cache.hits)
-        yield CounterMetricFamily("retailpulse_api_cache_misses", "Answers that were read.", self._cache.misses)
-
-
-def _observe(app: FastAPI, cache: AnswerCache, allowed: Callable[[Request], bool]) -> None:
+def _observe(app: FastAPI, cache: AnswerCache, allowed: Callable[[Request], bool], values: Values) -> None:
     """Tell errors as sentences, ask for the token, and count requests for Prometheus."""
-    registry = CollectorRegistry()
-    requests = Counter(
-        "retailpulse_api_requests", "Requests answered.", ["route", "status"], registry=registry
-    )  # fmt: skip
-    seconds = Histogram(
-        "retailpulse_api_request_duration_seconds", "Time to answer a request.", ["route"], registry=registry,
-        buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
-    )  # fmt: skip
-    registry.register(_CacheCollector(cache))
+
+    def measure() -> None:
+        """Take in what the cache has counted."""
+        values.grow("retailpulse_api_cache_hits_total", cache.hits)
+        values.grow("retailpulse_api_cache_misses_total", cache.misses)
+
+    app.state.measure = measure
 
     @app.exception_handler(RetailPulseError)
     def _told(_: Request, error: RetailPulseError) -> Response:
@@ -201,10 +209,11 @@ def _observe(app: FastAPI, cache: AnswerCache, allowed: Callable[[Request], bool
                 {"WWW-Authenticate": "Bearer"},
             )
         route = getattr(request.scope.get("route"), "path", "other")
-        requests.labels(route, str(response.status_code)).inc()
-        seconds.labels(route).observe(time.perf_counter() - began)
+        values.add("retailpulse_api_requests_total", route=route, status=str(response.status_code))
+        values.observe("retailpulse_api_request_duration_seconds", time.perf_counter() - began, route=route)
         return response
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        measure()
+        return Response(exposition(values), media_type=CONTENT_TYPE_LATEST)

@@ -21,7 +21,7 @@ from retailpulse_kernel.ranges import SignedRead
 from retailpulse_kernel.stores.base import FigureStore, Row
 from retailpulse_kernel.tables import CATEGORY, GRAINS
 
-__all__ = ["FUNNEL", "MONEY_EXPONENT", "figure_rows", "funnel_rows"]
+__all__ = ["FUNNEL", "MONEY_EXPONENT", "figure_rows", "funnel_rows", "valued"]
 
 #: Money has four exact decimal places everywhere.
 MONEY_EXPONENT = -4
@@ -56,7 +56,7 @@ def figure_rows(store: FigureStore, pool: Executor, name: str, asked: Asked) -> 
     found = grouped(rows, asked.by, CATEGORY, [figure])
     keys = [*asked.by, *(["currency"] if is_money and "currency" not in asked.by else [])]
     result = [
-        {key: _plain(row[key], asked) for key in keys} | _valued(row[figure.name], is_money=is_money)
+        {key: _plain(row[key], asked) for key in keys} | valued(row[figure.name], is_money=is_money)
         for row in found
         if row[figure.name] is not None
     ]
@@ -77,7 +77,7 @@ def funnel_rows(store: FigureStore, pool: Executor, asked: Asked) -> list[Row]:
     return [
         {
             "step": step,
-            **_valued(by_type.get(step, 0), is_money=False),
+            **valued(by_type.get(step, 0), is_money=False),
             "percent": round(100 * by_type.get(step, 0) / first, 2) if first else None,
         }
         for step in FUNNEL
@@ -125,7 +125,8 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _valued(value: Any, *, is_money: bool) -> Row:
+def valued(value: Any, *, is_money: bool) -> Row:
+    """A value in every form that a row has it in."""
     if not is_money:
         return {"value": value, "decimal": str(value), "minor": value, "exponent": 0}
     return {

@@ -7,11 +7,11 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from retailpulse_kernel.cli import checks, dashboards, epochs, feed, jobs, promotion, serve, stack
+from retailpulse_kernel.cli import checks, dashboards, epochs, feed, jobs, monitor, promotion, serve, stack
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.errors import RetailPulseError
 
-__all__ = ["app", "checks", "dashboards", "epochs", "feed", "jobs", "main", "promotion", "serve", "stack"]
+__all__ = ["app", "checks", "dashboards", "epochs", "feed", "jobs", "main", "monitor", "promotion", "serve", "stack"]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The command that builds Grafana's dashboards."""
+"""The command for Grafana's dashboards."""
 
 from __future__ import annotations
 
@@ -17,23 +17,38 @@ __all__ = ["dashboards"]
 class _Verb(StrEnum):
     BUILD = "build"
     CHECK = "check"
+    PUSH = "push"
 
 
 @app.command()
 def dashboards(
     verb: Annotated[
-        _Verb, typer.Argument(help="build writes the files, check says whether they are those of the code.")
+        _Verb, typer.Argument(help="build writes the files, check compares, push puts the dashboards into a Grafana.")
     ],
-    folder: Annotated[Path, typer.Option(help="Where they are.")] = Path("grafana/dashboards"),
+    root: Annotated[Path, typer.Option(help="The checkout that the files are in.")] = Path(),
 ) -> None:
-    """Build Grafana's dashboards from the definitions of the figures, or check that they are up to date."""
+    """Build Grafana's dashboards, alerts and the table of metrics from their definitions, or check them.
+
+    With GRAFANA_URL, check and push work on the Grafana that runs there; GRAFANA_TOKEN says where its token is found.
+    """
+    from retailpulse_kernel.dashboards.pushing import Grafana, GrafanaSettings
     from retailpulse_kernel.dashboards.writing import stale, write
 
+    settings = GrafanaSettings()
     if verb is _Verb.BUILD:
-        for path in write(folder):
+        for path in write(root):
             typer.echo(path)
-    elif differing := stale(folder):
+        return
+    if verb is _Verb.PUSH:
+        for address in Grafana(settings.require()).push():
+            typer.echo(address)
+        return
+    if differing := stale(root):
         raise RetailPulseError(
-            f"These dashboards differ from the code: {', '.join(differing)}.",
-            remedy="Run `retailpulse dashboards build`.",
+            f"These files differ from the code: {', '.join(differing)}.", remedy="Run `retailpulse dashboards build`."
+        )
+    if settings.url and (differing := Grafana(settings.require()).differing()):
+        raise RetailPulseError(
+            f"These dashboards differ in {settings.url}: {', '.join(differing)}.",
+            remedy="Run `retailpulse dashboards push`.",
         )

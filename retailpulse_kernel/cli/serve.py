@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from retailpulse_kernel.settings import Settings
 __all__ = ["serve"]
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_GRACE_SECONDS = 10
 
 
 @app.command()
@@ -42,11 +44,24 @@ def serve(
     import uvicorn
 
     from retailpulse_kernel.api.app import create_app
+    from retailpulse_kernel.monitoring.recording import recording
     from retailpulse_kernel.stores.cassandra import CassandraStore
+    from retailpulse_kernel.stores.hive import HiveStore
 
-    store = CassandraStore(settings)
+    store, archive = CassandraStore(settings), HiveStore(settings)  # of the latter only the files
     try:
-        api = create_app(store, token=secret, hosts=None if secret else sorted(_LOOPBACK))
-        uvicorn.run(api, host=host, port=port, log_level="warning", access_log=False)
+        with recording(settings, "api", "api") as values:
+            api = create_app(
+                store, token=secret, hosts=None if secret else sorted(_LOOPBACK), values=values,
+                archive=lambda: archive.archive,
+            )  # fmt: skip
+            values.before_flush(api.state.measure)
+            # uvicorn raises the signal once more when all is answered: it must not end us before our own clean-up.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: None)
+            uvicorn.run(
+                api, host=host, port=port, log_level="warning", access_log=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )  # fmt: skip
     finally:
         store.close()

@@ -28,9 +28,10 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def _complete_service(incomplete: str) -> list[str]:
+    from retailpulse_kernel.stack.observers import OBSERVERS
     from retailpulse_kernel.stack.services import SERVICES
 
-    return [name for name in [*SERVICES, "airflow"] if name.startswith(incomplete)]
+    return [name for name in (*SERVICES, "airflow", *OBSERVERS) if name.startswith(incomplete)]
 
 
 def _complete_log(incomplete: str) -> list[str]:
@@ -83,15 +84,19 @@ def up(
 ) -> None:
     """Start the servers and wait until each answers. Data is kept; a running server is left alone.
 
-    `airflow` starts Airflow's four processes too, which run the promoted jobs; without names it is left out.
+    `airflow` starts Airflow's four processes too, which run the promoted jobs. It is left out without names, as
+    are api, monitor, prometheus and alertmanager.
     """
-    from retailpulse_kernel.stack import supervision
+    from retailpulse_kernel.stack import observing, supervision
     from retailpulse_kernel.stack.airflow import login
 
     settings = Settings.load(profile=profile, namespace=namespace)
     console = _console()
-    supervision.up(settings, services, console=console)
-    if any("airflow" in name for name in services or ()):
+    servers, watchers = observing.split(services or [])
+    if servers or not watchers:
+        supervision.up(settings, servers, console=console)
+    observing.up(settings, watchers, console=console)
+    if any("airflow" in name for name in servers):
         place = login(settings)
         console.print(f"Airflow: {place.url}  user {place.user}, its password is in {place.passwords}", soft_wrap=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, VariableRefresh
 
+from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
 from retailpulse_kernel.dashboards.panels import bars, line, number, pie
 from retailpulse_kernel.dashboards.queries import API, api_fields, api_query
 from retailpulse_kernel.metrics import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
@@ -33,6 +34,8 @@ def store_pulse() -> dashboard.Dashboard:
         .timezone("utc")
         .time("now/d", "now")
         .refresh("5s")
+        .annotation(promotions())
+        .annotation(failed_reconciliations())
         .with_variable(_asked_variable("currency", "Currency", several=False))
         .with_variable(_asked_variable("category", "Category", several=True))
         .with_variable(
@@ -62,6 +65,7 @@ def _series(figure: Figure | Ratio, *columns: str, **more: Any) -> Any:
 def _charts() -> list[Any]:
     top = api_query(REVENUE.name, ["category", "value"], title=REVENUE.title, by="category", limit=20)
     types = api_query(EVENTS.name, ["event_type", "value"], title=EVENTS.title, by="event_type")
+    products = api_query("top_products", ["product_id", "value"], title=REVENUE.title, limit=15)
     funnel = api_query("funnel", ["step", "value"], title=EVENTS.title)
     today = [
         api_query(REVENUE.name, ["bucket", "running_total"], by="bucket", grain="hour"),
@@ -77,6 +81,7 @@ def _charts() -> list[Any]:
         bars(9, "Conversion funnel", (18, 13, 6, 9), [funnel]),
         line(10, "Average order value", (0, 22, 8, 8), [_series(AVERAGE_ORDER_VALUE)], decimals=2),
         line(11, "Orders", (8, 22, 8, 8), [_series(ORDERS)], decimals=0),
+        bars(13, "Top products by revenue", (0, 30, 24, 9), [products], decimals=2),
         line(12, "Revenue today, and the same day last week", (16, 22, 8, 8), today, decimals=2, today=True),
     ]
 

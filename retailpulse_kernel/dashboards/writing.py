@@ -1,17 +1,37 @@
-"""Writing the dashboards, and telling whether the written ones are those of the code."""
+"""Writing what is made of code, dashboards, alerts and the table of metrics, and telling whether the files are it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from retailpulse_kernel.errors import RequirementError
+from retailpulse_kernel.monitoring.alerts import AlertSettings, rules
+from retailpulse_kernel.monitoring.definitions import table
 
-__all__ = ["built", "stale", "write"]
+__all__ = ["built", "dashboards", "stale", "write"]
+
+_GENERATED = "# Written by `retailpulse dashboards build`; change the code, not this.\n"
+_PAGE = """\
+# Metrics
+
+Every process measures itself into a file of its own in `<home>/metrics/`, every two seconds, and `retailpulse monitor`
+gathers them all for Prometheus, with what it sees itself of servers, topics and the machine. A file needs no port and
+no discovery, and it is there when its process is not: a notebook that ran for three seconds has lost nothing, one that
+was killed at most its last two seconds. A counter belongs to a role, such as the job *metrics* of a namespace: the next
+run goes on from where the last one ended. The read API answers `/metrics` by itself, too.
+
+This table is written from the definitions (`retailpulse_kernel/monitoring/definitions.py`), which also check every
+measurement.
+
+"""
 
 
-def built() -> dict[str, str]:
-    """Each dashboard's JSON by its file's name.
+def dashboards() -> dict[str, Any]:
+    """Each dashboard by its file's name.
 
     Raises
     ------
@@ -28,23 +48,44 @@ def built() -> dict[str, str]:
     from retailpulse_kernel.dashboards.store_pulse import store_pulse
 
     return {
-        f"{name}.json": json.dumps(made.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+        f"{name}.json": json.loads(json.dumps(made.build(), cls=JSONEncoder))
         for name, made in (("pipeline-health", pipeline_health()), ("store-pulse", store_pulse()))
     }
 
 
-def write(folder: Path) -> list[Path]:
-    """Write every dashboard; the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+def built() -> dict[str, str]:
+    """The text of every file, by its path in the checkout."""
+    from retailpulse_kernel.dashboards.business_alerts import business_alerts
+
+    return {
+        **{
+            f"grafana/dashboards/{name}": json.dumps(made, indent=2, sort_keys=True) + "\n"
+            for name, made in dashboards().items()
+        },
+        "grafana/alerts/retailpulse.yml": _GENERATED + _yaml(rules(AlertSettings(hold=1, webhook=""))),
+        "grafana/provisioning/alerting/business.yaml": _GENERATED + _yaml(business_alerts()),
+        "docs/metrics.md": _PAGE + table(),
+    }
+
+
+def write(root: Path) -> list[Path]:
+    """Write every file; their paths."""
     files = []
     for name, text in built().items():
-        files.append(folder / name)
+        files.append(root / name)
+        files[-1].parent.mkdir(parents=True, exist_ok=True)
         files[-1].write_text(text)
     return files
 
 
-def stale(folder: Path) -> list[str]:
-    """Files of a folder that differ from the code, are missing, or are there without it."""
+def stale(root: Path) -> list[str]:
+    """Files that differ from the code, are missing, or are dashboards without it."""
     texts = built()
-    there = {path.name: path.read_text() for path in folder.glob("*.json")}
-    return sorted(name for name in texts.keys() | there.keys() if texts.get(name) != there.get(name))
+    there = {name: (root / name).read_text() for name in texts if (root / name).is_file()}
+    # One that the code no longer makes is stale, too.
+    others = {f"grafana/dashboards/{path.name}" for path in (root / "grafana" / "dashboards").glob("*.json")}
+    return sorted({name for name in texts if texts[name] != there.get(name)} | others - texts.keys())
+
+
+def _yaml(content: Any) -> str:
+    return yaml.safe_dump(content, sort_keys=False, width=118, allow_unicode=True)

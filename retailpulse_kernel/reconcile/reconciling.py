@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.events import MAX_AHEAD
+from retailpulse_kernel.monitoring.recording import recording
 from retailpulse_kernel.reconcile.batches import COUNTS, Batch, JobBatches, newest_epochs
 from retailpulse_kernel.reconcile.comparing import STORES, Compared, Range, currency_totals, moment_of, ms_of
 from retailpulse_kernel.reconcile.result import JobCheck, Reconciliation, TableCheck, Totals
@@ -92,7 +93,7 @@ def reconcile(
         for name, job in jobs.items()
     ]
     totals, hours = _totals(compared)
-    return Reconciliation(
+    result = Reconciliation(
         namespace=settings.namespace.name,
         since=since,
         until=until,
@@ -105,6 +106,15 @@ def reconcile(
         totals_until=None if hours.end_ms is None else moment_of(hours.end_ms),
         notes=_notes(checks, compared, retained_from),
     )
+    _measure(settings, result)
+    return result
+
+
+def _measure(settings: Settings, result: Reconciliation) -> None:
+    with recording(settings, "reconcile", "reconcile") as metrics:
+        metrics.set("retailpulse_reconcile_equal", result.ok)
+        metrics.set("retailpulse_reconcile_differences", len(result.differences))
+        metrics.set("retailpulse_reconcile_timestamp_seconds", time.time())
 
 
 def _utc(given: datetime | str | None) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from retailpulse_kernel.stack import artifacts, doctor
 from retailpulse_kernel.stack.configuration import command, environment
 from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.health import check
+from retailpulse_kernel.stack.observers import OBSERVERS, answer_of, port_of
 from retailpulse_kernel.stack.services import SERVICES, Service, address, select
 from retailpulse_kernel.stack.start import Start
 from retailpulse_kernel.stack.strays import tree
@@ -60,6 +61,8 @@ class ServiceStatus:
         The service answered a real request; a program runs.
     detail : str
         Why it is not healthy.
+    answer_s : float or None
+        Seconds that its answer took; None where none came.
     """
 
     name: str
@@ -70,6 +73,7 @@ class ServiceStatus:
     address: str
     healthy: bool
     detail: str = ""
+    answer_s: float | None = None
 
 
 def up(settings: Settings, names: Sequence[str] | None = None, *, console: Console) -> None:
@@ -233,12 +237,23 @@ def _status(settings: Settings, name: str, info: Mapping[str, object] | None, lo
     state = str(info["statename"]).lower() if info else "stopped" if local else "external"
     pid = int(str(info["pid"])) or None if info else None
     memory, uptime = _usage(pid)
+    if name in OBSERVERS:
+        reason, took = _asked(lambda: answer_of(settings, OBSERVERS[name])) if pid else ("not started", None)
+        where = f"127.0.0.1:{port_of(settings, OBSERVERS[name])}"
+        return ServiceStatus(name, state, pid, uptime, memory, where, reason is None, reason or "", took)
     if name not in SERVICES:
         detail = "" if state == "running" else str(info and info["description"])
         return ServiceStatus(name, state, pid, uptime, memory, "", state == "running", detail)
-    reason = check(settings, name) if pid or not local else "not started"
+    reason, took = _asked(lambda: check(settings, name)) if pid or not local else ("not started", None)
     where = address(settings, SERVICES[name])
-    return ServiceStatus(name, state, pid, uptime, memory, where, reason is None, reason or "")
+    return ServiceStatus(name, state, pid, uptime, memory, where, reason is None, reason or "", took)
+
+
+def _asked(ask: Callable[[], str | None]) -> tuple[str | None, float | None]:
+    """Why something does not answer, or how long its answer took."""
+    began = time.monotonic()
+    reason = ask()
+    return reason, time.monotonic() - began if reason is None else None
 
 
 def _usage(pid: int | None) -> tuple[float | None, float | None]:

@@ -47,6 +47,8 @@ class Account:
         The job's watermark: how far a partition's clock ran ahead of an event before it was late.
     start_ms : int
         When the epoch was opened: its rows' versions count from there. 0 in accounts that did not say so yet.
+    arrived_ms : int, optional
+        The broker's time of the oldest message.
     """
 
     job: str
@@ -65,6 +67,7 @@ class Account:
     bounded: bool = False
     delay_ms: int = 600_000
     start_ms: int = 0
+    arrived_ms: int | None = None
 
     @property
     def key(self) -> str:

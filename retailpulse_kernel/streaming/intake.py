@@ -49,7 +49,8 @@ _MESSAGE_TYPES = {
     "raw": pa.string(),
 }
 #: What every row has: the key and the time by which it is deduplicated, and whether it is late.
-#: The last row of a stretch has only the counts, and how far Spark's watermark may go.
+#: The last row of a stretch has only the counts, the broker's time of its oldest message, and how far Spark's
+#: watermark may go.
 _VERDICT_TYPES = {
     "dedup_key": pa.string(),
     "clock": _TIME,
@@ -57,6 +58,7 @@ _VERDICT_TYPES = {
     "n_accepted": pa.int64(),
     "n_late": pa.int64(),
     "n_bad": pa.int64(),
+    "arrived_ms": pa.int64(),
     "low": _TIME,
 }
 
@@ -158,7 +160,9 @@ class Intake:
         """
         clock_ms = stretch.clock_ms
         counts = {ACCEPTED: 0, LATE: 0, BAD: 0}
+        arrived_ms: int | None = None
         for chunk in chunks:
+            arrived_ms = min([*chunk.arrivals_ms, *([] if arrived_ms is None else [arrived_ms])], default=None)
             parsed = parse_events(chunk.values, chunk.arrivals_ms, [*self.columns_of_events, self.unique_by])
             times_ms = parsed.events["event_time"].cast(pa.int64()).to_numpy() // 1000
             offsets = np.asarray(chunk.offsets, dtype=np.int64)[parsed.positions]
@@ -172,7 +176,8 @@ class Intake:
                 self.rejects.send(list(self._rejected(chunk, parsed, late, stretch)))
             yield from self._to_arrow(chunk, parsed, late, stretch).to_batches()
         low = None if stretch.low_ms is None else _EPOCH + timedelta(milliseconds=stretch.low_ms)
-        yield pa.RecordBatch.from_pylist([{**{f"n_{s}": n for s, n in counts.items()}, "low": low}], schema=self.schema)
+        last = {**{f"n_{status}": n for status, n in counts.items()}, "arrived_ms": arrived_ms, "low": low}
+        yield pa.RecordBatch.from_pylist([last], schema=self.schema)
         return clock_ms
 
     @property

@@ -13,6 +13,8 @@ import filelock
 import tenacity
 
 from retailpulse_kernel.errors import JobError, RetailPulseError, StoreUnavailable
+from retailpulse_kernel.monitoring.jobs import JobMetrics
+from retailpulse_kernel.monitoring.recording import recording
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.stores.kafka import KafkaStore
@@ -67,7 +69,7 @@ class Runner:
         JobError
             The query failed for a reason that waiting does not mend.
         """
-        with self._only_writer(), _shown(self._report) as show:
+        with self._only_writer(), self._measured(), _shown(self._report) as show:
             try:
                 self._require_same_meaning()
                 self._patiently(lambda: self._kafka.require(self._job.topic))
@@ -94,6 +96,7 @@ class Runner:
         query = self._query = self._start()
         shown = 0.0
         while not _ended(query):
+            self._metrics.follow(query)
             if self._stop_asked() or self._has_caught_up():
                 self._stop_query()
                 break
@@ -174,6 +177,7 @@ class Runner:
             if account is not None:
                 self._patiently(lambda: self._ledger.write(account))
                 self._report.add(account)
+                self._metrics.add(account)
         except BaseException as error:
             self._failure = error  # what Spark hands on is only its text
             raise
@@ -205,6 +209,7 @@ class Runner:
             bounded=self._job.mode == "available_now",
             delay_ms=milliseconds(self._job.watermark),
             start_ms=self._epoch.start_ms,
+            arrived_ms=intake.get("arrived_ms"),
         )
 
     def _observed(self) -> dict[str, dict[str, int]]:
@@ -231,6 +236,7 @@ class Runner:
 
         def waiting(state: tenacity.RetryCallState) -> None:
             assert state.outcome is not None
+            self._metrics.retried(getattr(state.outcome.exception(), "store", ""))
             self._report.state = f"waiting: {state.outcome.exception()}"
             self._report.fail(state.outcome.exception())
             print(f"{time.strftime('%H:%M:%S')} {self._job.name} is waiting: {state.outcome.exception()}", flush=True)
@@ -281,6 +287,14 @@ class Runner:
         while query.isActive and query.status["isTriggerActive"] and time.monotonic() < end:
             time.sleep(0.01)
         query.stop()
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        """Leave the run's metrics for the monitor."""
+        job, batch = self._job, newest_batch(self._epoch.path)
+        with recording(job.settings, "job", job.name, job_name=job.name) as recorder:
+            self._metrics = JobMetrics(recorder, job.topic, batch.offsets if batch else None)
+            yield
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from retailpulse_kernel.monitoring.recording import current
 from retailpulse_kernel.stores.base import FigureStore, version_of
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.streaming.aggregation import rows_by_table
@@ -54,7 +57,8 @@ class FigureSink:
         stores = dict(self.writes)
         result = frame.toArrow()
         for (table, grain), rows in rows_by_table(result, self.tables).items():
-            stores[table].write(table, grain, rows, version=version_of(epoch.start_ms, batch))
+            with _timed(stores[table].name):
+                stores[table].write(table, grain, rows, version=version_of(epoch.start_ms, batch))
         return result.num_rows
 
 
@@ -92,4 +96,13 @@ class ArchiveSink:
             F.date_format("event_time", "yyyy-MM-dd").alias("dt"),
             F.hour("event_time").alias("hour"),
         )
-        return self._store.write_batch(rows, epoch=epoch.number, batch=batch)
+        with _timed(self._store.name):
+            return self._store.write_batch(rows, epoch=epoch.number, batch=batch)
+
+
+@contextmanager
+def _timed(store: str) -> Iterator[None]:
+    """Measure a write that succeeds; those that fail are counted as retries."""
+    began = time.monotonic()
+    yield
+    current("job").observe("retailpulse_store_write_duration_seconds", time.monotonic() - began, store=store)

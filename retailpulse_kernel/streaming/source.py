@@ -386,11 +386,12 @@ def deduplicated(messages: DataFrame, *, watermark: timedelta) -> DataFrame:
 
     delay_ms = milliseconds(watermark)
     counted = (F.coalesce(F.sum(f"n_{status}"), F.lit(0)).alias(status) for status in (ACCEPTED, LATE, BAD))
-    rest = [c for c in messages.columns if c not in ("low", "clock", "n_accepted", "n_late", "n_bad")]
+    verdicts = ("low", "clock", "n_accepted", "n_late", "n_bad", "arrived_ms")
+    rest = [c for c in messages.columns if c not in verdicts]
     return (
         # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
         messages.withWatermark("low", f"{delay_ms} milliseconds")
-        .observe(OBSERVED_INTAKE, *counted)
+        .observe(OBSERVED_INTAKE, *counted, F.min("arrived_ms").alias("arrived_ms"))
         .where("dedup_key IS NOT NULL")
         .select(*rest, F.col("clock").alias("clock", metadata={_WATERMARK_KEY: delay_ms}))
         .dropDuplicatesWithinWatermark(["dedup_key"])

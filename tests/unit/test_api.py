@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
+import msgspec
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
@@ -25,8 +26,10 @@ from retailpulse_kernel.errors import StoreUnavailable, UsageError
 from retailpulse_kernel.events import Event
 from retailpulse_kernel.figures import money, summarise
 from retailpulse_kernel.fold import fold
+from retailpulse_kernel.stores.archive import Archive
 from retailpulse_kernel.stores.memory import MemoryStore
 from retailpulse_kernel.tables import CATEGORY
+from tests.archived import archive_events
 
 START = datetime(2026, 3, 1, 22, 58, tzinfo=UTC)
 END = START + timedelta(minutes=200)
@@ -218,8 +221,45 @@ class TestCache:
         client.get("/api/v1/figures/revenue", params=RANGE)
         client.get("/api/v1/figures/revenue", params=RANGE)
         text = client.get("/metrics").text
-        assert 'retailpulse_api_requests_total{route="/api/v1/figures/{name}",status="200"} 2.0' in text
-        assert "retailpulse_api_cache_hits_total 1.0" in text
+        assert 'retailpulse_api_requests_total{namespace="",route="/api/v1/figures/{name}",status="200"} 2.0' in text
+        assert 'retailpulse_api_cache_hits_total{namespace=""} 1.0' in text
+
+
+class TestTopProducts:
+    """Products are folded from the archive, on files as the job "archive" writes them."""
+
+    @pytest.fixture(scope="class")
+    def products(self, store: MemoryStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+        events = [msgspec.structs.replace(event, product_id=f"p{i % 5}") for i, event in enumerate(shop())]
+        refund = msgspec.structs.replace(events[9], event_id="r", event_type="refund")
+        archive = Archive(tmp_path_factory.mktemp("archive"))
+        archive_events(archive, [*events, refund])
+        archive_events(archive, events[:50], batch=1, late=True)
+        with TestClient(create_app(store, archive=lambda: archive)) as made:
+            yield made
+
+    def test_add_up_to_the_revenue_less_refunds_and_without_late_events(
+        self, products: TestClient, store: MemoryStore
+    ) -> None:
+        usd = rows(products, "top_products", currency="USD")
+        refunded = shop()[9]
+        assert refunded.price is not None
+        expected = summarise(store, since=START, until=END).currencies["USD"].revenue - refunded.price
+        assert sum(Decimal(row["minor"]) for row in usd).scaleb(-4) == expected
+        assert [row["minor"] for row in usd] == sorted((row["minor"] for row in usd), reverse=True)
+        assert {row["product_id"] for row in usd} == {"p0", "p2", "p3", "p4"}  # p1 is only sold in euros
+        assert rows(products, "top_products", currency="USD", limit=2) == usd[:2]
+
+    def test_of_a_category(self, products: TestClient) -> None:
+        books = rows(products, "top_products", category="books", currency="USD")
+        expected = rows(products, "revenue", category="books", currency="USD")
+        assert sum(row["units"] for row in books) == sum(i % 3 == 0 and i % 5 != 0 for i in range(200))
+        assert sum(row["minor"] for row in books) == expected[0]["minor"]
+
+    def test_too_long_a_range_and_no_archive_are_refused(self, products: TestClient, client: TestClient) -> None:
+        long = {"from": "2026-01-01", "to": "2026-03-01"}
+        assert products.get("/api/v1/figures/top_products", params=long).status_code == 422
+        assert client.get("/api/v1/figures/top_products", params=RANGE).status_code == 404
 
 
 def test_grafana_s_milliseconds_are_widened_to_whole_minutes() -> None:

@@ -98,6 +98,7 @@ def test_status_of_nothing(home: Path) -> None:
         "address": "127.0.0.1:30092",
         "healthy": False,
         "detail": "not started",
+        "answer_s": None,
     }
     assert not home.exists()
     assert "hiveserver2" in run("status").output

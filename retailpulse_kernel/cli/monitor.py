@@ -1,0 +1,32 @@
+"""The monitor's command."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from retailpulse_kernel.cli.app import app
+from retailpulse_kernel.cli.options import ProfileOption
+from retailpulse_kernel.settings import Settings
+
+__all__ = ["monitor"]
+
+
+@app.command()
+def monitor(
+    port: Annotated[
+        int | None, typer.Option(help="The port, on this machine only.", min=1, max=65_535, show_default="8091")
+    ] = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Gather the metrics of all that runs here, for Prometheus. `retailpulse up prometheus` starts it."""
+    from retailpulse_kernel.monitoring.monitor import PORT, Monitor
+
+    settings = Settings.load(profile=profile)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    Monitor(settings).serve(port or PORT + settings.port_offset, stop)

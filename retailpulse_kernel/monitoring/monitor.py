@@ -1,0 +1,116 @@
+"""The monitor: one process that gathers what all others have left, looks at the rest, and tells Prometheus."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from retailpulse_kernel.monitoring.looking import (
+    BadMessages,
+    Business,
+    Servers,
+    Topics,
+    look_at_machine,
+    look_at_pipelines,
+)
+from retailpulse_kernel.monitoring.reading import Recorded, put_together, read_recorded
+from retailpulse_kernel.monitoring.recording import folder
+from retailpulse_kernel.monitoring.values import Values, families
+from retailpulse_kernel.settings import Settings
+
+__all__ = ["PORT", "Monitor"]
+
+#: Where it listens, before the offset.
+PORT = 8091
+
+
+@dataclass(frozen=True)
+class _Look:
+    part: str
+    seconds: float
+    look: Callable[[Values], None]
+
+
+class Monitor(Collector):
+    """Everything that is known of a home, for Prometheus.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which home, which servers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._seen = Values()
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._topics = Topics(settings, self._namespaces)
+        self._looks = [
+            _Look("machine", 10, lambda values: look_at_machine(settings, values)),
+            _Look("pipelines", 10, lambda values: look_at_pipelines(settings, values)),
+            _Look("topics", 5, self._topics.look),
+            _Look("bad_messages", 10, BadMessages(settings, self._namespaces).look),
+            # Each asks every server something real, which costs them and us.
+            _Look("servers", 15, Servers(settings).look),
+            _Look("business", 60, Business(settings, self._namespaces).look),
+        ]
+
+    def serve(self, port: int, stop: threading.Event) -> None:
+        """Answer Prometheus on this machine until told to stop."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        server, thread = start_http_server(port, addr="127.0.0.1", registry=registry)
+        for look in self._looks:
+            self._threads.append(threading.Thread(target=self._run, args=(look,), name=look.part, daemon=True))
+            self._threads[-1].start()
+        try:
+            stop.wait()
+        finally:
+            self._over.set()
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def collect(self) -> Iterable[Family]:
+        """All metrics as they are now."""
+        recorded = read_recorded(folder(self._settings))
+        together = put_together(recorded)
+        for one in recorded:
+            if (lag := self._lag(one)) is not None:
+                labels = {"namespace": one.content["namespace"], "job_name": one.content["name"]}
+                together.set("retailpulse_job_lag_messages", lag, **labels)
+        return families(together, self._seen)
+
+    def describe(self) -> Iterable[Family]:
+        """Nothing: what there is depends on what runs."""
+        return []
+
+    def _run(self, look: _Look) -> None:
+        self._seen.add("retailpulse_monitor_failures_total", 0, part=look.part)
+        while not self._over.is_set():
+            began = time.monotonic()
+            try:
+                look.look(self._seen)
+            except Exception:  # a server that is down must not end the look at it, nor hide the others
+                self._seen.add("retailpulse_monitor_failures_total", part=look.part)
+            self._over.wait(max(1.0, look.seconds - (time.monotonic() - began)))
+
+    def _namespaces(self) -> list[str]:
+        """Those in which something runs, or should."""
+        recorded = read_recorded(folder(self._settings))
+        return sorted({one.content["namespace"] for one in recorded if one.state in ("running", "gone")})
+
+    def _lag(self, one: Recorded) -> int | None:
+        about: dict[str, Any] = one.content
+        if about["component"] != "job" or one.state not in ("running", "gone") or "offset" not in about:
+            return None
+        end = self._topics.ends.get((about["namespace"], about["topic"]))
+        return None if end is None else max(0, end - about["offset"])

@@ -1,0 +1,180 @@
+"""Metrics without a server: what a process leaves, who takes it over, and what a reader makes of it."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.monitoring.definitions import METRICS
+from retailpulse_kernel.monitoring.looking import ratios
+from retailpulse_kernel.monitoring.reading import put_together, read_recorded
+from retailpulse_kernel.monitoring.recording import Recorder, current, folder, forget, recording
+from retailpulse_kernel.monitoring.values import Values, exposition
+from retailpulse_kernel.settings import Settings
+
+SENT = "retailpulse_producer_messages_total"
+LATENCY = "retailpulse_job_end_to_end_latency_seconds"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.load(home=tmp_path, namespace="shop")
+
+
+def samples(*sources: Values) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = exposition(*sources).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def process(name: str, component: str = "job") -> tuple[tuple[str, str], ...]:
+    return (("component", component), ("name", name), ("namespace", "shop"))
+
+
+def seen(settings: Settings, now: float | None = None) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return samples(put_together(read_recorded(folder(settings), now)))
+
+
+class TestDefinitions:
+    @pytest.mark.parametrize("name", METRICS)
+    def test_follow_the_conventions(self, name: str) -> None:
+        metric = METRICS[name]
+        assert name.startswith("retailpulse_")
+        assert (metric.kind == "counter") == name.endswith("_total")
+        assert (metric.kind == "histogram") == bool(metric.buckets)
+        if metric.kind == "histogram":
+            assert name.endswith("_seconds")
+        assert not {"user_id", "product_id", "pid", "session_id", "le"} & set(metric.labels)
+        assert metric.help.endswith(".")
+
+    def test_what_is_not_defined_is_not_measured(self) -> None:
+        with pytest.raises(UsageError, match="no metric"):
+            Values().add("retailpulse_nonsense_total")
+        with pytest.raises(UsageError, match="has the labels"):
+            Values(namespace="shop").add(SENT)
+
+
+class TestValues:
+    def test_a_histogram_counts_each_observation_once(self) -> None:
+        values = Values(namespace="shop", job_name="metrics")
+        for seconds in (0.5, 0.6, 9000):
+            values.observe(LATENCY, seconds)
+        found = samples(values)
+        labels = (("job_name", "metrics"), ("namespace", "shop"))
+
+        def bucket(bound: str) -> float:
+            return found[f"{LATENCY}_bucket", tuple(sorted((*labels, ("le", bound))))]
+
+        assert [bucket("0.5"), bucket("1.0"), bucket("1800.0"), bucket("+Inf")] == [1, 2, 2, 3]
+        assert found[f"{LATENCY}_count", labels] == 3
+        assert found[f"{LATENCY}_sum", labels] == 9001.1
+
+    def test_of_an_older_program_only_what_still_fits_is_taken_over(self) -> None:
+        values = Values()
+        values.merge(
+            {
+                "numbers": [["gone_total", [], 3], [SENT, ["one label"], 3]],
+                "histograms": [[LATENCY, ["a", "b"], [1], 1]],
+            }
+        )
+        assert list(values.items()) == []
+
+
+class TestRecording:
+    def test_a_short_process_leaves_all_that_it_measured(self, settings: Settings) -> None:
+        with recording(settings, "producer", "generate", producer="generate") as metrics:
+            metrics.add(SENT, 7)
+        found = seen(settings)
+        assert found[SENT, (("namespace", "shop"), ("producer", "generate"))] == 7
+        # It ended in order: nobody misses it.
+        assert ("retailpulse_process_up", process("generate", "producer")) not in found
+
+    def test_the_next_one_goes_on_counting(self, settings: Settings) -> None:
+        for count in (7, 5):
+            with recording(settings, "producer", "generate", producer="generate") as metrics:
+                metrics.grow(SENT, count - 1)
+                metrics.grow(SENT, count)
+        found = seen(settings)
+        assert found[SENT, (("namespace", "shop"), ("producer", "generate"))] == 12
+        assert found["retailpulse_process_starts_total", process("generate", "producer")] == 2
+
+    def test_two_at_once_add_up(self, settings: Settings) -> None:
+        one = Recorder(settings, "producer", "generate", producer="generate")
+        two = Recorder(settings, "producer", "generate", producer="generate")
+        one.start()
+        two.start()
+        one.add(SENT, 1)
+        two.add(SENT, 2)
+        one.end()
+        two.end()
+        assert seen(settings)[SENT, (("namespace", "shop"), ("producer", "generate"))] == 3
+
+    def test_a_gauge_of_one_that_ended_is_only_kept_where_it_still_says_something(self, settings: Settings) -> None:
+        with recording(settings, "job", "metrics", job_name="metrics") as metrics:
+            metrics.set("retailpulse_job_state_rows", 9)
+            metrics.set("retailpulse_job_last_batch_timestamp_seconds", 1000)
+            metrics.flush()
+            assert seen(settings)["retailpulse_job_state_rows", (("job_name", "metrics"), ("namespace", "shop"))] == 9
+        found = seen(settings)
+        assert ("retailpulse_job_state_rows", (("job_name", "metrics"), ("namespace", "shop"))) not in found
+        assert (
+            found["retailpulse_job_last_batch_timestamp_seconds", (("job_name", "metrics"), ("namespace", "shop"))]
+            == 1000
+        )
+
+    def test_one_that_fails_or_falls_silent_is_down_until_another_takes_over(self, settings: Settings) -> None:
+        up = ("retailpulse_process_up", process("metrics"))
+        with pytest.raises(ZeroDivisionError), recording(settings, "job", "metrics"):
+            assert seen(settings)[up] == 1
+            assert seen(settings, time.time() + 60)[up] == 0  # silent, as when it was killed
+            raise ZeroDivisionError
+        assert seen(settings)[up] == 0
+        assert up not in seen(settings, time.time() + 100_000)  # nobody started it for a day
+        with recording(settings, "job", "metrics"):
+            assert seen(settings)[up] == 1
+
+    def test_the_memory_is_that_of_the_living(self, settings: Settings) -> None:
+        memory = ("retailpulse_process_memory_bytes", process("metrics"))
+        with recording(settings, "job", "metrics"):
+            assert seen(settings)[memory] > 10_000_000
+        assert memory not in seen(settings)
+
+    def test_a_sink_finds_its_job_s_recorder_and_no_other(self, settings: Settings) -> None:
+        name = "retailpulse_store_write_duration_seconds"
+        current("job").observe(name, 1, store="cassandra")  # outside of any run: nowhere
+        with recording(settings, "job", "metrics", job_name="metrics") as metrics, recording(settings, "live", "live"):
+            current("job").observe(name, 1, store="cassandra")
+            assert [found for found, _, _ in metrics.items()] == [name]
+
+    def test_a_half_written_file_and_a_home_that_can_not_be_written_stop_nothing(self, settings: Settings) -> None:
+        with recording(settings, "producer", "generate", producer="generate") as metrics:
+            metrics.add(SENT, 7)
+        (path,) = folder(settings).glob("*/*.json")
+        path.write_bytes(path.read_bytes()[:20])
+        assert seen(settings) == {}
+        with recording(settings, "producer", "generate", producer="generate") as metrics:
+            metrics.add(SENT, 1)
+        assert seen(settings)[SENT, (("namespace", "shop"), ("producer", "generate"))] == 1
+        nowhere = Settings.load(home=Path("/dev/null/nowhere"), namespace="shop")
+        with recording(nowhere, "producer", "generate", producer="generate") as metrics:
+            metrics.add(SENT, 1)
+
+    def test_a_dropped_namespace_is_forgotten(self, settings: Settings) -> None:
+        with recording(settings, "producer", "generate", producer="generate"):
+            pass
+        forget(settings)
+        assert seen(settings) == {}
+
+
+def test_revenue_is_compared_with_the_median_of_the_weeks_that_have_any() -> None:
+    weeks = [{"USD": Decimal(10)}, {"USD": Decimal(1000)}, {"USD": Decimal(20), "EUR": Decimal(5)}, {}]
+    assert ratios({"USD": Decimal(5)}, weeks) == {"USD": Decimal("0.25"), "EUR": Decimal(0)}
+    assert ratios({"USD": Decimal(5)}, [{}, {"USD": Decimal(0)}]) == {}
