@@ -1,0 +1,54 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: RetailPulse
+#     language: python
+#     name: retailpulse
+# ---
+
+# %% [markdown]
+# # Job: engagement
+#
+# What each session did in each hour, and each user on each day, kept in HBase: `session_hour` and
+# `user_day`. A session that crosses the hour has a row in both; its parts add up.
+
+# %% tags=["parameters"]
+from datetime import datetime, timedelta
+from typing import Literal
+
+run: Literal["continuous", "available_now", "backfill"] = "available_now"  # follow, take what is there, or write again
+run_for: timedelta | None = None  # how long a continuous run lasts; None: until it is stopped
+trigger: timedelta = timedelta(seconds=2)  # how often a continuous run starts a micro-batch
+watermark: timedelta = timedelta(minutes=10)  # how far time runs ahead before an event is late
+since: datetime | None = None  # where a backfill begins; None: with the first event
+until: datetime | None = None  # where it ends; None: where the job has come to
+source: Literal["kafka", "archive"] = "kafka"  # what a backfill reads
+late: Literal["exclude", "include"] = "exclude"  # whether a backfill counts late events, to close a day
+
+# %%
+import retailpulse_kernel as rp
+from retailpulse_kernel.metrics import EVENTS, FIRST_EVENT, LAST_EVENT, ORDERS, PURCHASES, REVENUE, UNITS, VIEWS
+
+job = rp.job(
+    "engagement", run=run, run_for=run_for, trigger=trigger, since=since, until=until, source=source, late=late
+)
+# The job "metrics" publishes bad and late messages; here they are only counted.
+events = job.events(watermark=watermark, rejects="count")
+
+# %%
+figures = (EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS, FIRST_EVENT, LAST_EVENT)
+
+by_session = events.figures(*figures, by=["session_id", "user_id", "currency"], every=["1 hour"], table="session")
+by_user = events.figures(*figures, by=["user_id", "currency"], every=["1 day"], table="user")
+job.write(by_session, to=rp.hbase)
+job.write(by_user, to=rp.hbase)
+
+# %%
+job.run()

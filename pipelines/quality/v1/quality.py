@@ -1,0 +1,46 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: RetailPulse
+#     language: python
+#     name: retailpulse
+# ---
+
+# %% [markdown]
+# # Batch: data quality
+#
+# The newest part of the stream: what share of the messages is bad or late, what share of the events has no
+# category, and whether a type of event fell silent. The run fails when something is not as expected, and says what.
+
+# %% tags=["parameters"]
+from datetime import datetime, timedelta
+
+last: timedelta = timedelta(hours=1)  # what is judged
+before: timedelta = timedelta(days=1)  # the time before, which silences are compared with
+until: datetime | None = None  # up to when, UTC; None: now
+bad: float = 0.05  # the largest share of bad messages
+late: float = 0.05  # the largest share of late events
+unknown: float = 0.25  # the largest share of events of no category
+silence: timedelta = timedelta(minutes=15)  # how long a type of event may be silent, or twice as long as it was before
+
+# %%
+from datetime import UTC
+
+import pandas as pd
+
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.upkeep.quality import Limits, quality, require
+
+limits = Limits(bad=bad, late=late, unknown=unknown, silence=silence)
+found = quality(Settings.load(), limits, until=until or datetime.now(UTC), last=last, before=before)
+pd.DataFrame(found)
+
+# %%
+require(found)
