@@ -21,8 +21,8 @@ def greeting(path: Path, text: str) -> None:
     """A notebook without a streaming job, so that the gate needs no Spark."""
     cells = [
         nbformat.v4.new_markdown_cell("# Greeting"),
-        nbformat.v4.new_code_cell("who: str = 'nobody'  # who is greeted", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(f"print('{text}', who)"),
+        nbformat.v4.new_code_cell("name: str = 'nobody'  # who is greeted", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(f"print('{text}', name)"),
     ]
     kernel = {"name": "retailpulse", "display_name": "RetailPulse", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
@@ -63,7 +63,7 @@ def test_a_notebook_goes_to_production_by_a_click(notebook: Notebook, registry: 
     steps = page.inner_text(".rp-steps")
     assert "1 typed, all read" in steps and "dry run" in steps
     assert "greeting/v1" in page.inner_text(".rp-verdict")
-    assert registry.version("greeting").manifest.parameters == {"who": "Ada"}
+    assert registry.version("greeting").manifest.parameters == {"name": "Ada"}
 
     greeting(lab.root / "greeting.ipynb", "good morning")
     page.fill(".rp-gate input[placeholder='as before, or what fits']", "@daily")
