@@ -76,7 +76,7 @@ def _start(started: list[subprocess.Popen[bytes]], log: Path, name: str, *argume
     ]  # fmt: skip
     env = {
         **os.environ, "SPARK_HOME": str(_HOME), "SPARK_LOCAL_IP": "127.0.0.1", "JAVA_HOME": str(find_java().path),
-        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_PYTHON": sys.executable, "SPARK_SCALA_VERSION": "2.13",
     }  # fmt: skip
     with log.open("wb") as output:
         started.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env))

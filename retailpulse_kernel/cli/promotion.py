@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,7 +60,8 @@ def promote(
     console = Console(highlight=False, soft_wrap=True, stderr=as_json or told)
     # So that the shadow is removed; while the dry run lasts, it ends that first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with console.status(f"{notebook.name} is at the gate …") as status:
+    # A line that turns would take stdout over where colours are asked for, as in a notebook's kernel.
+    with nullcontext() if told else console.status(f"{notebook.name} is at the gate …") as status:
 
         def passed(step: Step) -> None:
             if told:
@@ -70,6 +72,8 @@ def promote(
         def catching_up(state: TakingOver) -> None:
             if told:
                 print(json.dumps({"left": state.left, "of": state.messages}), flush=True)
+            if status is None:
+                return
             done = state.messages - state.left
             rate = f", {done / state.seconds:,.0f}/s" if done and state.seconds else ""
             status.update(f"catching up beside the live version: {state.left:,} of {state.messages:,} left{rate} …")

@@ -27,7 +27,7 @@ from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.checkpoint import committed_batch, find_epoch
 from tests.jobs import wait_until
 
-__all__ = ["Edit", "HandOver", "Line", "Report", "write_edits"]
+__all__ = ["Edit", "HandOver", "Line", "Report", "Runs", "write_edits"]
 
 #: Seconds that anything may take: two cores, three jobs and six servers.
 PATIENCE = 600.0
@@ -100,7 +100,7 @@ class Report:
         return "\n".join([*head, *rows, "", *self.notes])
 
 
-class _Runs:
+class Runs:
     """One job's current version, run again whenever a run ends."""
 
     def __init__(self, settings: Settings, job: str, log: Path) -> None:
@@ -124,6 +124,11 @@ class _Runs:
             if self.process.wait() != 0 and not self._over.is_set():
                 self.failures += 1
                 self._over.wait(1)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
         """kill -9 of the run with all that belongs to it."""
@@ -170,7 +175,7 @@ class Line:
         self.edits = {(edit.job, edit.version): edit for edit in edits}
         self._paths = write_edits(folder, edits)
         self._tried: Mapping[tuple[str, int], Tried] = {}
-        self._runs: dict[str, _Runs] = {}
+        self._runs: dict[str, Runs] = {}
 
     def try_out(self) -> None:
         """Find the plans of all versions, in one process."""
@@ -196,7 +201,7 @@ class Line:
 
     def start(self, job: str) -> None:
         """Let the current version run, and from then on whatever is current."""
-        self._runs[job] = _Runs(self.settings, job, self._folder / f"{job}.log")
+        self._runs[job] = Runs(self.settings, job, self._folder / f"{job}.log")
 
     def hand_over(self, job: str, label: str, what: str, sent: int, gate: float = 0.0, begin: float = 0.0) -> None:
         """Wait until a version runs and has committed so many messages."""

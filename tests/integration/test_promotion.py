@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,13 +20,16 @@ from retailpulse_kernel.promotion.registry import Registry
 from retailpulse_kernel.promotion.switching import rollback
 from retailpulse_kernel.promotion.tables import figure_store, figure_table, make_way
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.running import environment
+from retailpulse_kernel.reconcile.batches import newest_epochs
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.accounts import read_accounts
 from retailpulse_kernel.streaming.plan import FigurePlan, Plan, TablePlan
 from retailpulse_kernel.tables import GRAINS
 from retailpulse_kernel.topics import ensure_topics, topic_states
+from tests.faults.handover import Runs
 from tests.jobs import consumed, produce, wait_until
 
+DAY = GRAINS["day"]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
@@ -40,33 +40,6 @@ def settings(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
     ensure_topics(made)
     yield made
     drop(made)
-
-
-class Production:
-    """The current version, run over and over, as Airflow does it; one process a run."""
-
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self._settings, self._log = settings, log
-        self.process = self._begin()
-
-    def _begin(self) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "retailpulse_kernel.cli", "run", "metrics"],
-                env={**os.environ, **environment(self._settings)},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def next(self) -> None:
-        """Wait until the run has ended by itself, and begin the next."""
-        assert self.process.wait(120) == 0, self._log.read_text()[-2000:]
-        self.process = self._begin()
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.wait(120)
 
 
 def feed(settings: Settings, seed: int) -> None:
@@ -81,6 +54,17 @@ def edited(path: Path, *changes: tuple[str, str]) -> Path:
         cell.source = cell.source.replace(old, new)
     nbformat.write(content, path)
     return path
+
+
+def newest_run(settings: Settings) -> tuple[str, str]:
+    run = runs_of(settings, "metrics", limit=1)[0]
+    return run["version"], run["state"]
+
+
+def taken(settings: Settings) -> int:
+    """Messages that the newest epoch has an account of."""
+    jobs = newest_epochs(read_accounts(settings), settings.namespace.events_topic)
+    return jobs["metrics"].total("consumed") if "metrics" in jobs else 0
 
 
 def files(settings: Settings) -> dict[str, bytes]:
@@ -106,7 +90,7 @@ def test_a_job_goes_to_production_and_back(settings: Settings, tmp_path: Path) -
     assert said["conservation"].split(" = ")[0] == said["dry run"].split()[0]
     assert first.version.manifest.parameters == {"run": "continuous", "run_for": "30m"}
 
-    production = Production(settings, tmp_path / "production.log")
+    production = Runs(settings, "metrics", tmp_path / "production.log")
     try:
         wait_until(lambda: consumed(settings, "metrics") >= 1000, "the first events")
         held = files(settings)
@@ -120,34 +104,37 @@ def test_a_job_goes_to_production_and_back(settings: Settings, tmp_path: Path) -
         assert not failed.ok and failed.version is None and failed.steps[-1].name == "dry run"
         assert "colour" in failed.steps[-1].found
         assert files(settings) == held, "nothing was written"
-        assert production.process.poll() is None and runs_of(settings, "metrics", limit=1)[0]["state"] == "running"
+        assert production.running and runs_of(settings, "metrics", limit=1)[0]["state"] == "running"
 
-        changed = edited(
-            tmp_path / "metrics.ipynb", ("minutes=10", "minutes=20"), ("job.run()", "# as ever\njob.run()")
-        )
-        second = promote(settings, changed, sample=500)
+        more = edited(tmp_path / "metrics.ipynb", ("    UNITS,\n", "    UNITS,\n    rp.metrics.VIEWS,\n"))
+        second = promote(settings, more, sample=500)
         assert second.ok and second.version is not None, second.steps
-        assert second.verdict is not None and second.verdict.outcome == "resume", second.verdict
-        assert "from 10 min to 20 min" in second.verdict.reasons[0]
-        production.next()  # the run ends by itself, for the new version to take over
+        assert second.verdict is not None and second.verdict.outcome == "new epoch", second.verdict
+        said = {step.name: step.found for step in second.steps}
+        assert said["catching up"].startswith("1,000 messages beside the live version")
+        assert said["comparison"].startswith("in closed windows")
         feed(settings, 2)
-        wait_until(lambda: consumed(settings, "metrics") >= 2000, "the new version's events")
+        wait_until(lambda: newest_run(settings) == ("v2", "running"), "the new version")
+        wait_until(lambda: taken(settings) >= 2000, "the new version's events")
+        rows = figure_store(settings, "cassandra").read(figure_table(second.version.manifest.plan.tables[0]), DAY)
+        views = sum(row["events"] for row in rows if row["event_type"] == "view")
+        assert sum(row["views"] for row in rows) == views > 0, "also for what came before it"
 
-        assert rollback(settings, "metrics") == {
-            "name": "metrics", "from": "v2", "to": "v1", "state": "it goes on from the checkpoint",
-        }  # fmt: skip
-        production.next()
+        way = rollback(settings, "metrics")
+        assert (way["from"], way["to"]) == ("v2", "v1") and "its own epoch 1" in way["state"]
+        wait_until(lambda: newest_run(settings) == ("v1", "running"), "the old version")
         feed(settings, 3)
-        wait_until(lambda: consumed(settings, "metrics") >= 3000, "the old version's events")
+        wait_until(lambda: taken(settings) >= 3000, "the old version's events")
     finally:
         production.end()
 
     versions = [(run["version"], run["state"]) for run in runs_of(settings, "metrics", limit=9)]
     assert versions == [("v1", "finished"), ("v2", "finished"), ("v1", "finished")]
+    assert production.failures == 0
     (row,) = overview(settings)
     assert (row["job"], row["version"], row["state"], row["lag"]) == ("metrics", "v1", "waiting", 0)
     assert Registry(settings).current("metrics").previous == 2
-    assert "# as ever" in "\n".join(diff_versions(settings, "metrics", "v1", "v2").lines())
+    assert "rp.metrics.VIEWS" in "\n".join(diff_versions(settings, "metrics", "v1", "v2").lines())
     result = reconcile(settings)
     assert result.ok, result.differences
     assert sum(state.messages for state in topic_states(settings, [settings.namespace.events_topic])) == 3000

@@ -311,6 +311,31 @@ def test_a_third_epoch_retires_the_second(archive: Archive) -> None:
     assert visible(archive) == [row for row in ALL if row[2] < (400, 500)[row[1]]]
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_was_retired_and_kept_comes_back_as_another_epoch(archive: Archive, *, compacted: bool) -> None:
+    """The way to a new epoch and back: the old one's rows are kept, and later take the new one's place."""
+    if compacted:
+        compact(archive)
+    begin, kept = {0: 400, 1: 700}, archive.root.parent / "kept-e0001"
+    gone = [row for row in ALL if row[2] >= begin[row[1]]]
+    for _ in range(2):
+        retire(archive, 2, begin, keep=kept)
+        (archive.root / ".retired.json").unlink()
+    assert visible(Archive(kept)) == gone
+    write_batch(archive, 2, 0, (10, rows_of(range(700, 1000), 10)))
+    second = archive.root.parent / "kept-e0002"
+    assert retire(archive, 3, begin, keep=second) == 300
+    for _ in range(2):
+        number, partitions = archive.take_in(kept, 3)
+        assert number == len(list(kept.rglob("*.parquet"))) and partitions == {
+            f"{path.parent.parent.name}/{path.parent.name}" for path in kept.rglob("*.parquet")
+        }
+    assert visible(archive) == ALL
+    assert visible(Archive(second)) == sorted((f"e{n}", int(n % 3 == 0), n) for n in range(700, 1000))
+    epochs = {file.epoch for hour in archive.partitions() for file in archive.batches(hour)}
+    assert epochs == {1, 3}, "what the new epoch did not read is still the first one's"
+
+
 def test_killed_anywhere_retiring_is_ended_by_the_next_call(
     tmp_path: Path, killed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
