@@ -16,6 +16,8 @@ __all__ = ["serve"]
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _GRACE_SECONDS = 10
+#: Longer than Grafana keeps an idle connection: who closes it first must not be us, just as a request comes.
+_IDLE_SECONDS = 120
 
 
 @app.command()
@@ -61,7 +63,7 @@ def serve(
                 signal.signal(number, lambda *_: None)
             uvicorn.run(
                 api, host=host, port=port, log_level="warning", access_log=False,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
+                timeout_graceful_shutdown=_GRACE_SECONDS, timeout_keep_alive=_IDLE_SECONDS,
             )  # fmt: skip
     finally:
         store.close()
