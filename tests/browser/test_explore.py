@@ -141,6 +141,7 @@ def test_a_currency_is_chosen(notebook: Notebook, events: list[Event]) -> None:
     page = notebook.page
     page.click(f"{VIEW} .rp-categories summary")
     page.click(f"{VIEW} .rp-all")
+    page.click(f"{VIEW} .rp-categories summary")
     page.click(f"{VIEW} .rp-ask-categories")
     answered(page, "categories", "")
     page.select_option(f"{VIEW} .rp-currency", "EUR")
