@@ -11,7 +11,7 @@ def heard_beside_cells(widget: Any) -> None:
     """Let each message be handled by the subshell that the browser sent it to: a thread beside the running cell.
 
     Since 7.4 ipykernel hands a widget's messages to the shell from which it was updated last, so that a cell can wait
-    for an answer (https://github.com/ipython/ipykernel, `Comm._reply_subshell_for`). For a widget that is updated by a
+    for an answer (its `Comm._reply_subshell_for`). For a widget that is updated by a
     thread that is the main shell: what the browser says would be heard only after the cell. Elsewhere, as in
     papermill or with an older ipykernel, there is nothing to do.
 
@@ -20,6 +20,6 @@ def heard_beside_cells(widget: Any) -> None:
     widget : ipywidgets.Widget
         It has its comm already.
     """
-    comm = getattr(widget, "comm", None)
+    comm: Any = getattr(widget, "comm", None)
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda _data, asked: asked
