@@ -11,9 +11,8 @@ def heard_beside_cells(widget: Any) -> None:
     """Let each message be handled by the subshell that the browser sent it to: a thread beside the running cell.
 
     Since 7.4 ipykernel hands a widget's messages to the shell from which it was updated last, so that a cell can wait
-    for an answer (its `Comm._reply_subshell_for`). For a widget that is updated by a
-    thread that is the main shell: what the browser says would be heard only after the cell. Elsewhere, as in
-    papermill or with an older ipykernel, there is nothing to do.
+    for an answer (its `Comm._reply_subshell_for`). For a widget that a thread updates, that is the main shell: what
+    the browser says would be heard only after the cell. With an older ipykernel, or none, there is nothing to do.
 
     Parameters
     ----------
