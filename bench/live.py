@@ -296,18 +296,20 @@ def _two(view: _View, other: Notebook) -> Figure:
 @app.command(help="Measure the live view on this machine.")
 def main(
     soak: Annotated[float, typer.Option(min=0.1, help="Minutes over which memory is watched.")] = 60.0,
+    flood: Annotated[float, typer.Option(min=0, help="Seconds of 50,000 events/s; 0 leaves them out.")] = 60.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Keep the results in this file.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few minutes in all: only a try.")] = False,
 ) -> None:
     """Measure, print the table, keep the results."""
     console = Console(stderr=True, highlight=False)
     machine = describe()
-    lengths = {"warm_up": 10.0, "seconds": 20.0, "soak": 60.0} if quick else {"warm_up": 60.0, "seconds": 60.0}
-    lengths["flood"] = 20.0 if quick else 60.0
+    lengths = (
+        {"warm_up": 10.0, "seconds": 20.0, "soak": 60.0, "flood": 20.0} if quick else {"warm_up": 60.0, "seconds": 60.0}
+    )
     figures: list[Figure] = []
     try:
         with Lab(Settings.load(), console) as lab:
-            measure(lab, figures, **{"soak": soak * 60, **lengths})
+            measure(lab, figures, **lengths)
     finally:
         # What was measured before something failed is not thrown away.
         out = Console(highlight=False)

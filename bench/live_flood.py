@@ -83,6 +83,8 @@ def _seconds(kernel: psutil.Process) -> tuple[float, float]:
 def _differs(settings: Settings, view: Any) -> Figure:
     """Whether the view's sums of a range that is over, the flood's among it, are others than those of `rp.figures`."""
     page = view.page
+    page.click(".rp-live")
+    page.select_option(".rp-window", "900")
     edge = int(page.get_attribute(".rp-view", "data-until") or 0)
     deadline = time.monotonic() + _PATIENCE
     rp = Workbench(settings.profile_name, settings.namespace.name)

@@ -15,6 +15,7 @@ import traitlets
 
 from retailpulse_kernel.errors import RetailPulseError, UnknownName, UsageError
 from retailpulse_kernel.live import assets, drawing
+from retailpulse_kernel.live.channel import heard_beside_cells
 from retailpulse_kernel.live.exploring import QUESTIONS, Scope, known_values
 from retailpulse_kernel.spans import moment_of, span_of
 
@@ -102,6 +103,7 @@ class Explorer(anywidget.AnyWidget):
         self._number = 0
         self.chart: Chart | None = None
         super().__init__(questions=drawing.TITLES, asked=self._told(), answer={}, tree=[], currencies=[])
+        heard_beside_cells(self)
         self.on_msg(self._heard)
 
     def ask(self, question: str, **change: Any) -> Chart:

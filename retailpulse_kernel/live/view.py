@@ -19,6 +19,7 @@ from retailpulse_kernel.events import ORDER_EVENTS
 from retailpulse_kernel.figures import grouped_frame
 from retailpulse_kernel.live import assets
 from retailpulse_kernel.live.broadcast import Broadcast
+from retailpulse_kernel.live.channel import heard_beside_cells
 from retailpulse_kernel.live.feed import FOLDED_RATE
 from retailpulse_kernel.live.tail import TABLE
 from retailpulse_kernel.metrics import FIGURES
@@ -59,6 +60,7 @@ class LiveView(anywidget.AnyWidget):
                 **options,
             }
         )
+        heard_beside_cells(self)
         self.on_msg(self._heard)
 
     def _heard(self, _widget: Any, message: Any, _buffers: Any) -> None:

@@ -46,7 +46,9 @@ def notebook(lab: Labs, browser: BrowserContext, shop: Settings, events: list[Ev
     hive.close()
     until = start + timedelta(hours=1)
     cells = [f"explorer = rp.explore(since='{start.isoformat()}', until='{until.isoformat()}')\nexplorer",
-             "print(len(explorer.frame), explorer.code)"]  # fmt: skip
+             "print(len(explorer.frame), explorer.code)",
+             "import time\nend = time.time() + 20\nwhile time.time() < end and explorer.chart.question != 'hours':\n"
+             "    pass\nprint('it was', explorer.chart.question)"]  # fmt: skip
     write_notebook(lab.root / "explore.ipynb", cells)
     opened = Notebook(browser, lab, "explore.ipynb")
     opened.run(0)
@@ -141,6 +143,7 @@ def test_a_currency_is_chosen(notebook: Notebook, events: list[Event]) -> None:
     page = notebook.page
     page.click(f"{VIEW} .rp-categories summary")
     page.click(f"{VIEW} .rp-all")
+    page.click(f"{VIEW} .rp-categories summary")
     page.click(f"{VIEW} .rp-ask-categories")
     answered(page, "categories", "")
     page.select_option(f"{VIEW} .rp-currency", "EUR")
@@ -175,6 +178,17 @@ def test_python_has_what_is_shown(notebook: Notebook) -> None:
     said = notebook.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").inner_text()
     assert "frame = categories(rp, scope)" in said and "datetime(" in said
     assert int(said.split()[0]) == page_bars(notebook.page)
+
+
+def test_it_answers_while_a_cell_runs(notebook: Notebook) -> None:
+    page = notebook.page
+    notebook.run(2, wait=False)
+    page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[2].textContent.includes('*')")
+    page.click(f"{VIEW} .rp-ask-hours")
+    answered(page, "hours", "")
+    said = page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output")
+    said.wait_for()
+    assert said.inner_text().strip() == "it was hours", "the cell saw the answer"
 
 
 def page_bars(page: Page) -> int:

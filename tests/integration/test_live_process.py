@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import orjson
 import psutil
 import pytest
+from jupyter_client.manager import KernelManager
 
 from retailpulse_kernel.generator import Generator
 from retailpulse_kernel.live.broadcast import Broadcast
@@ -98,6 +100,47 @@ def test_one_that_is_killed_is_started_again_and_tells_everything_anew(browser: 
     assert again["run"] != first["run"] and again["base"] == [-1, -1, -1, -1]
     browser.wait(lambda m: m["op"] == "frame" and m["state"]["loaded"], "all hours")
     assert events(browser) == SENT
+
+
+def test_a_browser_is_heard_while_a_cell_runs(shop: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel as JupyterLab uses it: a comm's messages have a subshell of their own."""
+    monkeypatch.setenv("RETAILPULSE_NAMESPACE", shop.namespace_name)
+    manager = KernelManager(kernel_name="retailpulse")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+
+    def heard(kind: str, **content: Any) -> dict[str, Any]:
+        while True:
+            message = client.get_iopub_msg(timeout=60)
+            if message["msg_type"] == kind and content.items() <= message["content"].items():
+                return message
+
+    def say(comm: str, **message: Any) -> None:
+        sent = client.session.msg("comm_msg", {"comm_id": comm, "data": {"method": "custom", "content": message}})
+        sent["header"]["subshell_id"] = subshell
+        client.shell_channel.send(sent)
+
+    try:
+        client.wait_for_ready(60)
+        client.control_channel.send(client.session.msg("create_subshell_request"))
+        subshell = client.get_control_msg(timeout=20)["content"]["subshell_id"]
+        client.execute("view = rp.live(hz=4); view")
+        while "options" not in (opened := heard("comm_open"))["content"]["data"]["state"]:
+            pass
+        comm, over = opened["content"]["comm_id"], tmp_path / "over"
+        running = client.execute(f"import pathlib\nwhile not pathlib.Path({str(over)!r}).exists(): pass\nprint('over')")
+        heard("execute_input", execution_count=2)
+        say(comm, op="hello", client="a")
+        for _ in range(3):  # each but the first needs the acknowledgement of the one before
+            frame = heard("comm_msg", comm_id=comm)
+            assert frame["content"]["data"]["content"]["op"] == "frame"
+            say(comm, op="ack", client="a", seq=orjson.loads(bytes(frame["buffers"][0]))["seq"])
+        over.touch()
+        assert heard("stream")["parent_header"]["msg_id"] == running, "the cell has run all the time"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_an_interrupt_of_the_cell_leaves_it_alone_and_the_end_of_the_kernel_ends_it(shop: Settings) -> None:
