@@ -166,12 +166,14 @@ def kernel_of(settings: Settings) -> psutil.Process:
 def test_nobody_gets_in_without_a_password(airflow: Airflow, settings: Settings) -> None:
     place = login(settings)
     for path in ("/api/v2/dags", "/api/v2/variables", "/retailpulse/runs/greeting/a.ipynb", "/execution/variables/a"):
-        assert httpx.get(f"{place.url}{path}").status_code in (401, 403), path
+        assert httpx.get(f"{place.url}{path}", timeout=60).status_code in (401, 403), path
     with pytest.raises(httpx.HTTPStatusError, match="401"):
         airflow.token("admin", "admin")
     viewer = {"Authorization": f"Bearer {airflow.token('viewer', airflow.passwords['viewer'])}"}
-    assert httpx.get(f"{place.url}/api/v2/dags", headers=viewer).status_code == 200
-    run = httpx.post(f"{place.url}/api/v2/dags/greeting/dagRuns", headers=viewer, json={"logical_date": None})
+    assert httpx.get(f"{place.url}/api/v2/dags", headers=viewer, timeout=60).status_code == 200
+    run = httpx.post(
+        f"{place.url}/api/v2/dags/greeting/dagRuns", headers=viewer, json={"logical_date": None}, timeout=60
+    )
     assert run.status_code == 403, "a viewer looks"
     assert stat.S_IMODE(place.passwords.stat().st_mode) == 0o600
     for log in [*(settings.home / "logs").rglob("*.log"), *(settings.home / "airflow" / "logs").rglob("*.log")]:
