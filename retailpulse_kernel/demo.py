@@ -25,6 +25,7 @@ from retailpulse_kernel.replay import replay
 from retailpulse_kernel.running import environment
 from retailpulse_kernel.settings import Settings, project_root
 from retailpulse_kernel.stack import supervision
+from retailpulse_kernel.stack.airflow import login
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.streaming.accounts import Account, read_accounts
 from retailpulse_kernel.topics import ensure_topics
@@ -125,7 +126,15 @@ def demo_file(
         )
 
 
-def demo_live(settings: Settings, *, feed: list[str], feed_name: str, seconds: float | None, console: Console) -> None:
+def demo_live(
+    settings: Settings,
+    *,
+    feed: list[str],
+    feed_name: str,
+    seconds: float | None,
+    console: Console,
+    airflow: bool = False,
+) -> None:
     """Feed events, run the jobs continuously, and show the figures until Ctrl-C.
 
     Parameters
@@ -140,16 +149,23 @@ def demo_live(settings: Settings, *, feed: list[str], feed_name: str, seconds: f
         Stop after this long; until Ctrl-C when absent.
     console : Console
         Gets the progress and the live table.
+    airflow : bool
+        Whether Airflow runs the jobs, as production does: the promoted versions that the project ships.
     """
-    with _servers(settings, console):
+    with _servers(settings, console, airflow=airflow):
         ensure_topics(settings)
-        names = [f"job-{name}" for name in JOBS]
+        names = [] if airflow else [f"job-{name}" for name in JOBS]
         variables = environment(settings)
         try:
             supervision.start_program(settings, feed_name, feed, env=variables, autorestart=False)
-            for name in JOBS:
+            for name in JOBS if names else ():
                 command = job_command(name, run="continuous")
                 supervision.start_program(settings, f"job-{name}", command, env=variables)
+            if airflow:
+                place = login(settings)
+                console.print(
+                    f"[bold]Airflow[/]    {place.url}  user {place.user}, password in {place.passwords}", soft_wrap=True
+                )
             _show(settings, seconds, console)
         finally:
             console.print("\n[bold]stopping[/]   the feed and the jobs, each after its micro-batch")
@@ -225,18 +241,22 @@ def _last_line(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _servers(settings: Settings, console: Console) -> Iterator[Any]:
-    """The servers, started where they don't run, and stopped at the end if this started them."""
-    if settings.profile.name != "local":
+def _servers(settings: Settings, console: Console, *, airflow: bool = False) -> Iterator[Any]:
+    """The servers, started where they don't run, and stopped at the end if this started them; Airflow stops anyway."""
+    local = settings.profile.name == "local"
+    if not local and not airflow:
         yield  # another machine's servers: used as they are
         return
     ran_before = any(service.pid for service in supervision.status(settings))
     try:
-        supervision.up(settings, console=console)
+        supervision.up(settings, ["airflow"] if airflow else None, console=console)
         yield
     finally:
+        if airflow:
+            console.print("[bold]stopping[/]   Airflow, its jobs each after its micro-batch")
+            supervision.down(settings, names=["airflow"])
         if ran_before:
             console.print("[bold]servers[/]    they ran before the demo and go on (`retailpulse down` stops them)")
-        else:
+        elif local:
             console.print("[bold]stopping[/]   the servers")
             supervision.down(settings)

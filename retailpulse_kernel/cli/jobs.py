@@ -156,6 +156,7 @@ def demo(
     speed: Annotated[float, typer.Option(help="Replay so many times faster than it happened; 0: all at once.")] = 0.0,
     rate: Annotated[float, typer.Option(help="Made-up events per second.")] = 200.0,
     seconds: Annotated[float, typer.Option(help="End after so long; 0: on Ctrl-C.")] = 0.0,
+    airflow: Annotated[bool, typer.Option("--airflow", help="Let Airflow run the jobs, as promoted.")] = False,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
@@ -168,6 +169,8 @@ def demo(
     from retailpulse_kernel import demo as demos
     from retailpulse_kernel.adapters import read
 
+    if once and airflow:
+        raise UsageError("Airflow runs jobs that go on.", remedy="Leave --once or --airflow out.")
     if once and input is None:
         raise UsageError("--once needs a file.", remedy="Add --input FILE --format FORMAT.")
     if once and as_json:
@@ -189,7 +192,7 @@ def demo(
         else:
             feed = [*command, "replay", str(input.resolve()), "--format", format, "--speed", f"{speed:g}"]
         name = "generator" if input is None else "replay"
-        demos.demo_live(settings, feed=feed, feed_name=name, seconds=seconds or None, console=console)
+        demos.demo_live(settings, feed=feed, feed_name=name, seconds=seconds or None, console=console, airflow=airflow)
         return
     assert input is not None
     outcome = demos.demo_file(settings, input, format, speed=speed, fresh=bool(own), console=console)

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from retailpulse_kernel.generator import Generator
 from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.promotion.manifest import Manifest, read_manifest
+from retailpulse_kernel.promotion.manifest import Manifest
 from retailpulse_kernel.promotion.overview import runs_of
 from retailpulse_kernel.promotion.registry import Registry
 from retailpulse_kernel.reconcile import reconcile
@@ -166,12 +166,14 @@ def kernel_of(settings: Settings) -> psutil.Process:
 def test_nobody_gets_in_without_a_password(airflow: Airflow, settings: Settings) -> None:
     place = login(settings)
     for path in ("/api/v2/dags", "/api/v2/variables", "/retailpulse/runs/greeting/a.ipynb", "/execution/variables/a"):
-        assert httpx.get(f"{place.url}{path}").status_code in (401, 403), path
+        assert httpx.get(f"{place.url}{path}", timeout=60).status_code in (401, 403), path
     with pytest.raises(httpx.HTTPStatusError, match="401"):
         airflow.token("admin", "admin")
     viewer = {"Authorization": f"Bearer {airflow.token('viewer', airflow.passwords['viewer'])}"}
-    assert httpx.get(f"{place.url}/api/v2/dags", headers=viewer).status_code == 200
-    run = httpx.post(f"{place.url}/api/v2/dags/greeting/dagRuns", headers=viewer, json={"logical_date": None})
+    assert httpx.get(f"{place.url}/api/v2/dags", headers=viewer, timeout=60).status_code == 200
+    run = httpx.post(
+        f"{place.url}/api/v2/dags/greeting/dagRuns", headers=viewer, json={"logical_date": None}, timeout=60
+    )
     assert run.status_code == 403, "a viewer looks"
     assert stat.S_IMODE(place.passwords.stat().st_mode) == 0o600
     for log in [*(settings.home / "logs").rglob("*.log"), *(settings.home / "airflow" / "logs").rglob("*.log")]:
@@ -197,13 +199,11 @@ def test_a_batch_notebook_and_who_waits_for_it(airflow: Airflow) -> None:
     (event,) = airflow.get("/api/v2/assets/events", source_dag_id="greeting")["asset_events"]
     assert event["name"] == "retailpulse_greeting" and event["extra"]["notebook"] == Path(page).name
     assert airflow.get("/api/v2/dags/greeting/details")["doc_md"].startswith("# greeting\n\nWhat it is for.")
-    failed = airflow.trigger
+
     run = airflow.post("/api/v2/dags/broken/dagRuns", {"logical_date": None})["dag_run_id"]
     wait_until(lambda: airflow.tasks("broken")[0]["state"] == "up_for_retry", "the failed try")
     log = airflow.get(f"/api/v2/dags/broken/dagRuns/{run}/taskInstances/run/logs/1")
     assert "no such shelf" in json.dumps(log)
-    airflow._client.patch("/api/v2/dags/broken", json={"is_paused": True})
-    del failed
 
 
 def test_a_stream_outlives_its_kernel_and_its_scheduler(airflow: Airflow, settings: Settings) -> None:
@@ -247,9 +247,3 @@ def _watched(condition: Callable[[], bool], settings: Settings) -> None:
         return condition()
 
     wait_until(once, "the events after the scheduler's death")
-
-
-@pytest.mark.parametrize("name", ["metrics"])
-def test_what_is_shipped_is_what_ran(airflow: Airflow, settings: Settings, name: str) -> None:
-    manifest = read_manifest(ROOT / "pipelines" / name / "v1" / "manifest.toml")
-    assert {run["version"] for run in runs_of(settings, name, limit=9)} == {f"v{manifest.version}"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ print("RESULT" + json.dumps({
             "tags": sorted(dag.tags), "doc": dag.doc_md, "tasks": [
                 {"operator": [kind.__name__ for kind in type(task).__mro__], "pipeline": task.pipeline,
                  "retries": task.retries, "backoff": task.retry_exponential_backoff, "outlets": asset(task.outlets),
+                 "inlets": asset(task.inlets), "links": [link.name for link in task.operator_extra_links],
                  "deadline": task.execution_timeout and task.execution_timeout.total_seconds()}
                 for task in dag.tasks
             ],
@@ -68,6 +70,9 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     registry.freeze(notebook, Manifest("metrics", 2, "metrics.ipynb", "", "stream", "@continuous", "# Now", "", {}))
     registry.switch("metrics", 1)
     registry.pause("held", paused=True)
+    shutil.copytree(ROOT / "pipelines" / "engagement", settings.pipelines / "engagement")
+    shutil.copytree(ROOT / "pipelines" / "archive", settings.pipelines / "torn")
+    (settings.pipelines / "torn" / "v1" / "manifest.toml").write_text("name = ")
     variables = {
         "AIRFLOW_HOME": str(folder / "airflow"),
         "RETAILPULSE_PIPELINES": str(settings.pipelines),
@@ -82,14 +87,31 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_promoted_job_is_one_dag(read: dict[str, Any]) -> None:
     assert read["errors"] == {}
-    assert sorted(read["dags"]) == ["close", "endless", "held", "hourly", "manual", "metrics"]
+    assert sorted(read["dags"]) == ["close", "endless", "engagement", "held", "hourly", "manual", "metrics", "torn"]
     for name, dag in read["dags"].items():
+        if name == "torn":
+            continue
         (task,) = dag["tasks"]
         assert task["pipeline"] == name
         assert task["operator"][:2] == ["PipelineOperator", "PapermillOperator"]
         assert (dag["active"], dag["catchup"]) == (1, False), "two runs at once would be two writers"
         assert task["retries"] > 0 and task["backoff"]
-        assert task["outlets"] == [f"retailpulse_{name}"]
+        assert task["outlets"][0] == f"retailpulse_{name}"
+        assert task["links"] == ["Output notebook"]
+
+
+def test_what_a_run_reads_and_writes_is_told(read: dict[str, Any]) -> None:
+    (task,) = read["dags"]["engagement"]["tasks"]
+    assert task["inlets"] == ["kafka/retail.events"]
+    assert task["outlets"] == ["retailpulse_engagement", "hbase/session_hour", "hbase/user_day"]
+    (task,) = read["dags"]["close"]["tasks"]
+    assert (task["inlets"], task["outlets"]) == (["retailpulse_metrics"], ["retailpulse_close"])
+
+
+def test_a_pipeline_that_can_not_be_read_leaves_the_others_alone(read: dict[str, Any]) -> None:
+    torn = read["dags"]["torn"]
+    assert torn["tasks"] == [] and torn["schedule"] is None and "damaged" in torn["tags"]
+    assert "can't be read" in torn["doc"] and "Restore it from git" in torn["doc"]
 
 
 @pytest.mark.parametrize(
