@@ -148,12 +148,10 @@ def _of_table(old: TablePlan, new: TablePlan, *, kept: bool) -> Iterator[Differe
 
 def _of_figures(table: str, old: Sequence[FigurePlan], new: Sequence[FigurePlan]) -> Iterator[Difference]:
     before, after = ({figure.name: figure for figure in figures} for figures in (old, new))
-    for name in after.keys() - before.keys():
-        reason = f"the figure {name} was added to {table}: same keys, new state schema"
-        yield Difference("figures", Effect.EPOCH, reason)
-    for name in before.keys() - after.keys():
-        reason = f"the figure {name} was removed from {table}: same keys, new state schema"
-        yield Difference("figures", Effect.EPOCH, reason)
+    for names, done in ((after.keys() - before.keys(), "added to"), (before.keys() - after.keys(), "removed from")):
+        for name in sorted(names):
+            reason = f"the figure {name} was {done} {table}: same keys, new state schema"
+            yield Difference("figures", Effect.EPOCH, reason)
     for name in before.keys() & after.keys():
         if before[name] != after[name]:
             yield Difference(

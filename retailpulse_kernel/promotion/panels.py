@@ -81,7 +81,7 @@ class Gate(widgets.VBox):
             [*self._fields.values(), self._schedule],
             layout=widgets.Layout(grid_template_columns="repeat(auto-fill, minmax(300px, 1fr))", width="100%"),
         )
-        changes = widgets.Accordion([self._diff], titles=["What changes"], layout=_WIDE)
+        changes = widgets.Accordion([self._diff], titles=["What changes"], selected_index=0, layout=_WIDE)
         buttons = widgets.HBox([self._try, self._promote, self._stop])
         super().__init__([self._head, grid, changes, buttons, self._steps, self._end], layout=_WIDE)
         self.add_class("rp-gate")
@@ -263,6 +263,7 @@ class _Row:
         back = widgets.Button(description="Run it", icon="history", tooltip="Make this version the current one")
         diff = widgets.Button(description="Diff", icon="columns", tooltip="This version and the one that runs")
         back.layout.width = diff.layout.width = "90px"
+        self._of_others = (self._versions, back, diff)
         self._hold.on_click(lambda _: jobs.act(self._held))
         back.on_click(lambda _: jobs.act(self._back))
         diff.on_click(lambda _: self._compare())
@@ -285,6 +286,8 @@ class _Row:
             chosen = f"v{registry.current(self._name).previous}"
             self._versions.options = labels
             self._versions.value = chosen if chosen in labels else next(iter(labels), None)
+        for widget in self._of_others:
+            widget.disabled = not labels
         self._paused = row["state"] == "held"
         self._hold.description, self._hold.icon = ("Resume", "play") if self._paused else ("Pause", "pause")
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import filelock
 
-from retailpulse_kernel.promotion.beside import behind, compare_closed, follow
+from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.promotion.beside import behind, compare_closed, follow, made
 from retailpulse_kernel.promotion.comparing import compare
 from retailpulse_kernel.promotion.moving import Compared
 from retailpulse_kernel.promotion.registry import Registry, Version
@@ -99,8 +100,13 @@ class _Watch:
         self.state = TakingOver()
 
     def __call__(self) -> bool:
-        if self.state.switched:
-            return self._is_alone()
+        try:
+            return self._is_alone() if self.state.switched else self._look()
+        except RetailPulseError as error:
+            self.state.problem = str(error)
+            return True
+
+    def _look(self) -> bool:
         left = behind(self._settings, self._plan, self._live)
         if left is None and committed_batch(self._live.path) is not None:
             left = 0  # another topic: there is nothing to stand level with
@@ -109,7 +115,8 @@ class _Watch:
         self.state.left, self.state.messages = left, max(left, self.state.messages)
         self.state.seconds = time.monotonic() - self._begun
         self._report(self.state)
-        if left > _NEAR:
+        beside = made(self._settings, self._plan)
+        if left > _NEAR or beside is None or committed_batch(beside.path) is None:
             return False
         old = read_plan(self._live.path)
         assert old is not None
