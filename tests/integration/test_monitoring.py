@@ -140,7 +140,7 @@ def value(settings: Settings, expression: str) -> float | None:
 
 
 PANELS = [
-    (panel["title"], target["expr"])
+    pytest.param(panel["title"], target["expr"], id=f"{panel['id']}{target['refId']}")
     for panel in json.loads((ROOT / "grafana" / "dashboards" / "pipeline-health.json").read_text())["panels"]
     for target in panel["targets"]
 ]
