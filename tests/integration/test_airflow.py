@@ -85,6 +85,10 @@ class Airflow:
         wait_until(lambda: bool(task()["state"] in DONE), f"the end of {dag}")
         return task()
 
+    def pause(self, dag: str, *, paused: bool) -> None:
+        answer = self._client.patch(f"/api/v2/dags/{dag}", json={"is_paused": paused})
+        assert answer.status_code == 200, answer.text
+
     def scheduler(self) -> psutil.Process:
         (pid,) = (s.pid for s in supervision.status(self.settings) if s.name == "airflow-scheduler")
         return psutil.Process(pid)
@@ -123,7 +127,8 @@ def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     shutil.copytree(ROOT / "pipelines" / "metrics", made.pipelines / "metrics")
     promoted(made, folder, "greeting", "", "print('good', 'morning')")
     promoted(made, folder, "follower", "asset:greeting", "print('after')")
-    promoted(made, folder, "broken", "", "raise ValueError('no such shelf')")
+    mistake = "from retailpulse_kernel.errors import UsageError", "raise UsageError('There is no such shelf.')"
+    promoted(made, folder, "broken", "", "\n".join(mistake))
     yield made
     drop(made)
 
@@ -143,12 +148,11 @@ def airflow(settings: Settings) -> Iterator[Airflow]:
 
 def is_one_writer(settings: Settings) -> bool:
     """Whether exactly one kernel streams, and holds the job's lock."""
-    kernels = [p for p in of_home(settings.home) if "ipykernel_launcher" in " ".join(_command(p))]
     try:
         with writer_lock(settings, "metrics").acquire(timeout=0):
             return False
     except filelock.Timeout:
-        return len(kernels) == 1
+        return len(kernels(settings)) == 1
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -158,9 +162,9 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def kernel_of(settings: Settings) -> psutil.Process:
-    """The kernel that streams; batch notebooks have ended."""
-    return next(p for p in of_home(settings.home) if "ipykernel_launcher" in " ".join(_command(p)))
+def kernels(settings: Settings) -> list[psutil.Process]:
+    """The kernels under this scheduler; batch notebooks have ended, so they stream."""
+    return [p for p in of_home(settings.home) if "ipykernel_launcher" in " ".join(_command(p))]
 
 
 def test_nobody_gets_in_without_a_password(airflow: Airflow, settings: Settings) -> None:
@@ -200,9 +204,9 @@ def test_a_batch_notebook_and_who_waits_for_it(airflow: Airflow) -> None:
     assert event["name"] == "retailpulse_greeting" and event["extra"]["notebook"] == Path(page).name
     assert airflow.get("/api/v2/dags/greeting/details")["doc_md"].startswith("# greeting\n\nWhat it is for.")
 
-    run = airflow.post("/api/v2/dags/broken/dagRuns", {"logical_date": None})["dag_run_id"]
-    wait_until(lambda: airflow.tasks("broken")[0]["state"] == "up_for_retry", "the failed try")
-    log = airflow.get(f"/api/v2/dags/broken/dagRuns/{run}/taskInstances/run/logs/1")
+    task = airflow.trigger("broken")
+    assert (task["state"], task["try_number"]) == ("failed", 1), "another try would not mend a mistake"
+    log = airflow.get(f"/api/v2/dags/broken/dagRuns/{task['dag_run_id']}/taskInstances/run/logs/1")
     assert "no such shelf" in json.dumps(log)
 
 
@@ -213,7 +217,7 @@ def test_a_stream_outlives_its_kernel_and_its_scheduler(airflow: Airflow, settin
     (task,) = airflow.tasks("metrics")
     assert task["state"] == "running"
 
-    kernel_of(settings).kill()
+    kernels(settings)[0].kill()
     killed = time.monotonic()
     wait_until(lambda: airflow.tasks("metrics")[0]["state"] != "running", "the end of the try", 30)
     assert time.monotonic() - killed < 30
@@ -221,29 +225,31 @@ def test_a_stream_outlives_its_kernel_and_its_scheduler(airflow: Airflow, settin
     wait_until(lambda: consumed(settings, "metrics") >= 1000, "the next try, after a pause")
     assert is_one_writer(settings) and airflow.tasks("metrics")[0]["try_number"] == 2
 
-    left = [p for p in of_home(settings.home) if "LocalExecutor" in " ".join(_command(p)) or p == kernel_of(settings)]
+    left = [*kernels(settings), *(p for p in of_home(settings.home) if "LocalExecutor" in " ".join(_command(p)))]
     scheduler = airflow.scheduler()
     scheduler.kill()
+    _watched(lambda: not any(process.is_running() for process in left), settings, "the end of what the scheduler left")
+    assert runs_of(settings, "metrics", limit=1)[0]["state"] == "finished", "the job after its micro-batch"
     feed(settings, 3)
-    _watched(lambda: consumed(settings, "metrics") >= 1500, settings)
-    wait_until(lambda: not any(process.is_running() for process in left), "the end of what the scheduler left", 60)
-    assert is_one_writer(settings)
-    assert airflow.scheduler().pid != scheduler.pid
+    _watched(lambda: consumed(settings, "metrics") >= 1500, settings, "the next run's events")
+    assert is_one_writer(settings) and airflow.scheduler().pid != scheduler.pid
 
-    Registry(settings).pause("metrics", paused=True)
-    wait_until(lambda: not is_one_writer(settings), "the end of the run")
-    wait_until(lambda: airflow.tasks("metrics")[0]["state"] in ("success", "skipped"), "its end in Airflow")
+    airflow.pause("metrics", paused=True)  # there: it need not know of the project's own pause
+    wait_until(lambda: airflow.tasks("metrics")[0]["state"] == "success", "the end of the run")
     assert runs_of(settings, "metrics", limit=1)[0]["state"] == "finished", "after its micro-batch"
+    assert not is_one_writer(settings)
+    Registry(settings).pause("metrics", paused=True)
+    airflow.pause("metrics", paused=False)
+    assert airflow.trigger("metrics")["state"] == "skipped", "held, which is no failure"
     result = reconcile(settings)
     assert result.ok, result.differences
 
 
-def _watched(condition: Callable[[], bool], settings: Settings) -> None:
-    """Wait, and see to it that there are never two kernels that stream."""
+def _watched(condition: Callable[[], bool], settings: Settings, what: str) -> None:
+    """Wait, and see to it that there are never two kernels: the one that is left ends before another begins."""
 
     def once() -> bool:
-        kernels = [p for p in of_home(settings.home) if "ipykernel_launcher" in " ".join(_command(p))]
-        assert len(kernels) <= 2, "one that ends, one that waits for it"
+        assert len(kernels(settings)) <= 1
         return condition()
 
-    wait_until(once, "the events after the scheduler's death")
+    wait_until(once, what)
