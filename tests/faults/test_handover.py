@@ -37,10 +37,10 @@ CARTS = (
 EDITS = (
     *(Edit(job, 1, (), "first") for job in JOBS),
     Edit("metrics", 2, ((WATERMARK, "minutes=12"),), "another watermark"),
-    Edit("archive", 2, ((RUN, "# as ever\njob.run()"),), "a comment"),
+    Edit("archive", 2, (("trigger=trigger)", 'trigger=trigger, output="close")'),), "another output mode"),
     Edit("engagement", 2, (CARTS,), "a figure added, killed while it took over", "new epoch"),
     Edit("metrics", 3, ((WATERMARK, "minutes=12"), USD), "a filter", "new epoch"),
-    Edit("archive", 3, ((WATERMARK, "minutes=15"),), "another watermark"),
+    Edit("archive", 3, ((RUN, "# as ever\njob.run()"),), "the output mode as before", "new epoch"),
 )
 
 
@@ -98,7 +98,7 @@ def test_nothing_is_lost_or_doubled_at_a_hand_over(line: Line, load: Load, reque
     assert not verdict.differences
     assert line.failures() == {"metrics": 0, "engagement": 1, "archive": 0}, "only what was killed has failed"
     numbers = {job: epoch.number for job in JOBS if (epoch := find_epoch(f"{line.settings.checkpoints}/{job}"))}
-    assert numbers == {"metrics": 3, "engagement": 3, "archive": 1}
+    assert numbers == {"metrics": 3, "engagement": 3, "archive": 2}
     slow = [one.what for one in line.report.done if not one.gate and one.switch > 60]
     assert not LONG or not slow, "a rollback takes a minute at most"
 
