@@ -33,7 +33,7 @@ def drop(settings: Settings) -> None:
         )
     _drop(settings)
     beside = settings.within(settings.namespace.beside)
-    if Path(beside.checkpoints).is_dir():
+    if Path(beside.checkpoints.removeprefix("file://")).is_dir():
         _drop(beside)
 
 
@@ -42,6 +42,6 @@ def _drop(settings: Settings) -> None:
     for store in (CassandraStore(settings), HBaseStore(settings), HiveStore(settings)):
         store.drop()
         store.close()
-    for folder in (settings.checkpoints, str(settings.home / "runs" / settings.namespace.name)):
+    for folder in (settings.checkpoints.removeprefix("file://"), str(settings.home / "runs" / settings.namespace.name)):
         shutil.rmtree(folder, ignore_errors=True)
     forget(settings)

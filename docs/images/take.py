@@ -8,11 +8,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import nbformat
 from rich.console import Console
 
 from bench.browser import Notebook, chromium, jupyter_lab, write_notebook
 from bench.jobs import generator, primed, started
-from bench.lab import Lab
+from bench.lab import Lab, project_file
+from retailpulse_kernel.promotion.manifest import Manifest, environment_of
+from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.promotion.trial import Candidate, try_out
 from retailpulse_kernel.settings import Settings
 
 HERE = Path(__file__).parent
@@ -30,6 +34,7 @@ def main() -> None:
                 for theme in ("Light", "Dark"):
                     _live(lab, settings, theme)
                 _explorer(lab, settings)
+                _promotion(lab, settings)
 
 
 def _live(lab: Lab, settings: Settings, theme: str) -> None:
@@ -54,6 +59,37 @@ def _explorer(lab: Lab, settings: Settings) -> None:
         notebook.page.wait_for_selector(".rp-explorer[data-question='categories'] .main-svg")
         notebook.page.wait_for_timeout(1_000)
         notebook.page.screenshot(path=HERE / "explorer.png")
+
+
+def _promotion(lab: Lab, settings: Settings) -> None:
+    """The gate, tried with a changed notebook beside the job that runs."""
+    folder = lab.folder / "pictures-promotion"
+    folder.mkdir(parents=True, exist_ok=True)
+    source = nbformat.read(project_file("notebooks", "jobs", "metrics.ipynb"), as_version=4)
+    nbformat.write(source, folder / "first.ipynb")
+    for cell in source.cells:
+        cell.source = cell.source.replace("minutes=10", "minutes=5")
+    nbformat.write(source, folder / "metrics.ipynb")
+    apart = f"import os\nos.environ['RETAILPULSE_PIPELINES'] = {str(folder / 'pipelines')!r}"
+    write_notebook(folder / "promote.ipynb", [apart, "rp.promote('metrics.ipynb')", "rp.jobs()"])
+    plan = try_out(settings, [Candidate(str(folder / "first.ipynb"))])[0].plan
+    parameters = {"run": "continuous", "run_for": "30m"}
+    manifest = Manifest(
+        "metrics", 1, "metrics.ipynb", "", "stream", "@continuous", "", "", parameters, environment_of(), "first",
+        plan=plan,
+    )  # fmt: skip
+    Registry(settings.model_copy(update={"pipelines": folder / "pipelines"})).freeze(folder / "first.ipynb", manifest)
+    with jupyter_lab(settings, folder) as server, chromium() as context:
+        notebook = Notebook(context, server, "promote.ipynb")
+        notebook.run(0)
+        notebook.run(1)
+        notebook.page.locator(".rp-gate").get_by_role("button", name="Try").click()
+        notebook.page.wait_for_selector(".rp-verdict", timeout=600_000)
+        notebook.run(2)
+        notebook.page.wait_for_selector(".rp-jobs .rp-badge")
+        notebook.page.locator(".jp-CodeCell").nth(1).scroll_into_view_if_needed()
+        notebook.page.wait_for_timeout(1_000)
+        notebook.page.screenshot(path=HERE / "promote.png")
 
 
 if __name__ == "__main__":

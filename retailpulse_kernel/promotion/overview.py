@@ -11,6 +11,7 @@ import filelock
 import psutil
 
 from retailpulse_kernel.errors import StoreUnavailable, UsageError
+from retailpulse_kernel.promotion.beside import behind
 from retailpulse_kernel.promotion.registry import Registry, Version
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.kafka import KafkaStore
@@ -40,6 +41,7 @@ def overview(settings: Settings) -> list[dict[str, Any]]:
             {
                 "job": name,
                 "version": version.label,
+                "next": _next(settings, registry, version),
                 "schedule": version.manifest.schedule or "by hand",
                 "state": "held" if current.paused else "running" if running else "waiting",
                 "lag": None if plan is None else _lag(settings, plan),
@@ -48,6 +50,17 @@ def overview(settings: Settings) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _next(settings: Settings, registry: Registry, version: Version) -> str | None:
+    """The newest version where it is made beside the current one, and how far behind it is."""
+    newest, plan = registry.versions(version.manifest.name)[-1], version.manifest.plan
+    wanted = newest.manifest.plan
+    if newest.manifest.version <= version.manifest.version or plan is None or wanted is None:
+        return None
+    live = find_epoch(f"{settings.checkpoints}/{plan.job}")
+    left = behind(settings, wanted, live) if live else None
+    return None if left is None else f"{newest.label}, {left:,} messages behind"
 
 
 def _is_running(settings: Settings, job: str) -> bool:

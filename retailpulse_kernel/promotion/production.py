@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,7 +124,8 @@ def _take_over(settings: Settings, version: Version, is_over: Callable[[], bool]
                 if not has_caught_up(settings, plan, way.epoch):
                     return False
                 compared = exchange(settings, plan)
-                print(f"{version.manifest.name} {version.label} takes over; in the figures of both: {compared}")
+                said = f"{version.manifest.name} {version.label} takes over; in the figures of both: {compared}"
+                print(said, file=sys.stderr)
             elif way.kind == "earlier epoch":
                 exchange(settings, plan, way.epoch)
     except filelock.Timeout:

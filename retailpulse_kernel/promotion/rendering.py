@@ -76,10 +76,11 @@ def job_html(row: Mapping[str, Any], record: str, *, link: str | None) -> str:
     kind = state if state in ("running", "held") else "failed" if failed else ""
     lag = "" if row["lag"] is None else f"lag <b>{row['lag']:,}</b>"
     last = html.escape(str(row["last run"] or "not run yet"))
+    coming = f" · next {html.escape(row['next'])}" if row.get("next") else ""
     shown = html.escape(record)
     seen = f"<a href='{html.escape(link)}' target='_blank'>record</a>" if link else f"<span>{shown}</span>"
     return (
         f"<div><b>{html.escape(row['job'])}</b> {row['version']} <span class='rp-badge {kind}'>{state}</span> {lag}"
-        f"<br><span class='rp-dim'>{html.escape(row['schedule'])} · last run {last}{' · ' if record else ''}"
+        f"<br><span class='rp-dim'>{html.escape(row['schedule'])} · last run {last}{coming}{' · ' if record else ''}"
         f"{seen if record else ''}</span></div>"
     )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,10 @@ CARTS = (
 EDITS = (
     *(Edit(job, 1, (), "first") for job in JOBS),
     Edit("metrics", 2, ((WATERMARK, "minutes=12"),), "another watermark"),
-    Edit("archive", 2, ((RUN, "# as ever\njob.run()"),), "a comment"),
+    Edit("archive", 2, (("trigger=trigger)", 'trigger=trigger, output="close")'),), "another output mode"),
     Edit("engagement", 2, (CARTS,), "a figure added, killed while it took over", "new epoch"),
     Edit("metrics", 3, ((WATERMARK, "minutes=12"), USD), "a filter", "new epoch"),
-    Edit("archive", 3, ((WATERMARK, "minutes=15"),), "another watermark"),
+    Edit("archive", 3, ((RUN, "# as ever\njob.run()"),), "the output mode as before", "new epoch"),
 )
 
 
@@ -72,13 +73,19 @@ def test_nothing_is_lost_or_doubled_at_a_hand_over(line: Line, load: Load, reque
     for job in JOBS:
         line.await_taken(job, load.acknowledged)
 
-    promoted(line, load, "metrics", 2)
-    promoted(line, load, "archive", 2)
-    promoted(line, load, "engagement", 2, kill=True)
-    promoted(line, load, "metrics", 3)
-    rolled_back(line, load, "metrics", "v2")
-    promoted(line, load, "archive", 3)
-    rolled_back(line, load, "engagement", "v1")
+    together(
+        lambda: promoted(line, load, "metrics", 2),
+        lambda: promoted(line, load, "archive", 2),
+    )
+    together(
+        lambda: promoted(line, load, "engagement", 2, kill=True),
+        lambda: promoted(line, load, "metrics", 3),
+        lambda: promoted(line, load, "archive", 3),
+    )
+    together(
+        lambda: rolled_back(line, load, "metrics", "v2"),
+        lambda: rolled_back(line, load, "engagement", "v1"),
+    )
 
     end = time.monotonic() + 1800
     while load.acknowledged < EVENTS:
@@ -98,9 +105,20 @@ def test_nothing_is_lost_or_doubled_at_a_hand_over(line: Line, load: Load, reque
     assert not verdict.differences
     assert line.failures() == {"metrics": 0, "engagement": 1, "archive": 0}, "only what was killed has failed"
     numbers = {job: epoch.number for job in JOBS if (epoch := find_epoch(f"{line.settings.checkpoints}/{job}"))}
-    assert numbers == {"metrics": 3, "engagement": 3, "archive": 1}
+    assert numbers == {"metrics": 3, "engagement": 3, "archive": 2}
     slow = [one.what for one in line.report.done if not one.gate and one.switch > 60]
     assert not LONG or not slow, "a rollback takes a minute at most"
+
+
+def together(*hand_overs: Callable[[], None]) -> None:
+    """All at once, which is shorter; the long form takes the time of each, with the gate in the main thread."""
+    if LONG:
+        for hand_over in hand_overs:
+            hand_over()
+        return
+    with ThreadPoolExecutor(len(hand_overs)) as pool:
+        for done in [pool.submit(hand_over) for hand_over in hand_overs]:
+            done.result()
 
 
 def promoted(line: Line, load: Load, job: str, version: int, *, kill: bool = False) -> None:
