@@ -133,6 +133,8 @@ def _values(settings: Settings, service: Service) -> dict[str, str]:
             values |= {_role(other, role): number for role, number in ports(settings, other).items()}
     if service.artifacts == "cassandra":
         values["jamm"] = _jar(settings, "cassandra", "jamm-")
+    if f"{service.name}_jmx" in service.ports:
+        values["jmx_agent"] = _jar(settings, "jmx", "jmx_prometheus_javaagent-")
     return {name: str(value) for name, value in values.items()}
 
 

@@ -106,7 +106,7 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
         running = supervisor.processes()
         doctor.require(settings, [s for s in services if running.get(s.name, {}).get("statename") != "RUNNING"])
         # Who starts all of the stack wants Spark's jars too, which are no server's.
-        _download(settings, [service.artifacts for service in services] if names else None, console)
+        _download(settings, [*(service.artifacts for service in services), "jmx"] if names else None, console)
         supervisor.start()
         for service in services:
             supervisor.add(
