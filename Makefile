@@ -8,7 +8,7 @@ ARGS ?=
 INPUTS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status lab test bench bench-live unit fuzz faults audit lint format typecheck lock clean
+.PHONY: help setup demo up down status lab test bench bench-live unit fuzz faults lint format typecheck lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,10 +49,6 @@ fuzz: $(READY) ## Give the parser and the adapters 100,000 inputs; INPUTS=100000
 faults: $(READY) ## Kill servers and jobs, round after round; ARGS="--rounds 5 --seed 7 --report FILE"
 	@RETAILPULSE_LONG=1 $(BIN)/python -m pytest tests/faults $(ARGS)
 
-# Strict: what could not be looked up is no package without weaknesses.
-audit: $(READY) ## Ask the package index for known weaknesses of the locked packages
-	@$(BIN)/uv tool run pip-audit --strict --disable-pip --no-deps --requirement env/requirements.lock $(ARGS)
-
 lint: $(READY) ## Check style
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
@@ -68,6 +64,10 @@ typecheck: $(READY) ## Check types
 lock: $(READY) ## Write env/requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' --quiet --output-file env/requirements.lock $(ARGS)
+
+# Strict: what could not be looked up is no package without weaknesses.
+audit: $(READY) ## Ask the package index for known weaknesses of the locked packages
+	@$(BIN)/uv tool run pip-audit --strict --disable-pip --no-deps --requirement env/requirements.lock $(ARGS)
 
 clean: ## Remove the environment and caches; the servers' data stays (retailpulse down --wipe)
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

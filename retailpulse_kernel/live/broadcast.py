@@ -11,7 +11,6 @@ from typing import Any
 
 from retailpulse_kernel.live.feed import Feed
 from retailpulse_kernel.live.frames import NOTHING, Clients, Keys, Versions, frame
-from retailpulse_kernel.monitoring.recording import recording
 from retailpulse_kernel.settings import Settings
 
 __all__ = ["Broadcast"]
@@ -62,12 +61,8 @@ class Broadcast:
         self.feed = Feed(self._settings)
         self._clients, self._keys = Clients(), Keys()
         self._run, self._seq, self._sent_at = uuid.uuid4().hex, 0, 0.0
-        self._thread = threading.Thread(target=self._measured, name="retailpulse-live", daemon=True)
+        self._thread = threading.Thread(target=self.feed.run, args=(self._step,), name="retailpulse-live", daemon=True)
         self._thread.start()
-
-    def _measured(self) -> None:
-        with recording(self._settings, "live", "live") as self._metrics:
-            self.feed.run(self._step)
 
     def _step(self) -> None:
         """Answer the browsers, and send them what is new."""
@@ -87,5 +82,4 @@ class Broadcast:
         content, versions = frame(self.feed, self._keys, base, run=self._run, seq=self._seq)
         self._clients.went(self._seq, versions, now, to)
         self._sent_at = now
-        self._metrics.add("retailpulse_live_frames_total")
         self._to_browsers({"op": "frame", "to": to}, content)

@@ -35,12 +35,12 @@ class Account:
         Rows written to the stores.
     watermark_ms, started_ms, finished_ms : int
         Times in epoch milliseconds.
+    arrived_ms : int, optional
+        The broker's time of the oldest message.
     bounded : bool
         Whether the run was bounded, in which no order of the topic makes an event late.
     delay_ms : int
         The job's watermark: how far a partition's clock ran ahead of an event before it was late.
-    arrived_ms : int, optional
-        The broker's time of the oldest message.
     """
 
     job: str
@@ -56,9 +56,9 @@ class Account:
     watermark_ms: int
     started_ms: int
     finished_ms: int
+    arrived_ms: int | None = None
     bounded: bool = False
     delay_ms: int = 600_000
-    arrived_ms: int | None = None
 
     @property
     def key(self) -> str:
