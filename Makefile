@@ -72,6 +72,10 @@ lock: $(READY) ## Write env/requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' --quiet --output-file env/requirements.lock $(ARGS)
 
+# Strict: what could not be looked up is no package without weaknesses.
+audit: $(READY) ## Ask the package index for known weaknesses of the locked packages
+	@$(BIN)/uv tool run pip-audit --strict --disable-pip --no-deps --requirement env/requirements.lock $(ARGS)
+
 clean: ## Remove the environment and caches; the servers' data stays (retailpulse down --wipe)
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.retailpulse/*' -prune -exec rm -rf {} +

@@ -131,6 +131,14 @@ def _machine() -> list[Any]:
               ("increase(retailpulse_service_restarts_total[1h])", "{{service}}")),
         _line(26, "Airflow: runs an hour, by end", (0, 52, 12, 8), "short", (runs, "{{pipeline}} {{state}}")),
         _line(27, "Promoted versions", (12, 52, 12, 8), "short", ("retailpulse_pipeline_version", "{{pipeline}}")),
+        _line(28, "Kafka: bytes a second", (0, 68, 8, 8), "Bps",
+              (f"rate(retailpulse_kafka_bytes_total{_RANGE})", "{{direction}}")),
+        _line(29, "Kafka and Cassandra: requests (p99)", (8, 68, 8, 8), "s",
+              ("retailpulse_kafka_request_p99_seconds", "Kafka {{request}}"),
+              ("retailpulse_cassandra_request_p99_seconds", "Cassandra {{request}}")),
+        _line(30, "HBase and Cassandra: requests a second", (16, 68, 8, 8), "reqps",
+              (f"rate(retailpulse_hbase_requests_total{_RANGE})", "HBase {{request}}"),
+              (f"rate(retailpulse_cassandra_requests_total{_RANGE})", "Cassandra {{request}}")),
     ]  # fmt: skip
 
 

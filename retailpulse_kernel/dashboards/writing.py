@@ -24,6 +24,9 @@ no discovery, and it is there when its process is not: a notebook that ran for t
 was killed at most its last two seconds. A counter belongs to a role, such as the job *metrics* of a namespace: the next
 run goes on from where the last one ended. The read API answers `/metrics` by itself, too.
 
+Kafka, Cassandra and HBase of the local stack tell what their JVMs measure by Prometheus' JMX agent, each on a port of
+its own: the lines below, and the agent's `jvm_*` (memory, garbage collection, threads).
+
 This table is written from the definitions (`retailpulse_kernel/monitoring/definitions.py`), which also check every
 measurement.
 

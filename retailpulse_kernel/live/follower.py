@@ -17,7 +17,6 @@ from typing import Any
 
 from retailpulse_kernel.live.feed import FOLDED_RATE, Feed
 from retailpulse_kernel.live.frames import NOTHING, Clients, Keys, Versions, frame
-from retailpulse_kernel.monitoring.recording import recording
 from retailpulse_kernel.settings import Settings
 
 __all__ = ["Follower"]
@@ -50,7 +49,6 @@ class Follower:
         self, settings: Settings, connection: Connection, *, hz: float, fold_up_to: float = FOLDED_RATE
     ) -> None:
         self.feed = Feed(settings, fold_up_to=fold_up_to)
-        self._settings = settings
         self._connection = connection
         self._pause = 1.0 / hz
         self._clients, self._keys = Clients(), Keys()
@@ -58,8 +56,7 @@ class Follower:
 
     def run(self) -> None:
         """Follow until the kernel has gone, or no browser has been there for long."""
-        with recording(self._settings, "live", "live") as self._metrics:
-            self.feed.run(self._step)
+        self.feed.run(self._step)
 
     def _step(self) -> float:
         """Answer the kernel, and send the browsers what is new; seconds until there may be more to do."""
@@ -98,7 +95,6 @@ class Follower:
         content, versions = frame(self.feed, self._keys, base, run=self._run, seq=self._seq)
         self._clients.went(self._seq, versions, now, to)
         self._sent_at = now
-        self._metrics.add("retailpulse_live_frames_total")
         self._connection.send(({"op": "frame", "to": to}, content))
 
 

@@ -16,6 +16,7 @@ import orjson
 
 from retailpulse_kernel.live.feed import Feed
 from retailpulse_kernel.live.tail import ADDITIVE, Key, Parts
+from retailpulse_kernel.monitoring.recording import standing
 
 __all__ = ["Clients", "Versions", "frame"]
 
@@ -130,6 +131,7 @@ def frame(feed: Feed, keys: Keys, base: Versions, *, run: str, seq: int) -> tupl
     }
     versions = (feed.cube.version, feed.hours_version, feed.health.version, len(keys))
     content["versions"] = versions
+    standing(feed.settings, "live", "live").add("retailpulse_live_frames_total")
     return orjson.dumps(content), versions
 
 

@@ -133,7 +133,7 @@ ALERTS: tuple[Alert, ...] = (
         "ServiceDown", "retailpulse_service_up == 0", "1m", "critical", "{{ $labels.service }} does not answer.",
     ),
     Alert(
-        "TargetGone", "up == 0", "1m", "critical", "Prometheus does not reach {{ $labels.job }} at "
+        "TargetGone", 'up{server=""} == 0', "1m", "critical", "Prometheus does not reach {{ $labels.job }} at "
         "{{ $labels.instance }}: nothing else can be known.",
     ),
     Alert(

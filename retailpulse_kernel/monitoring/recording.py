@@ -7,6 +7,7 @@ role over goes on from where the one before ended.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import socket
@@ -23,7 +24,7 @@ from filelock import FileLock, Timeout
 from retailpulse_kernel.monitoring.values import Values
 from retailpulse_kernel.settings import Settings
 
-__all__ = ["BEAT_SECONDS", "Recorder", "current", "folder", "forget", "recording"]
+__all__ = ["BEAT_SECONDS", "Recorder", "current", "folder", "forget", "recording", "standing"]
 
 #: How often a process shows that it lives; what it has measured since is lost when it is killed.
 BEAT_SECONDS = 2.0
@@ -31,6 +32,7 @@ BEAT_SECONDS = 2.0
 _SLOTS = 20
 
 _running: list[Recorder] = []
+_standing: dict[tuple[str, str, str], Recorder] = {}
 
 
 def folder(settings: Settings) -> Path:
@@ -151,6 +153,16 @@ def recording(settings: Settings, component: str, name: str, **common: str) -> I
     finally:
         _running.remove(recorder)
         recorder.end(state)
+
+
+def standing(settings: Settings, component: str, name: str) -> Recorder:
+    """The recorder of something that lives as long as its process, such as a view in a notebook's kernel."""
+    key = (settings.namespace.name, component, name)
+    if key not in _standing:
+        _standing[key] = Recorder(settings, component, name)
+        _standing[key].start()
+        atexit.register(_standing[key].end)
+    return _standing[key]
 
 
 def current(component: str) -> Values:

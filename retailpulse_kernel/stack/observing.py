@@ -19,6 +19,7 @@ from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.daemon import tail
 from retailpulse_kernel.stack.observers import OBSERVERS, Observer, answer_of, port_of, program_of
+from retailpulse_kernel.stack.services import SERVICES, ports
 
 __all__ = ["alertmanager_configuration", "prometheus_configuration", "split", "up"]
 
@@ -114,10 +115,24 @@ def prometheus_configuration(settings: Settings) -> dict[str, Any]:
             "rule_files": ["rules.yml"],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [manager]}]}]},
             # The monitor has what all others measure of themselves, the API too.
-            "scrape_configs": [scrape("monitor"), scrape("prometheus")],
+            "scrape_configs": [scrape("monitor"), scrape("prometheus"), *_own(settings)],
         },
         "rules.yml": rules(AlertSettings()),
     }
+
+
+def _own(settings: Settings) -> list[dict[str, Any]]:
+    """What servers tell of themselves. One that does not run is what the monitor says, so no alert is due to these."""
+    return [
+        {
+            "job_name": name,
+            "static_configs": [
+                {"targets": [f"127.0.0.1:{ports(settings, service)[role]}"], "labels": {"server": name}}
+            ],
+        }
+        for name, service in SERVICES.items()
+        if (role := f"{name}_jmx") in service.ports
+    ]
 
 
 def alertmanager_configuration(settings: Settings) -> dict[str, Any]:

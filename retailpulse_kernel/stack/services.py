@@ -162,7 +162,11 @@ _HBASE_FLAGS = (
     "-Dorg.apache.hbase.thirdparty.io.netty.tryReflectionSetAccessible=true",
     "-Dlog4j.configuration=file:${conf}/log4j.properties",
 )
-_HBASE_FILES = {"hbase-site.xml": "hbase-site.xml", "log4j.properties": "hbase-log4j.properties"}
+_HBASE_FILES = {
+    "hbase-site.xml": "hbase-site.xml",
+    "log4j.properties": "hbase-log4j.properties",
+    "jmx.yaml": "jmx-hbase.yaml",
+}
 _HIVE_FLAGS = (
     *_OPEN,
     "-Dderby.stream.error.file=${data}/derby.log",
@@ -176,6 +180,9 @@ _HIVE_FILES = {
     "metastore-log4j2.properties": "hive-log4j2.properties",
     "schema.properties": "hive-schema.properties",
 }
+
+#: Where a server's JVM tells Prometheus what it measures of itself; a service that has it has the role `<name>_jmx`.
+_JMX = "-javaagent:${jmx_agent}=127.0.0.1:${%s_jmx}:${conf}/jmx.yaml"
 
 
 def _airflow(role: str, *main: str, memory_mb: int, **more: Any) -> Service:
@@ -204,14 +211,19 @@ SERVICES: dict[str, Service] = {
             main=("kafka.Kafka", "${conf}/server.properties"),
             heap_mb=512,
             memory_mb=700,
-            ports={"controller": 9095},
+            ports={"controller": 9095, "kafka_jmx": 7071},
             flags=(
                 "-Xms256m",
                 "-XX:+UseG1GC",
                 "-XX:MaxGCPauseMillis=20",
                 "-Dlog4j2.configurationFile=${conf}/log4j2.yaml",
+                _JMX % "kafka",
             ),
-            files={"server.properties": "kafka-server.properties", "log4j2.yaml": "kafka-log4j2.yaml"},
+            files={
+                "server.properties": "kafka-server.properties",
+                "log4j2.yaml": "kafka-log4j2.yaml",
+                "jmx.yaml": "jmx-kafka.yaml",
+            },
         ),
         Service(
             name="cassandra",
@@ -219,7 +231,7 @@ SERVICES: dict[str, Service] = {
             main=("org.apache.cassandra.service.CassandraDaemon",),
             heap_mb=512,
             memory_mb=1200,
-            ports={"storage": 7000, "ssl_storage": 7001},
+            ports={"storage": 7000, "ssl_storage": 7001, "cassandra_jmx": 7072},
             flags=(
                 "-Xms512m",
                 "-XX:MaxDirectMemorySize=512m",
@@ -228,9 +240,14 @@ SERVICES: dict[str, Service] = {
                 "-Dcassandra.storagedir=${data}",
                 "-Dcassandra-foreground=yes",
                 "-Dlogback.configurationFile=${conf}/logback.xml",
+                _JMX % "cassandra",
             ),
             flag_file="cassandra-jvm.options",
-            files={"cassandra.yaml": "cassandra.yaml", "logback.xml": "cassandra-logback.xml"},
+            files={
+                "cassandra.yaml": "cassandra.yaml",
+                "logback.xml": "cassandra-logback.xml",
+                "jmx.yaml": "jmx-cassandra.yaml",
+            },
         ),
         Service(
             name="hbase",
@@ -238,8 +255,8 @@ SERVICES: dict[str, Service] = {
             main=("org.apache.hadoop.hbase.master.HMaster", "start"),
             heap_mb=768,
             memory_mb=900,
-            ports={"port": 12600, "regionserver": 12620, "zookeeper": 12181},
-            flags=_HBASE_FLAGS,
+            ports={"port": 12600, "regionserver": 12620, "zookeeper": 12181, "hbase_jmx": 7073},
+            flags=(*_HBASE_FLAGS, _JMX % "hbase"),
             files=_HBASE_FILES,
             folder="hbase",
             stop_seconds=30,

@@ -107,7 +107,7 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
         doctor.require(settings, [s for s in services if running.get(s.name, {}).get("statename") != "RUNNING"])
         # Who starts all of the stack, or runs jobs, wants Spark's jars too, which are no server's.
         everything = not names or any(service.runs_jobs for service in services)
-        _download(settings, None if everything else {s.artifacts for s in services} - {""}, console)
+        _download(settings, None if everything else {"jmx", *(s.artifacts for s in services)} - {""}, console)
         supervisor.start()
         for service in services:
             supervisor.add(

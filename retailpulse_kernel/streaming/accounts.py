@@ -41,14 +41,14 @@ class Account:
         Rows written to the stores.
     watermark_ms, started_ms, finished_ms : int
         Times in epoch milliseconds.
+    arrived_ms : int, optional
+        The broker's time of the oldest message.
     bounded : bool
         Whether the run was bounded, in which no order of the topic makes an event late.
     delay_ms : int
         The job's watermark: how far a partition's clock ran ahead of an event before it was late.
     start_ms : int
         When the epoch was opened: its rows' versions count from there. 0 in accounts that did not say so yet.
-    arrived_ms : int, optional
-        The broker's time of the oldest message.
     """
 
     job: str
@@ -64,10 +64,10 @@ class Account:
     watermark_ms: int
     started_ms: int
     finished_ms: int
+    arrived_ms: int | None = None
     bounded: bool = False
     delay_ms: int = 600_000
     start_ms: int = 0
-    arrived_ms: int | None = None
 
     @property
     def key(self) -> str:

@@ -96,10 +96,10 @@ class Runner:
         query = self._query = self._start()
         shown = 0.0
         while not _ended(query):
-            self._metrics.follow(query)
             if self._stop_asked() or self._has_caught_up():
                 self._stop_query()
                 break
+            self._metrics.follow(query)
             if time.monotonic() - shown > _SHOW_SECONDS:
                 self._report.lag = _lag(query)
                 show()
@@ -206,10 +206,10 @@ class Runner:
             watermark_ms=logged.watermark_ms,
             started_ms=started_ms,
             finished_ms=int(time.time() * 1000),
+            arrived_ms=intake.get("arrived_ms"),
             bounded=self._job.mode == "available_now",
             delay_ms=milliseconds(self._job.watermark),
             start_ms=self._epoch.start_ms,
-            arrived_ms=intake.get("arrived_ms"),
         )
 
     def _observed(self) -> dict[str, dict[str, int]]:

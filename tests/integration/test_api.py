@@ -22,6 +22,7 @@ import yaml
 from retailpulse_kernel.events import Event
 from retailpulse_kernel.figures import money, summarise
 from retailpulse_kernel.fold import fold
+from retailpulse_kernel.monitoring.recording import forget
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.stores.hive import HiveStore
@@ -63,6 +64,7 @@ def store(stack: Settings) -> Iterator[CassandraStore]:
     shutil.rmtree(hive.location.parent)
     made.drop()
     made.close()
+    forget(made._settings)
 
 
 @pytest.fixture(scope="module")

@@ -223,6 +223,14 @@ def test_what_is_exported_is_what_the_table_says(measured: Settings) -> None:
     }
 
 
+def test_servers_tell_of_themselves_what_the_table_says(measured: Settings) -> None:
+    found = {series["metric"]["__name__"] for series in ask(measured, '{__name__=~"retailpulse_.+",server!=""}')}
+    assert found == {name for name, metric in METRICS.items() if metric.source.endswith("JVM")}
+    assert {series["metric"]["server"] for series in ask(measured, 'up{server!=""} == 1')} == {
+        "kafka", "cassandra", "hbase",
+    }  # fmt: skip
+
+
 def test_what_listens_is_what_the_table_of_sockets_says(measured: Settings, job: list[JobProcess]) -> None:
     rows = re.findall(r"^\| ([a-z0-9-]+) \| (\d+) \|", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE)
     told = {(program, int(port)) for program, port in rows}

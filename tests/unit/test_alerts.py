@@ -63,6 +63,7 @@ CASES: list[tuple[str, str, list[tuple[str, str]], bool]] = [
     ("ServiceDown", "a restart of half a minute", [(SERVICE, "1x118 0 1")], False),
     ("TargetGone", "gone", [('up{job="monitor",instance="127.0.0.1:8091"}', "1x117 0 0 0")], True),
     ("TargetGone", "there", [('up{job="monitor",instance="127.0.0.1:8091"}', "1x120")], False),
+    ("TargetGone", "a server, of which ServiceDown tells", [('up{job="kafka",server="kafka"}', "0x120")], False),
     ("ReconcileDiffers", "differs", [('retailpulse_reconcile_equal{namespace="shop"}', "1x119 0")], True),
     ("ReconcileDiffers", "equal again", [('retailpulse_reconcile_equal{namespace="shop"}', "0x119 1")], False),
     ("NoEvents", "silence", [(TOPIC, "0+100x100 10000x20"), RUNNING], True),

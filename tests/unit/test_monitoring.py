@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -166,6 +168,19 @@ class TestRecording:
         nowhere = Settings.load(home=Path("/dev/null/nowhere"), namespace="shop")
         with recording(nowhere, "producer", "generate", producer="generate") as metrics:
             metrics.add(SENT, 1)
+
+    def test_what_lives_as_long_as_its_process_ends_with_it(self, settings: Settings) -> None:
+        frames = "retailpulse_live_frames_total"
+        code = (
+            "from retailpulse_kernel.monitoring.recording import standing\n"
+            "from retailpulse_kernel.settings import Settings\n"
+            f"settings = Settings.load(home={str(settings.home)!r}, namespace='shop')\n"
+            f"for _ in range(3): standing(settings, 'live', 'live').add({frames!r})"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        found = seen(settings)
+        assert found[frames, (("namespace", "shop"),)] == 3
+        assert ("retailpulse_process_up", process("live", "live")) not in found
 
     def test_a_dropped_namespace_is_forgotten(self, settings: Settings) -> None:
         with recording(settings, "producer", "generate", producer="generate"):
