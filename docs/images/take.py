@@ -16,7 +16,7 @@ from bench.lab import Lab
 from retailpulse_kernel.settings import Settings
 
 HERE = Path(__file__).parent
-RATE, SECONDS = 400, 420
+RATE, SECONDS = 300, 400
 
 
 def main() -> None:
@@ -53,6 +53,7 @@ def _explorer(lab: Lab, settings: Settings) -> None:
         notebook.run(0)
         notebook.page.wait_for_selector(".rp-explorer[data-question='categories'] .main-svg")
         notebook.page.wait_for_timeout(1_000)
+        assert not notebook.page.inner_text(".rp-note"), "the archive has not come yet"
         notebook.page.screenshot(path=HERE / "explorer.png")
 
 
