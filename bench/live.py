@@ -303,9 +303,9 @@ def main(
     """Measure, print the table, keep the results."""
     console = Console(stderr=True, highlight=False)
     machine = describe()
-    lengths = (
-        {"warm_up": 10.0, "seconds": 20.0, "soak": 60.0, "flood": 20.0} if quick else {"warm_up": 60.0, "seconds": 60.0}
-    )
+    lengths = {"warm_up": 60.0, "seconds": 60.0, "soak": soak * 60, "flood": flood}
+    if quick:
+        lengths = {"warm_up": 10.0, "seconds": 20.0, "soak": 60.0, "flood": 20.0}
     figures: list[Figure] = []
     try:
         with Lab(Settings.load(), console) as lab:

@@ -1,10 +1,12 @@
 """Takes the README's screenshots from the running product: ``python docs/images/take.py``.
 
-It feeds a namespace of its own for some minutes, with the jobs "metrics" and "archive", and drops it.
+It feeds a namespace of its own for some minutes, with the job "metrics", fills another one, and drops both. A word as
+argument takes only that picture: ``live``, ``explorer`` or ``promote``.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -17,24 +19,40 @@ from bench.lab import Lab, project_file
 from retailpulse_kernel.promotion.manifest import Manifest, environment_of
 from retailpulse_kernel.promotion.registry import Registry
 from retailpulse_kernel.promotion.trial import Candidate, try_out
+from retailpulse_kernel.sample_shop import fill
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.workbench import Workbench
 
 HERE = Path(__file__).parent
-RATE, SECONDS = 400, 420
+RATE, SECONDS = 300, 400
 
 
-def main() -> None:
+def main(wanted: str = "") -> None:
     """Feed the shop, open the notebooks, take the pictures."""
     with Lab(Settings.load(), Console(stderr=True, highlight=False)) as lab:
-        settings = lab.namespace("pictures")
-        with started(lab, settings, ["metrics", "archive"], topic=settings.namespace.events_topic) as running:
-            primed(lab, settings, running)
-            with lab.ended(generator(lab, settings, rate=RATE, seconds=SECONDS)):
-                time.sleep(SECONDS / 2)  # the line needs some minutes, and the pictures take some
-                for theme in ("Light", "Dark"):
-                    _live(lab, settings, theme)
-                _explorer(lab, settings)
-                _promotion(lab, settings)
+        if wanted in ("", "live"):
+            _moving(lab)
+        if wanted in ("", "explorer"):
+            _explorer(lab, lab.namespace("explorer"))
+        if wanted in ("", "promote"):
+            _promoting(lab)
+
+
+def _moving(lab: Lab) -> None:
+    settings = lab.namespace("pictures")
+    with started(lab, settings, ["metrics"], topic=settings.namespace.events_topic) as running:
+        primed(lab, settings, running)
+        with lab.ended(generator(lab, settings, rate=RATE, seconds=SECONDS)):
+            time.sleep(SECONDS * 0.75)  # the line needs some minutes
+            for theme in ("Light", "Dark"):
+                _live(lab, settings, theme)
+
+
+def _promoting(lab: Lab) -> None:
+    settings = lab.namespace("pictures")
+    with started(lab, settings, ["metrics"], topic=settings.namespace.events_topic) as running:
+        primed(lab, settings, running)
+        _promotion(lab, settings)
 
 
 def _live(lab: Lab, settings: Settings, theme: str) -> None:
@@ -52,7 +70,8 @@ def _live(lab: Lab, settings: Settings, theme: str) -> None:
 def _explorer(lab: Lab, settings: Settings) -> None:
     folder = lab.folder / "pictures-explorer"
     folder.mkdir(parents=True, exist_ok=True)
-    write_notebook(folder / "explore.ipynb", ["rp.explore(last='1h')"])
+    fill(Workbench(settings.profile_name, settings.namespace_name), events=20_000, hours=6)
+    write_notebook(folder / "explore.ipynb", ["rp.explore(last='6h')"])
     with jupyter_lab(settings, folder) as server, chromium() as context:
         notebook = Notebook(context, server, "explore.ipynb")
         notebook.run(0)
@@ -93,4 +112,4 @@ def _promotion(lab: Lab, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
