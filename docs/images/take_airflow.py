@@ -24,8 +24,8 @@ def main(dag: str) -> None:
         page.locator("button[type=submit]").click()
         page.wait_for_url(lambda url: "login" not in url)
         found = context.request.get(f"{place.url}/api/v2/dags/{dag}/dagRuns?order_by=-start_date&limit=1").json()
-        page.goto(f"{place.url}/dags/{dag}/runs/{found['dag_runs'][0]['dag_run_id']}/tasks/run")
-        page.get_by_text("Output notebook").first.wait_for()
+        page.goto(f"{place.url}/dags/{dag}/runs/{found['dag_runs'][0]['dag_run_id']}/tasks/run/details")
+        page.get_by_role("link", name="Output notebook").wait_for()
         page.wait_for_timeout(3_000)  # its panels fill one after the other
         page.screenshot(path=HERE / "airflow-run.png")
 

@@ -35,7 +35,7 @@ def output_notebook(dag_id: str, notebook: str) -> HTMLResponse:
     path = runs_folder(settings, dag_id) / notebook
     if not _NAME.fullmatch(dag_id) or not _FILE.fullmatch(notebook) or not path.is_file():
         raise HTTPException(404, "There is no such run here any more; the last ones of each job are kept.")
-    body, _ = HTMLExporter(sanitize_html=True, embed_images=True).from_filename(str(path))
+    body, _ = HTMLExporter(embed_images=True).from_filename(str(path))
     return HTMLResponse(body, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"})
 
 
