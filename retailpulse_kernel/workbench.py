@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from retailpulse_kernel.live.view import LiveView
     from retailpulse_kernel.metrics import Figure, Ratio
     from retailpulse_kernel.overview import Status
-    from retailpulse_kernel.promotion.panels import Gate, Jobs
+    from retailpulse_kernel.promotion.board import Jobs
+    from retailpulse_kernel.promotion.panels import Gate
     from retailpulse_kernel.stores.cassandra import CassandraStore
     from retailpulse_kernel.stores.frames import Form
     from retailpulse_kernel.stores.hbase import HBaseStore
@@ -183,8 +184,8 @@ class Workbench:
         return Gate(self.settings, notebook, parameters)
 
     def jobs(self) -> Jobs:
-        """The promoted jobs, as a widget; see `retailpulse_kernel.promotion.panels.Jobs`."""
-        from retailpulse_kernel.promotion.panels import Jobs
+        """The promoted jobs, as a widget; see `retailpulse_kernel.promotion.board.Jobs`."""
+        from retailpulse_kernel.promotion.board import Jobs
 
         return Jobs(self.settings)
 

@@ -11,6 +11,7 @@ from retailpulse_kernel.demo import job_notebook
 from retailpulse_kernel.errors import StoreUnavailable, UsageError
 from retailpulse_kernel.notebooks import read_notebook, same_code
 from retailpulse_kernel.promotion import overview, panels
+from retailpulse_kernel.promotion.board import Jobs
 from retailpulse_kernel.promotion.candidate import cleaned, this_notebook
 from retailpulse_kernel.promotion.manifest import Environment, Manifest
 from retailpulse_kernel.promotion.registry import Registry
@@ -79,7 +80,7 @@ def test_the_jobs_and_the_way_back(settings: Settings, monkeypatch: pytest.Monke
         raise StoreUnavailable("kafka", "Kafka is away")
 
     monkeypatch.setattr(overview.KafkaStore, "offsets", down)
-    jobs = panels.Jobs(settings)
+    jobs = Jobs(settings)
     assert "Nothing is promoted yet" in jobs._note.value
     for version in (1, 2):
         frozen(settings, job_notebook("metrics"), version)
