@@ -72,6 +72,8 @@ class Feed:
         self._unknown_rows = False
         self._newest = 0
         self._held_since = 0.0
+        self._adopted = 0
+        self._settled: tuple[Offsets, int] | None = None
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class Feed:
         else:
             self._ended.wait(wait)
         self._set_edge()
-        self._stale |= self.cube.settle(self.followed.batches)
+        self._settle()
         self._read_stored()
 
     def _decide(self) -> None:
@@ -177,7 +179,17 @@ class Feed:
         assert self._judge is not None
         events = [event for message in messages if (event := self._judge.judge(message)) is not None]
         self.cube.append(events)
+        reached = self.followed.batches.reached()
+        if any(event.offset < reached.get(event.partition, 0) for event in events):
+            self._settled = None  # the job was faster
         self.state.newest_ms = self._judge.newest_ms
+
+    def _settle(self) -> None:
+        """Forget of the tail what stored rows hold, where that may be more than it was; the tail can be long."""
+        now = (self.followed.batches.reached(), self._adopted)
+        if now != self._settled:
+            self._settled = now
+            self._stale |= self.cube.settle(self.followed.batches)
 
     def _set_edge(self) -> None:
         """The present minute is the newest; of a topic with older times, the newest that has events."""
@@ -245,7 +257,9 @@ class Feed:
 
     def _adopt(self, reading: Reading) -> bool:
         self.health.add(self.followed.poll())
-        return self.cube.adopt(reading, self.followed.batches, alone=not self.state.folding)
+        adopted = self.cube.adopt(reading, self.followed.batches, alone=not self.state.folding)
+        self._adopted += adopted
+        return adopted
 
     def _read_hours(self) -> None:
         last = self.state.edge // _HOUR * _HOUR
