@@ -28,10 +28,9 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def _complete_service(incomplete: str) -> list[str]:
-    from retailpulse_kernel.stack.observers import OBSERVERS
     from retailpulse_kernel.stack.services import SERVICES
 
-    return [name for name in (*SERVICES, *OBSERVERS) if name.startswith(incomplete)]
+    return [name for name in SERVICES if name.startswith(incomplete)]
 
 
 def _complete_log(incomplete: str) -> list[str]:

@@ -8,7 +8,7 @@ from airflow.providers.papermill.operators.papermill import NoteBook, PapermillO
 from airflow.sdk.exceptions import AirflowFailException
 
 from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.monitoring.recording import recording
+from retailpulse_kernel.monitoring.runs import counted
 from retailpulse_kernel.promotion.production import run_current
 from retailpulse_kernel.running import request_stop
 from retailpulse_kernel.settings import Settings
@@ -45,19 +45,15 @@ class PipelineOperator(PapermillOperator):
         self.profile = profile
         self.namespace = namespace
 
+    @counted
     def execute(self, context: Context) -> str:
         """Run it; returns the path of the output notebook."""
         settings = Settings.load(profile=self.profile, namespace=self.namespace)
         try:
             done = run_current(settings, self.pipeline, show_output=self.log_output)
-            _count(settings, self.pipeline, "success")
         except UsageError as error:
-            _count(settings, self.pipeline, "failed")
             # What the caller has to mend, another try won't.
             raise AirflowFailException(str(error)) from error
-        except Exception:
-            _count(settings, self.pipeline, "failed")
-            raise
         self.input_nb = NoteBook(url=str(done.notebook), parameters=done.parameters)
         self.output_nb = NoteBook(url=str(done.output))
         self.log.info("%s ran for %.1f s: %s", self.pipeline, done.seconds, done.output)
@@ -66,8 +62,3 @@ class PipelineOperator(PapermillOperator):
     def on_kill(self) -> None:
         """Let the job end after its micro-batch."""
         request_stop()
-
-
-def _count(settings: Settings, pipeline: str, state: str) -> None:
-    with recording(settings, "airflow", pipeline) as metrics:
-        metrics.add("retailpulse_airflow_runs_total", pipeline=pipeline, state=state)

@@ -21,7 +21,6 @@ from retailpulse_kernel.stack import artifacts, doctor
 from retailpulse_kernel.stack.configuration import command, fingerprint
 from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.health import check
-from retailpulse_kernel.stack.observers import OBSERVERS, answer_of, port_of
 from retailpulse_kernel.stack.services import SERVICES, address, select
 from retailpulse_kernel.stack.start import Start
 from retailpulse_kernel.stack.strays import tree
@@ -106,7 +105,7 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
         running = supervisor.processes()
         doctor.require(settings, [s for s in services if running.get(s.name, {}).get("statename") != "RUNNING"])
         # Who starts all of the stack wants Spark's jars too, which are no server's.
-        _download(settings, [*(service.artifacts for service in services), "jmx"] if names else None, console)
+        _download(settings, [service.artifacts for service in services] if names else None, console)
         supervisor.start()
         for service in services:
             supervisor.add(
@@ -212,6 +211,8 @@ def programs(settings: Settings) -> list[str]:
 
 
 def _status(settings: Settings, name: str, info: Mapping[str, object] | None, local: bool) -> ServiceStatus:
+    from retailpulse_kernel.stack.observers import OBSERVERS, answer_of, port_of
+
     state = str(info["statename"]).lower() if info else "stopped" if local else "external"
     pid = int(str(info["pid"])) or None if info else None
     memory, uptime = _usage(pid)
