@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,15 +12,7 @@ from pydantic import AfterValidator
 
 from retailpulse_kernel.errors import ProfileError
 
-__all__ = [
-    "Reference",
-    "Secret",
-    "described",
-    "generated_secret",
-    "is_reference",
-    "names_a_secret",
-    "resolve_secret",
-]
+__all__ = ["Reference", "Secret", "described", "is_reference", "names_a_secret", "resolve_secret"]
 
 _KINDS = ("env", "file", "keyring")
 _SECRET_NAMES = re.compile(
@@ -95,17 +86,6 @@ def resolve_secret(reference: str) -> Secret:
             remedy="Set the variable, write the file, or store the password in the keyring.",
         )
     return Secret(value)
-
-
-def generated_secret(path: Path) -> Path:
-    """A file with a token that nobody has chosen, made when it is first asked for; only its owner reads it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{secrets.token_urlsafe(32)}\n")
-    except FileExistsError:
-        pass
-    return path
 
 
 def described(reference: str) -> str:

@@ -15,7 +15,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.monitoring.recording import recording
+from retailpulse_kernel.monitoring.runs import counted
 from retailpulse_kernel.promotion.manifest import CONTINUOUS
 from retailpulse_kernel.promotion.production import run_current
 from retailpulse_kernel.promotion.registry import Registry, Version
@@ -72,6 +72,7 @@ class PipelineOperator(PapermillOperator):
         self.namespace = namespace
         self.output_url = ""
 
+    @counted
     def execute(self, context: Context) -> str:
         """Run it; returns the path of the output notebook."""
         settings = Settings.load(profile=self.profile, namespace=self.namespace)
@@ -89,16 +90,11 @@ class PipelineOperator(PapermillOperator):
                 began=lambda output: self._link(context, output),
                 stop_when=_ended_by_airflow(context, version),
             )
-            _count(settings, self.pipeline, "success")
         except UsageError as error:
-            _count(settings, self.pipeline, "failed")
             if version.manifest.schedule == CONTINUOUS:
                 raise  # with a pause before each try: the next run would begin at once
             # What the caller has to mend, another try won't.
             raise AirflowFailException(str(error)) from error
-        except Exception:
-            _count(settings, self.pipeline, "failed")
-            raise
         self.input_nb = NoteBook(url=str(done.notebook), parameters=done.parameters)
         self.output_nb = NoteBook(url=str(done.output))
         self._record(context, version, done.output)
@@ -141,8 +137,3 @@ def _ended_by_airflow(context: Context, version: Version) -> Callable[[], bool]:
         return paused
 
     return ended
-
-
-def _count(settings: Settings, pipeline: str, state: str) -> None:
-    with recording(settings, "airflow", pipeline) as metrics:
-        metrics.add("retailpulse_airflow_runs_total", pipeline=pipeline, state=state)

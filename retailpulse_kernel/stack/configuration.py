@@ -148,7 +148,7 @@ def _values(settings: Settings, service: Service) -> dict[str, str]:
     if service.artifacts == "cassandra":
         values["jamm"] = _jar(settings, "cassandra", "jamm-")
     if f"{service.name}_jmx" in service.ports:
-        values["jmx_agent"] = _jar(settings, "jmx", "jmx_prometheus_javaagent-")
+        values["jmx_agent"] = _jar(settings, service.artifacts, "jmx_prometheus_javaagent-")
     return {name: str(value) for name, value in values.items()}
 
 

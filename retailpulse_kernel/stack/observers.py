@@ -5,6 +5,8 @@ None of them is a part of plain ``retailpulse up``: they are started by name.
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,7 +15,6 @@ from pathlib import Path
 
 import httpx
 
-from retailpulse_kernel.credentials import generated_secret
 from retailpulse_kernel.errors import RequirementError
 from retailpulse_kernel.monitoring.monitor import PORT
 from retailpulse_kernel.settings import Settings
@@ -90,6 +91,17 @@ def answer_of(settings: Settings, observer: Observer) -> str | None:
     return None
 
 
+def _made_secret(path: Path) -> Path:
+    """A file with a token that nobody has chosen, made when it is first asked for; only its owner reads it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{secrets.token_urlsafe(32)}\n")
+    except FileExistsError:
+        pass
+    return path
+
+
 def _prometheus(settings: Settings) -> list[str]:
     home = settings.home / "prometheus"
     return [
@@ -116,7 +128,7 @@ def _monitor(settings: Settings) -> list[str]:
 
 
 def _api(settings: Settings) -> list[str]:
-    token = generated_secret(settings.home / "secrets" / "api")
+    token = _made_secret(settings.home / "secrets" / "api")
     return ["serve", "--port", str(port_of(settings, OBSERVERS["api"])), "--token", f"file:{token}"]
 
 

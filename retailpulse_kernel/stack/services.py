@@ -145,6 +145,8 @@ def select(names: Iterable[str] | None = None) -> list[Service]:
     return list(wanted.values())
 
 
+#: Where a server's JVM tells Prometheus what it measures of itself; a service that has it has the role `<name>_jmx`.
+_JMX = "-javaagent:${jmx_agent}=127.0.0.1:${%s_jmx}:${conf}/jmx.yaml"
 # Hadoop 3 and what stands on it reflect into the JDK; Java 17 must be told to allow it.
 _OPEN = (
     *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("io", "lang", "math", "net", "nio")),
@@ -180,9 +182,6 @@ _HIVE_FILES = {
     "metastore-log4j2.properties": "hive-log4j2.properties",
     "schema.properties": "hive-schema.properties",
 }
-
-#: Where a server's JVM tells Prometheus what it measures of itself; a service that has it has the role `<name>_jmx`.
-_JMX = "-javaagent:${jmx_agent}=127.0.0.1:${%s_jmx}:${conf}/jmx.yaml"
 
 
 def _airflow(role: str, *main: str, memory_mb: int, **more: Any) -> Service:

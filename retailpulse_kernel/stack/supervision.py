@@ -21,7 +21,6 @@ from retailpulse_kernel.stack import artifacts, doctor
 from retailpulse_kernel.stack.configuration import command, environment
 from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.health import check
-from retailpulse_kernel.stack.observers import OBSERVERS, answer_of, port_of
 from retailpulse_kernel.stack.services import SERVICES, Service, address, select
 from retailpulse_kernel.stack.start import Start
 from retailpulse_kernel.stack.strays import tree
@@ -107,7 +106,7 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
         doctor.require(settings, [s for s in services if running.get(s.name, {}).get("statename") != "RUNNING"])
         # Who starts all of the stack, or runs jobs, wants Spark's jars too, which are no server's.
         everything = not names or any(service.runs_jobs for service in services)
-        _download(settings, None if everything else {"jmx", *(s.artifacts for s in services)} - {""}, console)
+        _download(settings, None if everything else {s.artifacts for s in services} - {""}, console)
         supervisor.start()
         for service in services:
             supervisor.add(
@@ -235,6 +234,8 @@ def programs(settings: Settings) -> list[str]:
 
 
 def _status(settings: Settings, name: str, info: Mapping[str, object] | None, local: bool) -> ServiceStatus:
+    from retailpulse_kernel.stack.observers import OBSERVERS, answer_of, port_of
+
     state = str(info["statename"]).lower() if info else "stopped" if local else "external"
     pid = int(str(info["pid"])) or None if info else None
     memory, uptime = _usage(pid)

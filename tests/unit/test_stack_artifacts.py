@@ -185,7 +185,7 @@ def test_an_unknown_group(settings: Settings) -> None:
 
 
 def test_the_lock_is_whole() -> None:
-    groups = {"kafka", "cassandra", "hbase", "hive", "jmx", "spark-kafka"}
+    groups = {"kafka", "cassandra", "hbase", "hive", "spark-kafka"}
     for group in groups:
         for artifact in artifacts.artifacts([group]):
             assert re.fullmatch(r"[0-9a-f]{64}", artifact.sha256)
@@ -200,7 +200,7 @@ def test_the_lock_holds_what_the_projects_ask_for() -> None:
     """A version changed in env/servers without writing the lock anew."""
     projects = artifacts.lock_path().parent / "servers"
     locked = {group.stem: {a.coordinate for a in artifacts.artifacts([group.stem])} for group in projects.glob("*.xml")}
-    assert set(locked) == {"kafka", "cassandra", "hbase", "hive", "jmx", "spark-kafka"}
+    assert set(locked) == {"kafka", "cassandra", "hbase", "hive", "spark-kafka"}
     for group, coordinates in locked.items():
         text = (projects / f"{group}.xml").read_text()
         properties = dict(re.findall(r"<([\w.]+\.version)>([^<]+)<", text))
