@@ -96,7 +96,7 @@ _ALL = (
         kept=True),
     _of("reconcile", "reconcile_timestamp_seconds", "gauge", "When it ended.", "namespace", kept=True),
     _of("Airflow's operator", "airflow_runs_total", "counter", "Runs of promoted jobs that Airflow started, by how "
-        "they ended: success or failed.", "namespace", "pipeline", "state"),
+        "they ended: success, skipped or failed.", "namespace", "pipeline", "state"),
     _of("the monitor", "pipeline_version", "gauge", "The version of a promoted job that is the current one.",
         "pipeline"),
     _of("the monitor", "process_up", "gauge", "1 while a process that measures itself runs, 0 when it failed or fell "
