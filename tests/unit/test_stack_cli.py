@@ -141,3 +141,14 @@ def test_completion_knows_services_and_logs(home: Path) -> None:
     (home / "logs" / "job-metrics.log").touch()
     assert _complete_service("hb") == ["hbase", "hbase-thrift"]
     assert _complete_log("") == sorted([*SERVICES, "job-metrics"])
+
+
+def test_a_bounded_demo_needs_no_airflow(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = fails(capsys, "demo", "--once", "--airflow", "--input", "events.jsonl")
+    assert code == 2 and "Airflow runs jobs that go on." in said
+
+
+def test_down_deletes_everything_or_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = fails(capsys, "down", "airflow", "--wipe", "--yes")
+    assert code == 2 and "Data is deleted as a whole." in said
+    assert "There is no service 'airflw'" in fails(capsys, "down", "airflw")[1]
