@@ -56,6 +56,7 @@ def test_airflow_runs_a_promoted_notebook(tmp_path: Path) -> None:
     Registry(settings).freeze(source, manifest)
     variables = {**os.environ, **environment(settings), "AIRFLOW_HOME": str(tmp_path / "airflow")}
     variables |= {"AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    variables["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] = "200"
     for code in ("from airflow.utils.db import initdb; initdb()", DAG):
         done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -77,6 +77,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "AIRFLOW_HOME": str(folder / "airflow"),
         "RETAILPULSE_PIPELINES": str(settings.pipelines),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "200",  # a busy machine takes more than Airflow's 30 s
     }
     done = subprocess.run(
         [sys.executable, "-c", READ], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
