@@ -14,7 +14,7 @@ from typing import Any
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.events import EVENT_TYPES, Event
 
-__all__ = ["compile_expression", "to_sql"]
+__all__ = ["compile_expression", "names_in", "to_sql"]
 
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 _COMPARISON = {ast.Eq: "=", ast.NotEq: "<>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
@@ -89,6 +89,11 @@ class _EventNames(dict[str, Any]):
         if name in EVENT_TYPES:
             return int(self._event.event_type == name)
         return getattr(self._event, name)
+
+
+def names_in(text: str) -> set[str]:
+    """The columns and event types that an expression uses."""
+    return {node.id for node in ast.walk(_parse(text)) if isinstance(node, ast.Name)}
 
 
 def compile_expression(text: str) -> Callable[[Event], Any]:

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from retailpulse_kernel.events import Event
-from retailpulse_kernel.expressions import compile_expression, to_sql
+from retailpulse_kernel.expressions import compile_expression, names_in, to_sql
 
 __all__ = [
     "ACTIVE_USERS",
@@ -80,8 +80,11 @@ def count() -> Measure:
 
 
 def sum_of(expression: str, *, money: bool = False) -> Measure:
-    """The sum of an expression; `money` keeps four exact decimal places."""
-    return Measure(Kind.MONEY if money else Kind.SUM, expression)
+    """The sum of an expression: of one with a price four exact decimal places, else a whole number.
+
+    `money` says of an expression without a price that it is money, too.
+    """
+    return Measure(Kind.MONEY if money or "price" in names_in(expression) else Kind.SUM, expression)
 
 
 def first(column: str) -> Measure:
@@ -239,7 +242,7 @@ EVENTS = Figure("events", "Events", count(), unit="events")
 VIEWS = Figure("views", "Views", count(), where="view", unit="events")
 PURCHASES = Figure("purchases", "Purchase lines", count(), where="purchase", unit="events")
 UNITS = Figure("units", "Units sold", sum_of("quantity"), where="purchase - refund", unit="units")
-REVENUE = Figure("revenue", "Total revenue", sum_of("price * quantity", money=True), "purchase - refund", "currency")
+REVENUE = Figure("revenue", "Total revenue", sum_of("price * quantity"), "purchase - refund", "currency")
 ORDERS = Figure("orders", "Orders", count(), where="purchase and order_line == 1", unit="orders")
 ACTIVE_USERS = Figure("active_users", "Active users", users_of("user_id"), unit="users")
 FIRST_EVENT = Figure("first_event", "First event", first("event_time"), unit="time")

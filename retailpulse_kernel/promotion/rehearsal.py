@@ -161,6 +161,8 @@ def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:
 class _Recorder:
     """Takes the place of a job's store; keeps what would be written."""
 
+    name = "rehearsal"
+
     def __init__(self) -> None:
         self.rows: _Rows = {}
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from retailpulse_kernel.expressions import names_in
 from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.tables import DIMENSIONS, FigureTable, Grain
 
@@ -35,12 +36,10 @@ def _figures(tables: Sequence[FigureTable]) -> list[Figure]:
 
 def columns_needed(tables: Sequence[FigureTable]) -> set[str]:
     """The event's columns that the tables' dimensions and figures use."""
-    import ast
-
     names = {dimension for table in tables for dimension in table.by}
     for figure in _figures(tables):
         for text in (figure.measure.of, figure.where):
-            names |= {node.id for node in ast.walk(ast.parse(text or "0")) if isinstance(node, ast.Name)}
+            names |= names_in(text or "0")
     known = {*DIMENSIONS, "event_id", "event_time", "price", "quantity", "order_line"}
     # What is left are event types: they need the column event_type.
     return (names & known) | {"event_time"} | ({"event_type"} if names - known else set())

@@ -54,9 +54,14 @@ def test_every_figure_is_tested_and_named_after_itself() -> None:
 
 
 def test_an_event_without_a_price_adds_no_money() -> None:
-    free = Figure("value", "Value", metrics.sum_of("price * quantity", money=True))
+    free = Figure("value", "Value", metrics.sum_of("price * quantity"))
     assert free.of_event(event()) == 0
     assert free.of_event(VIEW) == 99
+
+
+def test_a_sum_of_prices_keeps_its_cents() -> None:
+    assert metrics.sum_of("price * quantity") == metrics.sum_of("price * quantity", money=True)
+    assert metrics.sum_of("quantity * 2").kind is metrics.Kind.SUM
 
 
 def test_the_average_is_over_orders_and_nothing_over_none() -> None:
