@@ -104,7 +104,9 @@ class Runs:
     """One job's current version, run again whenever a run ends."""
 
     def __init__(self, settings: Settings, job: str, log: Path) -> None:
-        self._settings, self._job, self._log = settings, job, log
+        self._job, self._log = job, log
+        # As it is now: `promote` in this process puts what its own notebooks are told into the environment.
+        self._environment = {**os.environ, **environment(settings)}
         self._over = threading.Event()
         self.process: subprocess.Popen[bytes] | None = None
         self.failures = 0
@@ -116,7 +118,7 @@ class Runs:
             with self._log.open("ab") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "retailpulse_kernel.cli", "run", self._job],
-                    env={**os.environ, **environment(self._settings)},
+                    env=self._environment,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
