@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from retailpulse_kernel.promotion.tables import make_way
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.streaming.accounts import Ledger, read_accounts
-from retailpulse_kernel.streaming.checkpoint import Epoch, epochs, find_epoch, read_note, write_note
+from retailpulse_kernel.streaming.checkpoint import Epoch, epochs, find_epoch, next_start_ms, read_note, write_note
 from retailpulse_kernel.streaming.plan import Plan, read_plan
 
 __all__ = ["complete", "exchange", "is_kept"]
@@ -108,7 +107,7 @@ def exchange(live: Settings, plan: Plan, kept: Epoch | None = None) -> Compared:
         begin, compared = msgspec.json.decode(read_note(kept.path, _KEPT) or b"", type=Begin), Compared()
     note = Exchange(
         number=newest.number + 1,
-        start_ms=int(time.time() * 1000),
+        start_ms=next_start_ms(newest),
         checkpoint=incoming.path,
         namespace=live.namespace.name if kept else beside_of(live).namespace.name,
         epoch=incoming.number,

@@ -128,7 +128,7 @@ def version_of(epoch_ms: int, batch_id: int) -> int:
 
     The epoch's first moment plus the batch's number: it grows within an epoch whatever the
     clock does, a replayed batch gets the same one again, and a later epoch always wins because
-    batches are farther apart than a millisecond.
+    it begins after the newest batch of the one before (`checkpoint.next_start_ms`).
     """
     return epoch_ms + batch_id
 

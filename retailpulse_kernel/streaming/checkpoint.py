@@ -28,6 +28,7 @@ __all__ = [
     "logged_batch",
     "new_epoch",
     "newest_batch",
+    "next_start_ms",
     "open_epoch",
     "read_clock",
     "read_note",
@@ -131,7 +132,7 @@ def new_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
     """Begin an epoch: an empty checkpoint, whose writes win over those of the epochs before."""
     before = find_epoch(folder)
     filesystem, root = _filesystem(folder)
-    number, start_ms = before.number + 1 if before else 1, int(time.time() * 1000) if now_ms is None else now_ms
+    number, start_ms = before.number + 1 if before else 1, next_start_ms(before) if now_ms is None else now_ms
     path = f"{root}/e{number:04d}"
     # Made aside, so that a crash in between leaves no epoch without its description.
     filesystem.create_dir(f"{path}.new", recursive=True)
@@ -139,6 +140,15 @@ def new_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
         stream.write(json.dumps({"number": number, "start_ms": start_ms}).encode())
     filesystem.move(f"{path}.new", path)
     return Epoch(number, start_ms, f"{folder}/e{number:04d}")
+
+
+def next_start_ms(before: Epoch | None) -> int:
+    """A start by which the next epoch's writes win over all of the one before, even where the clock was set back."""
+    now_ms = int(time.time() * 1000)
+    if before is None:
+        return now_ms
+    newest = newest_batch(before.path)
+    return max(now_ms, before.start_ms + (newest.batch_id if newest else 0) + 1)
 
 
 def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:

@@ -154,7 +154,7 @@ def test_the_tables_become_those_of_the_new_epoch_and_then_the_old_ones_again(wo
     assert sorted(world.accounts["shop"]) == [f"metrics/{e}/{b}" for e, n in ((1, 3), (2, 2)) for b in range(n)]
     assert beside.made(world.settings, NEW) is None, "what was beside is spent"
 
-    world.fill(world.settings, NEW, live.start_ms + 3, a=(100, 100), e=(1, 1))
+    world.fill(world.settings, NEW, live.start_ms + 1, a=(100, 100), e=(1, 1))
     way = way_of(world.settings, OLD)
     assert way.kind == "earlier epoch" and way.epoch is not None and way.epoch.number == 1
     exchange.exchange(world.settings, OLD, way.epoch)

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from retailpulse_kernel.lateness import PartitionClock
+from retailpulse_kernel.stores.base import version_of
 from retailpulse_kernel.streaming import intake as intakes
 from retailpulse_kernel.streaming.checkpoint import (
     LoggedBatch,
     logged_batch,
+    new_epoch,
     newest_batch,
+    next_start_ms,
     open_epoch,
     read_clock,
     write_clock,
@@ -144,6 +147,15 @@ def test_an_epoch_is_made_once(tmp_path: Path) -> None:
     again = open_epoch(str(tmp_path / "job"), now_ms=2_000)
     assert first == again
     assert (first.number, first.start_ms) == (1, 1_000)
+
+
+def test_a_later_epoch_wins_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    ahead_ms = 10**14
+    first = open_epoch(str(tmp_path), now_ms=ahead_ms)
+    assert new_epoch(str(tmp_path)).start_ms > version_of(ahead_ms, 0)
+    (Path(first.path) / "offsets").mkdir()
+    (Path(first.path) / "offsets" / "7").write_text('v1\n{"batchWatermarkMs":0}\n{"t":{"0":5}}')
+    assert version_of(next_start_ms(first), 0) > version_of(ahead_ms, 7)
 
 
 def test_the_offset_log_gives_the_watermark_and_offsets(tmp_path: Path) -> None:
