@@ -128,6 +128,11 @@ class Figure:
     unit: str = ""
 
     @property
+    def names(self) -> set[str]:
+        """The columns and event types on which what an event adds depends."""
+        return names_in(self.measure.of) | (names_in(self.where) if self.where else set())
+
+    @property
     def sql(self) -> str:
         """Spark SQL for what one event adds; NULL or 0 where it adds nothing."""
         match self.measure.kind:

@@ -6,7 +6,6 @@ where an event of the same type, price and quantity has been seen before. Arrow 
 
 from __future__ import annotations
 
-import ast
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
@@ -185,7 +184,6 @@ def _getter(columns: Iterable[str]) -> Callable[[Event], Key]:
 
 def _columns_of(figures: Iterable[Figure]) -> list[str]:
     """The event's columns on which what it adds depends."""
-    texts = [text for figure in figures for text in (figure.measure.of, figure.where) if text]
-    names = {node.id for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    names = {name for figure in figures for name in figure.names}
     # What is no column is an event type.
     return sorted({name if name in Event.__struct_fields__ else "event_type" for name in names})

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from retailpulse_kernel.expressions import names_in
 from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.tables import DIMENSIONS, FigureTable, Grain
 
@@ -36,10 +35,7 @@ def _figures(tables: Sequence[FigureTable]) -> list[Figure]:
 
 def columns_needed(tables: Sequence[FigureTable]) -> set[str]:
     """The event's columns that the tables' dimensions and figures use."""
-    names = {dimension for table in tables for dimension in table.by}
-    for figure in _figures(tables):
-        for text in (figure.measure.of, figure.where):
-            names |= names_in(text or "0")
+    names = {name for table in tables for name in table.by} | {n for f in _figures(tables) for n in f.names}
     known = {*DIMENSIONS, "event_id", "event_time", "price", "quantity", "order_line"}
     # What is left are event types: they need the column event_type.
     return (names & known) | {"event_time"} | ({"event_type"} if names - known else set())
