@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from retailpulse_kernel.errors import JobError, RetailPulseError
-from retailpulse_kernel.running import environment, in_environment
+from retailpulse_kernel.running import environment
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.plan import Plan
 
@@ -124,8 +124,8 @@ def try_out(shadow: Settings, candidates: Sequence[Candidate], *, timeout: float
         request.write_bytes(msgspec.json.encode(list(candidates)))
         command = [sys.executable, "-m", "retailpulse_kernel.promotion.trial", str(request), str(result)]
         try:
-            with in_environment(environment(shadow)):
-                done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+            told = {**os.environ, **environment(shadow)}
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=told)
         except subprocess.TimeoutExpired:
             raise JobError(
                 f"The trial did not end within {timeout:.0f} s.", remedy="See whether a cell waits."
