@@ -336,7 +336,7 @@ def test_above_its_rate_it_follows_the_stored_figures_and_says_so(
         seller.sell(1_000)
         said = "() => document.querySelector('.rp-note').textContent"
         page.wait_for_function(f"({said})().includes('events/s are more than a view can fold: stored figures only')")
-        # The note may come before the last of them.
+        # The note is there before the charts are painted, and may be before the last of them is counted.
         page.wait_for_selector(f"{VIEW}[data-folding='false'][data-lag='1000']")
         data = painted(page)
         assert int(found(data)["events"]) <= int(expected(seller, data)["events"]) - 1_000
