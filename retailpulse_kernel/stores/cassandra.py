@@ -5,17 +5,29 @@ from __future__ import annotations
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from itertools import chain, product
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retailpulse_kernel.errors import NoSuchTable, UsageError
-from retailpulse_kernel.metrics import Figure, Kind
+from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import PATHS, Only, Row, Rows, buckets, combined, in_range, is_among, plain_rows
+from retailpulse_kernel.stores.base import Only, Row, Rows, buckets, combined, in_range, is_among, plain_rows
 from retailpulse_kernel.stores.binding import bound
 from retailpulse_kernel.stores.cassandra_connection import TUPLES, connect, explained, said
+from retailpulse_kernel.stores.cassandra_rows import (
+    ADDED,
+    TIMES,
+    TYPES,
+    choices_of,
+    columns_of,
+    ddl,
+    from_cql,
+    halves,
+    portions,
+    to_cql,
+    unpack,
+)
 from retailpulse_kernel.stores.connection import Reconnecting
 from retailpulse_kernel.stores.frames import ColumnKind, Form, cut, shaped, to_frame
 from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
@@ -27,14 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CassandraStore"]
 
-_TYPES = {
-    Kind.COUNT: "bigint",
-    Kind.SUM: "bigint",
-    Kind.MONEY: "decimal",
-    Kind.FIRST: "timestamp",
-    Kind.LAST: "timestamp",
-    Kind.USERS: "blob",
-}
 _COLUMN_KINDS: dict[str, ColumnKind] = {
     "TimestampType": "time",
     "DateType": "time",
@@ -49,18 +53,10 @@ _COLUMN_KINDS: dict[str, ColumnKind] = {
     "FloatType": "float",
 }
 
-#: Rows in one unlogged batch; batches of one partition were measured fastest at this size.
-_BATCH_ROWS = 20
-#: Bytes of sketches in one; Cassandra refuses batches of more than 50 KiB by default.
-_BATCH_BYTES = 16 * 1024
 #: Requests under way at once.
 _CONCURRENCY = 64
 #: So few partitions are added up in two requests each.
 _SPLIT = 4
-#: Figures that Cassandra can add up, and those that hold times.
-_ADDED = {Kind.COUNT, Kind.SUM, Kind.MONEY}
-_TIMES = {Kind.FIRST, Kind.LAST}
-
 _T = TypeVar("_T")
 
 
@@ -180,7 +176,7 @@ class CassandraStore:
                 for place, column_type in enumerate(result.column_types or [])
                 if column_type.__name__ in _COLUMN_KINDS
             }
-            values = ([_from_cql(value) for value in row] for row in rows)
+            values = ([from_cql(value) for value in row] for row in rows)
             return to_frame(result.column_names or [], values, kinds, **attributes)
 
         return shaped(self._run(run), as_)
@@ -228,14 +224,14 @@ class CassandraStore:
                 f"{self._address.replication_factor}}}"
             )
             for grain in table.every:
-                session.execute(self._ddl(table, grain))
+                session.execute(ddl(self.keyspace, table, grain))
                 there = session.execute(
                     "select column_name from system_schema.columns where keyspace_name = %s and table_name = %s",
                     (self.keyspace, table.physical(grain)),
                 )
                 known = {row.column_name for row in there}
                 for figure in (figure for figure in table.figures if figure.name not in known):
-                    column = f"{figure.name} {_TYPES[figure.measure.kind]}"
+                    column = f"{figure.name} {TYPES[figure.measure.kind]}"
                     session.execute(f"alter table {self.keyspace}.{table.physical(grain)} add if not exists {column}")
 
         self._run(run)
@@ -253,40 +249,23 @@ class CassandraStore:
         """Remove the namespace's keyspace with all that it holds."""
         self._run(lambda session: session.execute(f"drop keyspace if exists {self.keyspace}", timeout=60))
 
-    def _ddl(self, table: FigureTable, grain: Grain) -> str:
-        bucket = GRAINS[grain.bucket]
-        columns = {bucket.name: _time_type(bucket), grain.name: _time_type(grain)}
-        columns |= dict.fromkeys(table.by, "text")
-        columns |= {figure.name: _TYPES[figure.measure.kind] for figure in table.figures}
-        clustering = [c for c in table.key_columns(grain) if c != bucket.name]
-        return (
-            f"create table if not exists {self.keyspace}.{table.physical(grain)} ("
-            + ", ".join(f"{name} {cql_type}" for name, cql_type in columns.items())
-            + f", primary key (({bucket.name}), {', '.join(clustering)}))"
-        )
-
     def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Set rows with a write timestamp made of the version, in batches by partition."""
-        columns = self._columns(table, grain)
+        columns = columns_of(table, grain)
         insert = (
             f"insert into {self.keyspace}.{table.physical(grain)} ({', '.join(columns)}) "
             f"values ({', '.join('?' * len(columns))}) using timestamp ?"
         )
-        self._apply(insert, grain, rows, lambda values: [*(_to_cql(c, values[c]) for c in columns), version * 1000])
+        self._apply(insert, grain, rows, lambda values: [*(to_cql(c, values[c]) for c in columns), version * 1000])
 
     def delete(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Remove rows up to a write timestamp made of the version, in batches by partition."""
-        keys = self._columns(table, grain)[: -len(table.figures)]
+        keys = columns_of(table, grain)[: -len(table.figures)]
         delete = (
             f"delete from {self.keyspace}.{table.physical(grain)} using timestamp ? "
             f"where {' and '.join(f'{key} = ?' for key in keys)}"
         )
-        self._apply(delete, grain, rows, lambda values: [version * 1000, *(_to_cql(c, values[c]) for c in keys)])
-
-    def _columns(self, table: FigureTable, grain: Grain) -> list[str]:
-        """The columns of a stored row: the partition's key, the rest of the key, the figures."""
-        bucket = GRAINS[grain.bucket]
-        return list(dict.fromkeys([bucket.name, *table.key_columns(grain), *(f.name for f in table.figures)]))
+        self._apply(delete, grain, rows, lambda values: [version * 1000, *(to_cql(c, values[c]) for c in keys)])
 
     def _apply(self, cql: str, grain: Grain, rows: Rows, arguments: Callable[[Row], list[Any]]) -> None:
         """Run a statement for each row, in batches by partition."""
@@ -301,7 +280,7 @@ class CassandraStore:
         def batches(session: Session) -> Iterator[tuple[BatchStatement, None]]:
             statement = session.prepare(cql)
             for start, members in by_partition.items():
-                for portion in _portions(members):
+                for portion in portions(members):
                     batch = BatchStatement(BatchType.UNLOGGED)
                     batch.is_idempotent = True
                     for row in portion:
@@ -328,12 +307,12 @@ class CassandraStore:
         physical = f"{self.keyspace}.{table.physical(grain)}"
         chosen = table.figures if figures is None else tuple(figures)
         # Cassandra adds up what shares the first columns of the key; what it can't is combined here.
-        added = by is not None and tuple(by) == table.by[: len(by)] and all(f.measure.kind in _ADDED for f in chosen)
+        added = by is not None and tuple(by) == table.by[: len(by)] and all(f.measure.kind in ADDED for f in chosen)
         added = added and set(only or ()) <= set(by or ())
         dimensions = tuple(by or ()) if added else table.by
         columns = [grain.name, *dimensions, *(f.name for f in chosen)]
         values = [f"sum({f.name})" if added else f.name for f in chosen]
-        conditions, choices = _choices(only or {})
+        conditions, choices = choices_of(only or {})
         select = (
             f"select {', '.join([grain.name, *dimensions, *values])} from {physical} "
             f"where {bucket.name} = ?{'' if bucket == grain else f' and {grain.name} >= ? and {grain.name} < ?'}"
@@ -347,7 +326,7 @@ class CassandraStore:
         def run(session: Session) -> list[Row]:
             if since is None or until is None:
                 known = session.execute(f"select distinct {bucket.name} from {physical}")
-                starts = sorted(_from_cql(row[0]) for row in known)
+                starts = sorted(from_cql(row[0]) for row in known)
             else:
                 starts = list(buckets(grain, since, until))
             ranges = [
@@ -356,16 +335,16 @@ class CassandraStore:
             ]
             if added and len(ranges) < _SPLIT:
                 # One thread of Cassandra's adds up what one request asks for.
-                ranges = [half for whole in ranges for half in _halves(grain, *whole)]
+                ranges = [half for whole in ranges for half in halves(grain, *whole)]
             arguments = [
-                (_to_cql(bucket.name, start), *(() if bucket == grain else (first, end)), *choice)
+                (to_cql(bucket.name, start), *(() if bucket == grain else (first, end)), *choice)
                 for start, first, end in ranges
                 for choice in choices
             ]
             results = execute_concurrent_with_args(
                 session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=TUPLES
             )
-            return list(_rows(columns, {grain.name, *(f.name for f in chosen if f.measure.kind in _TIMES)}, results))
+            return list(unpack(columns, {grain.name, *(f.name for f in chosen if f.measure.kind in TIMES)}, results))
 
         rows = [row for row in self._run(run) if in_range(row[grain.name], since, until) and is_among(row, only)]
         if len(choices) > 1:  # what two of them hold is one row
@@ -373,79 +352,8 @@ class CassandraStore:
         return rows if added or by is None else combined(rows, table, grain, chosen, by)
 
 
-def _choices(only: Only) -> tuple[str, list[tuple[str, ...]]]:
-    """Conditions for some values of dimensions, and what to bind to them: a request for each choice.
-
-    What is below a dot path lies between it and it with the next character after the dot; what else does is removed
-    by `is_among`.
-    """
-    conditions = [f"{name} >= ? and {name} < ?" if name in PATHS else f"{name} = ?" for name in only]
-    bound = [
-        [(value, f"{value}/") if name in PATHS else (value,) for value in dict.fromkeys(values)]
-        for name, values in only.items()
-    ]
-    return "".join(f" and {text}" for text in conditions), [tuple(chain(*choice)) for choice in product(*bound)]
-
-
-def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows in batches that are neither too many nor too large: a sketch of many users has 32 KiB."""
-    portion: list[Row] = []
-    size = 0
-    for row in rows:
-        more = sum(len(value) for value in row.values() if isinstance(value, bytes))
-        if portion and (len(portion) >= _BATCH_ROWS or size + more > _BATCH_BYTES):
-            yield portion
-            portion, size = [], 0
-        portion.append(row)
-        size += more
-    if portion:
-        yield portion
-
-
 def _is_lost(error: Exception) -> bool:
     from cassandra.cluster import NoHostAvailable
     from cassandra.connection import ConnectionException
 
     return isinstance(error, (NoHostAvailable, ConnectionException))
-
-
-def _rows(columns: Sequence[str], times: set[str], results: Iterable[tuple[bool, Iterable[Any]]]) -> Iterator[Row]:
-    """Rows from the driver's tuples. Few different times stand in many rows, so each is converted once."""
-    known: dict[Any, Any] = {}
-    places = [(name, columns.index(name)) for name in times]
-    for _, found in results:
-        for values in found:
-            row = dict(zip(columns, values, strict=True))
-            for name, place in places:
-                value = values[place]
-                if value not in known:
-                    known[value] = _from_cql(value)
-                row[name] = known[value]
-            yield row
-
-
-def _halves(grain: Grain, start: datetime, first: datetime, end: datetime) -> list[tuple[datetime, datetime, datetime]]:
-    """A range of windows within a partition as two of about the same length."""
-    middle = grain.start(first + (end - first) / 2)
-    return [(start, first, middle), (start, middle, end)] if first < middle < end else [(start, first, end)]
-
-
-def _time_type(grain: Grain) -> str:
-    return "date" if grain.name == "day" else "timestamp"
-
-
-def _to_cql(column: str, value: Any) -> Any:
-    # The column of a day's windows is a date.
-    return value.astimezone(UTC).date() if column == GRAINS["day"].name else value
-
-
-def _from_cql(value: Any) -> Any:
-    from cassandra.util import Date
-
-    if isinstance(value, Date):
-        value = value.date()
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return value
