@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -185,6 +186,8 @@ def demo(
         own = namespace is None
         namespace = namespace or f"demo_{_content_hash(input)}"
     settings = Settings.load(profile=profile, namespace=namespace)
+    # Terminated, it ends what it started as on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not once:
         command = [sys.executable, "-m", "retailpulse_kernel.cli"]
         if input is None:

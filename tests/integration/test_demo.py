@@ -19,6 +19,7 @@ from retailpulse_kernel.generator import Generator
 from retailpulse_kernel.namespaces import drop
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import supervision
+from tests.jobs import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -96,3 +97,18 @@ def test_the_live_demo_ends_in_order(namespace: Settings, tmp_path: Path) -> Non
     assert code == 0, (tmp_path / "demo.log").read_text()[-2000:]
     assert supervision.programs(namespace) == []
     assert all(service.healthy for service in supervision.status(namespace))
+
+
+def test_a_demo_that_is_terminated_leaves_no_feed_and_no_job(namespace: Settings, tmp_path: Path) -> None:
+    with (tmp_path / "demo.log").open("wb") as log:
+        demo = subprocess.Popen(
+            [*COMMAND, "demo", "--namespace", namespace.namespace.name],
+            stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: len(supervision.programs(namespace)) == 4, "the feed and three jobs")
+    finally:
+        demo.terminate()
+        code = demo.wait(180)
+    assert code == 143, (tmp_path / "demo.log").read_text()[-2000:]
+    assert supervision.programs(namespace) == []
