@@ -134,14 +134,17 @@ class Runs:
 
     def kill(self) -> None:
         """kill -9 of the run with all that belongs to it."""
-        assert self.process is not None
+        run = self.process
+        assert run is not None
         with contextlib.suppress(psutil.NoSuchProcess):
-            root = psutil.Process(self.process.pid)
+            root = psutil.Process(run.pid)
             tree = [root, *root.children(recursive=True)]
             for process in tree:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-            psutil.wait_procs(tree, timeout=30)
+            # Not for the run itself: whoever reaps it has its exit code, and `_run` needs it.
+            psutil.wait_procs(tree[1:], timeout=30)
+        run.wait(30)
 
     def end(self) -> None:
         self._over.set()

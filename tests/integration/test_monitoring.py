@@ -161,10 +161,13 @@ def measured(watched: Settings, job: list[JobProcess]) -> Settings:
 
         def seen() -> bool:
             assert client.get(url).status_code == 200
-            # A rate needs two looks at the same series.
-            return bool(ask(watched, f"rate({asked}[1m]) > 0")) and bool(
-                ask(watched, f"rate(retailpulse_job_batch_duration_seconds_count{labels}[1m])")
+            # A rate needs two looks at the same series: what the API, a job and the monitor count.
+            rates = (
+                f"rate({asked}[1m]) > 0",
+                f"rate(retailpulse_job_batch_duration_seconds_count{labels}[1m])",
+                f"rate(retailpulse_bad_messages_total{labels}[1m])",
             )
+            return all(ask(watched, rate) for rate in rates)
 
         wait_until(seen, "Prometheus' second look", 60)
     return watched

@@ -62,7 +62,7 @@ def test_writing_a_job(stack: Settings, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_promoting(stack: Settings, tmp_path: Path) -> None:
-    shown = run(stack, ROOT / "notebooks" / "promoting.ipynb", tmp_path, sample="500")
+    shown = run(stack, ROOT / "notebooks" / "promoting.ipynb", tmp_path, sample="2000")
     assert "frozen as pipelines/brands/v1" in shown and "it takes over from v1" in shown
 
 
