@@ -30,8 +30,8 @@ class Difference:
     Attributes
     ----------
     what : str
-        ``job``, ``topic``, ``dedup key``, ``watermark``, ``filter``, ``output``, ``rejects``, ``table``,
-        ``windows``, ``key``, ``figures``, ``measure`` or ``revision``.
+        ``job``, ``topic``, ``dedup key``, ``dedup horizon``, ``watermark``, ``filter``, ``output``, ``rejects``,
+        ``table``, ``windows``, ``key``, ``figures``, ``measure`` or ``revision``.
     effect : Effect
         What it asks for.
     reason : str
@@ -74,6 +74,15 @@ def _of_source(old: Plan, new: Plan) -> Iterator[Difference]:
             Effect.EPOCH,
             f"the key of deduplication changed from {old.unique_by} to {new.unique_by}: "
             "the state remembers values of the old one, and what was counted once would count again",
+        )
+    if old.dedup_horizon_ms != new.dedup_horizon_ms:
+        before, after = (
+            _span(plan.watermark_ms if plan.dedup_horizon_ms is None else plan.dedup_horizon_ms) for plan in (old, new)
+        )
+        yield Difference(
+            "dedup horizon",
+            Effect.RESUME,
+            f"ids are remembered {after} behind the watermark instead of {before}: it holds from the next batch on",
         )
     if old.conditions != new.conditions:
         yield Difference(

@@ -59,7 +59,7 @@ def snapshot(epoch: Epoch, target: Path) -> Snapshot | None:
     for attempt in range(_TRIES):
         shutil.rmtree(target, ignore_errors=True)
         # Commits first: whatever else is copied afterwards is at least as new as they are.
-        for part in ("commits", "offsets", "clocks", "state", "."):
+        for part in ("commits", "offsets", "clocks", "state", "ids", "."):
             _copy(source / part, target / part, only_files=part == ".")
         if complete := _set_back(target):
             return complete

@@ -1,8 +1,8 @@
 """From a topic's messages to rows: every message is judged once, here.
 
-The function runs in Spark's workers. Of each message it makes a row that is *accepted* (still to
-be deduplicated), *late* or *bad*. Late and bad ones go to their topics at once and come out only
-as counts, unless the job wants the late rows themselves.
+The function runs in Spark's workers. Each message is *accepted*, *late* or *bad*, and an accepted one whose
+event was taken before is a duplicate. Late and bad ones go to their topics at once and come out only as counts,
+unless the job wants the late rows themselves; duplicates come out only as a count.
 
 Whether a message is late depends on the topic alone: see `retailpulse_kernel.lateness`.
 """
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from retailpulse_kernel.streaming.parsing import EVENT_TYPES, Parsed, parse_events
 from retailpulse_kernel.streaming.rejects import RejectTopics, reject_record
+from retailpulse_kernel.streaming.seen import SeenIds
 
 __all__ = [
     "ACCEPTED",
@@ -48,12 +49,11 @@ _MESSAGE_TYPES = {
     "arrival": _TIME,
     "raw": pa.string(),
 }
-#: What every row has: the key and the time by which it is deduplicated, and whether it is late.
-#: The last row of a stretch has only the counts, the broker's time of its oldest message, and how far Spark's
-#: watermark may go.
+#: By what Spark finds duplicates, where it has to: the id, and the time by which it is forgotten.
+_KEY_TYPES = {"dedup_key": pa.string(), "clock": _TIME}
+#: What every row has: whether it is late. The last row of a stretch has only the counts, of which accepted ones
+#: still hold the duplicates, the broker's time of its oldest message, and how far Spark's watermark may go.
 _VERDICT_TYPES = {
-    "dedup_key": pa.string(),
-    "clock": _TIME,
     "late": pa.bool_(),
     "n_accepted": pa.int64(),
     "n_late": pa.int64(),
@@ -126,6 +126,9 @@ class Intake:
         Put into every reject's record: job, epoch.
     unique_by : str
         The event's column by which it is deduplicated; one without a value there goes by its ``event_id``.
+    horizon_ms : int, optional
+        How long after its time has passed behind the watermark an id is remembered in the workers' index, at least.
+        None leaves it to Spark to find duplicates; the rows have what it needs for that.
     unordered : dict
         Offsets ``[start, end)`` by partition that a bounded run took: their order makes no event late.
     """
@@ -137,21 +140,34 @@ class Intake:
     rejects: RejectTopics | None = None
     labels: dict[str, Any] = field(default_factory=dict)
     unique_by: str = "event_id"
+    horizon_ms: int | None = None
     unordered: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def schema(self) -> pa.Schema:
         """The rows' schema."""
         types = {**EVENT_TYPES, **_MESSAGE_TYPES}
-        return pa.schema([*_VERDICT_TYPES.items(), *((name, types[name]) for name in self.columns)])
+        verdict = _VERDICT_TYPES if self.horizon_ms is not None else _KEY_TYPES | _VERDICT_TYPES
+        return pa.schema([*verdict.items(), *((name, types[name]) for name in self.columns)])
 
     @property
     def ddl(self) -> str:
         """The rows' schema as Spark writes it."""
         return ", ".join(f"`{f.name}` {_SQL_TYPES[f.type]}" for f in self.schema)
 
-    def rows(self, chunks: Iterable[Chunk], stretch: Stretch) -> Generator[pa.RecordBatch, None, int | None]:
+    def rows(
+        self, chunks: Iterable[Chunk], stretch: Stretch, seen: SeenIds | None = None
+    ) -> Generator[pa.RecordBatch, None, int | None]:
         """Judge a stretch of messages; the last batch is one row with the counts.
+
+        Parameters
+        ----------
+        chunks : iterable of Chunk
+            The messages.
+        stretch : Stretch
+            Where they come from.
+        seen : SeenIds, optional
+            The ids that the job has taken; needed where `horizon_ms` is given.
 
         Returns
         -------
@@ -174,7 +190,11 @@ class Intake:
             counts[ACCEPTED] += int((~late).sum())
             if self.rejects is not None and (parsed.bad or late.any()):
                 self.rejects.send(list(self._rejected(chunk, parsed, late, stretch)))
-            yield from self._to_arrow(chunk, parsed, late, stretch).to_batches()
+            kept = np.full(len(late), True) if self.keep_late else ~late
+            if self.horizon_ms is not None:
+                assert seen is not None
+                kept[~late] = self._first(parsed.events, times_ms, offsets, ~late, stretch, seen)
+            yield from self._to_arrow(chunk, parsed, late, kept, stretch).to_batches()
         low = None if stretch.low_ms is None else _EPOCH + timedelta(milliseconds=stretch.low_ms)
         last = {**{f"n_{status}": n for status, n in counts.items()}, "arrived_ms": arrived_ms, "low": low}
         yield pa.RecordBatch.from_pylist([last], schema=self.schema)
@@ -229,28 +249,70 @@ class Intake:
         )
         return f"{self.topic}-{stretch.partition}-{offset}", record
 
-    def _to_arrow(self, chunk: Chunk, parsed: Parsed, late: np.ndarray[Any, Any], stretch: Stretch) -> pa.Table:
+    def _first(
+        self,
+        events: pa.Table,
+        times_ms: np.ndarray[Any, Any],
+        offsets: np.ndarray[Any, Any],
+        timely: np.ndarray[Any, Any],
+        stretch: Stretch,
+        seen: SeenIds,
+    ) -> np.ndarray[Any, Any]:
+        """Which of the events in time are the first with their id."""
+        assert self.horizon_ms is not None
+        if not timely.any():
+            return timely[timely]
+        return seen.claim(
+            self._keys(events).filter(pa.array(timely)),
+            partition=stretch.partition,
+            offsets=offsets[timely],
+            newest_ms=int(times_ms[timely].max()),
+            forget_ms=stretch.watermark_ms - self.horizon_ms,
+        )
+
+    def _to_arrow(
+        self,
+        chunk: Chunk,
+        parsed: Parsed,
+        late: np.ndarray[Any, Any],
+        kept: np.ndarray[Any, Any],
+        stretch: Stretch,
+    ) -> pa.Table:
         """The rows that go on, in the intake's schema."""
         events, positions = parsed.events, parsed.positions
-        if not self.keep_late and late.any():
-            events, positions, late = events.filter(pa.array(~late)), positions[~late], late[~late]
+        if not kept.all():
+            events, positions, late = events.filter(pa.array(kept)), positions[kept], late[kept]
         columns: dict[str, Any] = {name: events[name] for name in self.columns_of_events}
         columns |= {
             name: _message_column(name, chunk, positions, stretch) for name in self.columns if name not in columns
         }
-        columns |= {"dedup_key": self._keys(events), "clock": events["event_time"], "late": pa.array(late)}
+        columns["late"] = pa.array(late)
+        if self.horizon_ms is None:
+            columns |= self._key_columns(chunk, events, positions, late, stretch)
+        nothing = {f.name: pa.nulls(len(positions), f.type) for f in self.schema if f.name not in columns}
+        columns |= nothing
+        return pa.table([columns[f.name] for f in self.schema], schema=self.schema)
+
+    def _key_columns(
+        self,
+        chunk: Chunk,
+        events: pa.Table,
+        positions: np.ndarray[Any, Any],
+        late: np.ndarray[Any, Any],
+        stretch: Stretch,
+    ) -> dict[str, Any]:
+        """By what Spark finds the duplicates."""
+        keys, clocks = self._keys(events), events["event_time"]
         if late.any():
             # A late row passes Spark's own filter just above its watermark, under a key that no event
             # has, so that it is never taken for a duplicate.
             above = _EPOCH + timedelta(milliseconds=stretch.watermark_ms + 1)
-            keys, clocks = columns["dedup_key"].to_pylist(), events["event_time"].to_pylist()
+            keys, clocks = keys.to_pylist(), clocks.to_pylist()
             for i in np.flatnonzero(late):
                 keys[i] = f"\0late:{stretch.partition}:{chunk.offsets[positions[i]]}"
                 clocks[i] = max(clocks[i], above)
-            columns |= {"dedup_key": pa.array(keys, pa.string()), "clock": pa.array(clocks, _TIME)}
-        nothing = {f.name: pa.nulls(len(positions), f.type) for f in self.schema if f.name not in columns}
-        columns |= nothing
-        return pa.table([columns[f.name] for f in self.schema], schema=self.schema)
+            keys, clocks = pa.array(keys, pa.string()), pa.array(clocks, _TIME)
+        return {"dedup_key": keys, "clock": clocks}
 
     def _keys(self, events: Any) -> Any:
         if self.unique_by == "event_id":

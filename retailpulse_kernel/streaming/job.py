@@ -27,6 +27,7 @@ from retailpulse_kernel.streaming.checkpoint import Epoch
 from retailpulse_kernel.streaming.following import Leader
 from retailpulse_kernel.streaming.intake import EVENT_COLUMNS, Intake
 from retailpulse_kernel.streaming.rejects import RejectTopics
+from retailpulse_kernel.streaming.seen import has_index
 from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink, Sink
 from retailpulse_kernel.streaming.source import deduplicated, read_range, read_topic
 from retailpulse_kernel.tables import FigureTable, grain_of
@@ -81,13 +82,22 @@ class Events:
     ----------
     watermark : timedelta
         How far event time may run ahead of an event before it is late.
+    dedup_horizon : timedelta
+        How long an event's id is remembered after the watermark has passed its time.
     """
 
     def __init__(
-        self, job: Job, watermark: timedelta, *, publish_rejects: bool, conditions: tuple[str, ...] = ()
+        self,
+        job: Job,
+        watermark: timedelta,
+        dedup_horizon: timedelta,
+        *,
+        publish_rejects: bool,
+        conditions: tuple[str, ...] = (),
     ) -> None:
         self._job = job
         self.watermark = watermark
+        self.dedup_horizon = dedup_horizon
         self.publish_rejects = publish_rejects
         self.conditions = conditions
 
@@ -102,6 +112,7 @@ class Events:
         return Events(
             self._job,
             self.watermark,
+            self.dedup_horizon,
             publish_rejects=self.publish_rejects,
             conditions=(*self.conditions, condition),
         )
@@ -216,6 +227,7 @@ class Job:
         self,
         *,
         watermark: timedelta | str = "10m",
+        dedup_horizon: timedelta | str | None = None,
         rejects: Literal["publish", "count"] = "publish",
         topic: str = "retail.events",
         unique_by: str = "event_id",
@@ -230,8 +242,11 @@ class Job:
             By which column an event is taken once: ``event_id``, as all other jobs and reconciliation
             do it, or ``order_id``, ``session_id``, ``user_id``; events without it go by their ``event_id``.
         watermark : timedelta or str
-            How far event time may run ahead of an event before it is late; also how long an
-            event's id is remembered.
+            How far event time may run ahead of an event before it is late.
+        dedup_horizon : timedelta or str, optional
+            How long an event's id is remembered, at least, after the watermark has passed the event's time: as long
+            as the watermark when absent. An event that is sent again as it was is late by then; one that is
+            sent again with a new time after that counts again.
         rejects : {"publish", "count"}
             Whether bad and late messages go to their topics, or are only counted because
             another job publishes them.
@@ -249,7 +264,8 @@ class Job:
                 remedy="Read the other topic in a job of its own.",
             )
         self.topic_name, self.unique_by = topic, unique_by
-        self._read = Events(self, span_of(watermark), publish_rejects=rejects == "publish")
+        horizon = span_of(watermark if dedup_horizon is None else dedup_horizon)
+        self._read = Events(self, span_of(watermark), horizon, publish_rejects=rejects == "publish")
         return self._read
 
     def write(self, what: FigureStream | Events, *, to: FigureStore | HiveStore) -> None:
@@ -302,6 +318,11 @@ class Job:
         return self._written.watermark
 
     @property
+    def dedup_horizon(self) -> timedelta:
+        """How long an event's id is remembered after the watermark has passed its time."""
+        return self._written.dedup_horizon
+
+    @property
     def conditions(self) -> tuple[str, ...]:
         """Which events count."""
         return self._written.conditions
@@ -346,7 +367,8 @@ class Job:
         return _filtered(rows, self._figures[0][0].events)
 
     def _rows(self, events: Events, columns: Sequence[str], *, keep_late: bool) -> DataFrame:
-        bounded = self.mode == "available_now"
+        bounded, epoch = self.mode == "available_now", self._epoch
+        indexed = epoch is not None and has_index(epoch.path, master=self.settings.profile.spark.master)
         intake = Intake(
             tuple(columns),
             self.topic,
@@ -354,12 +376,14 @@ class Job:
             delay_ms=None if bounded else milliseconds(events.watermark),
             keep_late=keep_late,
             rejects=self._reject_topics() if events.publish_rejects else None,
-            labels={"job": self.name, "epoch": self._epoch.number if self._epoch else 0},
+            labels={"job": self.name, "epoch": epoch.number if epoch else 0},
             unique_by=self.unique_by,
+            horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
         )
-        checkpoint = self._epoch.path if self._epoch else None
+        checkpoint = epoch.path if epoch else None
         messages = read_topic(self.spark, self.settings, intake, checkpoint=checkpoint, leader=self.leader)
-        return _filtered(deduplicated(messages, watermark=events.watermark), events)
+        unique = deduplicated(messages, watermark=events.watermark, horizon=events.dedup_horizon)
+        return _filtered(unique, events)
 
     def _reject_topics(self) -> RejectTopics:
         namespace = self.settings.namespace

@@ -78,6 +78,8 @@ class Plan:
         Whether bad and late messages are published.
     tables : tuple of TablePlan
         What it writes, in the order of the state's slots.
+    dedup_horizon_ms : int, optional
+        How long an id is remembered behind the watermark; as long as the watermark when absent.
     revision : str
         Tells plans apart that read the same and compute something else, as the gate has seen: a library was
         changed beneath the notebook.
@@ -91,6 +93,7 @@ class Plan:
     output: str
     rejects: str
     tables: tuple[TablePlan, ...]
+    dedup_horizon_ms: int | None = None
     revision: str = ""
 
     @property
@@ -132,6 +135,7 @@ def plan_of(job: Job) -> Plan:
         output=job.output,
         rejects="publish" if job.publishes_rejects else "count",
         tables=tables,
+        dedup_horizon_ms=None if job.dedup_horizon == job.watermark else milliseconds(job.dedup_horizon),
         revision=os.environ.get(REVISION, ""),
     )
 

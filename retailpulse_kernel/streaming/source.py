@@ -37,6 +37,7 @@ from retailpulse_kernel.streaming.intake import (
     Stretch,
 )
 from retailpulse_kernel.streaming.rejects import RejectTopics
+from retailpulse_kernel.streaming.seen import SeenIds, seen_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -194,9 +195,11 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Judge a part of a batch, and leave the partition's clock for the next one."""
         assert isinstance(partition, TopicRange)
-        clock_ms = yield from _read(self._config, partition)
-        if self._config.checkpoint is not None and clock_ms is not None:
-            write_clock(self._config.checkpoint, partition.stretch.partition, partition.end, clock_ms)
+        checkpoint = self._config.checkpoint
+        remembers = checkpoint is not None and self._config.intake.horizon_ms is not None
+        clock_ms = yield from _read(self._config, partition, seen_ids(checkpoint) if remembers else None)
+        if checkpoint is not None and clock_ms is not None:
+            write_clock(checkpoint, partition.stretch.partition, partition.end, clock_ms)
 
     def stop(self) -> None:
         if self._client is not None:
@@ -272,8 +275,10 @@ def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
     }
 
 
-def _read(config: _Config, part: TopicRange) -> Generator[pa.RecordBatch, None, int | None]:
-    return (yield from config.intake.rows(_chunks(config, part), part.stretch))
+def _read(
+    config: _Config, part: TopicRange, seen: SeenIds | None = None
+) -> Generator[pa.RecordBatch, None, int | None]:
+    return (yield from config.intake.rows(_chunks(config, part), part.stretch, seen))
 
 
 _consumers: dict[str, Consumer] = {}
@@ -371,29 +376,31 @@ def read_range(
     return spark.read.format(TopicSource.name()).option("config.secret", config.dump()).load()
 
 
-def deduplicated(messages: DataFrame, *, watermark: timedelta) -> DataFrame:
+def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelta) -> DataFrame:
     """Accepted events, each once, and with `Intake.keep_late` the late ones.
 
     Parameters
     ----------
     messages : DataFrame
-        Streaming, as `read_topic` gives it.
+        Streaming, as `read_topic` gives it. The duplicates are gone already where the intake finds them.
     watermark : timedelta
-        How far event time may run ahead before an event is late, and how long an event's id is
-        remembered at least.
+        How far event time may run ahead before an event is late.
+    horizon : timedelta
+        How long an event's id is remembered after the watermark has passed its time, where Spark does it.
     """
     from pyspark.sql import functions as F
 
-    delay_ms = milliseconds(watermark)
     counted = (F.coalesce(F.sum(f"n_{status}"), F.lit(0)).alias(status) for status in (ACCEPTED, LATE, BAD))
-    verdicts = ("low", "clock", "n_accepted", "n_late", "n_bad", "arrived_ms")
-    rest = [c for c in messages.columns if c not in verdicts]
-    return (
+    verdicts = ("low", "n_accepted", "n_late", "n_bad", "arrived_ms")
+    rows = (
         # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
-        messages.withWatermark("low", f"{delay_ms} milliseconds")
+        messages.withWatermark("low", f"{milliseconds(watermark)} milliseconds")
         .observe(OBSERVED_INTAKE, *counted, F.min("arrived_ms").alias("arrived_ms"))
-        .where("dedup_key IS NOT NULL")
-        .select(*rest, F.col("clock").alias("clock", metadata={_WATERMARK_KEY: delay_ms}))
-        .dropDuplicatesWithinWatermark(["dedup_key"])
-        .observe(OBSERVED_UNIQUE, F.count_if(~F.col("late")).alias(ACCEPTED))
+        .where("late IS NOT NULL")
+        .drop(*verdicts)
     )
+    if "dedup_key" in rows.columns:
+        kept_for = {_WATERMARK_KEY: milliseconds(horizon)}
+        rows = rows.withColumn("clock", F.col("clock").alias("clock", metadata=kept_for))
+        rows = rows.dropDuplicatesWithinWatermark(["dedup_key"]).drop("dedup_key", "clock")
+    return rows.observe(OBSERVED_UNIQUE, F.count_if(~F.col("late")).alias(ACCEPTED))
