@@ -113,7 +113,10 @@ class Manifest:
 
 
 def _without_none(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: part for key, part in value.items() if part is not None}
+    """The value as TOML has it, which knows no null."""
+    return {
+        key: _without_none(part) if isinstance(part, dict) else part for key, part in value.items() if part is not None
+    }
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -22,10 +22,10 @@ from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.accounts import read_accounts
 from retailpulse_kernel.streaming.aggregation import aggregate, rows_by_table
 from retailpulse_kernel.streaming.checkpoint import find_epoch, newest_batch
+from retailpulse_kernel.streaming.frames import read_range
 from retailpulse_kernel.streaming.intake import Intake
 from retailpulse_kernel.streaming.report import Report
 from retailpulse_kernel.streaming.sinks import FigureSink
-from retailpulse_kernel.streaming.source import read_range
 from retailpulse_kernel.tables import Grain
 
 if TYPE_CHECKING:

@@ -10,12 +10,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from retailpulse_kernel.errors import JobError, UnknownName, UsageError
-from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import milliseconds, moment_of, span_of
 from retailpulse_kernel.stores.base import FigureStore
@@ -25,19 +23,20 @@ from retailpulse_kernel.stores.kafka_config import client_config
 from retailpulse_kernel.streaming.aggregation import aggregate, columns_needed
 from retailpulse_kernel.streaming.checkpoint import Epoch
 from retailpulse_kernel.streaming.following import Leader
+from retailpulse_kernel.streaming.frames import deduplicated, read_range, read_topic
 from retailpulse_kernel.streaming.intake import EVENT_COLUMNS, Intake
 from retailpulse_kernel.streaming.rejects import RejectTopics
 from retailpulse_kernel.streaming.seen import has_index
 from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink, Sink
-from retailpulse_kernel.streaming.source import deduplicated, read_range, read_topic
-from retailpulse_kernel.tables import FigureTable, grain_of
+from retailpulse_kernel.streaming.streams import Events, FigureStream
+from retailpulse_kernel.tables import FigureTable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from retailpulse_kernel.streaming.runner import Report
 
-__all__ = ["Events", "FigureStream", "Job", "RunMode"]
+__all__ = ["Job", "RunMode"]
 
 RunMode = Literal["continuous", "available_now", "backfill"]
 Output = Literal["change", "close"]
@@ -46,101 +45,6 @@ Output = Literal["change", "close"]
 _OUTPUT_MODES: dict[str, str] = {"change": "update", "close": "append"}
 #: Columns of an event that may tell one from another.
 _UNIQUE_BY = ("event_id", "order_id", "session_id", "user_id")
-
-
-@dataclass(frozen=True)
-class FigureStream:
-    """Figures of a job's events, to be written to a store.
-
-    Attributes
-    ----------
-    events : Events
-        The events they are figures of.
-    table : FigureTable
-        The figures, their dimensions and windows.
-    """
-
-    events: Events
-    table: FigureTable
-
-    @property
-    def df(self) -> DataFrame:
-        """The figures as a streaming DataFrame: slot, end of the window, dimensions, figures."""
-        return aggregate(self.events.df, [self.table], watermark=self.events.watermark)
-
-    def preview(self, limit: int = 20) -> Any:
-        """The figures of the topic's newest events as a pandas frame; nothing is written."""
-        sample = self.events.sample()
-        frame = aggregate(sample, [self.table], watermark=self.events.watermark)
-        return frame.orderBy("end", ascending=False).limit(limit).toPandas()
-
-
-class Events:
-    """A topic's events, parsed, validated and deduplicated.
-
-    Attributes
-    ----------
-    watermark : timedelta
-        How far event time may run ahead of an event before it is late.
-    dedup_horizon : timedelta
-        How long an event's id is remembered after the watermark has passed its time.
-    """
-
-    def __init__(
-        self,
-        job: Job,
-        watermark: timedelta,
-        dedup_horizon: timedelta,
-        *,
-        publish_rejects: bool,
-        conditions: tuple[str, ...] = (),
-    ) -> None:
-        self._job = job
-        self.watermark = watermark
-        self.dedup_horizon = dedup_horizon
-        self.publish_rejects = publish_rejects
-        self.conditions = conditions
-
-    def where(self, condition: str) -> Events:
-        """Only events that meet a condition, in Spark SQL; the others still count as accepted.
-
-        Parameters
-        ----------
-        condition : str
-            Such as ``"category LIKE 'electronics.%' AND currency = 'USD'"``.
-        """
-        return Events(
-            self._job,
-            self.watermark,
-            self.dedup_horizon,
-            publish_rejects=self.publish_rejects,
-            conditions=(*self.conditions, condition),
-        )
-
-    def figures(self, *figures: Figure, by: Sequence[str], every: Sequence[str], table: str) -> FigureStream:
-        """Figures by dimensions, in time windows.
-
-        Parameters
-        ----------
-        *figures : Figure
-            From `retailpulse_kernel.metrics`, or your own.
-        by : sequence of str
-            Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ...
-        every : sequence of str
-            Windows: ``"1 minute"``, ``"1 hour"``, ``"1 day"``.
-        table : str
-            The name of the table that keeps them.
-        """
-        return FigureStream(self, FigureTable(table, figures, tuple(by), tuple(grain_of(text) for text in every)))
-
-    @property
-    def df(self) -> DataFrame:
-        """Every accepted event as a streaming DataFrame, for anything that Spark can do."""
-        return self._job._rows(self, EVENT_COLUMNS, keep_late=False)
-
-    def sample(self, limit: int = 10_000) -> DataFrame:
-        """Some of the topic's events as a bounded DataFrame; rejects are not sent anywhere."""
-        return self._job._sample(self, limit)
 
 
 class Job:
@@ -353,9 +257,9 @@ class Job:
         """The streaming DataFrame that the sink gets, batch by batch."""
         self._epoch = epoch
         if self._archive:
-            return self._rows(self._archive[0], ArchiveSink.COLUMNS, keep_late=True)
+            return self.rows(self._archive[0], ArchiveSink.COLUMNS, keep_late=True)
         events, tables = self._figures[0][0].events, [stream.table for stream, _ in self._figures]
-        rows = self._rows(events, self.columns(tables), keep_late=False)
+        rows = self.rows(events, self.columns(tables), keep_late=False)
         return aggregate(rows, tables, watermark=events.watermark)
 
     def columns(self, tables: Sequence[FigureTable]) -> list[str]:
@@ -364,9 +268,10 @@ class Job:
 
     def filtered(self, rows: DataFrame) -> DataFrame:
         """Those rows that meet the conditions of the job's events."""
-        return _filtered(rows, self._figures[0][0].events)
+        return self._figures[0][0].events.of(rows)
 
-    def _rows(self, events: Events, columns: Sequence[str], *, keep_late: bool) -> DataFrame:
+    def rows(self, events: Events, columns: Sequence[str], *, keep_late: bool) -> DataFrame:
+        """The events that are to be counted, as a streaming DataFrame; with `keep_late` the late ones, too, flagged."""
         bounded, epoch = self.mode == "available_now", self._epoch
         indexed = epoch is not None and has_index(epoch.path, master=self.settings.profile.spark.master)
         intake = Intake(
@@ -383,23 +288,18 @@ class Job:
         checkpoint = epoch.path if epoch else None
         messages = read_topic(self.spark, self.settings, intake, checkpoint=checkpoint, leader=self.leader)
         unique = deduplicated(messages, watermark=events.watermark, horizon=events.dedup_horizon)
-        return _filtered(unique, events)
+        return events.of(unique)
 
     def _reject_topics(self) -> RejectTopics:
         namespace = self.settings.namespace
         client = tuple(sorted(client_config(self.settings).items()))
         return RejectTopics(client, bad=namespace.dlq_topic, late=namespace.late_topic)
 
-    def _sample(self, events: Events, limit: int) -> DataFrame:
+    def sample(self, events: Events, limit: int) -> DataFrame:
+        """The newest events of the topic, as a bounded DataFrame."""
         offsets = KafkaStore(self.settings).offsets(self.topic)
         share = max(1, limit // max(1, len(offsets)))
         newest = {partition: (max(begin, end - share), end) for partition, (begin, end) in offsets.items()}
         intake = Intake(EVENT_COLUMNS, self.topic, unique_by=self.unique_by)
         rows = read_range(self.spark, self.settings, intake, newest)
-        return _filtered(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]), events)
-
-
-def _filtered(rows: DataFrame, events: Events) -> DataFrame:
-    for condition in events.conditions:
-        rows = rows.where(condition)
-    return rows
+        return events.of(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]))

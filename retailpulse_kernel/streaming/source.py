@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -21,38 +20,24 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, DataSourceStrea
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
 
 from retailpulse_kernel.errors import StoreUnavailable
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.spans import milliseconds
-from retailpulse_kernel.stores.kafka_config import client_config
 from retailpulse_kernel.streaming.checkpoint import newest_batch, read_clock, write_clock
+from retailpulse_kernel.streaming.consuming import chunks
 from retailpulse_kernel.streaming.following import Leader
-from retailpulse_kernel.streaming.intake import (
-    ACCEPTED,
-    BAD,
-    LATE,
-    OBSERVED_INTAKE,
-    OBSERVED_UNIQUE,
-    Chunk,
-    Intake,
-    Stretch,
-)
+from retailpulse_kernel.streaming.intake import Intake, Stretch
 from retailpulse_kernel.streaming.rejects import RejectTopics
 from retailpulse_kernel.streaming.seen import SeenIds, seen_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["MAX_BATCH_MESSAGES", "TopicSource", "deduplicated", "read_range", "read_topic"]
+__all__ = ["MAX_BATCH_MESSAGES", "SourceConfig", "TopicSource"]
 
 #: Most messages in one micro-batch, so that a job that has fallen behind catches up in steps that
 #: fit its memory.
 MAX_BATCH_MESSAGES = 500_000
 
-#: Messages that are judged together.
-_CHUNK = 10_000
-#: Seconds that Kafka has for an answer, and after which a reader that is not at its end gives up.
-_TIMEOUT, _SILENCE = 10.0, 30.0
+#: Seconds that Kafka has for an answer.
+_TIMEOUT = 10.0
 
 #: What Kafka's clients report while a server restarts, and while a topic gets more partitions.
 _PASSING = (
@@ -64,8 +49,6 @@ _PASSING = (
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TIMED_OUT,
 )
-
-_WATERMARK_KEY = "spark.watermarkDelayMs"
 
 Offsets = dict[str, int]
 
@@ -80,7 +63,7 @@ class TopicRange(InputPartition):
 
 
 @dataclass(frozen=True)
-class _Config:
+class SourceConfig:
     """What a source is made of; Spark keeps it as one text option."""
 
     client: dict[str, Any]
@@ -92,10 +75,12 @@ class _Config:
     ranges: dict[str, tuple[int, int]] | None = None
 
     def dump(self) -> str:
+        """The text."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def load(cls, text: str) -> _Config:
+    def load(cls, text: str) -> SourceConfig:
+        """The configuration that was dumped as a text."""
         content = json.loads(text)
         intake = content.pop("intake")
         rejects = intake.pop("rejects")
@@ -108,11 +93,11 @@ class _Config:
 
 
 class TopicSource(DataSource):
-    """``spark.readStream.format("retailpulse-topic")``; use `read_topic`, which knows its options."""
+    """``spark.readStream.format("retailpulse-topic")``; use `frames.read_topic`, which knows its options."""
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._config = _Config.load(options["config.secret"])  # Spark hides options of such a name
+        self._config = SourceConfig.load(options["config.secret"])  # Spark hides options of such a name
 
     @classmethod
     def name(cls) -> str:
@@ -135,7 +120,7 @@ class TopicSource(DataSource):
 class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     """Plans micro-batches in the driver, and reads one partition's part of them in a worker."""
 
-    def __init__(self, config: _Config) -> None:
+    def __init__(self, config: SourceConfig) -> None:
         self._config = config
         self._topic = config.intake.topic
         _end_quietly()
@@ -252,7 +237,7 @@ def _end_quietly() -> None:
 class _RangeReader(DataSourceReader):
     """Reads the offsets that its configuration names, once."""
 
-    def __init__(self, config: _Config) -> None:
+    def __init__(self, config: SourceConfig) -> None:
         self._config = config
 
     def partitions(self) -> Sequence[InputPartition]:
@@ -276,131 +261,8 @@ def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
 
 
 def _read(
-    config: _Config, part: TopicRange, seen: SeenIds | None = None
+    config: SourceConfig, part: TopicRange, seen: SeenIds | None = None
 ) -> Generator[pa.RecordBatch, None, int | None]:
-    return (yield from config.intake.rows(_chunks(config, part), part.stretch, seen))
-
-
-_consumers: dict[str, Consumer] = {}
-
-
-def _consumer(config: _Config) -> Consumer:
-    """The worker's consumer, kept from batch to batch: connecting costs more than a small batch."""
-    key = json.dumps(config.client, sort_keys=True)
-    if key not in _consumers:
-        _consumers[key] = Consumer(
-            {
-                **config.client,
-                "group.id": "retailpulse-job",  # required by the client, never committed to
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                # Offsets that are gone are data that is lost: never to be skipped.
-                "auto.offset.reset": "error",
-                # Measured: the defaults wait for a second between fetches when the queue was full.
-                "fetch.queue.backoff.ms": 5,
-                # A fetch beyond a range that ends with the log is what the next range has to wait for: half a
-                # second by default, in almost every micro-batch of a job that keeps up.
-                "fetch.wait.max.ms": 10,
-                "fetch.message.max.bytes": 1024 * 1024,
-            }
-        )
-    return _consumers[key]
-
-
-def _chunks(config: _Config, part: TopicRange) -> Iterator[Chunk]:
-    """The messages of a range, in chunks."""
-    topic, partition, position = config.intake.topic, part.stretch.partition, part.start
-    consumer = _consumer(config)
-    consumer.assign([TopicPartition(topic, partition, position)])
-    silent = 0.0
-    try:
-        while position < part.end:
-            messages = consumer.consume(min(_CHUNK, part.end - position), timeout=1.0)
-            silent = 0.0 if messages else silent + 1.0
-            if silent >= _SILENCE:
-                raise StoreUnavailable("kafka", f"Kafka sent no message of {topic}-{partition} for {silent:.0f} s.")
-            chunk = Chunk([], [], [])
-            for message in messages:
-                error = message.error()
-                if error is not None:
-                    if error.code() != KafkaError._PARTITION_EOF:
-                        raise KafkaException(error)
-                    position = part.end  # the log's last offsets hold no message of ours
-                    continue
-                offset = message.offset()
-                assert offset is not None, "what has no error has a place"
-                if offset >= part.end:
-                    position = part.end
-                    break
-                chunk.values.append(message.value())
-                chunk.offsets.append(offset)
-                chunk.arrivals_ms.append(message.timestamp()[1])
-                position = offset + 1
-            if chunk.values:
-                yield chunk
-    finally:
-        consumer.unassign()
-
-
-def read_topic(
-    spark: SparkSession, settings: Settings, intake: Intake, *, checkpoint: str | None, leader: Leader | None = None
-) -> DataFrame:
-    """A topic as a stream of judged rows; it fails rather than skips when offsets are gone.
-
-    Parameters
-    ----------
-    intake : Intake
-        Which topic, which columns.
-    checkpoint : str or None
-        Where the partitions' clocks are kept beside Spark's own logs.
-    leader : Leader, optional
-        The live job that is read as far as.
-    """
-    spark.dataSource.register(TopicSource)
-    config = _Config(client_config(settings), intake, checkpoint, leader)
-    return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
-
-
-def read_range(
-    spark: SparkSession, settings: Settings, intake: Intake, ranges: dict[int, tuple[int, int]]
-) -> DataFrame:
-    """Judged rows of some offsets of a topic, as a bounded DataFrame.
-
-    Parameters
-    ----------
-    ranges : dict of int to (int, int)
-        First offset and the one after the last, by partition.
-    """
-    spark.dataSource.register(TopicSource)
-    config = _Config(client_config(settings), intake, ranges={str(p): bounds for p, bounds in ranges.items()})
-    return spark.read.format(TopicSource.name()).option("config.secret", config.dump()).load()
-
-
-def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelta) -> DataFrame:
-    """Accepted events, each once, and with `Intake.keep_late` the late ones.
-
-    Parameters
-    ----------
-    messages : DataFrame
-        Streaming, as `read_topic` gives it. The duplicates are gone already where the intake finds them.
-    watermark : timedelta
-        How far event time may run ahead before an event is late.
-    horizon : timedelta
-        How long an event's id is remembered after the watermark has passed its time, where Spark does it.
-    """
-    from pyspark.sql import functions as F
-
-    counted = (F.coalesce(F.sum(f"n_{status}"), F.lit(0)).alias(status) for status in (ACCEPTED, LATE, BAD))
-    verdicts = ("low", "n_accepted", "n_late", "n_bad", "arrived_ms")
-    rows = (
-        # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
-        messages.withWatermark("low", f"{milliseconds(watermark)} milliseconds")
-        .observe(OBSERVED_INTAKE, *counted, F.min("arrived_ms").alias("arrived_ms"))
-        .where("late IS NOT NULL")
-        .drop(*verdicts)
-    )
-    if "dedup_key" in rows.columns:
-        kept_for = {_WATERMARK_KEY: milliseconds(horizon)}
-        rows = rows.withColumn("clock", F.col("clock").alias("clock", metadata=kept_for))
-        rows = rows.dropDuplicatesWithinWatermark(["dedup_key"]).drop("dedup_key", "clock")
-    return rows.observe(OBSERVED_UNIQUE, F.count_if(~F.col("late")).alias(ACCEPTED))
+    intake, stretch = config.intake, part.stretch
+    messages = chunks(config.client, intake.topic, stretch.partition, part.start, part.end)
+    return (yield from intake.rows(messages, stretch, seen))

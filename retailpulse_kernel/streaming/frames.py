@@ -1,0 +1,85 @@
+"""The topic as a DataFrame: judged rows, each event once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.spans import milliseconds
+from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.streaming.following import Leader
+from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE, Intake
+from retailpulse_kernel.streaming.source import SourceConfig, TopicSource
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["deduplicated", "read_range", "read_topic"]
+
+#: The metadata key by which Spark knows an event-time column and its delay.
+_WATERMARK_KEY = "spark.watermarkDelayMs"
+
+
+def read_topic(
+    spark: SparkSession, settings: Settings, intake: Intake, *, checkpoint: str | None, leader: Leader | None = None
+) -> DataFrame:
+    """A topic as a stream of judged rows; it fails rather than skips when offsets are gone.
+
+    Parameters
+    ----------
+    intake : Intake
+        Which topic, which columns.
+    checkpoint : str or None
+        Where the partitions' clocks are kept beside Spark's own logs.
+    leader : Leader, optional
+        The live job that is read as far as.
+    """
+    spark.dataSource.register(TopicSource)
+    config = SourceConfig(client_config(settings), intake, checkpoint, leader)
+    return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
+
+
+def read_range(
+    spark: SparkSession, settings: Settings, intake: Intake, ranges: dict[int, tuple[int, int]]
+) -> DataFrame:
+    """Judged rows of some offsets of a topic, as a bounded DataFrame.
+
+    Parameters
+    ----------
+    ranges : dict of int to (int, int)
+        First offset and the one after the last, by partition.
+    """
+    spark.dataSource.register(TopicSource)
+    config = SourceConfig(client_config(settings), intake, ranges={str(p): bounds for p, bounds in ranges.items()})
+    return spark.read.format(TopicSource.name()).option("config.secret", config.dump()).load()
+
+
+def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelta) -> DataFrame:
+    """Accepted events, each once, and with `Intake.keep_late` the late ones.
+
+    Parameters
+    ----------
+    messages : DataFrame
+        Streaming, as `read_topic` gives it. The duplicates are gone already where the intake finds them.
+    watermark : timedelta
+        How far event time may run ahead before an event is late.
+    horizon : timedelta
+        How long an event's id is remembered after the watermark has passed its time, where Spark does it.
+    """
+    from pyspark.sql import functions as F
+
+    counted = (F.coalesce(F.sum(f"n_{status}"), F.lit(0)).alias(status) for status in (ACCEPTED, LATE, BAD))
+    verdicts = ("low", "n_accepted", "n_late", "n_bad", "arrived_ms")
+    rows = (
+        # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
+        messages.withWatermark("low", f"{milliseconds(watermark)} milliseconds")
+        .observe(OBSERVED_INTAKE, *counted, F.min("arrived_ms").alias("arrived_ms"))
+        .where("late IS NOT NULL")
+        .drop(*verdicts)
+    )
+    if "dedup_key" in rows.columns:
+        kept_for = {_WATERMARK_KEY: milliseconds(horizon)}
+        rows = rows.withColumn("clock", F.col("clock").alias("clock", metadata=kept_for))
+        rows = rows.dropDuplicatesWithinWatermark(["dedup_key"]).drop("dedup_key", "clock")
+    return rows.observe(OBSERVED_UNIQUE, F.count_if(~F.col("late")).alias(ACCEPTED))
