@@ -30,7 +30,7 @@ LONG = os.environ.get("RETAILPULSE_LONG") == "1"
 RATE, EVENTS = (3_000, 1_000_000) if LONG else (600, 20_000)
 
 RUN, WATERMARK = "job.run()", "minutes=10"
-USD = ("job.events(watermark=watermark)", "job.events(watermark=watermark).where(\"currency = 'USD'\")")
+USD = ("=dedup_horizon)", "=dedup_horizon).where(\"currency = 'USD'\")")
 CARTS = (
     "figures = (EVENTS,",
     'CARTS = rp.metrics.Figure("carts", "Carts", rp.metrics.count(), "add_to_cart")\nfigures = (CARTS, EVENTS,',

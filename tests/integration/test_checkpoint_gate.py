@@ -22,7 +22,7 @@ from tests.jobs import JobProcess, consumed, produce, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-EVENTS = "job.events(watermark=watermark)"
+EVENTS = "job.events(watermark=watermark, dedup_horizon=dedup_horizon)"
 BY = 'by=["currency", "category", "event_type"]'
 EVERY = 'every=["1 minute", "1 hour", "1 day"]'
 RUN = "job.run()"
@@ -38,9 +38,15 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
     "cells": ("by_category = ", "figures = by_category = ", "resume", "nothing that it computes has changed"),
     "trigger": ("trigger: timedelta = timedelta(seconds=1)", "trigger: timedelta = timedelta(seconds=5)", "resume", ""),
     "watermark": ("minutes=10", "minutes=5", "resume", "from 10 min to 5 min"),
+    "dedup horizon": (
+        "dedup_horizon: timedelta | None = None",
+        "dedup_horizon: timedelta | None = timedelta(minutes=30)",
+        "resume",
+        "ids are remembered 30 min behind the watermark instead of 10 min",
+    ),
     "output": ("late=late)", 'late=late, output="close")', "resume", "when they are closed"),
     "last window": (EVERY, 'every=["1 minute", "1 hour"]', "resume", "category_day is no longer written"),
-    "rejects": (EVENTS, 'job.events(watermark=watermark, rejects="count")', "resume", "only counted"),
+    "rejects": (EVENTS, EVENTS[:-1] + ', rejects="count")', "resume", "only counted"),
     "filter": (EVENTS, EVENTS + ".where(\"currency = 'USD'\")", "new epoch", "the filter changed from none"),
     "added figure": ("    UNITS,\n", "    UNITS,\n    rp.metrics.VIEWS,\n", "new epoch", "views was added"),
     "removed figure": ("    UNITS,\n", "", "new epoch", "units was removed"),
@@ -55,10 +61,10 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
     "other key of the same type": (BY, BY.replace("category", "product_id"), "new epoch", "currency, product_id"),
     "window length": (EVERY, 'every=["1 hour"]', "new epoch", "from minute, hour, day to hour: the state"),
     "order of windows": (EVERY, 'every=["1 hour", "1 minute", "1 day"]', "new epoch", "another order"),
-    "dedup key": (EVENTS, 'job.events(watermark=watermark, unique_by="order_id")', "new epoch", "deduplication"),
+    "dedup key": (EVENTS, EVENTS[:-1] + ', unique_by="order_id")', "new epoch", "deduplication"),
     "sink table": ('table="category"', 'table="shelf"', "new epoch", "from category to shelf"),
     "sink store": ("to=rp.cassandra", "to=rp.hbase", "new epoch", "moved from cassandra to hbase"),
-    "topic": (EVENTS, 'job.events(watermark=watermark, topic="retail.events.late")', "new epoch", "the topic changed"),
+    "topic": (EVENTS, EVENTS[:-1] + ', topic="retail.events.late")', "new epoch", "the topic changed"),
     "renamed query": ('rp.job("metrics"', 'rp.job("sales"', "new epoch", "renamed from metrics to sales"),
     "added source": (
         EVENTS,
@@ -66,7 +72,7 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
         "refused",
         "has a second source",
     ),
-    "absent topic": (EVENTS, 'job.events(watermark=watermark, topic="retail.clicks")', "refused", "retail.clicks"),
+    "absent topic": (EVENTS, EVENTS[:-1] + ', topic="retail.clicks")', "refused", "retail.clicks"),
     "broken filter": (EVENTS, EVENTS + '.where("colour = 1")', "refused", "colour"),
     "broken cell": ("job.write(by", "job.write(buy", "refused", "NameError"),
     "no job": (RUN, "job", "refused", "no job"),

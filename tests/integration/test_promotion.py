@@ -97,9 +97,7 @@ def test_a_job_goes_to_production_and_back(settings: Settings, tmp_path: Path) -
 
         same = promote(settings, source)
         assert same.unchanged and same.version is None
-        broken = edited(
-            tmp_path / "broken.ipynb", ("(watermark=watermark)", '(watermark=watermark).where("colour = 1")')
-        )
+        broken = edited(tmp_path / "broken.ipynb", ("=dedup_horizon)", '=dedup_horizon).where("colour = 1")'))
         failed = promote(settings, broken, sample=200)
         assert not failed.ok and failed.version is None and failed.steps[-1].name == "dry run"
         assert "colour" in failed.steps[-1].found

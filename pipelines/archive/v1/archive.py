@@ -27,13 +27,14 @@ run: Literal["continuous", "available_now"] = "available_now"  # follow the topi
 run_for: timedelta | None = None  # how long a continuous run lasts; None: until it is stopped
 trigger: timedelta = timedelta(seconds=15)  # longer than the other jobs': every micro-batch leaves files
 watermark: timedelta = timedelta(minutes=10)  # how far time runs ahead before an event is late
+dedup_horizon: timedelta | None = None  # how long an id is known behind the watermark; None: as long as that is
 
 # %%
 import retailpulse_kernel as rp
 
 job = rp.job("archive", run=run, run_for=run_for, trigger=trigger)
 # The job "metrics" publishes bad and late messages; here they are only counted.
-events = job.events(watermark=watermark, rejects="count")
+events = job.events(watermark=watermark, dedup_horizon=dedup_horizon, rejects="count")
 
 # %%
 job.write(events, to=rp.hive)

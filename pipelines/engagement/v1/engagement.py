@@ -27,6 +27,7 @@ run: Literal["continuous", "available_now", "backfill"] = "available_now"  # fol
 run_for: timedelta | None = None  # how long a continuous run lasts; None: until it is stopped
 trigger: timedelta = timedelta(seconds=2)  # how often a continuous run starts a micro-batch
 watermark: timedelta = timedelta(minutes=10)  # how far time runs ahead before an event is late
+dedup_horizon: timedelta | None = None  # how long an id is known behind the watermark; None: as long as that is
 since: datetime | None = None  # where a backfill begins; None: with the first event
 until: datetime | None = None  # where it ends; None: where the job has come to
 source: Literal["kafka", "archive"] = "kafka"  # what a backfill reads
@@ -40,7 +41,7 @@ job = rp.job(
     "engagement", run=run, run_for=run_for, trigger=trigger, since=since, until=until, source=source, late=late
 )
 # The job "metrics" publishes bad and late messages; here they are only counted.
-events = job.events(watermark=watermark, rejects="count")
+events = job.events(watermark=watermark, dedup_horizon=dedup_horizon, rejects="count")
 
 # %%
 figures = (EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS, FIRST_EVENT, LAST_EVENT)

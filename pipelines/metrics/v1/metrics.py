@@ -31,6 +31,7 @@ run: Literal["continuous", "available_now", "backfill"] = "available_now"  # fol
 run_for: timedelta | None = None  # how long a continuous run lasts; None: until it is stopped
 trigger: timedelta = timedelta(seconds=1)  # how often a continuous run starts a micro-batch
 watermark: timedelta = timedelta(minutes=10)  # how far time runs ahead before an event is late
+dedup_horizon: timedelta | None = None  # how long an id is known behind the watermark; None: as long as that is
 since: datetime | None = None  # where a backfill begins; None: with the first event
 until: datetime | None = None  # where it ends; None: where the job has come to
 source: Literal["kafka", "archive"] = "kafka"  # what a backfill reads
@@ -41,7 +42,7 @@ import retailpulse_kernel as rp
 from retailpulse_kernel.metrics import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, UNITS
 
 job = rp.job("metrics", run=run, run_for=run_for, trigger=trigger, since=since, until=until, source=source, late=late)
-events = job.events(watermark=watermark)
+events = job.events(watermark=watermark, dedup_horizon=dedup_horizon)
 
 # %%
 by_category = events.figures(
