@@ -46,7 +46,7 @@ def test_its_twin_says_the_same(path: Path) -> None:
 def test_a_job_has_typed_parameters_that_mean_the_same_in_each(job: str) -> None:
     parameters = read_parameters(ROOT / "notebooks" / "jobs" / f"{job}.ipynb")
     backfill = [] if job == "archive" else ["since", "until", "source", "late"]
-    assert list(parameters) == ["run", "run_for", "trigger", "watermark", *backfill]
+    assert list(parameters) == ["run", "run_for", "trigger", "watermark", "dedup_horizon", *backfill]
     assert all(p.annotation is not Any and p.help for p in parameters.values())
 
 
