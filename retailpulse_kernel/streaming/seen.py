@@ -38,7 +38,7 @@ _Mask = npt.NDArray[np.bool_]
 #: The index's folder in an epoch's.
 _FOLDER = "ids"
 
-#: A claim takes three words: two of the id's hash, and one for its message.
+#: A word's bytes. A claim takes three words: two of the id's hash, and one for its message.
 _WORD, _WORDS = 8, 3
 #: A segment's table is at most so full; beyond that a search has to step too often.
 _FULL = 5 / 8
@@ -198,8 +198,9 @@ class _Segment:
         """Begin an empty one; a full disk is noticed now, and not when a claim is written."""
         new = path.with_suffix(".new")
         with new.open("wb") as file:
-            np.zeros(places * _WORDS, dtype=np.uint64).tofile(file)
-            np.array([np.iinfo(np.int64).min, 0], dtype=np.int64).tofile(file)
+            for _ in range(_WORDS):
+                file.write(bytes(places * _WORD))
+            file.write(np.array([np.iinfo(np.int64).min, 0], dtype=np.int64).tobytes())
         new.rename(path)
         return cls(path)
 
