@@ -35,7 +35,7 @@ class Feed:
     truth: dict[str, Any]
 
 
-def fill(settings: Settings, messages: int, *, span: timedelta) -> Feed:
+def fill(settings: Settings, messages: int, *, span: timedelta, seed: int = _SEED) -> Feed:
     """Send made-up events as fast as possible.
 
     Parameters
@@ -44,12 +44,14 @@ def fill(settings: Settings, messages: int, *, span: timedelta) -> Feed:
         Its namespace's topic is filled.
     span : timedelta
         Over how much event time they spread; the last one is of now.
+    seed : int
+        Another one makes other events.
     """
     seconds = span.total_seconds()
     generator = Generator(
         rate=messages / seconds,
         seconds=seconds,
-        seed=_SEED,
+        seed=seed,
         start=datetime.now(UTC) - span,
         duplicates=_DUPLICATES,
         late=_LATE,

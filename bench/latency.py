@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
-from bench.jobs import JOBS, generator, primed, started
+from bench.feed import fill
+from bench.jobs import JOBS, generator, started
 from bench.lab import Lab
 from bench.results import Figure, Target, number, percentile
 from retailpulse_kernel.errors import NoSuchTable, UnknownName, UsageError
@@ -26,6 +27,8 @@ from retailpulse_kernel.topics import topic_states
 __all__ = ["measure"]
 
 RATE = 2_000
+#: What the shop had before: as long as the jobs know an id, which is twice the watermark.
+_BEFORE = timedelta(minutes=20)
 #: Probes a second; their pauses are drawn by chance, so that they don't keep step with the jobs' triggers.
 _PROBES = 2.0
 _TARGETS = {"Cassandra": (1.5, 3.0), "HBase": (None, 4.0), "Hive": (None, 30.0)}
@@ -45,7 +48,10 @@ def measure(lab: Lab, *, warm_up: float = 60, seconds: float = 90) -> list[Figur
     """
     settings = lab.namespace("latency")
     with started(lab, settings, JOBS, topic=settings.namespace.events_topic) as running:
-        primed(lab, settings, running)
+        before = round(RATE * _BEFORE.total_seconds())
+        lab.say(f"latency: {before:,} events of the {_BEFORE.total_seconds() / 60:.0f} min before")
+        fill(settings, before, span=_BEFORE, seed=5)
+        running.wait_for(before, seconds=900)
         lab.say(f"latency: {warm_up:g} s to warm up, {seconds:g} s of probes at {RATE:,} events/s")
         # It goes on a little longer than the probes, so that the last of them are like the others.
         with lab.ended(generator(lab, settings, rate=RATE, seconds=warm_up + seconds + _BEYOND)):
