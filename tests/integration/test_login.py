@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ import pytest
 
 from retailpulse_kernel.errors import ProfileError, StoreUnavailable
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack import configuration
-from retailpulse_kernel.stack.services import SERVICES
 from retailpulse_kernel.stores.kafka_config import reach
 from retailpulse_kernel.topics import ensure_topics
 from retailpulse_kernel.workbench import Workbench
 from tests.certificates import self_signed
+from tests.servers import server_of_its_own
 
 pytestmark = pytest.mark.integration
 
@@ -38,40 +36,27 @@ class Broker:
 def broker(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A Kafka of its own: as the local stack's, with a listener for TLS and one that wants a login, too."""
     home = tmp_path_factory.mktemp("kafka")
-    settings, service = Settings.load(home=home, port_offset=stack.port_offset + 500), SERVICES["kafka"]
-    command = configuration.command(settings, service)
+    settings = Settings.load(home=home, port_offset=stack.port_offset + 500)
     plain = int(settings.profile.kafka.bootstrap.rpartition(":")[2])
     made = Broker(plain + 1, plain + 2, self_signed(home))
     (home / "store.pem").write_text((home / "key.pem").read_text() + made.certificate.read_text())
-    (path,) = home.rglob("server.properties")
-    listeners = f"LOGIN://127.0.0.1:{made.login},TLS://127.0.0.1:{made.tls}"
-    text = path.read_text()
-    for key in ("listeners=PLAINTEXT", "advertised.listeners=PLAINTEXT"):
-        text = text.replace(f"\n{key}", f"\n{key.partition('=')[0]}={listeners},PLAINTEXT")
-    text = text.replace("map=PLAINTEXT:PLAINTEXT", "map=LOGIN:SASL_SSL,TLS:SSL,PLAINTEXT:PLAINTEXT")
-    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
-    path.write_text(
-        f"{text}\nssl.keystore.type=PEM\nssl.keystore.location={home / 'store.pem'}\n"
-        "listener.name.login.sasl.enabled.mechanisms=PLAIN\n"
-        f'listener.name.login.plain.sasl.jaas.config={module} required user_ana="{PASSWORD}";\n'
-    )
-    configuration.prepare(settings, service)
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                reach(settings, 1.0)
-                break
-            except StoreUnavailable:
-                running = process.poll() is None and time.monotonic() < deadline
-                assert running, (home / "log").read_text()[-2000:]
-                time.sleep(0.2)
+
+    def change() -> None:
+        (path,) = home.rglob("server.properties")
+        listeners = f"LOGIN://127.0.0.1:{made.login},TLS://127.0.0.1:{made.tls}"
+        text = path.read_text()
+        for key in ("listeners=PLAINTEXT", "advertised.listeners=PLAINTEXT"):
+            text = text.replace(f"\n{key}", f"\n{key.partition('=')[0]}={listeners},PLAINTEXT")
+        text = text.replace("map=PLAINTEXT:PLAINTEXT", "map=LOGIN:SASL_SSL,TLS:SSL,PLAINTEXT:PLAINTEXT")
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        path.write_text(
+            f"{text}\nssl.keystore.type=PEM\nssl.keystore.location={home / 'store.pem'}\n"
+            "listener.name.login.sasl.enabled.mechanisms=PLAIN\n"
+            f'listener.name.login.plain.sasl.jaas.config={module} required user_ana="{PASSWORD}";\n'
+        )
+
+    with server_of_its_own(settings, "kafka", change=change, ready=lambda: reach(settings, 1.0)):
         yield made
-    finally:
-        process.kill()  # an orderly end takes it 8 s, and nothing of it is kept
-        process.wait()
 
 
 @pytest.fixture

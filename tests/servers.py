@@ -1,0 +1,56 @@
+"""A server of a test's own, beside the shared ones: as the local stack's, with another configuration."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from retailpulse_kernel.errors import StoreUnavailable
+from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stack import configuration
+from retailpulse_kernel.stack.services import SERVICES
+
+__all__ = ["server_of_its_own"]
+
+
+@contextmanager
+def server_of_its_own(
+    settings: Settings, name: str, *, change: Callable[[], None], ready: Callable[[], object], seconds: float = 120
+) -> Iterator[None]:
+    """Run a server in a home of its own.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its home and its ports.
+    name : str
+        Which service.
+    change : callable
+        Changes its configuration, which lies in the home by then.
+    ready : callable
+        Raises `StoreUnavailable` while the server is not up.
+    seconds : float
+        How long that may take.
+    """
+    service = SERVICES[name]
+    command = configuration.command(settings, service)
+    change()
+    configuration.prepare(settings, service)
+    with (settings.home / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                ready()
+                break
+            except StoreUnavailable:
+                running = process.poll() is None and time.monotonic() < deadline
+                assert running, (settings.home / "log").read_text()[-2000:]
+                time.sleep(0.2)
+        yield
+    finally:
+        process.kill()  # an orderly end takes long, and nothing of it is kept
+        process.wait()
