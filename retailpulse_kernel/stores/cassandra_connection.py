@@ -82,8 +82,10 @@ def connect(settings: Settings, *, request_timeout: float = _REQUEST_TIMEOUT) ->
 
 def explained(settings: Settings, error: Exception) -> StoreUnavailable:
     """Why Cassandra can't be used, in words."""
+    from cassandra import AuthenticationFailed
+
     hosts, message = _hosts(settings), said(error)
-    if "AuthenticationFailed" in message or "credentials" in message.lower():
+    if any(isinstance(cause, AuthenticationFailed) for cause in [error, *_of_hosts(error)]):
         why = "wrong user or password" if settings.profile.cassandra.username else "it asks for a login"
         return refused("cassandra", "Cassandra", hosts, settings.profile.cassandra.username, why)
     why = why_unreachable(hosts) or why_tls_failed(error) or message
@@ -92,9 +94,14 @@ def explained(settings: Settings, error: Exception) -> StoreUnavailable:
 
 def said(error: Exception) -> str:
     """What the server said, without the driver's wrapping."""
-    inner = next(iter((getattr(error, "errors", None) or {}).values()), error)
+    inner = next(iter(_of_hosts(error)), error)
     found = re.search(r'message="(.*)"', str(inner), re.DOTALL)
     return found[1] if found else f"{type(inner).__name__}: {inner}"
+
+
+def _of_hosts(error: Exception) -> list[Exception]:
+    """What went wrong with each host, which the driver keeps by host."""
+    return list((getattr(error, "errors", None) or {}).values())
 
 
 def _hosts(settings: Settings) -> list[Address]:
