@@ -186,8 +186,7 @@ def demo(
         own = namespace is None
         namespace = namespace or f"demo_{_content_hash(input)}"
     settings = Settings.load(profile=profile, namespace=namespace)
-    # Terminated, it ends what it started as on Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _end_in_order()
     if not once:
         command = [sys.executable, "-m", "retailpulse_kernel.cli"]
         if input is None:
@@ -208,6 +207,22 @@ def demo(
     lags: dict[str, int | None] = dict.fromkeys(demos.JOBS, 0)
     console.print(jobs_view(outcome.accounts, lags, {}))
     console.print(f"The figures stay in the namespace: retailpulse figures --namespace {outcome.namespace}")
+
+
+def _end_in_order() -> None:
+    """Terminated, or with its terminal closed, the demo ends what it started as on Ctrl-C."""
+
+    def end(number: int, _: object) -> None:
+        if number == signal.SIGHUP:
+            # Nobody reads what it still says, and it must not fail over that.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (1, 2):
+                os.dup2(nowhere, stream)
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, end)
 
 
 def _content_hash(path: Path) -> str:

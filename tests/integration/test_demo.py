@@ -73,13 +73,23 @@ def test_the_real_sample(stack: Settings, tmp_path: Path) -> None:
         drop(Settings.load(namespace=shown["namespace"]))
 
 
+def live_demo(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A demo that hears its signals, also where the tests themselves run in the background and ignore some."""
+
+    def hear() -> None:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+
+    with (folder / "demo.log").open("wb") as log:
+        return subprocess.Popen(
+            [*COMMAND, "demo", *arguments], stdout=log, stderr=subprocess.STDOUT, cwd=folder, preexec_fn=hear
+        )
+
+
 def test_the_live_demo_ends_in_order(namespace: Settings, tmp_path: Path) -> None:
     """Figures appear, Ctrl-C ends feed and jobs, and servers that ran before go on."""
     name = namespace.namespace.name
-    log = (tmp_path / "demo.log").open("wb")
-    demo = subprocess.Popen(
-        [*COMMAND, "demo", "--rate", "100", "--namespace", name], stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path
-    )
+    demo = live_demo(tmp_path, "--rate", "100", "--namespace", name)
     try:
         end = time.monotonic() + 300
         while time.monotonic() < end:
@@ -99,16 +109,15 @@ def test_the_live_demo_ends_in_order(namespace: Settings, tmp_path: Path) -> Non
     assert all(service.healthy for service in supervision.status(namespace))
 
 
-def test_a_demo_that_is_terminated_leaves_no_feed_and_no_job(namespace: Settings, tmp_path: Path) -> None:
-    with (tmp_path / "demo.log").open("wb") as log:
-        demo = subprocess.Popen(
-            [*COMMAND, "demo", "--namespace", namespace.namespace.name],
-            stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path,
-        )  # fmt: skip
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_ended_leaves_no_feed_and_no_job(
+    namespace: Settings, tmp_path: Path, number: signal.Signals
+) -> None:
+    demo = live_demo(tmp_path, "--namespace", namespace.namespace.name)
     try:
         wait_until(lambda: len(supervision.programs(namespace)) == 4, "the feed and three jobs")
     finally:
-        demo.terminate()
+        demo.send_signal(number)
         code = demo.wait(180)
-    assert code == 143, (tmp_path / "demo.log").read_text()[-2000:]
+    assert code == 128 + number, (tmp_path / "demo.log").read_text()[-2000:]
     assert supervision.programs(namespace) == []
