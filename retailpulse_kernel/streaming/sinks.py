@@ -96,6 +96,8 @@ class ArchiveSink:
             F.date_format("event_time", "yyyy-MM-dd").alias("dt"),
             F.hour("event_time").alias("hour"),
         )
+        # Each task writes files of its own: as many tasks as work at a time, and not one a partition of the topic.
+        rows = rows.coalesce(frame.sparkSession.sparkContext.defaultParallelism)
         with _timed(self._store.name):
             return self._store.write_batch(rows, epoch=epoch.number, batch=batch)
 
