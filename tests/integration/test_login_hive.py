@@ -77,7 +77,7 @@ def open_port(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_a_login_is_taken(open_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_HIVE_PASSWORD", PASSWORD)
     rp = workbench(open_port, tmp_path, auth="CUSTOM")
-    assert rp.hive.query("select 1 + 1 as two")["two"].tolist() == [2]
+    assert rp.hive.ping()
     assert PASSWORD not in repr(rp) + repr(rp.settings.profile)
     rp.hive.close()
     monkeypatch.delenv("TEST_HIVE_PASSWORD")
@@ -92,7 +92,7 @@ def test_a_login_is_asked_for(open_port: int, tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable) as raised:
         Workbench(str(profile), "ct_login").hive.ping()
     assert time.monotonic() - started < 5
-    assert "auth" in str(raised.value), raised.value
+    assert "where it asks for a login, set auth, username and password" in str(raised.value), raised.value
 
 
 def test_a_login_that_is_refused_is_told_and_not_shown(
