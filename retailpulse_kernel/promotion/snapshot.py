@@ -69,7 +69,7 @@ def snapshot(epoch: Epoch, target: Path) -> Snapshot | None:
 
 
 def _copy(source: Path, target: Path, *, only_files: bool) -> None:
-    target.mkdir(parents=True, exist_ok=True)
+    # No folder without files: whether an epoch has an index is seen by its folder.
     for path in source.iterdir() if only_files else source.rglob("*"):
         if path.is_dir():
             continue

@@ -31,6 +31,7 @@ from retailpulse_kernel.streaming.checkpoint import Epoch, new_epoch, write_note
 from retailpulse_kernel.streaming.job import Job
 from retailpulse_kernel.streaming.plan import FigurePlan, Plan, TablePlan, plan_of, write_plan
 from retailpulse_kernel.streaming.runner import Runner
+from retailpulse_kernel.streaming.seen import has_index
 
 EVENTS = FigurePlan("events", "count", "1", "")
 UNITS = FigurePlan("units", "sum", "quantity", "purchase - refund")
@@ -370,6 +371,7 @@ class TestSnapshot:
         epoch = self.checkpoint(tmp_path / "job", [10, 25, 25, 40], commits=3)  # 2 has no messages, 3 is under way
         before = sorted((path, path.read_bytes()) for path in Path(epoch.path).rglob("*") if path.is_file())
         copied = snapshot(epoch, tmp_path / "copy" / "e0001")
+        assert not has_index(str(tmp_path / "copy" / "e0001"), master="local[2]"), "the copy goes on as the epoch does"
         assert copied is not None and (copied.batch, copied.messages) == (1, 15)
         left = sorted(str(path.relative_to(copied.path)) for path in copied.path.rglob("*") if path.is_file())
         assert left == [
