@@ -11,6 +11,7 @@ from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.connection import (
     CONNECT_TIMEOUT,
     Address,
+    causes,
     refused,
     tls_context,
     unavailable,
@@ -85,7 +86,7 @@ def explained(settings: Settings, error: Exception) -> StoreUnavailable:
     from cassandra import AuthenticationFailed
 
     hosts, message = _hosts(settings), said(error)
-    if any(isinstance(cause, AuthenticationFailed) for cause in [error, *_of_hosts(error)]):
+    if any(isinstance(cause, AuthenticationFailed) for cause in causes(error)):
         why = "wrong user or password" if settings.profile.cassandra.username else "it asks for a login"
         return refused("cassandra", "Cassandra", hosts, settings.profile.cassandra.username, why)
     why = why_unreachable(hosts) or why_tls_failed(error) or message
@@ -94,14 +95,9 @@ def explained(settings: Settings, error: Exception) -> StoreUnavailable:
 
 def said(error: Exception) -> str:
     """What the server said, without the driver's wrapping."""
-    inner = next(iter(_of_hosts(error)), error)
+    inner = next(iter((getattr(error, "errors", None) or {}).values()), error)
     found = re.search(r'message="(.*)"', str(inner), re.DOTALL)
     return found[1] if found else f"{type(inner).__name__}: {inner}"
-
-
-def _of_hosts(error: Exception) -> list[Exception]:
-    """What went wrong with each host, which the driver keeps by host."""
-    return list((getattr(error, "errors", None) or {}).values())
 
 
 def _hosts(settings: Settings) -> list[Address]:

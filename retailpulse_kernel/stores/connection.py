@@ -17,6 +17,7 @@ __all__ = [
     "CONNECT_TIMEOUT",
     "Address",
     "Reconnecting",
+    "causes",
     "refused",
     "tls_context",
     "unavailable",
@@ -152,7 +153,7 @@ def tls_context(address: CassandraAddress | HBaseAddress | HiveAddress) -> ssl.S
 
 def why_tls_failed(error: BaseException) -> str | None:
     """What went wrong with encryption, in words; None where something else did."""
-    for cause in _causes(error):
+    for cause in causes(error):
         said = str(cause)
         if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in said:
             return f"its certificate is not trusted ({said.rpartition('failed: ')[2].partition(' (_ssl')[0]})"
@@ -162,7 +163,7 @@ def why_tls_failed(error: BaseException) -> str | None:
     return None
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """An error and what it came from; clients keep the first one in different places."""
     seen: list[BaseException] = []
     waiting: list[Any] = [error]

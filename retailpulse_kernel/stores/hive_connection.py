@@ -114,7 +114,7 @@ def explained(settings: Settings, error: Exception) -> StoreUnavailable:
     why = why_unreachable(hosts) or why_tls_failed(error)
     if why is None and address.auth == "NOSASL" and "read 0 bytes" in said:
         why = "it hangs up; where it asks for a login, set auth, username and password"
-    elif why is None and any(sign in said for sign in _LOGIN_SIGNS) and address.auth != "NOSASL":
+    elif why is None and address.auth != "NOSASL" and any(sign in said for sign in _LOGIN_SIGNS):
         if "Bad status" in said or "Error validating" in said:
             return refused("hive", "HiveServer2", hosts, address.username, "the login is not valid")
         why = f"it does not take a login with auth = {address.auth!r}; without one it is 'NOSASL'"

@@ -11,17 +11,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.metrics import Figure
+from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.tables import DIMENSIONS, FigureTable, Grain
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["aggregate", "columns_needed", "rows_by_table"]
+__all__ = ["aggregate", "columns_needed", "event_time", "rows_by_table"]
 
 #: The metadata key by which Spark knows an event-time column and its delay; `window()` sets it
 #: on its own column, and a window column made by hand needs it too, or its state is never freed.
 _WATERMARK_KEY = "spark.watermarkDelayMs"
+
+
+def event_time(column: str, name: str, delay: timedelta) -> Column:
+    """A column by whose time Spark frees state, once its watermark has passed it by the delay."""
+    from pyspark.sql import functions as F
+
+    return F.col(column).alias(name, metadata={_WATERMARK_KEY: milliseconds(delay)})
 
 
 def _slots(tables: Sequence[FigureTable]) -> list[tuple[FigureTable, Grain]]:
@@ -69,10 +77,9 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
     exploded = rows.select(
         *[F.expr(figure.sql).alias(f"f_{figure.name}") for figure in figures], F.explode(windows).alias("w")
     )
-    delay_ms = int(watermark.total_seconds() * 1000)
     keyed = exploded.select(
         F.col("w.slot"),
-        F.col("w.end").alias("end", metadata={_WATERMARK_KEY: delay_ms}),
+        event_time("w.end", "end", watermark),
         *[F.col(f"w.{d}") for d in dimensions],
         *[F.col(f"f_{figure.name}").alias(figure.name) for figure in figures],
     )

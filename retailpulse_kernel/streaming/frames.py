@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.streaming.aggregation import event_time
 from retailpulse_kernel.streaming.following import Leader
 from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE, Intake
 from retailpulse_kernel.streaming.source import SourceConfig, TopicSource
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["deduplicated", "read_range", "read_topic"]
-
-#: The metadata key by which Spark knows an event-time column and its delay.
-_WATERMARK_KEY = "spark.watermarkDelayMs"
 
 
 def read_topic(
@@ -79,7 +77,6 @@ def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelt
         .drop(*verdicts)
     )
     if "dedup_key" in rows.columns:
-        kept_for = {_WATERMARK_KEY: milliseconds(horizon)}
-        rows = rows.withColumn("clock", F.col("clock").alias("clock", metadata=kept_for))
+        rows = rows.withColumn("clock", event_time("clock", "clock", horizon))
         rows = rows.dropDuplicatesWithinWatermark(["dedup_key"]).drop("dedup_key", "clock")
     return rows.observe(OBSERVED_UNIQUE, F.count_if(~F.col("late")).alias(ACCEPTED))

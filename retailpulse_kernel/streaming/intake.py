@@ -190,10 +190,17 @@ class Intake:
             counts[ACCEPTED] += int((~late).sum())
             if self.rejects is not None and (parsed.bad or late.any()):
                 self.rejects.send(list(self._rejected(chunk, parsed, late, stretch)))
-            kept = np.full(len(late), True) if self.keep_late else ~late
-            if self.horizon_ms is not None:
+            timely = ~late
+            kept = timely | self.keep_late
+            if self.horizon_ms is not None and timely.any():
                 assert seen is not None
-                kept[~late] = self._first(parsed.events, times_ms, offsets, ~late, stretch, seen)
+                kept[timely] = seen.claim(
+                    self._keys(parsed.events).filter(pa.array(timely)),
+                    partition=stretch.partition,
+                    offsets=offsets[timely],
+                    newest_ms=int(times_ms[timely].max()),
+                    forget_ms=stretch.watermark_ms - self.horizon_ms,
+                )
             yield from self._to_arrow(chunk, parsed, late, kept, stretch).to_batches()
         low = None if stretch.low_ms is None else _EPOCH + timedelta(milliseconds=stretch.low_ms)
         last = {**{f"n_{status}": n for status, n in counts.items()}, "arrived_ms": arrived_ms, "low": low}
@@ -248,27 +255,6 @@ class Intake:
             **self.labels,
         )
         return f"{self.topic}-{stretch.partition}-{offset}", record
-
-    def _first(
-        self,
-        events: pa.Table,
-        times_ms: np.ndarray[Any, Any],
-        offsets: np.ndarray[Any, Any],
-        timely: np.ndarray[Any, Any],
-        stretch: Stretch,
-        seen: SeenIds,
-    ) -> np.ndarray[Any, Any]:
-        """Which of the events in time are the first with their id."""
-        assert self.horizon_ms is not None
-        if not timely.any():
-            return timely[timely]
-        return seen.claim(
-            self._keys(events).filter(pa.array(timely)),
-            partition=stretch.partition,
-            offsets=offsets[timely],
-            newest_ms=int(times_ms[timely].max()),
-            forget_ms=stretch.watermark_ms - self.horizon_ms,
-        )
 
     def _to_arrow(
         self,

@@ -6,7 +6,7 @@ was before: the index needs no versions, and a copy of it may be newer than the 
 
 The index is a chain of segments. A segment is a hash table of fixed size in a file that all workers map
 into memory; when the newest is full the next one begins, and one of which all ids have had their time is removed.
-So neither the cost of a batch nor the memory grows with what is remembered (docs/adr/0016). Like Spark's own
+So no batch goes through all that is remembered (docs/adr/0016). Like Spark's own
 files and Kafka's log, the files outlive any process, but are not forced to the disk.
 """
 
