@@ -195,8 +195,9 @@ def _of_output(old: Plan, new: Plan) -> Iterator[Difference]:
         closing = new.output == "close"
         yield Difference(
             "output",
-            Effect.RESUME if closing else Effect.EPOCH,
-            "windows are written once, when they are closed, from now on; the state is the same"
+            Effect.RESUME if closing and not old.summed else Effect.EPOCH,
+            "windows are written once, when they are closed, from now on; "
+            + ("the sums of open ones don't know their keys" if old.summed else "the state is the same")
             if closing
             else "windows are written at each change from now on: open ones that do not change again "
             "would never be written",

@@ -184,7 +184,7 @@ class _Recorder:
 
 
 def _rows_of(job: Job, frame: DataFrame, epoch: Epoch, batch: int) -> _Rows:
-    recorder, sink = _Recorder(), job.sink()
+    recorder, sink = _Recorder(), job.sink(epoch)
     if isinstance(sink, ArchiveSink):
         sink._store = recorder  # type: ignore[assignment]
     else:

@@ -16,6 +16,8 @@ from urllib.parse import urlparse
 
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.streaming.checkpoint import Epoch, logged_batch
+from retailpulse_kernel.streaming.seen import IDS
+from retailpulse_kernel.streaming.sums import SUMS, note_of
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -59,8 +61,12 @@ def snapshot(epoch: Epoch, target: Path) -> Snapshot | None:
     for attempt in range(_TRIES):
         shutil.rmtree(target, ignore_errors=True)
         # Commits first: whatever else is copied afterwards is at least as new as they are.
-        for part in ("commits", "offsets", "clocks", "state", "ids", "."):
-            _copy(source / part, target / part, only_files=part == ".")
+        for part in ("commits", "offsets", "clocks", "state", IDS):
+            _copy(source / part, target / part, "**/*")
+        # The tables before the notes by which they are set back.
+        for pattern in ("*.sums", "*.npz"):
+            _copy(source / SUMS, target / SUMS, pattern)
+        _copy(source, target, "*")
         if complete := _set_back(target):
             return complete
         if not _numbers(source / "commits") or attempt == _TRIES - 1:
@@ -68,9 +74,9 @@ def snapshot(epoch: Epoch, target: Path) -> Snapshot | None:
     return None
 
 
-def _copy(source: Path, target: Path, *, only_files: bool) -> None:
+def _copy(source: Path, target: Path, pattern: str) -> None:
     # No folder without files: whether an epoch has an index is seen by its folder.
-    for path in source.iterdir() if only_files else source.rglob("*"):
+    for path in source.glob(pattern):
         if path.is_dir():
             continue
         # Spark renames what it has written, and removes what is too old: neither is missed.
@@ -88,10 +94,15 @@ def _set_back(copy: Path) -> Snapshot | None:
     """Undo the newest batch with messages, and those after it."""
     for batch in reversed(_numbers(copy / "commits")):
         messages = _messages(copy, batch)
-        if messages:
+        if messages and _can_undo(copy / SUMS, batch):
             _undo(copy, batch)
             return Snapshot(copy, batch, messages)
     return None
+
+
+def _can_undo(sums: Path, batch: int) -> bool:
+    """Whether the sums can be set back so far: the job may have done many batches since the commits were copied."""
+    return not sums.is_dir() or note_of(sums, batch).exists()
 
 
 def _messages(copy: Path, batch: int) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["aggregate", "columns_needed", "event_time", "rows_by_table"]
+__all__ = ["aggregate", "columns_needed", "event_time", "rows_by_table", "slots"]
 
 #: The metadata key by which Spark knows an event-time column and its delay; `window()` sets it
 #: on its own column, and a window column made by hand needs it too, or its state is never freed.
@@ -32,7 +32,7 @@ def event_time(column: str, name: str, delay: timedelta) -> Column:
     return F.col(column).alias(name, metadata={_WATERMARK_KEY: milliseconds(delay)})
 
 
-def _slots(tables: Sequence[FigureTable]) -> list[tuple[FigureTable, Grain]]:
+def slots(tables: Sequence[FigureTable]) -> list[tuple[FigureTable, Grain]]:
     """Every table at every grain; a slot's number is what the aggregation groups by."""
     return [(table, grain) for table in tables for grain in table.every]
 
@@ -49,7 +49,7 @@ def columns_needed(tables: Sequence[FigureTable]) -> set[str]:
     return (names & known) | {"event_time"} | ({"event_type"} if names - known else set())
 
 
-def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: timedelta) -> DataFrame:
+def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: timedelta = timedelta(0)) -> DataFrame:
     """The tables' figures, in the columns slot, end, dimensions and figures.
 
     Parameters
@@ -59,7 +59,7 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
     tables : sequence of FigureTable
         What to compute.
     watermark : timedelta
-        How long a window's state is kept after its end.
+        How long a window's state is kept after its end; of a frame that is no stream there is none.
     """
     from pyspark.sql import functions as F
 
@@ -73,7 +73,7 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
         keys = [(F.col(d) if d in table.by else F.lit(None).cast("string")).alias(d) for d in dimensions]
         return F.struct(F.lit(slot).alias("slot"), window_end(grain).alias("end"), *keys)
 
-    windows = F.array(*[window(i, table, grain) for i, (table, grain) in enumerate(_slots(tables))])
+    windows = F.array(*[window(i, table, grain) for i, (table, grain) in enumerate(slots(tables))])
     exploded = rows.select(
         *[F.expr(figure.sql).alias(f"f_{figure.name}") for figure in figures], F.explode(windows).alias("w")
     )
@@ -92,7 +92,7 @@ def rows_by_table(result: pa.Table, tables: Sequence[FigureTable]) -> dict[tuple
     import pyarrow.compute as pc
 
     found = {}
-    for slot, (table, grain) in enumerate(_slots(tables)):
+    for slot, (table, grain) in enumerate(slots(tables)):
         rows = result.filter(pc.equal(result["slot"], slot))
         if rows.num_rows:
             start = pc.subtract(rows["end"], pa.scalar(grain.width, pa.duration("us")))

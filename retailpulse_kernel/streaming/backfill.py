@@ -55,7 +55,7 @@ def backfill(job: Job, sink: FigureSink) -> Report:
     if job.until is not None:
         rows = rows.where(rows.event_time < job.until)
     report = Report(job.name, job.settings.namespace.name, done.epoch if done else 0, state="backfilling")
-    result = aggregate(rows, sink.tables, watermark=job.watermark).toArrow()
+    result = aggregate(rows, sink.tables).toArrow()
     versions = _Versions(job, done)
     for (table, grain), found in rows_by_table(result, sink.tables).items():
         for version, part in versions.split(_whole(found.to_pylist(), grain, job.since, job.until), grain).items():

@@ -11,6 +11,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -30,6 +31,7 @@ __all__ = [
     "newest_batch",
     "next_start_ms",
     "open_epoch",
+    "open_local",
     "read_clock",
     "read_note",
     "write_clock",
@@ -149,6 +151,43 @@ def next_start_ms(before: Epoch | None) -> int:
         return now_ms
     newest = newest_batch(before.path)
     return max(now_ms, before.start_ms + (newest.batch_id if newest else 0) + 1)
+
+
+def open_local(checkpoint: str, name: str, *, master: str) -> Path | None:
+    """A folder in an epoch's, for what a job keeps in files of its own instead of in Spark's state.
+
+    It needs all workers on the machine that has the checkpoint. An epoch goes on as it began.
+
+    Parameters
+    ----------
+    checkpoint : str
+        The epoch's folder: a local path, or a URI.
+    name : str
+        The folder's name.
+    master : str
+        Spark's master.
+
+    Returns
+    -------
+    Path or None
+        The folder, made where the epoch has no batch yet; None where the epoch has it in Spark's state.
+
+    Raises
+    ------
+    JobError
+        The epoch has the folder, and its workers may be anywhere now.
+    """
+    if urlparse(checkpoint).scheme:
+        return None
+    local, folder = master.startswith("local"), Path(checkpoint) / name
+    if local and newest_batch(checkpoint) is None:
+        folder.mkdir(exist_ok=True)
+    if folder.is_dir() and not local:
+        raise JobError(
+            f"{folder} is on one machine, which {master} can't share.",
+            remedy="Begin a new epoch: `retailpulse epochs JOB --new`.",
+        )
+    return folder if folder.is_dir() else None
 
 
 def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:

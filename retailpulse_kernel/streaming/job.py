@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from retailpulse_kernel.errors import JobError, UnknownName, UsageError
@@ -20,15 +21,16 @@ from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.stores.kafka_config import client_config
-from retailpulse_kernel.streaming.aggregation import aggregate, columns_needed
-from retailpulse_kernel.streaming.checkpoint import Epoch
+from retailpulse_kernel.streaming.aggregation import aggregate, columns_needed, slots
+from retailpulse_kernel.streaming.checkpoint import Epoch, open_local
 from retailpulse_kernel.streaming.following import Leader
 from retailpulse_kernel.streaming.frames import deduplicated, read_range, read_topic
 from retailpulse_kernel.streaming.intake import EVENT_COLUMNS, Intake
 from retailpulse_kernel.streaming.rejects import RejectTopics
-from retailpulse_kernel.streaming.seen import has_index
+from retailpulse_kernel.streaming.seen import IDS
 from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink, Sink
 from retailpulse_kernel.streaming.streams import Events, FigureStream
+from retailpulse_kernel.streaming.sums import SUMS, Sums, is_summable
 from retailpulse_kernel.tables import FigureTable
 
 if TYPE_CHECKING:
@@ -245,12 +247,14 @@ class Job:
     def _written(self) -> Events:
         return self._archive[0] if self._archive else self._figures[0][0].events
 
-    def sink(self) -> Sink:
-        """What the job's micro-batches are written with."""
+    def sink(self, epoch: Epoch | None = None) -> Sink:
+        """What the job's micro-batches are written with: those of an epoch, or only what they are written to."""
         if self._archive:
             return ArchiveSink(self._archive[1])
         if self._figures:
-            return FigureSink([(stream.table, store) for stream, store in self._figures])
+            writes = [(stream.table, store) for stream, store in self._figures]
+            folder = None if epoch is None else self._sums_folder(epoch)
+            return FigureSink(writes, None if folder is None else Sums(folder, slots(self._tables)))
         raise JobError(f"The job {self.name!r} writes nothing.", remedy="Call job.write(...) before job.run().")
 
     def result(self, epoch: Epoch) -> DataFrame:
@@ -258,9 +262,22 @@ class Job:
         self._epoch = epoch
         if self._archive:
             return self.rows(self._archive[0], ArchiveSink.COLUMNS, keep_late=True)
-        events, tables = self._figures[0][0].events, [stream.table for stream, _ in self._figures]
-        rows = self.rows(events, self.columns(tables), keep_late=False)
-        return aggregate(rows, tables, watermark=events.watermark)
+        events = self._figures[0][0].events
+        rows = self.rows(events, self.columns(self._tables), keep_late=False)
+        if self._sums_folder(epoch) is not None:
+            return rows
+        return aggregate(rows, self._tables, watermark=events.watermark)
+
+    @property
+    def _tables(self) -> list[FigureTable]:
+        return [stream.table for stream, _ in self._figures]
+
+    def _sums_folder(self, epoch: Epoch) -> Path | None:
+        """Where an epoch's sums are; None where Spark keeps them."""
+        figures = [figure for table in self._tables for figure in table.figures]
+        if self.output != "change" or not all(is_summable(f.measure.kind, f.measure.of) for f in figures):
+            return None
+        return open_local(epoch.path, SUMS, master=self.settings.profile.spark.master)
 
     def columns(self, tables: Sequence[FigureTable]) -> list[str]:
         """The event's columns that the job's figures and conditions need."""
@@ -273,7 +290,8 @@ class Job:
     def rows(self, events: Events, columns: Sequence[str], *, keep_late: bool) -> DataFrame:
         """The events that are to be counted, as a streaming DataFrame; with `keep_late` the late ones, too, flagged."""
         bounded, epoch = self.mode == "available_now", self._epoch
-        indexed = epoch is not None and has_index(epoch.path, master=self.settings.profile.spark.master)
+        master = self.settings.profile.spark.master
+        indexed = epoch is not None and open_local(epoch.path, IDS, master=master) is not None
         intake = Intake(
             tuple(columns),
             self.topic,

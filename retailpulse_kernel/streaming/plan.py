@@ -17,6 +17,7 @@ from retailpulse_kernel.metrics import Figure
 from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.streaming.checkpoint import read_note, write_note
 from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink
+from retailpulse_kernel.streaming.sums import is_summable
 from retailpulse_kernel.tables import FigureTable
 
 if TYPE_CHECKING:
@@ -100,6 +101,13 @@ class Plan:
     def state(self) -> tuple[FigurePlan, ...]:
         """The figures in the order in which the state keeps them."""
         return tuple({figure.name: figure for table in self.tables for figure in table.figures}.values())
+
+    @property
+    def summed(self) -> bool:
+        """Whether an epoch on one machine may have its sums in files of its own: without the keys of the windows."""
+        return self.output == "change" and all(
+            is_summable(figure.kind, figure.of) for table in self.tables for figure in table.figures
+        )
 
     @property
     def keys(self) -> tuple[str, ...]:

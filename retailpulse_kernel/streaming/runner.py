@@ -72,6 +72,8 @@ class Runner:
         with self._only_writer(), self._measured(), _shown(self._report) as show:
             try:
                 self._require_same_meaning()
+                # Only now, as no other run changes the epoch's sums any more.
+                self._sink = self._job.sink(self._epoch)
                 self._patiently(lambda: self._kafka.require(self._job.topic))
                 self._patiently(self._sink.create)
                 self._begin_epoch()

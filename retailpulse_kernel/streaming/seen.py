@@ -18,70 +18,33 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from retailpulse_kernel.errors import JobError
-from retailpulse_kernel.streaming.checkpoint import newest_batch
+from retailpulse_kernel.streaming.hashing import FULL, Words, hashes, places_for, places_of
 
-__all__ = ["SeenIds", "has_index", "seen_ids"]
+__all__ = ["IDS", "SeenIds", "seen_ids"]
 
-_Words = npt.NDArray[np.uint64]
 _Mask = npt.NDArray[np.bool_]
 
-#: The index's folder in an epoch's.
-_FOLDER = "ids"
+#: The index's folder in an epoch's; see `checkpoint.open_local`.
+IDS = "ids"
 
 #: A word's bytes. A claim takes three words: two of the id's hash, and one for its message.
 _WORD, _WORDS = 8, 3
-#: A segment's table is at most so full; beyond that a search has to step too often.
-_FULL = 5 / 8
 _SMALLEST: Final = 1 << 16
 #: A message's word: its partition above its offset.
 _OFFSET_BITS: Final = np.uint64(48)
 
 
-def has_index(checkpoint: str, *, master: str) -> bool:
-    """Whether an epoch's ids are remembered in an index, and not in Spark's state.
-
-    An index needs all workers on the machine that has the checkpoint. An epoch goes on as it began.
-
-    Parameters
-    ----------
-    checkpoint : str
-        The epoch's folder: a local path, or a URI.
-    master : str
-        Spark's master.
-
-    Raises
-    ------
-    JobError
-        The epoch has an index, and its workers may be anywhere now.
-    """
-    local = master.startswith("local")
-    if urlsplit(checkpoint).scheme:
-        return False
-    folder = Path(checkpoint) / _FOLDER
-    if local and newest_batch(checkpoint) is None:
-        folder.mkdir(exist_ok=True)
-    if folder.is_dir() and not local:
-        raise JobError(
-            f"The ids that {checkpoint} has taken are in an index on one machine, which {master} can't share.",
-            remedy="Begin a new epoch: `retailpulse epochs JOB --new`.",
-        )
-    return folder.is_dir()
-
-
 @functools.lru_cache(maxsize=1)
 def seen_ids(checkpoint: str) -> SeenIds:
     """The index of an epoch, kept open by a worker from batch to batch."""
-    return SeenIds(Path(checkpoint) / _FOLDER)
+    return SeenIds(Path(checkpoint) / IDS)
 
 
 class SeenIds:
@@ -125,7 +88,7 @@ class SeenIds:
         array of bool
             Which messages have their id: those that claimed it first, now or when the batch was done before.
         """
-        high, low = _hashes(ids)
+        high, low = hashes(ids)
         owners = (np.uint64(partition) << _OFFSET_BITS) | offsets.astype(np.uint64)
         held, unknown = owners.copy(), np.arange(len(owners))
         with self._locked():
@@ -157,10 +120,10 @@ class SeenIds:
 
     def _begin(self, segments: list[_Segment], *, at_least: int) -> _Segment:
         """A segment for half as many ids as there are: so there are few of them, and each can go before long."""
-        wanted = max(at_least, sum(segment.used for segment in segments) // 2) / _FULL
+        wanted = max(at_least, sum(segment.used for segment in segments) // 2)
         number = 1 + max((int(segment.path.stem) for segment in segments), default=0)
         path = self._folder / f"{number:08d}.ids"
-        segment = _Segment.make(path, max(self._smallest, 1 << int(wanted).bit_length()))
+        segment = _Segment.make(path, places_for(wanted, at_least=self._smallest))
         self._open[path.name, path.stat().st_ino] = segment
         return segment
 
@@ -188,8 +151,7 @@ class _Segment:
         places = len(words) // _WORDS
         self._high, self._low, self._owner = (words[i * places : (i + 1) * places] for i in range(_WORDS))
         self._tail = words[-2:].view(np.int64)
-        self._mask = np.uint64(places - 1)
-        self._most = int(places * _FULL)
+        self._most = int(places * FULL)
         # A worker that was killed may have made claims that it did not count.
         self._tail[1] = np.count_nonzero(self._high)
 
@@ -219,13 +181,13 @@ class _Segment:
         """How many more it takes."""
         return max(0, self._most - self.used)
 
-    def holders(self, high: _Words, low: _Words) -> tuple[_Mask, _Words]:
+    def holders(self, high: Words, low: Words) -> tuple[_Mask, Words]:
         """Which ids are here, and the messages of those."""
         places = self._places(high, low)
         found = self._high[places] != 0
         return found, self._owner[places[found]]
 
-    def claim(self, high: _Words, low: _Words, owners: _Words, newest_ms: int) -> _Words:
+    def claim(self, high: Words, low: Words, owners: Words, newest_ms: int) -> Words:
         """Put in the ids that are not here yet, and give each id's message."""
         self._tail[0] = max(self.newest_ms, newest_ms)
         held, left = owners.copy(), np.arange(len(owners))
@@ -243,21 +205,5 @@ class _Segment:
             left = np.delete(left, winners)
         return held
 
-    def _places(self, high: _Words, low: _Words) -> npt.NDArray[np.int64]:
-        """Each id's place: where it is, or the free one where it would be."""
-        places = (low & self._mask).astype(np.int64)
-        left = np.arange(len(places))
-        while len(left):
-            at = places[left]
-            there = self._high[at]
-            taken = (there != 0) & ((there != high[left]) | (self._low[at] != low[left]))
-            left = left[taken]
-            places[left] = (places[left] + 1) & int(self._mask)
-        return places
-
-
-def _hashes(ids: pa.Array) -> tuple[_Words, _Words]:
-    """128 bits of each id, in two words of which the first is never 0: with so many, no two ids meet."""
-    digests = [blake2b(value, digest_size=16).digest() for value in ids.cast(pa.binary()).to_pylist()]
-    words = np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
-    return words[:, 0] | np.uint64(1), words[:, 1].copy()
+    def _places(self, high: Words, low: Words) -> npt.NDArray[np.int64]:
+        return places_of((self._high, self._low), high, low)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from retailpulse_kernel.monitoring.recording import current
 from retailpulse_kernel.stores.base import FigureStore, version_of
 from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.streaming.aggregation import rows_by_table
-from retailpulse_kernel.streaming.checkpoint import Epoch
+from retailpulse_kernel.streaming.aggregation import aggregate, rows_by_table
+from retailpulse_kernel.streaming.checkpoint import Epoch, logged_batch
+from retailpulse_kernel.streaming.sums import Sums
 from retailpulse_kernel.tables import FigureTable
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame
 
 __all__ = ["ArchiveSink", "FigureSink", "Sink"]
@@ -34,10 +36,19 @@ class Sink(Protocol):
 
 
 class FigureSink:
-    """Figure tables, each in its store, as absolute values with the batch's version."""
+    """Figure tables, each in its store, as absolute values with the batch's version.
 
-    def __init__(self, writes: Sequence[tuple[FigureTable, FigureStore]]) -> None:
+    Parameters
+    ----------
+    writes : sequence of (FigureTable, FigureStore)
+        Which table goes where.
+    sums : Sums, optional
+        What the batches' own events are added to. Without it, the frames are figures that Spark has summed up.
+    """
+
+    def __init__(self, writes: Sequence[tuple[FigureTable, FigureStore]], sums: Sums | None = None) -> None:
         self.writes = list(writes)
+        self._sums = sums
 
     @property
     def tables(self) -> list[FigureTable]:
@@ -55,11 +66,20 @@ class FigureSink:
     def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
         """Write the windows that the batch changed."""
         stores = dict(self.writes)
-        result = frame.toArrow()
+        result = frame.toArrow() if self._sums is None else self._summed(self._sums, frame, epoch, batch)
         for (table, grain), rows in rows_by_table(result, self.tables).items():
             with _timed(stores[table].name):
                 stores[table].write(table, grain, rows, version=version_of(epoch.start_ms, batch))
         return result.num_rows
+
+    def _summed(self, sums: Sums, frame: DataFrame, epoch: Epoch, batch: int) -> pa.Table:
+        """What the batch's events make of the windows that they are in."""
+        logged = logged_batch(epoch.path, batch)
+        assert logged is not None, "Spark logs a batch before it begins"
+        parts = aggregate(frame, self.tables).toArrow()
+        result = sums.add(parts, batch=batch, watermark_ms=logged.watermark_ms)
+        current("job").set("retailpulse_job_state_rows", sums.count)
+        return result
 
 
 class ArchiveSink:

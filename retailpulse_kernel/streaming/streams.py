@@ -43,7 +43,7 @@ class FigureStream:
     def preview(self, limit: int = 20) -> Any:
         """The figures of the topic's newest events as a pandas frame; nothing is written."""
         sample = self.events.sample()
-        frame = aggregate(sample, [self.table], watermark=self.events.watermark)
+        frame = aggregate(sample, [self.table])
         return frame.orderBy("end", ascending=False).limit(limit).toPandas()
 
 

@@ -27,11 +27,10 @@ from retailpulse_kernel.promotion.switching import Way, rollback, way_of
 from retailpulse_kernel.promotion.trial import Started, Tried
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.streaming.checkpoint import Epoch, new_epoch, write_note
+from retailpulse_kernel.streaming.checkpoint import Epoch, new_epoch, open_local, write_note
 from retailpulse_kernel.streaming.job import Job
 from retailpulse_kernel.streaming.plan import FigurePlan, Plan, TablePlan, plan_of, write_plan
 from retailpulse_kernel.streaming.runner import Runner
-from retailpulse_kernel.streaming.seen import has_index
 
 EVENTS = FigurePlan("events", "count", "1", "")
 UNITS = FigurePlan("units", "sum", "quantity", "purchase - refund")
@@ -48,13 +47,17 @@ def table(**changes: object) -> Plan:
     return replace(PLAN, tables=(replace(CATEGORY, **changes),))  # type: ignore[arg-type]
 
 
+SKETCHED = table(figures=(EVENTS, FigurePlan("active_users", "users", "user_id", "")))
+
+
 class TestComparing:
     @pytest.mark.parametrize(
         ("old", "new", "effect", "words"),
         [
             (PLAN, replace(PLAN, watermark_ms=300_000), Effect.RESUME, "from 10 min to 5 min"),
             (PLAN, replace(PLAN, rejects="count"), Effect.RESUME, "only counted"),
-            (PLAN, replace(PLAN, output="close"), Effect.RESUME, "when they are closed"),
+            (PLAN, replace(PLAN, output="close"), Effect.EPOCH, "don't know their keys"),
+            (SKETCHED, replace(SKETCHED, output="close"), Effect.RESUME, "when they are closed"),
             (replace(PLAN, output="close"), PLAN, Effect.EPOCH, "would never be written"),
             (PLAN, table(every=("minute", "hour")), Effect.RESUME, "category_day is no longer written"),
             (TWO, PLAN, Effect.EPOCH, "user is no longer written"),  # its key leaves the state's schema
@@ -371,7 +374,9 @@ class TestSnapshot:
         epoch = self.checkpoint(tmp_path / "job", [10, 25, 25, 40], commits=3)  # 2 has no messages, 3 is under way
         before = sorted((path, path.read_bytes()) for path in Path(epoch.path).rglob("*") if path.is_file())
         copied = snapshot(epoch, tmp_path / "copy" / "e0001")
-        assert not has_index(str(tmp_path / "copy" / "e0001"), master="local[2]"), "the copy goes on as the epoch does"
+        for own in ("ids", "sums"):
+            kept = open_local(str(tmp_path / "copy" / "e0001"), own, master="local[2]")
+            assert kept is None, "the copy goes on as the epoch does"
         assert copied is not None and (copied.batch, copied.messages) == (1, 15)
         left = sorted(str(path.relative_to(copied.path)) for path in copied.path.rglob("*") if path.is_file())
         assert left == [
@@ -379,6 +384,21 @@ class TestSnapshot:
             "state/0/0/1.changelog",
         ]  # fmt: skip
         assert before == sorted((path, path.read_bytes()) for path in Path(epoch.path).rglob("*") if path.is_file())
+
+    def test_sums_come_along_when_they_can_be_set_back(self, tmp_path: Path) -> None:
+        epoch = self.checkpoint(tmp_path / "job", [10, 25], commits=2)
+        sums = Path(epoch.path) / "sums"
+        sums.mkdir()
+        for name in ("0-3600.sums", "00000002.npz"):
+            (sums / name).write_text("s")
+        # The job has done so many batches meanwhile that the last one copied can't be undone any more.
+        assert snapshot(epoch, tmp_path / "copy" / "e0001") is None
+        (sums / "00000001.npz").write_text("s")
+        copied = snapshot(epoch, tmp_path / "copy" / "e0001")
+        assert copied is not None and copied.batch == 1
+        assert sorted(path.name for path in (copied.path / "sums").iterdir()) == [
+            "0-3600.sums", "00000001.npz", "00000002.npz",
+        ]  # fmt: skip
 
     def test_without_a_batch_there_is_nothing_to_do_again(self, tmp_path: Path) -> None:
         epoch = self.checkpoint(tmp_path / "job", [0], commits=1)

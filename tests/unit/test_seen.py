@@ -17,8 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.errors import JobError
-from retailpulse_kernel.streaming.seen import SeenIds, has_index
+from retailpulse_kernel.streaming.seen import SeenIds
 
 # As Spark forks its workers.
 _PROCESSES = multiprocessing.get_context("fork")
@@ -174,27 +173,3 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_segment(tmp_path: Path) -> N
     worker.join()
     assert not list(tmp_path.glob("*.ids"))
     assert claim(SeenIds(tmp_path), ["a"]) == [True]
-
-
-def _with_a_batch(checkpoint: Path) -> None:
-    (checkpoint / "offsets").mkdir()
-    (checkpoint / "offsets" / "0").write_text('v1\n{"batchWatermarkMs":0}\n{"t":{"0":5}}')
-
-
-def test_an_epoch_goes_on_as_it_began(tmp_path: Path) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
-    for checkpoint in (old, new):
-        checkpoint.mkdir()
-    _with_a_batch(old)
-    assert not has_index(str(old), master="local[2]"), "it was begun in Spark's state"
-    assert has_index(str(new), master="local[2]")
-    _with_a_batch(new)
-    assert has_index(str(new), master="local[2]")
-    with pytest.raises(JobError, match="new epoch"):
-        has_index(str(new), master="spark://host:7077")
-
-
-def test_a_cluster_has_no_index(tmp_path: Path) -> None:
-    assert not has_index(str(tmp_path), master="spark://host:7077")
-    assert not has_index("hdfs://host/checkpoints/metrics/e0001", master="local[2]")
-    assert not list(tmp_path.iterdir())

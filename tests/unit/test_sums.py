@@ -1,0 +1,261 @@
+"""A job's sums: the absolute figures, whatever is done again, set back, copied or killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retailpulse_kernel.errors import JobError
+from retailpulse_kernel.metrics import FIGURES, Figure, Kind
+from retailpulse_kernel.streaming.sums import Sums, is_summable, note_of
+from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable
+
+# As Spark forks its workers.
+_PROCESSES = multiprocessing.get_context("fork")
+
+SLOTS = [(table, grain) for table in (SESSION, USER) for grain in table.every]
+FIGURE_LIST: list[Figure] = list(SESSION.figures)
+HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
+_TYPES = {
+    Kind.MONEY: pa.decimal128(28, 4),
+    Kind.FIRST: pa.timestamp("us", tz="UTC"),
+    Kind.LAST: pa.timestamp("us", tz="UTC"),
+}
+SCHEMA = pa.schema(
+    [
+        ("slot", pa.int32()),
+        ("end", pa.timestamp("us", tz="UTC")),
+        *((name, pa.string()) for name in ("currency", "session_id", "user_id")),
+        *((figure.name, _TYPES.get(figure.measure.kind, pa.int64())) for figure in FIGURE_LIST),
+    ]
+)
+KEY = SCHEMA.names[:5]
+
+
+def row(user: str, *, hour: int = 0, slot: int = 0, count: int = 1, money: str = "1.5", at: int | None = 5) -> Any:
+    """What a batch adds to one window of a session or a user."""
+    end = HOUR + timedelta(hours=hour + 1) if slot == 0 else datetime(2026, 3, 2, tzinfo=UTC)
+    moment = None if at is None else HOUR + timedelta(hours=hour, seconds=at)
+    figures = {"events": count, "views": 0, "purchases": count, "units": -count, "revenue": Decimal(money)}
+    figures |= {"orders": count, "first_event": moment, "last_event": moment}
+    key = {"slot": slot, "end": end, "currency": "USD", "session_id": None if slot else f"s-{user}", "user_id": user}
+    return key | figures
+
+
+def table(rows: Sequence[Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+
+
+def add(sums: Sums, rows: Sequence[Any], *, batch: int, watermark_ms: int = 0) -> list[Any]:
+    return sums.add(table(rows), batch=batch, watermark_ms=watermark_ms).to_pylist()
+
+
+class Model:
+    """The same, as a dictionary."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[Any, ...], Any] = {}
+
+    def add(self, rows: Sequence[Any]) -> list[Any]:
+        result = []
+        for new in rows:
+            key = tuple(new[name] for name in KEY)
+            before = self.rows.get(key, {})
+            figures = {f.name: f.combine([before.get(f.name), new[f.name]]) for f in FIGURE_LIST}
+            self.rows[key] = dict(zip(KEY, key, strict=True)) | figures
+            result.append(self.rows[key])
+        return result
+
+
+def test_what_a_batch_adds_is_added_up(tmp_path: Path) -> None:
+    sums = Sums(tmp_path, SLOTS)
+    assert add(sums, [row("a"), row("a", slot=1)], batch=0) == [row("a"), row("a", slot=1)]
+    first, second = add(sums, [row("b"), row("a", count=2, money="-0.0001", at=3)], batch=1)
+    assert first == row("b")
+    assert (second["events"], second["units"], second["revenue"]) == (3, -3, Decimal("1.4999"))
+    assert second["first_event"] == row("a", at=3)["first_event"] and second["last_event"] == row("a")["last_event"]
+    assert sums.count == 3
+
+
+def test_a_batch_of_no_rows_is_a_batch(tmp_path: Path) -> None:
+    sums = Sums(tmp_path, SLOTS)
+    assert add(sums, [], batch=0) == []
+    add(sums, [row("a")], batch=1)
+    assert add(sums, [], batch=2) == []
+    assert add(Sums(tmp_path, SLOTS), [row("a")], batch=3)[0]["events"] == 2
+
+
+def test_keys_are_told_apart_whatever_is_in_them(tmp_path: Path) -> None:
+    sums = Sums(tmp_path, SLOTS)
+    rows = [row("a") | {"session_id": s, "user_id": u} for s, u in [("1:a", "b"), ("1", "a:b"), ("", None), (None, "")]]
+    assert add(sums, rows, batch=0) == rows
+    assert [found["events"] for found in add(sums, rows, batch=1)] == [2, 2, 2, 2]
+    assert sums.count == 4
+
+
+_users = st.lists(st.sampled_from([f"u{i}" for i in range(400)]), unique=True, max_size=80)
+_batches = st.lists(
+    st.lists(
+        st.builds(
+            lambda users, slot, hour, count, money, at: [
+                row(user, slot=slot, hour=hour, count=count, money=money, at=at) for user in users
+            ],
+            _users, st.integers(0, 1), st.integers(0, 2), st.integers(-5, 10**12),
+            st.sampled_from(["0", "19.99", "-19.99", "999999999999999999.9999", "-0.0001"]),
+            st.one_of(st.none(), st.integers(0, 3599)),
+        ),
+        max_size=3,
+    ),
+    min_size=1,
+    max_size=8,
+)  # fmt: skip
+
+
+@given(_batches, st.data())
+@settings(deadline=None, max_examples=60)
+def test_it_is_a_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[list[Any]]], data: st.DataObject
+) -> None:
+    """Batch after batch, each perhaps done again, or some set back and all after them done again."""
+    folder = tmp_path_factory.mktemp("sums")
+    sums, number = Sums(folder, SLOTS), 0
+    # A window and key comes once in a batch.
+    unique = [list({tuple(r[n] for n in KEY): r for part in parts for r in part}.values()) for parts in batches]
+    expected: list[list[Any]] = []
+    model = Model()
+    for rows in unique:
+        expected.append(model.add(rows))
+    turns = 0
+    while number < len(unique):
+        assert add(sums, unique[number], batch=number) == expected[number]
+        if turns < 12 and data.draw(st.booleans()):
+            number -= data.draw(st.integers(-1, number))
+            if data.draw(st.booleans()):
+                sums = Sums(folder, SLOTS)  # the process was started anew
+        else:
+            number += 1
+        turns += 1
+        number = min(number, len(expected))
+    again = Sums(folder, SLOTS)
+    assert again.count == len(model.rows)
+    nothing = {"events": 0, "views": 0, "purchases": 0, "units": 0, "revenue": Decimal(0), "orders": 0}
+    every = [found | nothing for found in model.rows.values()]
+    assert add(again, every, batch=len(unique)) == list(model.rows.values())
+    shutil.rmtree(folder)
+
+
+def test_windows_go_when_no_batch_needs_them(tmp_path: Path) -> None:
+    sums = Sums(tmp_path, SLOTS)
+    hour_ms = 3_600_000
+    first_ms = int(HOUR.timestamp() * 1000)
+    for hour in range(30):
+        add(sums, [row("a", hour=hour)], batch=hour, watermark_ms=first_ms + hour * hour_ms)
+    # Batches 10 to 29 can be undone; what was over before the first of them is gone.
+    kept = sorted(int(path.stem.split("-")[1]) for path in tmp_path.glob("*.sums"))
+    assert kept == [first_ms // 1000 + hour * 3_600 for hour in range(11, 31)]
+    assert sums.count == 20
+    assert add(Sums(tmp_path, SLOTS), [row("a", hour=10)], batch=10, watermark_ms=first_ms + 10 * hour_ms) == [
+        row("a", hour=10)
+    ]
+
+
+def test_minutes_share_a_file(tmp_path: Path) -> None:
+    minutes = FigureTable("session", SESSION.figures, SESSION.by, (GRAINS["minute"], GRAINS["day"]))
+    sums = Sums(tmp_path, [(minutes, grain) for grain in minutes.every])
+    ends = [HOUR + timedelta(minutes=minute) for minute in (1, 59, 60, 61)]
+    add(sums, [row("a") | {"end": end} for end in ends], batch=0)
+    assert sorted(path.name for path in tmp_path.glob("*.sums")) == [
+        f"0-{int(HOUR.timestamp()) + 3600 * hours}.sums" for hours in (1, 2)
+    ]
+
+
+def test_too_much_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+    sums = Sums(tmp_path, SLOTS)
+    add(sums, [row("a", count=2**63 - 1), row("b", money="999999999999999999999999.9999")], batch=0)
+    with pytest.raises(OverflowError, match="events"):
+        add(sums, [row("b"), row("a")], batch=1)
+    with pytest.raises(OverflowError, match="revenue"):
+        add(sums, [row("b", money="999999999999999999.9999")], batch=1)
+    assert add(sums, [row("b", money="-999999999999999999999999.9999")], batch=1)[0]["revenue"] == 0
+
+
+def test_sums_of_another_moment_are_refused(tmp_path: Path) -> None:
+    sums = Sums(tmp_path, SLOTS)
+    with pytest.raises(JobError, match="not those after batch 6: they can be set back to before no batch"):
+        add(sums, [row("a")], batch=7)
+    for batch in range(30):
+        add(sums, [row("a")], batch=batch)
+    with pytest.raises(JobError, match="batches 10 to 29"):
+        add(sums, [row("a")], batch=9)
+    assert add(sums, [row("a")], batch=10)[0]["events"] == 11
+
+
+def test_sums_of_other_figures_are_refused(tmp_path: Path) -> None:
+    add(Sums(tmp_path, SLOTS), [row("a")], batch=0)
+    fewer = FigureTable("session", SESSION.figures[:-1], SESSION.by, SESSION.every)
+    with pytest.raises(JobError, match="other figures"):
+        Sums(tmp_path, [(fewer, GRAINS["hour"])])
+
+
+def _add_on(folder: str) -> None:
+    """Add batch after batch, until the process is killed; its tables grow meanwhile."""
+    sums = Sums(Path(folder), SLOTS)
+    batch = len(list(Path(folder).glob("*.npz"))) and max(int(path.stem) for path in Path(folder).glob("*.npz"))
+    while True:
+        add(sums, _of_batch(batch), batch=batch)
+        batch += 1
+
+
+def _of_batch(batch: int) -> list[Any]:
+    return [row(f"u{number % 3_000}") for number in range(batch * 70, batch * 70 + 100)]
+
+
+def test_killed_or_copied_at_any_moment(tmp_path: Path) -> None:
+    """What is left goes on from the last batch or the one before, and a copy too; the figures are those of no fault."""
+    live = tmp_path / "sums"
+    live.mkdir()
+    for turn in range(6):
+        before = max((int(path.stem) for path in live.glob("*.npz")), default=0)
+        worker = _PROCESSES.Process(target=_add_on, args=(str(live),))
+        worker.start()
+        while not note_of(live, before + 25).exists():
+            time.sleep(0.005)
+        copy = tmp_path / f"copy-{turn}"
+        newest = max(int(path.stem) for path in live.glob("*.npz"))
+        copy.mkdir()
+        for pattern in ("*.sums", "*.npz"):
+            for path in live.glob(pattern):
+                if path.exists():
+                    shutil.copyfile(path, copy / path.name)
+        time.sleep(turn * 0.013)
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join()
+        killed = max(int(path.stem) for path in live.glob("*.npz"))
+        for folder, batch in ((copy, newest), (live, killed)):
+            model = Model()
+            for number in range(batch):
+                model.add(_of_batch(number))
+            assert add(Sums(folder, SLOTS), _of_batch(batch), batch=batch) == model.add(_of_batch(batch))
+            assert Sums(folder, SLOTS).count == len(model.rows)
+
+
+def test_what_can_be_summed_up() -> None:
+    assert all(is_summable(f.measure.kind, f.measure.of) for table in (SESSION, USER) for f in table.figures)
+    assert not all(is_summable(f.measure.kind, f.measure.of) for f in CATEGORY.figures), "sketches are Spark's"
+    assert not is_summable(Kind.FIRST, "price")
+    assert all(is_summable(str(f.measure.kind), f.measure.of) for f in FIGURES.values() if isinstance(f, Figure)
+               and f.name != "active_users")  # fmt: skip
