@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -47,31 +47,29 @@ class FigureStream:
         return frame.orderBy("end", ascending=False).limit(limit).toPandas()
 
 
+@dataclass(frozen=True, eq=False)
 class Events:
     """A topic's events, parsed, validated and deduplicated.
 
     Attributes
     ----------
+    job : Job
+        The job that reads them.
     watermark : timedelta
         How far event time may run ahead of an event before it is late.
     dedup_horizon : timedelta
         How long an event's id is remembered after the watermark has passed its time.
+    publish_rejects : bool
+        Whether bad and late messages go to their topics.
+    conditions : tuple of str
+        Which events count, in Spark SQL.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        watermark: timedelta,
-        dedup_horizon: timedelta,
-        *,
-        publish_rejects: bool,
-        conditions: tuple[str, ...] = (),
-    ) -> None:
-        self._job = job
-        self.watermark = watermark
-        self.dedup_horizon = dedup_horizon
-        self.publish_rejects = publish_rejects
-        self.conditions = conditions
+    job: Job
+    watermark: timedelta
+    dedup_horizon: timedelta
+    publish_rejects: bool
+    conditions: tuple[str, ...] = ()
 
     def where(self, condition: str) -> Events:
         """Only events that meet a condition, in Spark SQL; the others still count as accepted.
@@ -81,13 +79,7 @@ class Events:
         condition : str
             Such as ``"category LIKE 'electronics.%' AND currency = 'USD'"``.
         """
-        return Events(
-            self._job,
-            self.watermark,
-            self.dedup_horizon,
-            publish_rejects=self.publish_rejects,
-            conditions=(*self.conditions, condition),
-        )
+        return replace(self, conditions=(*self.conditions, condition))
 
     def figures(self, *figures: Figure, by: Sequence[str], every: Sequence[str], table: str) -> FigureStream:
         """Figures by dimensions, in time windows.
@@ -114,8 +106,8 @@ class Events:
     @property
     def df(self) -> DataFrame:
         """Every accepted event as a streaming DataFrame, for anything that Spark can do."""
-        return self._job.rows(self, EVENT_COLUMNS, keep_late=False)
+        return self.job.rows(self, EVENT_COLUMNS, keep_late=False)
 
     def sample(self, limit: int = 10_000) -> DataFrame:
         """Some of the topic's events as a bounded DataFrame; rejects are not sent anywhere."""
-        return self._job.sample(self, limit)
+        return self.job.sample(self, limit)

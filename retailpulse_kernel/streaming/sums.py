@@ -201,7 +201,7 @@ class Sums:
             self._used[bucket] = 0
         elif rows > FULL * len(self._open(bucket)):
             table = self._open(bucket)
-            self._write(bucket, places_for(2 * rows, at_least=_SMALLEST), table[table[:, 0] != 0])
+            self._write(bucket, places_for(rows, at_least=_SMALLEST), table[table[:, 0] != 0])
         return self._open(bucket)
 
     def _write(self, bucket: _Bucket, places: int, rows: Words) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from retailpulse_kernel.namespaces import drop
 from retailpulse_kernel.promotion.checkpoint import Verdict, check_checkpoint
 from retailpulse_kernel.promotion.trial import Candidate
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.checkpoint import find_epoch
 from retailpulse_kernel.topics import ensure_topics
 from tests.jobs import JobProcess, consumed, produce, wait_until
@@ -80,6 +82,22 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
 }
 
 
+#: Edits of a job whose sums are in files of its own, and not in Spark's state.
+SUMS: dict[str, tuple[str, str, str, str]] = {
+    "comment": (RUN, "# nothing else\njob.run()", "resume", "nothing that it computes has changed"),
+    "fewer tables": ("job.write(by_user, to=rp.hbase)", "", "resume", "user is no longer written"),
+    "filter": ('rejects="count")', 'rejects="count").where("currency = \'USD\'")', "new epoch", "the filter changed"),
+    "added figure": (
+        "figures = (EVENTS,",
+        'figures = (rp.metrics.Figure("carts", "Carts", rp.metrics.count(), "cart"), EVENTS,',
+        "new epoch",
+        "carts was added",
+    ),
+    "added sketch": ("figures = (EVENTS,", "figures = (rp.metrics.ACTIVE_USERS, EVENTS,", "new epoch", "was added"),
+    "output": ("late=late\n)", 'late=late, output="close"\n)', "new epoch", "the sums of open ones"),
+}
+
+
 @pytest.fixture(scope="module")
 def live(stack: Settings) -> Iterator[Settings]:
     """A namespace whose job runs while everything else happens."""
@@ -99,13 +117,15 @@ def shadow(stack: Settings) -> Iterator[Settings]:
     drop(settings)
 
 
-@pytest.fixture(scope="module")
-def job(live: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobProcess]:
-    process = JobProcess(live, "metrics", tmp_path_factory.mktemp("gate") / "job.log")
+@contextmanager
+def running(live: Settings, name: str, log: Path) -> Iterator[JobProcess]:
+    """A job that has done three batches more."""
+    process = JobProcess(live, name, log)
     try:
+        before = sum(end - begin for begin, end in KafkaStore(live).offsets(live.namespace.events_topic).values())
         for part in range(3):
             feed(live, part)
-            wait_until(lambda done=600 * (part + 1): consumed(live, "metrics") >= done, "the first batches")
+            wait_until(lambda done=before + 600 * (part + 1): consumed(live, name) >= done, "the first batches")
         yield process
     finally:
         process.kill()
@@ -116,12 +136,11 @@ def feed(settings: Settings, part: int) -> None:
     produce(settings, [(message.key, message.value) for message in generator.messages()])
 
 
-@pytest.fixture(scope="module")
-def edited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Candidate]:
-    folder = tmp_path_factory.mktemp("edits")
+def edited(job: str, edits: dict[str, tuple[str, str, str, str]], folder: Path) -> dict[str, Candidate]:
+    """A job's notebook with each of some edits."""
     found = {}
-    for name, (old, new, *_) in EDITS.items():
-        content = nbformat.read(job_notebook("metrics"), as_version=4)
+    for name, (old, new, *_) in edits.items():
+        content = nbformat.read(job_notebook(job), as_version=4)
         places = [cell for cell in content.cells if cell.cell_type == "code" and old in cell.source]
         assert len(places) == 1, f"{name}: {old!r} is in {len(places)} cells"
         places[0].source = places[0].source.replace(old, new)
@@ -143,24 +162,36 @@ def at_rest(folder: str, seen: list[dict[str, str]]) -> bool:
     return len(seen) > 8 and all(one == seen[-1] for one in seen[-8:])
 
 
-@pytest.fixture(scope="module")
-def verdicts(
-    live: Settings, shadow: Settings, job: JobProcess, edited: dict[str, Candidate]
-) -> Iterator[dict[str, Verdict]]:
+def judged(live: Settings, shadow: Settings, job: str, candidates: dict[str, Candidate], log: Path) -> list[Verdict]:
     """All edits judged in one process; the job beside it goes on, and its checkpoint is as it was."""
-    epoch = find_epoch(f"{live.checkpoints}/metrics")
-    assert epoch is not None
-    seen: list[dict[str, str]] = []
-    wait_until(lambda: at_rest(epoch.path, seen), "the end of the live job's last batch")
-    before = seen[-1]
-    baseline = Candidate(str(job_notebook("metrics")))
-    found = check_checkpoint(live, shadow, "metrics", list(edited.values()), baseline=baseline)
-    assert hashes(epoch.path) == before, "the live checkpoint is byte for byte what it was"
-    assert job.process.poll() is None
-    taken = consumed(live, "metrics")
-    feed(live, 9)
-    wait_until(lambda: consumed(live, "metrics") >= taken + 600, "the live job's next batch")
-    yield dict(zip(edited, found, strict=True))
+    with running(live, job, log) as beside:
+        epoch = find_epoch(f"{live.checkpoints}/{job}")
+        assert epoch is not None
+        seen: list[dict[str, str]] = []
+        wait_until(lambda: at_rest(epoch.path, seen), "the end of the live job's last batch")
+        before = seen[-1]
+        baseline = Candidate(str(job_notebook(job)))
+        found = check_checkpoint(live, shadow, job, list(candidates.values()), baseline=baseline)
+        assert hashes(epoch.path) == before, "the live checkpoint is byte for byte what it was"
+        assert beside.process.poll() is None
+        taken = consumed(live, job)
+        feed(live, 9)
+        wait_until(lambda: consumed(live, job) >= taken + 600, "the live job's next batch")
+        return found
+
+
+@pytest.fixture(scope="module")
+def verdicts(live: Settings, shadow: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
+    folder = tmp_path_factory.mktemp("edits")
+    candidates = edited("metrics", EDITS, folder)
+    return dict(zip(EDITS, judged(live, shadow, "metrics", candidates, folder / "job.log"), strict=True))
+
+
+@pytest.fixture(scope="module")
+def of_sums(live: Settings, shadow: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
+    folder = tmp_path_factory.mktemp("sums")
+    candidates = edited("engagement", SUMS, folder)
+    return dict(zip(SUMS, judged(live, shadow, "engagement", candidates, folder / "job.log"), strict=True))
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -188,3 +219,17 @@ def test_what_spark_would_have_mixed_is_seen(verdicts: dict[str, Verdict]) -> No
 def test_the_same_batch_gives_the_same_rows(verdicts: dict[str, Verdict]) -> None:
     for name in ("comment", "cells", "trigger", "rejects"):
         assert "rows equal those of the live version" in verdicts[name].evidence[1], (name, verdicts[name])
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_an_edit_of_a_job_with_sums_gets_its_verdict(of_sums: dict[str, Verdict], name: str) -> None:
+    *_, outcome, words = SUMS[name]
+    verdict = of_sums[name]
+    assert verdict.outcome == outcome, verdict
+    assert words in "; ".join(verdict.reasons), verdict
+
+
+def test_sums_are_set_back_with_the_copy(of_sums: dict[str, Verdict]) -> None:
+    """The same batch gives the same rows; sums of other figures are none to go on from."""
+    assert "rows equal those of the live version" in of_sums["comment"].evidence[1], of_sums["comment"]
+    assert of_sums["added figure"].evidence[1:] == ("on an empty checkpoint: it runs",), of_sums["added figure"]
