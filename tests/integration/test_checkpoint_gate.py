@@ -89,9 +89,9 @@ SUMS: dict[str, tuple[str, str, str, str]] = {
     "filter": ('rejects="count")', 'rejects="count").where("currency = \'USD\'")', "new epoch", "the filter changed"),
     "added figure": (
         "figures = (EVENTS,",
-        'figures = (rp.metrics.Figure("carts", "Carts", rp.metrics.count(), "cart"), EVENTS,',
+        'figures = (rp.metrics.Figure("refunds", "Refunds", rp.metrics.count(), "refund"), EVENTS,',
         "new epoch",
-        "carts was added",
+        "refunds was added",
     ),
     "added sketch": ("figures = (EVENTS,", "figures = (rp.metrics.ACTIVE_USERS, EVENTS,", "new epoch", "was added"),
     "output": ("late=late\n)", 'late=late, output="close"\n)', "new epoch", "the sums of open ones"),
