@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ _SMALLEST, _OPEN = 256, 64
 #: The columns of a table before the figures: the key's words.
 _KEY: Final = 2
 
+_REMEDY: Final = "Begin a new epoch: `retailpulse epochs JOB --new`."
 _TABLE = re.compile(r"(\d+)-(\d+)\.sums")
 _Index = npt.NDArray[np.int64]
 
@@ -188,7 +190,7 @@ class Sums:
             if places * 8 * self._columns != path.stat().st_size or places & (places - 1):
                 raise JobError(
                     f"The sums in {path} are of other figures.",
-                    remedy="Begin a new epoch: `retailpulse epochs JOB --new`.",
+                    remedy=_REMEDY,
                 )
             self._tables[bucket] = np.memmap(path, dtype=np.int64, mode="r+", shape=(places, self._columns))
         return self._tables[bucket]
@@ -231,6 +233,14 @@ class Sums:
             np.savez(file, **content)
         new.rename(path)
 
+    def _noted(self, batch: int) -> Any:
+        try:
+            return np.load(note_of(self._folder, batch))
+        except (ValueError, EOFError, BadZipFile) as error:
+            raise JobError(
+                f"{note_of(self._folder, batch)} is damaged, as after a power failure: {error}.", remedy=_REMEDY
+            ) from error
+
     def _undo(self, batch: int) -> None:
         """Back to before a batch."""
         notes = self._notes()
@@ -238,16 +248,15 @@ class Sums:
             raise JobError(
                 f"The sums in {self._folder} are not those after batch {batch - 1}: they can be set back to before "
                 f"{_words(notes)}.",
-                remedy="Begin a new epoch: `retailpulse epochs JOB --new`.",
+                remedy=_REMEDY,
             )
         for number in reversed([number for number in notes if number >= batch]):
-            path = note_of(self._folder, number)
-            with np.load(path) as content:
+            with self._noted(number) as content:
                 for name in content.files:
                     if name.endswith(":keys"):
                         bucket = _Bucket(*map(int, _TABLE.match(name).groups()))  # type: ignore[union-attr]
                         self._restore(_Change(bucket, content[name], content[name.replace(":keys", ":before")]))
-            path.unlink()
+            note_of(self._folder, number).unlink()
 
     def _restore(self, change: _Change) -> None:
         if change.bucket not in self._used:
@@ -269,7 +278,7 @@ class Sums:
         notes = self._notes()
         for number in notes[:-_UNDOABLE]:
             note_of(self._folder, number).unlink()
-        with np.load(note_of(self._folder, notes[-_UNDOABLE:][0])) as content:
+        with self._noted(notes[-_UNDOABLE:][0]) as content:
             watermark_ms = int(content["watermark_ms"])
         for bucket in [bucket for bucket in self._used if bucket.end * 1000 <= watermark_ms]:
             self._tables.pop(bucket, None)

@@ -203,6 +203,14 @@ def test_sums_of_another_moment_are_refused(tmp_path: Path) -> None:
     assert add(sums, [row("a")], batch=10)[0]["events"] == 11
 
 
+def test_a_damaged_note_is_said(tmp_path: Path) -> None:
+    add(Sums(tmp_path, SLOTS), [row("a")], batch=0)
+    for damaged in (b"", b"PK\x03\x04 and no more"):
+        note_of(tmp_path, 0).write_bytes(damaged)
+        with pytest.raises(JobError, match="damaged, as after a power failure"):
+            add(Sums(tmp_path, SLOTS), [row("a")], batch=0)
+
+
 def test_sums_of_other_figures_are_refused(tmp_path: Path) -> None:
     add(Sums(tmp_path, SLOTS), [row("a")], batch=0)
     fewer = FigureTable("session", SESSION.figures[:-1], SESSION.by, SESSION.every)
