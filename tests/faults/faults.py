@@ -190,7 +190,7 @@ def replayed_twice(events: int = 1_000) -> Fault:
 
 def rounds(chance: random.Random, number: int) -> list[Fault]:
     """Every fault by itself, then pairs of kills as far as there are more rounds, in an order of chance."""
-    servers = [kill_server(name) for name in SERVICES]
+    servers = [kill_server(name) for name, service in SERVICES.items() if not service.beside]
     jobs = [kill_job(job, part) for job, part in zip(itertools.cycle(JOBS), PARTS, strict=False)]
     others = [
         down("kafka", 60), down("cassandra", 60), frozen("kafka", 40), cut_thrift(5), disk_full(), last_commits_lost(),

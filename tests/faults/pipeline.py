@@ -22,7 +22,6 @@ from retailpulse_kernel.running import environment
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.daemon import Supervisor, tail
-from retailpulse_kernel.stack.services import SERVICES
 from retailpulse_kernel.stack.strays import tree
 from retailpulse_kernel.streaming.checkpoint import LoggedBatch, find_epoch, logged_batch
 from tests.jobs import wait_until
@@ -164,7 +163,7 @@ class Pipeline:
 
     def heal(self, names: list[str] | None = None) -> None:
         """Wait until servers answer, and start those that are down."""
-        supervision.up(self._servers, names or list(SERVICES), console=Console(file=StringIO()))
+        supervision.up(self._servers, names, console=Console(file=StringIO()))
 
     def _end(self, program: str) -> None:
         """kill -9 of a server or job that is not to be started again."""
