@@ -16,7 +16,7 @@ from retailpulse_kernel.generator import Generator
 from retailpulse_kernel.namespaces import drop
 from retailpulse_kernel.replay import send
 from retailpulse_kernel.settings import Namespace
-from retailpulse_kernel.stores.archive import ARCHIVE_COLUMNS, arrow_schema
+from retailpulse_kernel.stores.archive import ARCHIVE_COLUMNS, Staged, arrow_schema
 from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.tables import CATEGORY, SESSION, USER
 from retailpulse_kernel.topics import ensure_topics
@@ -111,4 +111,4 @@ def _archive(hive: HiveStore, rows: list[dict[str, Any]]) -> None:
             table, folder / "part-0.parquet", use_deprecated_int96_timestamps=True, store_decimal_as_integer=True,
             store_schema=False, compression="snappy",
         )  # fmt: skip
-    hive._add_partitions(hive.archive.put(1, 0))
+    hive.put(Staged(1, 0, len(rows), frozenset(by_hour)))

@@ -18,6 +18,7 @@ from retailpulse_kernel.notebooks import code_cells, read_notebook, with_paramet
 from retailpulse_kernel.promotion.trial import Candidate, Started, Tried
 from retailpulse_kernel.running import checked_parameters
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stores.archive import Staged
 from retailpulse_kernel.stores.base import Rows, plain_rows
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.checkpoint import Epoch, find_epoch, new_epoch
@@ -175,12 +176,15 @@ class _Recorder:
             figures = {name: sketches.estimate(value) if name in users else value for name, value in row.items()}
             found[table.key(row, grain)] = figures
 
-    def write_batch(self, rows: DataFrame, *, epoch: int, batch: int) -> int:
+    def stage(self, rows: DataFrame, *, epoch: int, batch: int) -> Staged:
         """Keep single events."""
         found = self.rows.setdefault("events", {})
         for row in rows.toArrow().to_pylist():
             found[row["kafka_partition"], row["kafka_offset"]] = row
-        return len(found)
+        return Staged(epoch, batch, len(found), frozenset())
+
+    def put(self, staged: Staged) -> None:
+        """They are kept already."""
 
 
 def _rows_of(job: Job, frame: DataFrame, epoch: Epoch, batch: int) -> _Rows:
@@ -190,7 +194,7 @@ def _rows_of(job: Job, frame: DataFrame, epoch: Epoch, batch: int) -> _Rows:
     else:
         assert isinstance(sink, FigureSink)
         sink.writes = [(table, recorder) for table, _ in sink.writes]  # type: ignore[misc]
-    sink.write(frame, epoch=epoch, batch=batch)
+    sink.compute(frame, epoch=epoch, batch=batch)()
     return recorder.rows
 
 

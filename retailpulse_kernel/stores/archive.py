@@ -28,7 +28,7 @@ from retailpulse_kernel.stores.base import PATHS, Only
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARCHIVE_COLUMNS", "Archive", "ArchiveFile", "arrow_schema"]
+__all__ = ["ARCHIVE_COLUMNS", "Archive", "ArchiveFile", "Staged", "arrow_schema"]
 
 #: The archive's columns, in Hive's types, and where it is partitioned.
 ARCHIVE_COLUMNS = {
@@ -54,6 +54,26 @@ ARCHIVE_COLUMNS = {
 
 _NAME = re.compile(r"e(\d{4,})-(?:b(\d{9,})-\d{3,}|m(\d{9,})-(\d{9,}))\.parquet")
 _HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A micro-batch's files that are written and not in the archive yet.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Which batch.
+    rows : int
+        How many events they hold.
+    partitions : frozenset of str
+        Where they go, as ``dt=2026-01-31/hour=10``.
+    """
+
+    epoch: int
+    batch: int
+    rows: int
+    partitions: frozenset[str]
 
 
 @dataclass(frozen=True, order=True)
@@ -157,13 +177,8 @@ class Archive:
         shutil.rmtree(folder, ignore_errors=True)
         return folder
 
-    def put(self, epoch: int, batch: int) -> set[str]:
-        """Move the staged files of a micro-batch in, in place of those it left before.
-
-        Returns
-        -------
-        set of str
-            The partitions they went to, as ``dt=2026-01-31/hour=10``.
+    def put(self, epoch: int, batch: int) -> None:
+        """Move the staged files of a micro-batch in, in place of those it left before; nothing if they are in.
 
         Raises
         ------
@@ -171,19 +186,19 @@ class Archive:
             Compaction took this batch for finished: the checkpoint is an older copy.
         """
         prefix = _prefix(epoch, batch)
+        staging = self.root / f"_staging-{prefix}"
+        if not staging.is_dir():
+            return
         # Only the first batch of a process, or one that is tried again, can have been here before.
         if self._put is None or self._put[0] != epoch or batch <= self._put[1]:
             self._make_way(epoch, batch)
         self._put = (epoch, batch)
-        staging = self.root / f"_staging-{prefix}"
-        partitions = set()
         for number, part in enumerate(sorted(staging.glob("dt=*/hour=*/*.parquet"))):
             partition = part.parent.relative_to(staging)
             target = self.root / partition
             target.mkdir(parents=True, exist_ok=True)
             part.rename(target / f"{prefix}{number:03d}.parquet")
-            partitions.add(str(partition))
-        return partitions
+        shutil.rmtree(staging)
 
     def take_in(self, folder: Path, epoch: int) -> tuple[int, set[str]]:
         """Link the files of a folder of the same form in, as those of an epoch; their number and partitions."""

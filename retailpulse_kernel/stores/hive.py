@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 
 from retailpulse_kernel.errors import JobError, NoSuchTable, UsageError
 from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.archive import ARCHIVE_COLUMNS, Archive, arrow_schema
+from retailpulse_kernel.stores.archive import ARCHIVE_COLUMNS, Archive, Staged, arrow_schema
 from retailpulse_kernel.stores.base import Only
 from retailpulse_kernel.stores.binding import bound, hive_literal, with_literals
 from retailpulse_kernel.stores.compaction import Compaction, compact, recover, retire
@@ -219,8 +219,8 @@ class HiveStore:
         """The archive's files."""
         return Archive(self.location)
 
-    def write_batch(self, rows: DataFrame, *, epoch: int, batch: int) -> int:
-        """Put a micro-batch's rows into the archive, in place of those it wrote before.
+    def stage(self, rows: DataFrame, *, epoch: int, batch: int) -> Staged:
+        """Write a micro-batch's rows into files that no reader looks at yet.
 
         Parameters
         ----------
@@ -228,27 +228,29 @@ class HiveStore:
             The columns `ARCHIVE_COLUMNS`, dt and hour.
         epoch, batch : int
             Which batch; part of the files' names.
+        """
+        import pyarrow.parquet as pq
 
-        Returns
-        -------
-        int
-            How many rows were written.
+        staging = self.archive.staging(epoch, batch)
+        rows.write.partitionBy("dt", "hour").parquet(staging.as_uri())
+        files = list(staging.glob("dt=*/hour=*/*.parquet"))
+        # The files know it: to count the rows before would be to compute them twice.
+        count = sum(pq.read_metadata(file).num_rows for file in files)
+        return Staged(epoch, batch, count, frozenset(str(file.parent.relative_to(staging)) for file in files))
+
+    def put(self, staged: Staged) -> None:
+        """Put a staged micro-batch into the archive, in place of what it wrote before; again where Hive failed.
 
         Raises
         ------
         JobError
             Compaction has merged this batch: the job runs on an old copy of its checkpoint.
+        StoreUnavailable
+            Hive can't be reached; the caller may do it again.
         """
-        import pyarrow.parquet as pq
-
         recover(self.archive, wait=False)
-        staging = self.archive.staging(epoch, batch)
-        rows.write.partitionBy("dt", "hour").parquet(staging.as_uri())
-        # The files know it: to count the rows before would be to compute them twice.
-        count = sum(pq.read_metadata(file).num_rows for file in staging.glob("dt=*/hour=*/*.parquet"))
-        self._add_partitions(self.archive.put(epoch, batch))
-        shutil.rmtree(staging)
-        return count
+        self.archive.put(staged.epoch, staged.batch)
+        self._add_partitions(staged.partitions)
 
     def compact(self, *, target_bytes: int = 256 * 2**20, fewest: int = 2) -> Compaction:
         """Merge each hour's small files into one, also while the job goes on adding files.
@@ -361,7 +363,7 @@ class HiveStore:
         """
         return self.archive.record_batches(since, until, columns=columns, late=late, only=only)
 
-    def _add_partitions(self, partitions: set[str]) -> None:
+    def _add_partitions(self, partitions: Set[str]) -> None:
         """Tell the Metastore of partitions that it may not know yet."""
         new = sorted(partitions - self._partitions)
         if not new:

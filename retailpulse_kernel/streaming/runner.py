@@ -174,7 +174,7 @@ class Runner:
         """Write one micro-batch and its account; Spark commits the batch when this returns."""
         started_ms = int(time.time() * 1000)
         try:
-            rows = self._patiently(lambda: self._sink.write(frame, epoch=self._epoch, batch=batch_id))
+            rows = self._patiently(self._sink.compute(frame, epoch=self._epoch, batch=batch_id))
             account = self._account(batch_id, rows, started_ms)
             if account is not None:
                 self._patiently(lambda: self._ledger.write(account))

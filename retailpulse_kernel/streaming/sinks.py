@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["ArchiveSink", "FigureSink", "Sink"]
+__all__ = ["ArchiveSink", "FigureSink", "Sink", "Write"]
+
+
+#: Writes a result, again if need be; the number of rows.
+Write = Callable[[], int]
 
 
 class Sink(Protocol):
@@ -31,8 +35,14 @@ class Sink(Protocol):
     def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
         """Make way for an epoch that reads the topic from some offsets on; may be called again."""
 
-    def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
-        """Write a micro-batch's result, again if need be; returns the number of rows."""
+    def compute(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> Write:
+        """Compute a micro-batch's result, once: doing it again would count its messages again.
+
+        Returns
+        -------
+        callable
+            Writes the result, and may be called until that succeeds; returns the number of rows.
+        """
 
 
 class FigureSink:
@@ -63,14 +73,18 @@ class FigureSink:
     def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
         """Nothing: an epoch's versions win over those before."""
 
-    def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
-        """Write the windows that the batch changed."""
-        stores = dict(self.writes)
+    def compute(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> Write:
+        """The windows that the batch changed."""
         result = frame.toArrow() if self._sums is None else self._summed(self._sums, frame, epoch, batch)
-        for (table, grain), rows in rows_by_table(result, self.tables).items():
-            with _timed(stores[table].name):
-                stores[table].write(table, grain, rows, version=version_of(epoch.start_ms, batch))
-        return result.num_rows
+        changed, stores = rows_by_table(result, self.tables), dict(self.writes)
+
+        def write() -> int:
+            for (table, grain), rows in changed.items():
+                with _timed(stores[table].name):
+                    stores[table].write(table, grain, rows, version=version_of(epoch.start_ms, batch))
+            return result.num_rows
+
+        return write
 
     def _summed(self, sums: Sums, frame: DataFrame, epoch: Epoch, batch: int) -> pa.Table:
         """What the batch's events make of the windows that they are in."""
@@ -104,8 +118,8 @@ class ArchiveSink:
         if epoch.number > 1:
             self._store.retire(epoch.number, offsets)
 
-    def write(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> int:
-        """Write the batch's events into their hours."""
+    def compute(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> Write:
+        """The batch's events, staged as files of their hours."""
         from pyspark.sql import functions as F
 
         rows = frame.select(
@@ -118,8 +132,14 @@ class ArchiveSink:
         )
         # Each task writes files of its own: as many tasks as work at a time, and not one a partition of the topic.
         rows = rows.coalesce(frame.sparkSession.sparkContext.defaultParallelism)
-        with _timed(self._store.name):
-            return self._store.write_batch(rows, epoch=epoch.number, batch=batch)
+        staged = self._store.stage(rows, epoch=epoch.number, batch=batch)
+
+        def write() -> int:
+            with _timed(self._store.name):
+                self._store.put(staged)
+            return staged.rows
+
+        return write
 
 
 @contextmanager

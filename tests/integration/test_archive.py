@@ -82,7 +82,7 @@ def files(hive: HiveStore) -> int:
 
 def test_hive_and_spark_read_the_same_after_compaction(spark: SparkSession, hive: HiveStore) -> None:
     for batch in range(5):
-        hive.write_batch(events(spark, 1000 * batch, 1000 * batch + 1000), epoch=1, batch=batch)
+        hive.put(hive.stage(events(spark, 1000 * batch, 1000 * batch + 1000), epoch=1, batch=batch))
     before, many = fingerprint(hive), files(hive)
     frame = hive.events(columns=list(ARCHIVE_COLUMNS)).sort_values("kafka_offset", ignore_index=True)
     assert before["n"] == before["ids"] == "5000"
@@ -99,14 +99,14 @@ def test_hive_and_spark_read_the_same_after_compaction(spark: SparkSession, hive
     assert dict(by_spark.drop("dt", "hour").dtypes) == ARCHIVE_COLUMNS
 
     # The newest batch is run again, as after a crash; and the job goes on.
-    hive.write_batch(events(spark, 4000, 5000), epoch=1, batch=4)
+    hive.put(hive.stage(events(spark, 4000, 5000), epoch=1, batch=4))
     assert fingerprint(hive) == before
-    hive.write_batch(events(spark, 5000, 5100), epoch=1, batch=5)
+    hive.put(hive.stage(events(spark, 5000, 5100), epoch=1, batch=5))
     assert fingerprint(hive)["n"] == "5100"
 
 
 def test_a_frame_of_a_range_equals_hives_answer(spark: SparkSession, hive: HiveStore) -> None:
-    hive.write_batch(events(spark, 0, 5000), epoch=1, batch=0)
+    hive.put(hive.stage(events(spark, 0, 5000), epoch=1, batch=0))
     since, until = TEN + timedelta(minutes=50, milliseconds=1), TEN + timedelta(minutes=70)
     frame = hive.events(since, until, late=False)
     asked = {"since": "2026-03-01 10:50:00.001", "until": "2026-03-01 11:10:00"}
@@ -123,19 +123,19 @@ def test_a_frame_of_a_range_equals_hives_answer(spark: SparkSession, hive: HiveS
 
 def test_a_new_epoch_leaves_each_message_once(spark: SparkSession, hive: HiveStore) -> None:
     for batch in range(3):
-        hive.write_batch(events(spark, 1000 * batch, 1000 * batch + 1000), epoch=1, batch=batch)
+        hive.put(hive.stage(events(spark, 1000 * batch, 1000 * batch + 1000), epoch=1, batch=batch))
     hive.compact()
     begin = dict.fromkeys(range(4), 1500)
     assert hive.retire(2, begin) == 1500
     for _ in range(2):
         assert hive.retire(2, begin) == 0
-        hive.write_batch(events(spark, 1500, 4000), epoch=2, batch=0)
+        hive.put(hive.stage(events(spark, 1500, 4000), epoch=2, batch=0))
         assert (fingerprint(hive)["n"], fingerprint(hive)["ids"]) == ("4000", "4000")
 
 
 def test_the_notebook_compacts(spark: SparkSession, hive: HiveStore) -> None:
     for batch in range(3):
-        hive.write_batch(events(spark, 100 * batch, 100 * batch + 100), epoch=1, batch=batch)
+        hive.put(hive.stage(events(spark, 100 * batch, 100 * batch + 100), epoch=1, batch=batch))
     before, many = fingerprint(hive), files(hive)
     notebook = (project_root() or Path()) / "notebooks" / "batch" / "compact.ipynb"
     run_notebook(hive._settings, notebook, {"target_mb": "64"})
@@ -157,7 +157,7 @@ compact(archive, target_bytes=60_000)
 def test_kill_9_during_compaction(spark: SparkSession, hive: HiveStore, tmp_path: Path) -> None:
     """A real process, really killed, at moments of its work: until it was cut short four times."""
     for batch in range(6):
-        hive.write_batch(events(spark, 500 * batch, 500 * batch + 500), epoch=1, batch=batch)
+        hive.put(hive.stage(events(spark, 500 * batch, 500 * batch + 500), epoch=1, batch=batch))
     truth = sorted(hive.events(columns=["kafka_offset"])["kafka_offset"])
     copy = tmp_path / "copy"
     shutil.copytree(hive.location, copy)

@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
 
@@ -103,6 +104,43 @@ ODD = [
     b'{"event_id":"x","event_type":"purchase","event_time":"2026-01-01T00:00:00Z","user_id":"u","session_id":"s",'
     b'"product_id":"p","price":1e400,"order_id":"o","order_line":1}',
 ]  # fmt: skip
+
+
+#: A cell that makes a store fail in the middle of its first two writes.
+FAILING = """
+from retailpulse_kernel.errors import StoreUnavailable
+from retailpulse_kernel.stores.{module} import {store}
+whole, failures = {store}.{method}, [1, 2]
+def failing(self, *given, **named):
+    if failures:
+        failures.pop()
+        raise StoreUnavailable("{module}", "It is down.")
+    return whole(self, *given, **named)
+{store}.{method} = failing
+job.run()"""
+
+
+@pytest.mark.parametrize(
+    ("job", "module", "store", "method"),
+    [("engagement", "hbase", "HBaseStore", "write"), ("archive", "hive", "HiveStore", "_add_partitions")],
+)
+def test_a_write_that_is_tried_again_counts_once(
+    namespace: Settings, tmp_path: Path, job: str, module: str, store: str, method: str
+) -> None:
+    produce(namespace, [(m.key, m.value) for m in Generator(rate=400, seconds=1, seed=3, duplicates=0.1).messages()])
+    notebook = nbformat.read(job_notebook(job), as_version=4)
+    notebook.cells[-1].source = FAILING.format(module=module, store=store, method=method)
+    nbformat.write(notebook, tmp_path / f"{job}.ipynb")
+    run_notebook(namespace, tmp_path / f"{job}.ipynb", {"run": "available_now"})
+    sent = sum(end for _, end in KafkaStore(namespace).offsets().values())
+    counts = totals(read_accounts(namespace), job)
+    assert counts["consumed"] == sent and counts["accepted"] + counts["duplicate"] + counts["bad"] == sent
+    events = folded_topic(namespace)
+    assert counts["accepted"] == len(events)
+    if job == "archive":
+        assert_archive_is_fold(namespace, events)
+    else:
+        assert_table_is_fold(HBaseStore(namespace), SESSION, events)
 
 
 def test_three_jobs_agree_with_truth(namespace: Settings, cassandra: CassandraStore) -> None:

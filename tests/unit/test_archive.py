@@ -272,7 +272,7 @@ def test_killed_anywhere_a_merge_loses_and_doubles_nothing(
         elif healed_by == "recovery":
             recover(archive)
         else:
-            recover(archive, wait=False)  # what HiveStore.write_batch begins with
+            recover(archive, wait=False)  # what HiveStore.put begins with
             write_batch(archive, 1, 3, (10, rows_of(range(150, 200), 10)))
         assert visible(archive) == counted(archive) == truth
         assert not list(archive.root.glob(".compaction.json"))
