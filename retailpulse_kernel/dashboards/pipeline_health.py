@@ -48,7 +48,8 @@ def _line(id_: int, title: str, place: tuple[int, int, int, int], unit: str, *qu
 
 
 def _number(id_: int, title: str, place: tuple[int, int, int, int], expr: str, unit: str = "short") -> Any:
-    return number(id_, title, place, [prometheus_query(expr, title)], unit=unit, source=PROMETHEUS)
+    # Over a range, each of its points would be a row, and so a number.
+    return number(id_, title, place, [prometheus_query(expr, title, instant=True)], unit=unit, source=PROMETHEUS)
 
 
 def _quantile(share: float, histogram: str, by: str) -> str:
