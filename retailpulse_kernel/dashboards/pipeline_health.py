@@ -37,7 +37,7 @@ def pipeline_health() -> dashboard.Dashboard:
         .annotation(failed_reconciliations())
         .annotation(promotions())
     )
-    for panel in [*_state(), *_flow(), *_rejects(), *_stores(), *_machine(), *_api()]:
+    for panel in [*_state(), *_flow(), *_rejects(), *_stores(), *_machine(), *_api(), *_airflow()]:
         made.with_panel(panel)
     return made
 
@@ -153,4 +153,22 @@ def _api() -> list[Any]:
               (f"histogram_quantile(0.95, sum by (le) (rate({duration}{_RANGE})))", "p95")),
         _line(3, "API: answers from the cache", (16, 60, 8, 8), "percentunit",
               (f"{hits} / ({hits} + {misses})", "share")),
+    ]  # fmt: skip
+
+
+def _airflow() -> list[Any]:
+    def p95(histogram: str) -> str:
+        # A run ends every few minutes, or hours.
+        return f"histogram_quantile(0.95, sum by (le, pipeline) (increase(retailpulse_airflow_{histogram}_bucket[1h])))"
+
+    return [
+        _line(31, "Airflow: tasks and slots", (0, 76, 6, 8), "short",
+              ("retailpulse_airflow_executor_slots", "{{state}}")),
+        _line(32, "Airflow: signs of life a minute", (6, 76, 6, 8), "short",
+              (f"60 * rate(retailpulse_airflow_heartbeats_total{_RANGE})", "{{process}}")),
+        _line(33, "Airflow: length of runs, and their delay (p95)", (12, 76, 6, 8), "s",
+              (p95("run_duration_seconds"), "{{pipeline}}"), (p95("run_delay_seconds"), "{{pipeline}} begins late")),
+        _line(34, "Airflow: failed tries an hour, and files it can't read", (18, 76, 6, 8), "short",
+              ("increase(retailpulse_airflow_task_failures_total[1h])", "{{pipeline}}"),
+              ("retailpulse_airflow_import_errors", "files")),
     ]  # fmt: skip
