@@ -161,6 +161,7 @@ def _airflow() -> list[Any]:
         # A run ends every few minutes, or hours.
         return f"histogram_quantile(0.95, sum by (le, pipeline) (increase(retailpulse_airflow_{histogram}_bucket[1h])))"
 
+    failed = 'state=~"failed|up_for_retry"'
     return [
         _line(31, "Airflow: tasks and slots", (0, 76, 6, 8), "short",
               ("retailpulse_airflow_executor_slots", "{{state}}")),
@@ -169,6 +170,6 @@ def _airflow() -> list[Any]:
         _line(33, "Airflow: length of runs, and their delay (p95)", (12, 76, 6, 8), "s",
               (p95("run_duration_seconds"), "{{pipeline}}"), (p95("run_delay_seconds"), "{{pipeline}} begins late")),
         _line(34, "Airflow: failed tries an hour, and files it can't read", (18, 76, 6, 8), "short",
-              ("increase(retailpulse_airflow_task_failures_total[1h])", "{{pipeline}}"),
+              (f"sum by (pipeline) (increase(retailpulse_airflow_task_tries_total{{{failed}}}[1h]))", "{{pipeline}}"),
               ("retailpulse_airflow_import_errors", "files")),
     ]  # fmt: skip

@@ -109,8 +109,8 @@ _ALL = (
            "to its end, by how Airflow says that it ended: success or failed.", "Airflow, by StatsD", buckets=_MINUTES),
     Metric("retailpulse_airflow_run_delay_seconds", "histogram", ("pipeline",), "From when a scheduled run was due to "
            "the start of its task's last try.", "Airflow, by StatsD", buckets=_MINUTES),
-    _of("Airflow, by StatsD", "airflow_task_failures_total", "counter", "Tries of tasks that failed, those among them "
-        "whose worker died.", "pipeline"),
+    _of("Airflow, by StatsD", "airflow_task_tries_total", "counter", "Tries of tasks, by how they ended: success, "
+        "skipped, up_for_retry, failed for good. One whose worker died is not among them.", "pipeline", "state"),
     _of("the monitor", "pipeline_version", "gauge", "The version of a promoted job that is the current one.",
         "pipeline"),
     _of("the monitor", "process_up", "gauge", "1 while a process that measures itself runs, 0 when it failed or fell "

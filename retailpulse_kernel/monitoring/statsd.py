@@ -39,8 +39,11 @@ _MEANINGS: dict[str, tuple[str, dict[str, str]]] = {
     "dagrun.duration.success": ("retailpulse_airflow_run_duration_seconds", {"state": "success"}),
     "dagrun.duration.failed": ("retailpulse_airflow_run_duration_seconds", {"state": "failed"}),
     "dagrun.first_task_scheduling_delay": ("retailpulse_airflow_run_delay_seconds", {}),
-    "ti_failures": ("retailpulse_airflow_task_failures_total", {}),
+    # Not `ti_failures`: Airflow leaves those out that no other try would mend.
+    "ti.finish": ("retailpulse_airflow_task_tries_total", {}),
 }
+#: The tags that are the labels of ours; a promoted job's DAG has its name.
+_TAGS = {"pipeline": "dag_id", "state": "state"}
 
 
 class Statsd:
@@ -96,8 +99,8 @@ class Statsd:
         value = float(number)
         if not 0 <= value < math.inf:
             return
-        if "pipeline" in METRICS[metric].labels:  # a promoted job's DAG has its name
-            labels = {**labels, "pipeline": dict(pair.split("=", 1) for pair in pairs)["dag_id"]}
+        tags = dict(pair.split("=", 1) for pair in pairs)
+        labels = {label: labels.get(label) or tags[_TAGS[label]] for label in METRICS[metric].labels}
         match METRICS[metric].kind, kind.partition("|")[0]:
             case "counter", "c":
                 self._values.add(metric, value, **labels)

@@ -235,13 +235,14 @@ def test_airflow_says_how_it_is(airflow: Airflow, measured: Values) -> None:
     processes = [("heartbeats_total", name) for name in ("scheduler", "dag-processor", "triggerer")]
     runs = [("run_duration_seconds", "greeting", "success"), ("run_duration_seconds", "broken", "failed")]
     slots = [("executor_slots", state) for state in ("open", "queued", "running")]
-    wanted = {*processes, *runs, *slots, ("task_failures_total", "broken"), ("parse_duration_seconds",)}
+    tries = [("task_tries_total", "greeting", "success"), ("task_tries_total", "broken", "failed")]
+    wanted = {*processes, *runs, *slots, *tries, ("parse_duration_seconds",)}
     wait_until(lambda: wanted <= found().keys(), "all that the monitor takes from Airflow", 60)
     assert found()["import_errors",] == 0
-    (failed,) = [value for key, value in found().items() if key == runs[1]]
+    failed = found()[runs[1]]
     broken = [task for task in airflow.tasks("broken") if task["state"] == "failed"]
     assert isinstance(failed, Histogram) and sum(failed.counts) == len(broken)
-    assert found()["task_failures_total", "broken"] == sum(task["try_number"] for task in broken)
+    assert found()[tries[1]] == sum(task["try_number"] for task in broken)
 
 
 def test_a_stream_outlives_its_kernel_and_its_scheduler(airflow: Airflow, settings: Settings) -> None:

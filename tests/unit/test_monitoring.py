@@ -212,7 +212,7 @@ class TestStatsd:
         taken.take(b"airflow.dagrun.duration.success,dag_id=metrics,run_type=scheduled:61500.000000|ms")
         taken.take(b"airflow.dagrun.duration.failed,dag_id=metrics:400|ms")
         taken.take(b"airflow.dagrun.first_task_scheduling_delay,dag_id=metrics,run_type=scheduled:2000|ms")
-        taken.take(b"airflow.ti_failures,dag_id=metrics,task_id=run:1|c")
+        taken.take(b"airflow.ti.finish,dag_id=metrics,task_id=run,state=failed:1|c")
         found = {f"{name}{dict(labels)}": value for (name, labels), value in samples(values).items()}
         told = {name: value for name, value in found.items() if "_bucket" not in name}
         prefix = "retailpulse_airflow_"
@@ -228,7 +228,7 @@ class TestStatsd:
             f"{prefix}run_duration_seconds_sum{{'pipeline': 'metrics', 'state': 'failed'}}": 0.4,
             f"{prefix}run_delay_seconds_count{{'pipeline': 'metrics'}}": 1,
             f"{prefix}run_delay_seconds_sum{{'pipeline': 'metrics'}}": 2,
-            f"{prefix}task_failures_total{{'pipeline': 'metrics'}}": 1,
+            f"{prefix}task_tries_total{{'pipeline': 'metrics', 'state': 'failed'}}": 1,
         }
 
     @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ class TestStatsd:
         [
             b"", b"\n", b"\xff\xfe", b":|", b"airflow.triggerer_heartbeat", b"airflow.triggerer_heartbeat:x|c",
             b"airflow.triggerer_heartbeat:nan|c", b"airflow.triggerer_heartbeat:-1|c",
-            b"airflow.triggerer_heartbeat:1|g", b"airflow.ti_failures:1|c", b"airflow.ti_failures,dag_id:1|c",
+            b"airflow.triggerer_heartbeat:1|g", b"airflow.ti.finish:1|c", b"airflow.ti.finish,dag_id:1|c",
             b"airflow.ti.running,dag_id=metrics:1|g", b"airflow.dagrun.duration.success,dag_id=metrics:inf|ms",
         ],
     )  # fmt: skip
