@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import compaction, competitors, growth, idle, latency, reading, throughput
+from bench import compaction, competitors, growth, idle, latency, overhead, reading, throughput
 from bench.lab import Lab
 from bench.machine import QUIET_SHARE, describe
 from bench.results import Figure, as_json, as_table
@@ -20,7 +20,7 @@ from retailpulse_kernel.settings import Settings
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-MEASUREMENTS = (*throughput.CONTESTANTS, "latency", "reads", "idle", "growth", "compaction")
+MEASUREMENTS = (*throughput.CONTESTANTS, "latency", "reads", "idle", "overhead", "growth", "compaction")
 
 _QUICK_EVENTS = 100_000
 #: Events of the long run, as a multiple of the others' topic.
@@ -60,6 +60,8 @@ def main(
                 figures += latency.measure(lab, **({"warm_up": 20, "seconds": 20} if quick else {}))
             if "idle" in wanted:
                 figures += idle.measure(lab, windows=rounds, **({"warm_up": 20, "seconds": 20} if quick else {}))
+            if "overhead" in wanted:
+                figures += overhead.measure(lab, events=events, rounds=rounds)
             if "growth" in wanted:
                 figures += growth.measure(lab, _GROWTH * events)
             if "compaction" in wanted:

@@ -7,9 +7,9 @@ import time
 import psutil
 
 from bench.jobs import JOBS, generator, primed, started
-from bench.lab import Lab
+from bench.lab import Lab, processor_seconds
 from bench.results import Figure, Target
-from retailpulse_kernel.stack import strays, supervision
+from retailpulse_kernel.stack import supervision
 
 __all__ = ["measure"]
 
@@ -54,20 +54,7 @@ def _cores(roots: dict[str, list[int]], seconds: float) -> dict[str, float]:
 
 
 def _cpu_seconds(roots: dict[str, list[int]]) -> dict[str, float]:
-    return {name: sum(map(_of_process, pids)) for name, pids in roots.items()}
-
-
-def _of_process(pid: int) -> float:
-    """Processor seconds of a process and all below it, those that have ended included."""
-    total = 0.0
-    for process in strays.tree(pid):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue  # its parent has its time
-        # The children's time is that of children that have ended and were waited for.
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
+    return {name: sum(map(processor_seconds, pids)) for name, pids in roots.items()}
 
 
 def _machine_seconds() -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.feed import Feed
-from bench.lab import Child, Lab, wait_until
+from bench.lab import Child, Lab, processor_seconds, wait_until
 from bench.results import Timeline
 from retailpulse_kernel.demo import JOBS
 from retailpulse_kernel.errors import RetailPulseError
@@ -69,7 +69,8 @@ class Running:
         for account in self.accounts(job):
             done += account.consumed
             marks.append((done, account.finished_ms / 1000))
-        return Timeline(self.children[job].started, marks)
+        child = self.children[job]
+        return Timeline(child.started, marks, processor=processor_seconds(child.pid))
 
     def stop(self) -> None:
         """Let every job finish its batch and end."""
@@ -87,7 +88,7 @@ class Running:
 
 @contextlib.contextmanager
 def started(
-    lab: Lab, settings: Settings, jobs: Sequence[str], *, topic: str, trigger: str | None = None
+    lab: Lab, settings: Settings, jobs: Sequence[str], *, topic: str, trigger: str | None = None, **env: str
 ) -> Iterator[Running]:
     """Some jobs, run continuously in a namespace until the block ends.
 
@@ -95,6 +96,8 @@ def started(
     ----------
     trigger : str, optional
         Their trigger interval; each notebook's own when absent.
+    **env : str
+        More variables of their environment.
     """
     stop_file = lab.folder / f"{settings.namespace.name}.stop"
     stop_file.unlink(missing_ok=True)
@@ -103,7 +106,7 @@ def started(
     try:
         for job in jobs:
             running.children[job] = lab.python(
-                "bench.notebook", job, topic, *given, settings=settings, **{STOP_FILE: str(stop_file)}
+                "bench.notebook", job, topic, *given, settings=settings, **{STOP_FILE: str(stop_file)}, **env
             )
         yield running
         running.stop()
@@ -125,9 +128,9 @@ def generator(lab: Lab, settings: Settings, *, rate: float, seconds: float) -> C
     return lab.python("retailpulse_kernel.cli", *arguments, settings=settings)
 
 
-def run_alone(lab: Lab, feed: Feed, job: str) -> Timeline:
-    """One job alone through the whole topic, its results checked."""
-    return _run(lab, feed, [job])[job]
+def run_alone(lab: Lab, feed: Feed, job: str, **env: str) -> Timeline:
+    """One job alone through the whole topic, its results checked; with more variables in its environment."""
+    return _run(lab, feed, [job], **env)[job]
 
 
 def run_all(lab: Lab, feed: Feed) -> Timeline:
@@ -152,9 +155,9 @@ def together(timelines: Sequence[Timeline], messages: int) -> Timeline:
     return Timeline(started, [(round(sum(done) / len(done)), begin), (messages, end)])
 
 
-def _run(lab: Lab, feed: Feed, jobs: Sequence[str]) -> dict[str, Timeline]:
+def _run(lab: Lab, feed: Feed, jobs: Sequence[str], **env: str) -> dict[str, Timeline]:
     settings = lab.namespace("jobs")
-    with started(lab, settings, jobs, topic=feed.topic, trigger=_TRIGGER) as running:
+    with started(lab, settings, jobs, topic=feed.topic, trigger=_TRIGGER, **env) as running:
         running.wait_for(feed.messages, seconds=120 + feed.messages / 1_000 * len(jobs))
         timelines = {job: running.timeline(job) for job in jobs}
         accounts = {job: running.accounts(job) for job in jobs}

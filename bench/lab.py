@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import psutil
 from rich.console import Console
 
 from retailpulse_kernel.errors import RetailPulseError, UsageError
@@ -24,7 +25,7 @@ from retailpulse_kernel.settings import Settings, project_root
 from retailpulse_kernel.stack import strays, supervision
 from retailpulse_kernel.topics import ensure_topics
 
-__all__ = ["Child", "Lab", "project_file", "wait_until"]
+__all__ = ["Child", "Lab", "processor_seconds", "project_file", "wait_until"]
 
 _POLL_SECONDS = 0.1
 
@@ -213,6 +214,19 @@ def wait_until(condition: Any, children: Sequence[Child], *, seconds: float, wha
         if time.monotonic() > deadline:
             raise RetailPulseError(f"Waited {seconds:.0f} s in vain for {what}.")
         time.sleep(_POLL_SECONDS)
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor seconds of a process and all below it, those that have ended included."""
+    total = 0.0
+    for process in strays.tree(pid):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # its parent has its time
+        # The children's time is that of children that have ended and were waited for.
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def project_file(*parts: str) -> Path:

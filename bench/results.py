@@ -27,11 +27,14 @@ class Timeline:
         So many events were done, results written, at that time; a mark for each batch.
     note : str
         What a reader has to know beside it.
+    processor : float
+        Seconds of the processor that it took to the last mark; not a number where nobody looked.
     """
 
     started: float
     marks: Sequence[tuple[int, float]]
     note: str = ""
+    processor: float = math.nan
 
     @property
     def warm(self) -> float:

@@ -20,6 +20,9 @@ def monitor(
     port: Annotated[
         int | None, typer.Option(help="The port, on this machine only.", min=1, max=65_535, show_default="8091")
     ] = None,
+    statsd_host: Annotated[
+        str, typer.Option(help="Where Airflow's measurements are taken; 0.0.0.0 lets other machines send them.")
+    ] = "127.0.0.1",
     profile: ProfileOption = None,
 ) -> None:
     """Gather the metrics of all that runs here, for Prometheus. `retailpulse up prometheus` starts it."""
@@ -29,4 +32,4 @@ def monitor(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    Monitor(settings).serve(port or PORT + settings.port_offset, stop)
+    Monitor(settings).serve(port or PORT + settings.port_offset, stop, statsd_host=statsd_host)

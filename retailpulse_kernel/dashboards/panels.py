@@ -30,10 +30,10 @@ def _placed(panel: Any, number: int, title: str, place: Place, queries: Queries,
 
 
 def number(
-    id_: int, title: str, place: Place, queries: Queries, *, unit: str = "short", decimals: int = 0,
+    id_: int, title: str, place: Place, queries: Queries, *, unit: str = "none", decimals: int = 0,
     source: DataSourceRef = API,
 ) -> stat.Panel:  # fmt: skip
-    """One number a row; each row is shown as it came, nothing is added up."""
+    """One number a row; each row is shown as it came, nothing is added up, nor cut short as by Grafana's ``short``."""
     values = common.ReduceDataOptions().values(True).calcs(["lastNotNull"])
     made: stat.Panel = _placed(stat.Panel(), id_, title, place, queries, source)
     return made.reduce_options(values).unit(unit).decimals(decimals).graph_mode(options.BigValueGraphMode.NONE)
@@ -53,7 +53,7 @@ def pie(id_: int, title: str, place: Place, queries: Queries) -> piechart.Panel:
 
 
 def line(
-    id_: int, title: str, place: Place, queries: Queries, *, unit: str = "short", decimals: int | None = None,
+    id_: int, title: str, place: Place, queries: Queries, *, unit: str = "none", decimals: int | None = None,
     source: DataSourceRef = API, today: bool = False,
 ) -> timeseries.Panel:  # fmt: skip
     """A line for each series; with `today` from midnight on, whatever range the dashboard shows."""

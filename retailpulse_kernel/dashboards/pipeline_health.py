@@ -37,7 +37,7 @@ def pipeline_health() -> dashboard.Dashboard:
         .annotation(failed_reconciliations())
         .annotation(promotions())
     )
-    for panel in [*_state(), *_flow(), *_rejects(), *_stores(), *_machine(), *_api()]:
+    for panel in [*_state(), *_flow(), *_rejects(), *_stores(), *_machine(), *_api(), *_airflow()]:
         made.with_panel(panel)
     return made
 
@@ -48,7 +48,8 @@ def _line(id_: int, title: str, place: tuple[int, int, int, int], unit: str, *qu
 
 
 def _number(id_: int, title: str, place: tuple[int, int, int, int], expr: str, unit: str = "short") -> Any:
-    return number(id_, title, place, [prometheus_query(expr, title)], unit=unit, source=PROMETHEUS)
+    # Over a range, each of its points would be a row, and so a number.
+    return number(id_, title, place, [prometheus_query(expr, title, instant=True)], unit=unit, source=PROMETHEUS)
 
 
 def _quantile(share: float, histogram: str, by: str) -> str:
@@ -152,4 +153,23 @@ def _api() -> list[Any]:
               (f"histogram_quantile(0.95, sum by (le) (rate({duration}{_RANGE})))", "p95")),
         _line(3, "API: answers from the cache", (16, 60, 8, 8), "percentunit",
               (f"{hits} / ({hits} + {misses})", "share")),
+    ]  # fmt: skip
+
+
+def _airflow() -> list[Any]:
+    def p95(histogram: str) -> str:
+        # A run ends every few minutes, or hours.
+        return f"histogram_quantile(0.95, sum by (le, pipeline) (increase(retailpulse_airflow_{histogram}_bucket[1h])))"
+
+    failed = 'state=~"failed|up_for_retry"'
+    return [
+        _line(31, "Airflow: tasks and slots", (0, 76, 6, 8), "short",
+              ("retailpulse_airflow_executor_slots", "{{state}}")),
+        _line(32, "Airflow: signs of life a minute", (6, 76, 6, 8), "short",
+              (f"60 * rate(retailpulse_airflow_heartbeats_total{_RANGE})", "{{process}}")),
+        _line(33, "Airflow: length of runs, and their delay (p95)", (12, 76, 6, 8), "s",
+              (p95("run_duration_seconds"), "{{pipeline}}"), (p95("run_delay_seconds"), "{{pipeline}} begins late")),
+        _line(34, "Airflow: failed tries an hour, and files it can't read", (18, 76, 6, 8), "short",
+              (f"sum by (pipeline) (increase(retailpulse_airflow_task_tries_total{{{failed}}}[1h]))", "{{pipeline}}"),
+              ("retailpulse_airflow_import_errors", "files")),
     ]  # fmt: skip

@@ -58,14 +58,14 @@ def api_fields(name: str, columns: Sequence[str], *, title: str = "", ref: str =
     columns : sequence of str
         Fields of a row that become columns.
     title : str
-        What the column ``value`` is called.
+        What the column ``value`` is called, or the last one where there is no such.
     ref : str
         The query's letter.
     **asked
         Parameters of the API; the dashboard's range and filters are added.
     """
     parameters = {"from": "${__from}", "to": "${__to}", "currency": "${currency:csv}", "category": "${category:csv}"}
-    shown = _SHOWN | ({"value": title} if title else {})
+    shown = _SHOWN | ({"value" if "value" in columns else columns[-1]: title} if title else {})
     return {
         "refId": ref,
         "datasource": {"type": API.type_val, "uid": API.uid},
@@ -89,6 +89,9 @@ def api_query(name: str, columns: Sequence[str], **options: Any) -> Builder[vari
     return _Made(ApiQuery(api_fields(name, columns, **options)))
 
 
-def prometheus_query(expression: str, legend: str, ref: str = "A") -> Builder[variants.Dataquery]:
-    """A query of Prometheus."""
-    return prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(ref).datasource(PROMETHEUS)
+def prometheus_query(
+    expression: str, legend: str, ref: str = "A", *, instant: bool = False
+) -> Builder[variants.Dataquery]:
+    """A query of Prometheus: over the dashboard's range, or with `instant` what holds at its end."""
+    made = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(ref).datasource(PROMETHEUS)
+    return made.instant() if instant else made

@@ -67,9 +67,10 @@ def _charts() -> list[Any]:
     types = api_query(EVENTS.name, ["event_type", "value"], title=EVENTS.title, by="event_type")
     products = api_query("top_products", ["product_id", "value"], title=REVENUE.title, limit=15)
     funnel = api_query("funnel", ["step", "value"], title=EVENTS.title)
+    total, hourly = ["bucket", "running_total"], {"by": "bucket", "grain": "hour"}
     today = [
-        api_query(REVENUE.name, ["bucket", "running_total"], by="bucket", grain="hour"),
-        api_query(REVENUE.name, ["bucket", "running_total"], ref="B", by="bucket", grain="hour", shift="7d"),
+        api_query(REVENUE.name, total, title="Today", **hourly),
+        api_query(REVENUE.name, total, title="A week before", ref="B", shift="7d", **hourly),
     ]
     return [
         line(5, "Revenue over time", (0, 4, 12, 9), [_series(REVENUE, "peak_value")], decimals=2).override_by_name(

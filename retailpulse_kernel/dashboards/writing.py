@@ -25,7 +25,8 @@ was killed at most its last two seconds. A counter belongs to a role, such as th
 run goes on from where the last one ended. The read API answers `/metrics` by itself, too.
 
 Kafka, Cassandra and HBase of the local stack tell what their JVMs measure by Prometheus' JMX agent, each on a port of
-its own: the lines below, and the agent's `jvm_*` (memory, garbage collection, threads).
+its own: the lines below, and the agent's `jvm_*` (memory, garbage collection, threads). Airflow sends what it measures
+to the monitor by StatsD (UDP); a few of its metrics are kept, by the names below.
 
 This table is written from the definitions (`retailpulse_kernel/monitoring/definitions.py`), which also check every
 measurement.

@@ -137,6 +137,10 @@ ALERTS: tuple[Alert, ...] = (
         "{{ $labels.instance }}: nothing else can be known.",
     ),
     Alert(
+        "DagsUnreadable", "retailpulse_airflow_import_errors > 0", "2m", "critical", "Airflow can't read {{ $value }} "
+        "of its files of DAGs: no run of what they define begins.",
+    ),
+    Alert(
         "ReconcileDiffers", "retailpulse_reconcile_equal == 0", "0s", "critical", "The stores of "
         "{{ $labels.namespace }} do not hold what the topic holds.",
     ),

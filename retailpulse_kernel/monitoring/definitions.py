@@ -15,6 +15,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_MINUTES = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 _LATENCY = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
@@ -97,6 +98,19 @@ _ALL = (
     _of("reconcile", "reconcile_timestamp_seconds", "gauge", "When it ended.", "namespace", kept=True),
     _of("Airflow's operator", "airflow_runs_total", "counter", "Runs of promoted jobs that Airflow started, by how "
         "they ended: success, skipped or failed.", "namespace", "pipeline", "state"),
+    _of("Airflow, by StatsD", "airflow_heartbeats_total", "counter", "Signs of life of Airflow's scheduler, "
+        "dag-processor and triggerer.", "process"),
+    _of("Airflow, by StatsD", "airflow_executor_slots", "gauge", "Tasks that run, wait for one of the executor's "
+        "slots, and slots that are open.", "state"),
+    _of("Airflow, by StatsD", "airflow_import_errors", "gauge", "Files of DAGs that could not be read in the last "
+        "look at all."),
+    _of("Airflow, by StatsD", "airflow_parse_duration_seconds", "gauge", "How long that look took."),
+    Metric("retailpulse_airflow_run_duration_seconds", "histogram", ("pipeline", "state"), "A DAG's run from its start "
+           "to its end, by how Airflow says that it ended: success or failed.", "Airflow, by StatsD", buckets=_MINUTES),
+    Metric("retailpulse_airflow_run_delay_seconds", "histogram", ("pipeline",), "From when a scheduled run was due to "
+           "the start of its task's last try.", "Airflow, by StatsD", buckets=_MINUTES),
+    _of("Airflow, by StatsD", "airflow_task_tries_total", "counter", "Tries of tasks, by how they ended: success, "
+        "skipped, up_for_retry, failed for good. One whose worker died is not among them.", "pipeline", "state"),
     _of("the monitor", "pipeline_version", "gauge", "The version of a promoted job that is the current one.",
         "pipeline"),
     _of("the monitor", "process_up", "gauge", "1 while a process that measures itself runs, 0 when it failed or fell "

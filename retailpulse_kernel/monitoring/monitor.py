@@ -22,6 +22,7 @@ from retailpulse_kernel.monitoring.looking import (
 )
 from retailpulse_kernel.monitoring.reading import Recorded, put_together, read_recorded
 from retailpulse_kernel.monitoring.recording import folder
+from retailpulse_kernel.monitoring.statsd import STATSD_PORT, Statsd
 from retailpulse_kernel.monitoring.values import Values, families
 from retailpulse_kernel.settings import Settings
 
@@ -63,14 +64,24 @@ class Monitor(Collector):
             _Look("business", 60, Business(settings, self._namespaces).look),
         ]
 
-    def serve(self, port: int, stop: threading.Event) -> None:
-        """Answer Prometheus on this machine until told to stop."""
+    def serve(self, port: int, stop: threading.Event, *, statsd_host: str = "127.0.0.1") -> None:
+        """Answer Prometheus on this machine until told to stop.
+
+        Parameters
+        ----------
+        port : int
+            Where Prometheus asks.
+        stop : threading.Event
+            Ends it.
+        statsd_host : str
+            Where Airflow's measurements are taken, on StatsD's port: ``0.0.0.0`` lets other machines send them.
+        """
         registry = CollectorRegistry()
         registry.register(self)
         server, thread = start_http_server(port, addr="127.0.0.1", registry=registry)
+        self._begin("airflow", self._take_from_airflow, statsd_host)
         for look in self._looks:
-            self._threads.append(threading.Thread(target=self._run, args=(look,), name=look.part, daemon=True))
-            self._threads[-1].start()
+            self._begin(look.part, self._run, look)
         try:
             stop.wait()
         finally:
@@ -92,6 +103,17 @@ class Monitor(Collector):
     def describe(self) -> Iterable[Family]:
         """Nothing: what there is depends on what runs."""
         return []
+
+    def _begin(self, part: str, work: Callable[..., None], *arguments: Any) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments, name=part, daemon=True))
+        self._threads[-1].start()
+
+    def _take_from_airflow(self, host: str) -> None:
+        self._seen.add("retailpulse_monitor_failures_total", 0, part="airflow")
+        try:
+            Statsd(self._seen).listen(host, STATSD_PORT + self._settings.port_offset, self._over)
+        except OSError:  # the port is another one's: everything else can still be known
+            self._seen.add("retailpulse_monitor_failures_total", part="airflow")
 
     def _run(self, look: _Look) -> None:
         self._seen.add("retailpulse_monitor_failures_total", 0, part=look.part)

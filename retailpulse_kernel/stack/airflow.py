@@ -20,6 +20,7 @@ from typing import Any
 
 from retailpulse_kernel.credentials import resolve_secret
 from retailpulse_kernel.errors import ServiceError
+from retailpulse_kernel.monitoring.statsd import STATSD_PORT
 from retailpulse_kernel.settings import Settings, project_root
 
 __all__ = ["USERS", "Login", "environment", "login", "make_secrets", "prepare", "require_healthy", "values"]
@@ -86,6 +87,7 @@ def values(settings: Settings) -> dict[str, str]:
         "dags": str(_dags(settings)),
         "secrets": str(_secrets(settings)),
         "database": _database(settings),
+        "statsd": str(STATSD_PORT + settings.port_offset),
     }
 
 

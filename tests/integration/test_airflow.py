@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ import tomli_w
 from rich.console import Console
 
 from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.monitoring.statsd import STATSD_PORT, Statsd
+from retailpulse_kernel.monitoring.values import Histogram, Values
 from retailpulse_kernel.namespaces import drop
 from retailpulse_kernel.promotion.manifest import Manifest
 from retailpulse_kernel.promotion.overview import runs_of
@@ -134,7 +137,19 @@ def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def airflow(settings: Settings) -> Iterator[Airflow]:
+def measured(settings: Settings) -> Iterator[Values]:
+    """What Airflow says of itself, taken where the monitor would take it."""
+    values, over = Values(), threading.Event()
+    port = STATSD_PORT + settings.port_offset
+    thread = threading.Thread(target=Statsd(values).listen, args=("127.0.0.1", port, over))
+    thread.start()
+    yield values
+    over.set()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def airflow(settings: Settings, measured: Values) -> Iterator[Airflow]:
     said = io.StringIO()
     try:
         supervision.up(settings, ["airflow"], console=Console(file=said, width=200))
@@ -208,6 +223,26 @@ def test_a_batch_notebook_and_who_waits_for_it(airflow: Airflow) -> None:
     assert (task["state"], task["try_number"]) == ("failed", 1), "another try would not mend a mistake"
     log = airflow.get(f"/api/v2/dags/broken/dagRuns/{task['dag_run_id']}/taskInstances/run/logs/1")
     assert "no such shelf" in json.dumps(log)
+
+
+def test_airflow_says_how_it_is(airflow: Airflow, measured: Values) -> None:
+    airflow.trigger("greeting")
+    airflow.trigger("broken")
+
+    def found() -> dict[tuple[str, ...], float | Histogram]:
+        return {(name.removeprefix("retailpulse_airflow_"), *labels): value for name, labels, value in measured.items()}
+
+    processes = [("heartbeats_total", name) for name in ("scheduler", "dag-processor", "triggerer")]
+    runs = [("run_duration_seconds", "greeting", "success"), ("run_duration_seconds", "broken", "failed")]
+    slots = [("executor_slots", state) for state in ("open", "queued", "running")]
+    tries = [("task_tries_total", "greeting", "success"), ("task_tries_total", "broken", "failed")]
+    wanted = {*processes, *runs, *slots, *tries, ("parse_duration_seconds",)}
+    wait_until(lambda: wanted <= found().keys(), "all that the monitor takes from Airflow", 60)
+    assert found()["import_errors",] == 0
+    failed = found()[runs[1]]
+    broken = [task for task in airflow.tasks("broken") if task["state"] == "failed"]
+    assert isinstance(failed, Histogram) and sum(failed.counts) == len(broken)
+    assert found()[tries[1]] == sum(task["try_number"] for task in broken)
 
 
 def test_a_stream_outlives_its_kernel_and_its_scheduler(airflow: Airflow, settings: Settings) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -143,3 +146,26 @@ def test_every_measurement_and_competitor_is_described() -> None:
         "confluent-kafka==2.12.2",
     ):
         assert f"\n{pin} " in locked
+
+
+#: A job's metrics, as a run makes them.
+_RUN = """
+from pathlib import Path
+from retailpulse_kernel.monitoring.jobs import JobMetrics
+from retailpulse_kernel.monitoring.recording import recording
+from retailpulse_kernel.settings import Settings
+
+with recording(Settings.load(home=Path("."), namespace="shop"), "job", "metrics", job_name="metrics") as recorder:
+    JobMetrics(recorder, "retail.events", None).retried("cassandra")
+"""
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_job_without_its_metrics_leaves_none(tmp_path: Path, *, measured: bool) -> None:
+    before = "" if measured else "from bench.notebook import measure_nothing; measure_nothing()"
+    root = project_root()
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {before}\n{_RUN}"],
+        cwd=tmp_path, check=True, timeout=120,
+    )  # fmt: skip
+    assert bool(list(tmp_path.rglob("*.json"))) == measured

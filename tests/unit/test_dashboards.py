@@ -100,6 +100,28 @@ def test_names_no_machine_and_adds_nothing_up(name: str) -> None:
         assert "sum" not in json.dumps(panel.get("options", {}).get("reduceOptions", {}))
 
 
+def test_a_number_is_one_and_shown_to_its_last_digit() -> None:
+    """Grafana shows a number for each row: of a range query one for each of its points."""
+    for panel in (panel for made in DASHBOARDS.values() for panel in made["panels"] if panel["type"] == "stat"):
+        for target in panel["targets"]:
+            assert panel["options"]["reduceOptions"]["values"]
+            if target["datasource"]["type"] == "prometheus":
+                assert target["instant"], panel["title"]
+            else:
+                assert target["format"] == "table"
+                # `short` makes 102.53 K of it.
+                assert panel["fieldConfig"]["defaults"]["unit"] == "none", panel["title"]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_panel_s_lines_have_names_of_their_own(name: str) -> None:
+    for panel in DASHBOARDS[name]["panels"]:
+        shown = [column["text"] for target in panel["targets"] for column in target.get("columns", [])]
+        shown += [target["legendFormat"] for target in panel["targets"] if "legendFormat" in target]
+        lines = [text for text in shown if text != "Time"]
+        assert len(set(lines)) == len(lines), panel["title"]
+
+
 class TestGrafanaThatRuns:
     """What is said to a Grafana, on a twin that keeps folders and dashboards as it does."""
 

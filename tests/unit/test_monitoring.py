@@ -16,6 +16,7 @@ from retailpulse_kernel.monitoring.definitions import METRICS
 from retailpulse_kernel.monitoring.looking import ratios
 from retailpulse_kernel.monitoring.reading import put_together, read_recorded
 from retailpulse_kernel.monitoring.recording import Recorder, current, folder, forget, recording
+from retailpulse_kernel.monitoring.statsd import Statsd
 from retailpulse_kernel.monitoring.values import Values, exposition
 from retailpulse_kernel.settings import Settings
 
@@ -193,3 +194,65 @@ def test_revenue_is_compared_with_the_median_of_the_weeks_that_have_any() -> Non
     weeks = [{"USD": Decimal(10)}, {"USD": Decimal(1000)}, {"USD": Decimal(20), "EUR": Decimal(5)}, {}]
     assert ratios({"USD": Decimal(5)}, weeks) == {"USD": Decimal("0.25"), "EUR": Decimal(0)}
     assert ratios({"USD": Decimal(5)}, [{}, {"USD": Decimal(0)}]) == {}
+
+
+class TestStatsd:
+    """Airflow's datagrams; `tests/integration/test_airflow.py` takes them from Airflow itself."""
+
+    @pytest.fixture
+    def values(self) -> Values:
+        return Values()
+
+    def test_what_is_known_is_told_by_our_names_and_units(self, values: Values) -> None:
+        taken = Statsd(values)
+        taken.take(b"airflow.scheduler_heartbeat:1|c\nairflow.scheduler_heartbeat:2|c\nairflow.triggerer_heartbeat:1|c")
+        taken.take(b"airflow.executor.queued_tasks,status=queued,executor_class_name=LocalExecutor:3|g")
+        taken.take(b"airflow.dag_processing.import_errors:1|g")
+        taken.take(b"airflow.dag_processing.total_parse_time:0.25|g")
+        taken.take(b"airflow.dagrun.duration.success,dag_id=metrics,run_type=scheduled:61500.000000|ms")
+        taken.take(b"airflow.dagrun.duration.failed,dag_id=metrics:400|ms")
+        taken.take(b"airflow.dagrun.first_task_scheduling_delay,dag_id=metrics,run_type=scheduled:2000|ms")
+        taken.take(b"airflow.ti.finish,dag_id=metrics,task_id=run,state=failed:1|c")
+        found = {f"{name}{dict(labels)}": value for (name, labels), value in samples(values).items()}
+        told = {name: value for name, value in found.items() if "_bucket" not in name}
+        prefix = "retailpulse_airflow_"
+        assert told == {
+            f"{prefix}heartbeats_total{{'process': 'scheduler'}}": 3,
+            f"{prefix}heartbeats_total{{'process': 'triggerer'}}": 1,
+            f"{prefix}executor_slots{{'state': 'queued'}}": 3,
+            f"{prefix}import_errors{{}}": 1,
+            f"{prefix}parse_duration_seconds{{}}": 0.25,
+            f"{prefix}run_duration_seconds_count{{'pipeline': 'metrics', 'state': 'success'}}": 1,
+            f"{prefix}run_duration_seconds_sum{{'pipeline': 'metrics', 'state': 'success'}}": 61.5,
+            f"{prefix}run_duration_seconds_count{{'pipeline': 'metrics', 'state': 'failed'}}": 1,
+            f"{prefix}run_duration_seconds_sum{{'pipeline': 'metrics', 'state': 'failed'}}": 0.4,
+            f"{prefix}run_delay_seconds_count{{'pipeline': 'metrics'}}": 1,
+            f"{prefix}run_delay_seconds_sum{{'pipeline': 'metrics'}}": 2,
+            f"{prefix}task_tries_total{{'pipeline': 'metrics', 'state': 'failed'}}": 1,
+        }
+
+    @pytest.mark.parametrize(
+        "datagram",
+        [
+            b"", b"\n", b"\xff\xfe", b":|", b"airflow.triggerer_heartbeat", b"airflow.triggerer_heartbeat:x|c",
+            b"airflow.triggerer_heartbeat:nan|c", b"airflow.triggerer_heartbeat:-1|c",
+            b"airflow.triggerer_heartbeat:1|g", b"airflow.ti.finish:1|c", b"airflow.ti.finish,dag_id:1|c",
+            b"airflow.ti.running,dag_id=metrics:1|g", b"airflow.dagrun.duration.success,dag_id=metrics:inf|ms",
+        ],
+    )  # fmt: skip
+    def test_what_is_not_known_or_makes_no_sense_is_left_out(self, values: Values, datagram: bytes) -> None:
+        taken = Statsd(values)
+        taken.take(datagram)
+        assert samples(values) == {}
+
+    def test_a_gauge_that_is_no_longer_sent_is_forgotten_and_a_counter_is_not(self, values: Values) -> None:
+        now = 0.0
+        taken = Statsd(values, clock=lambda: now)
+        taken.take(b"airflow.dag_processing.import_errors:1|g\nairflow.scheduler_heartbeat:1|c")
+        now = 100.0
+        taken.take(b"airflow.executor.open_slots:8|g")
+        now = 130.0
+        taken.forget()
+        assert {name.removeprefix("retailpulse_airflow_") for name, _ in samples(values)} == {
+            "heartbeats_total", "executor_slots",
+        }  # fmt: skip

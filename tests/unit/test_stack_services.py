@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from retailpulse_kernel.errors import RequirementError, UnknownName, UsageError
+from retailpulse_kernel.monitoring.statsd import STATSD_PORT
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack.airflow import USERS, make_secrets
 from retailpulse_kernel.stack.configuration import command, fingerprint
@@ -22,6 +23,7 @@ from retailpulse_kernel.stack.java import Java, find_java
 from retailpulse_kernel.stack.services import SERVICES, ports, select
 from retailpulse_kernel.stack.supervision import startable
 
+ROOT = Path(__file__).resolve().parents[2]
 SERVERS = [name for name, service in SERVICES.items() if not service.beside]
 
 
@@ -168,6 +170,20 @@ def test_airflow_lets_nobody_in_without_a_password(settings: Settings) -> None:
     assert set(passwords) == set(USERS) and len(set(passwords.values())) == len(USERS)
     make_secrets(settings.home / "airflow" / "secrets")
     assert {path: path.read_bytes() for path in kept} == kept, "what is stored is encrypted with them"
+
+
+def test_airflow_sends_its_measurements_to_the_monitor_here_and_in_compose(settings: Settings) -> None:
+    here = {name: value.lower() for name, value in airflow_cfg(settings)["metrics"].items()}
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    prefix = "AIRFLOW__METRICS__"
+    there = {
+        name.removeprefix(prefix).lower(): value.lower()
+        for name, value in compose["x-airflow-environment"].items()
+        if name.startswith(prefix)
+    }
+    assert compose["services"]["monitor"]["network_mode"] == f"service:{there['statsd_host']}"
+    # Airflow's own default of the port is the same.
+    assert here == {**there, "statsd_host": "127.0.0.1", "statsd_port": str(STATSD_PORT)}
 
 
 def test_airflow_s_database_is_sqlite_or_by_reference(settings: Settings, tmp_path: Path) -> None:
