@@ -23,6 +23,9 @@ _RETRIES = 5
 _RETRY_DELAY, _LONGEST_DELAY = timedelta(seconds=10), timedelta(minutes=5)
 #: How long a batch notebook may take, and what a continuous run gets beyond its own length to start and to drain.
 _BATCH_DEADLINE, _MARGIN = timedelta(hours=2), timedelta(minutes=15)
+#: More than half of the places that Airflow's default pool has: one batch notebook at a time, whichever ticks were
+#: missed together, beside streams, which take one place each.
+_BATCH_SLOTS = 100
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 #: A first tick this old still runs: so long the scheduler may take to see it.
 _FIRST_GRACE = timedelta(seconds=30)
@@ -82,6 +85,7 @@ def dag_of(version: Version, current: Current) -> DAG:
         PipelineOperator(
             task_id="run",
             pipeline=manifest.name,
+            pool_slots=1 if manifest.schedule == CONTINUOUS else _BATCH_SLOTS,
             inlets=[Asset(name) for name in _read(manifest)],
             outlets=[Asset(asset_name(manifest.name)), *map(Asset, _written(manifest))],
         )

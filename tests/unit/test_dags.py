@@ -47,8 +47,9 @@ print("RESULT" + json.dumps({
             "schedule": asset(dag.schedule), "active": dag.max_active_runs, "catchup": dag.catchup,
             "tags": sorted(dag.tags), "doc": dag.doc_md, "tasks": [
                 {"operator": [kind.__name__ for kind in type(task).__mro__], "pipeline": task.pipeline,
-                 "retries": task.retries, "backoff": task.retry_exponential_backoff, "outlets": asset(task.outlets),
-                 "inlets": asset(task.inlets), "links": [link.name for link in task.operator_extra_links],
+                 "retries": task.retries, "slots": task.pool_slots, "backoff": task.retry_exponential_backoff,
+                 "outlets": asset(task.outlets), "inlets": asset(task.inlets),
+                 "links": [link.name for link in task.operator_extra_links],
                  "deadline": task.execution_timeout and task.execution_timeout.total_seconds()}
                 for task in dag.tasks
             ],
@@ -152,7 +153,14 @@ def test_a_first_start_runs_no_tick_that_has_passed(read: dict[str, Any]) -> Non
     due = read["due"]
     assert 0 < due["first"] <= 1800
     assert -3600 < due["after an outage"] < 0, "the last of five missed ticks is made up for"
-    assert due["stream"] <= 0, "a stream begins at once"
+    assert due["stream"] < 1, "a stream begins at once"
+
+
+def test_two_batch_notebooks_are_one_too_many_for_the_pool(read: dict[str, Any]) -> None:
+    slots = {name: dag["tasks"][0]["slots"] for name, dag in read["dags"].items() if dag["tasks"]}
+    assert {slots[name] for name in ("metrics", "endless", "engagement")} == {1}
+    batch = [slots[name] for name in ("hourly", "close", "manual")]
+    assert max(batch) + 16 <= 128 < 2 * min(batch), "the default pool has 128"
 
 
 def test_the_page_of_a_dag_says_what_it_is(read: dict[str, Any]) -> None:
