@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from retailpulse_kernel.errors import StoreUnavailable
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import configuration
 from retailpulse_kernel.stack.services import SERVICES
 
-__all__ = ["server_of_its_own"]
+__all__ = ["refused_login", "server_of_its_own"]
 
 
 @contextmanager
@@ -54,3 +56,16 @@ def server_of_its_own(
     finally:
         process.kill()  # an orderly end takes long, and nothing of it is kept
         process.wait()
+
+
+def refused_login(call: Callable[[], object], user: str, secret: str, capfd: pytest.CaptureFixture[str]) -> str:
+    """Make sure that a call is refused for its login soon, says whose it was and shows no secret; what it said."""
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable) as raised:
+        call()
+    assert time.monotonic() - started < 5
+    said = str(raised.value)
+    assert f"refuses the user '{user}'" in said.splitlines()[0], said
+    out, err = capfd.readouterr()
+    assert secret not in said + out + err
+    return said

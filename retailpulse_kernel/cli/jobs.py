@@ -21,7 +21,7 @@ from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOptio
 from retailpulse_kernel.errors import NoSuchTable, UsageError
 from retailpulse_kernel.settings import Settings
 
-__all__ = ["open_lab", "pair", "with_pairs"]
+__all__ = ["end_in_order", "open_lab", "pair", "with_pairs"]
 
 
 @app.command()
@@ -186,7 +186,7 @@ def demo(
         own = namespace is None
         namespace = namespace or f"demo_{_content_hash(input)}"
     settings = Settings.load(profile=profile, namespace=namespace)
-    _end_in_order()
+    end_in_order()
     if not once:
         command = [sys.executable, "-m", "retailpulse_kernel.cli"]
         if input is None:
@@ -209,8 +209,8 @@ def demo(
     console.print(f"The figures stay in the namespace: retailpulse figures --namespace {outcome.namespace}")
 
 
-def _end_in_order() -> None:
-    """Terminated, or with its terminal closed, the demo ends what it started as on Ctrl-C."""
+def end_in_order() -> None:
+    """Terminated, or with its terminal closed, a command ends what it started, and clears up, as on Ctrl-C."""
 
     def end(number: int, _: object) -> None:
         if number == signal.SIGHUP:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
-from retailpulse_kernel.cli.jobs import open_lab, pair
+from retailpulse_kernel.cli.jobs import end_in_order, open_lab, pair
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.promotion.manifest import Step
@@ -59,7 +58,7 @@ def promote(
     settings = Settings.load(profile=profile, namespace=namespace)
     console = Console(highlight=False, soft_wrap=True, stderr=as_json or told)
     # So that the shadow is removed; while the dry run lasts, it ends that first.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_in_order()
     # A line that turns would take stdout over where colours are asked for, as in a notebook's kernel.
     with nullcontext() if told else console.status(f"{notebook.name} is at the gate …") as status:
 

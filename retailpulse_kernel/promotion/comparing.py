@@ -82,7 +82,9 @@ def _of_source(old: Plan, new: Plan) -> Iterator[Difference]:
         yield Difference(
             "dedup horizon",
             Effect.RESUME,
-            f"ids are remembered {after} behind the watermark instead of {before}: it holds from the next batch on",
+            f"ids are remembered {after} behind the watermark"
+            # The same span where the horizon was the watermark's and no longer is, or the other way round.
+            + (", as before" if before == after else f" instead of {before}: it holds from the next batch on"),
         )
     if old.conditions != new.conditions:
         yield Difference(

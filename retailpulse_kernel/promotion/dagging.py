@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, CronTriggerTimetable
 
 from retailpulse_kernel.errors import RetailPulseError
 from retailpulse_kernel.promotion.manifest import CONTINUOUS, Manifest
 from retailpulse_kernel.promotion.operator import PipelineOperator
 from retailpulse_kernel.promotion.registry import Current, Registry, Version
-from retailpulse_kernel.promotion.schedules import asset_of
+from retailpulse_kernel.promotion.schedules import asset_of, is_cron
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import span_of
 
@@ -23,7 +23,12 @@ _RETRIES = 5
 _RETRY_DELAY, _LONGEST_DELAY = timedelta(seconds=10), timedelta(minutes=5)
 #: How long a batch notebook may take, and what a continuous run gets beyond its own length to start and to drain.
 _BATCH_DEADLINE, _MARGIN = timedelta(hours=2), timedelta(minutes=15)
+#: More than half of the places that Airflow's default pool has: one batch notebook at a time, whichever ticks were
+#: missed together, beside streams, which take one place each.
+_BATCH_SLOTS = 100
 _START = datetime(2026, 1, 1, tzinfo=UTC)
+#: A first tick this old still runs: so long the scheduler may take to see it.
+_FIRST_GRACE = timedelta(seconds=30)
 
 
 def asset_name(pipeline: str) -> str:
@@ -59,7 +64,9 @@ def dag_of(version: Version, current: Current) -> DAG:
     with DAG(
         dag_id=manifest.name,
         schedule=None if current.paused else _schedule(manifest.schedule),
-        start_date=_START,
+        # With a start, Airflow would run a cron DAG's last tick, maybe of last night, as soon as it meets the DAG.
+        start_date=None if is_cron(manifest.schedule) else _START,
+        # Of the ticks that passed while Airflow was away, the last one is made up for.
         catchup=False,
         # Two runs at once would be two writers.
         max_active_runs=1,
@@ -78,6 +85,7 @@ def dag_of(version: Version, current: Current) -> DAG:
         PipelineOperator(
             task_id="run",
             pipeline=manifest.name,
+            pool_slots=1 if manifest.schedule == CONTINUOUS else _BATCH_SLOTS,
             inlets=[Asset(name) for name in _read(manifest)],
             outlets=[Asset(asset_name(manifest.name)), *map(Asset, _written(manifest))],
         )
@@ -93,8 +101,12 @@ def _deadline(manifest: Manifest) -> timedelta | None:
 
 
 def _schedule(schedule: str) -> Any:
-    asset = asset_of(schedule)
-    return [Asset(asset_name(asset))] if asset else schedule or None
+    if asset := asset_of(schedule):
+        return [Asset(asset_name(asset))]
+    if is_cron(schedule):
+        # Not False: Airflow takes that for a tenth of the time between two ticks.
+        return CronTriggerTimetable(schedule, timezone="UTC", run_immediately=_FIRST_GRACE)
+    return schedule or None
 
 
 def _read(manifest: Manifest) -> Iterator[str]:

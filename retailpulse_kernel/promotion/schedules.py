@@ -7,7 +7,7 @@ from croniter import croniter
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.promotion.manifest import CONTINUOUS
 
-__all__ = ["PRESETS", "asset_of", "check_schedule"]
+__all__ = ["PRESETS", "asset_of", "check_schedule", "is_cron"]
 
 #: Airflow's names for frequent cron expressions.
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@yearly")
@@ -17,6 +17,11 @@ _ASSET = "asset:"
 def asset_of(schedule: str) -> str | None:
     """The pipeline whose run a schedule waits for, or None."""
     return schedule.removeprefix(_ASSET) if schedule.startswith(_ASSET) else None
+
+
+def is_cron(schedule: str) -> bool:
+    """Whether a schedule is times of the clock."""
+    return schedule not in ("", CONTINUOUS) and asset_of(schedule) is None
 
 
 def check_schedule(schedule: str) -> None:

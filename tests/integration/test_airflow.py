@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.airflow import login
 from retailpulse_kernel.stack.strays import of_home
+from retailpulse_kernel.stores.hive import HiveStore
 from retailpulse_kernel.streaming.runner import writer_lock
 from retailpulse_kernel.topics import ensure_topics
 from tests.jobs import consumed, produce, wait_until
@@ -78,15 +79,15 @@ class Airflow:
         found = self.get(f"/api/v2/dags/{dag}/dagRuns/~/taskInstances")["task_instances"]
         return sorted(found, key=lambda task: task["id"], reverse=True)
 
-    def trigger(self, dag: str) -> dict[str, Any]:
-        """Run a DAG and wait for its end."""
-        run = self.post(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None})["dag_run_id"]
+    def trigger(self, *dags: str) -> list[dict[str, Any]]:
+        """Run DAGs, all from now on, and wait for their ends; their tasks."""
+        runs = {dag: self.post(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None})["dag_run_id"] for dag in dags}
 
-        def task() -> dict[str, Any]:
-            return next(task for task in self.tasks(dag) if task["dag_run_id"] == run)
+        def tasks() -> list[dict[str, Any]]:
+            return [next(t for t in self.tasks(dag) if t["dag_run_id"] == run) for dag, run in runs.items()]
 
-        wait_until(lambda: bool(task()["state"] in DONE), f"the end of {dag}")
-        return task()
+        wait_until(lambda: all(task["state"] in DONE for task in tasks()), f"the end of {', '.join(dags)}")
+        return tasks()
 
     def pause(self, dag: str, *, paused: bool) -> None:
         answer = self._client.patch(f"/api/v2/dags/{dag}", json={"is_paused": paused})
@@ -112,8 +113,8 @@ def promoted(settings: Settings, folder: Path, name: str, schedule: str, *code: 
     Registry(settings).freeze(folder / f"{name}.ipynb", manifest)
 
 
-def feed(settings: Settings, seed: int) -> None:
-    messages = Generator(rate=500, seconds=1, seed=seed, start=datetime.now(UTC)).messages()
+def feed(settings: Settings, seed: int, *, ago: timedelta = timedelta(0)) -> None:
+    messages = Generator(rate=500, seconds=1, seed=seed, start=datetime.now(UTC) - ago).messages()
     produce(settings, [(message.key, message.value) for message in messages])
 
 
@@ -126,8 +127,10 @@ def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     )  # fmt: skip
     drop(made)
     ensure_topics(made)
-    # What the project ships, as it is.
-    shutil.copytree(ROOT / "pipelines" / "metrics", made.pipelines / "metrics")
+    # What the project ships, as it is; the archive waits for its test.
+    for name in ("metrics", "archive", "close_day"):
+        shutil.copytree(ROOT / "pipelines" / name, made.pipelines / name)
+    Registry(made).pause("archive", paused=True)
     promoted(made, folder, "greeting", "", "print('good', 'morning')")
     promoted(made, folder, "follower", "asset:greeting", "print('after')")
     mistake = "from retailpulse_kernel.errors import UsageError", "raise UsageError('There is no such shelf.')"
@@ -154,7 +157,7 @@ def airflow(settings: Settings, measured: Values) -> Iterator[Airflow]:
     try:
         supervision.up(settings, ["airflow"], console=Console(file=said, width=200))
         made = Airflow(settings)
-        wait_until(lambda: made.get("/api/v2/dags")["total_entries"] == 4, "the DAGs")
+        wait_until(lambda: made.get("/api/v2/dags")["total_entries"] == 6, "the DAGs")
         yield made
     finally:
         supervision.down(settings)
@@ -209,7 +212,7 @@ def test_nobody_gets_in_without_a_password(airflow: Airflow, settings: Settings)
 
 def test_a_batch_notebook_and_who_waits_for_it(airflow: Airflow) -> None:
     assert airflow.get("/api/v2/importErrors")["import_errors"] == []
-    task = airflow.trigger("greeting")
+    (task,) = airflow.trigger("greeting")
     assert task["state"] == "success"
     links = airflow.get(f"/api/v2/dags/greeting/dagRuns/{task['dag_run_id']}/taskInstances/run/links")["extra_links"]
     page = httpx.URL(links["Output notebook"]).path
@@ -219,10 +222,17 @@ def test_a_batch_notebook_and_who_waits_for_it(airflow: Airflow) -> None:
     assert event["name"] == "retailpulse_greeting" and event["extra"]["notebook"] == Path(page).name
     assert airflow.get("/api/v2/dags/greeting/details")["doc_md"].startswith("# greeting\n\nWhat it is for.")
 
-    task = airflow.trigger("broken")
+    (task,) = airflow.trigger("broken")
     assert (task["state"], task["try_number"]) == ("failed", 1), "another try would not mend a mistake"
     log = airflow.get(f"/api/v2/dags/broken/dagRuns/{task['dag_run_id']}/taskInstances/run/logs/1")
     assert "no such shelf" in json.dumps(log)
+
+
+def test_batch_notebooks_take_turns(airflow: Airflow) -> None:
+    """Ticks that were missed together are made up for together, beside streams that start."""
+    first, second = sorted(airflow.trigger("follower", "broken"), key=lambda task: str(task["start_date"]))
+    assert first["end_date"] <= second["start_date"]
+    assert first["duration"] > 1, "long enough to meet the other one"
 
 
 def test_airflow_says_how_it_is(airflow: Airflow, measured: Values) -> None:
@@ -275,9 +285,27 @@ def test_a_stream_outlives_its_kernel_and_its_scheduler(airflow: Airflow, settin
     assert not is_one_writer(settings)
     Registry(settings).pause("metrics", paused=True)
     airflow.pause("metrics", paused=False)
-    assert airflow.trigger("metrics")["state"] == "skipped", "held, which is no failure"
+    assert airflow.trigger("metrics")[0]["state"] == "skipped", "held, which is no failure"
     result = reconcile(settings)
     assert result.ok, result.differences
+
+
+def test_a_day_is_closed_when_the_archive_has_ended_a_run(airflow: Airflow, settings: Settings) -> None:
+    ago = timedelta(days=2)
+    day = (datetime.now(UTC) - ago).date()
+    feed(settings, 4, ago=ago)
+    Registry(settings).pause("archive", paused=False)
+    wait_until(lambda: consumed(settings, "archive") >= 500, "the archive's first batch")
+    assert airflow.tasks("close_day") == [], "not while it runs"
+    airflow.pause("archive", paused=True)  # which ends the run, half an hour early
+    wait_until(lambda: any(t["state"] == "success" for t in airflow.tasks("close_day")), "the run that waits for it")
+
+    (run,) = airflow.get("/api/v2/dags/close_day/dagRuns")["dag_runs"]
+    assert run["run_type"] == "asset_triggered"
+    events = airflow.get(f"/api/v2/dags/close_day/dagRuns/{run['dag_run_id']}/upstreamAssetEvents")["asset_events"]
+    assert [(event["name"], event["source_dag_id"]) for event in events] == [("retailpulse_archive", "archive")]
+    closed = HiveStore(settings).query("select sum(events) n from daily where dt = :day", {"day": day.isoformat()})
+    assert int(closed["n"][0]) == 500, "all that the archive had taken of the day"
 
 
 def _watched(condition: Callable[[], bool], settings: Settings, what: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -71,6 +74,10 @@ def files(settings: Settings) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in settings.pipelines.rglob("*") if path.is_file()}
 
 
+def is_shadow(name: str) -> bool:
+    return name.startswith("shadow_t_promotion")
+
+
 def topics_of(settings: Settings, is_one: Callable[[str], bool]) -> list[str]:
     from confluent_kafka.admin import AdminClient
 
@@ -136,7 +143,24 @@ def test_a_job_goes_to_production_and_back(settings: Settings, tmp_path: Path) -
     result = reconcile(settings)
     assert result.ok, result.differences
     assert sum(state.messages for state in topic_states(settings, [settings.namespace.events_topic])) == 3000
-    assert topics_of(settings, lambda name: name.startswith("shadow_t_promotion")) == [], "the shadow is gone"
+    assert topics_of(settings, is_shadow) == [], "the shadow is gone"
+
+
+def test_a_promotion_whose_terminal_is_closed_leaves_no_shadow(settings: Settings) -> None:
+    feed(settings, 1)
+    command = [sys.executable, "-m", "retailpulse_kernel.cli", "promote", str(job_notebook("metrics")), "--dry-run"]
+    gate = subprocess.Popen(
+        [*command, "--namespace", settings.namespace.name],
+        # Also where the tests themselves run in the background and ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
+    try:
+        wait_until(lambda: topics_of(settings, is_shadow) != [], "the shadow")
+    finally:
+        gate.send_signal(signal.SIGHUP)
+        code = gate.wait(180)
+    assert code == 128 + signal.SIGHUP
+    assert topics_of(settings, is_shadow) == []
 
 
 def test_a_table_whose_key_changes_makes_way(settings: Settings) -> None:

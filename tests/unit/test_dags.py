@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,27 @@ from retailpulse_kernel.promotion.registry import Registry
 from retailpulse_kernel.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Hourly, its last tick longer ago than any test takes.
+HALF_AN_HOUR_AGO = f"{(datetime.now(UTC) - timedelta(minutes=30)).minute} * * * *"
 
 READ = """
 import json
+from datetime import UTC, datetime, timedelta
 from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import DagRunInfo
+from pendulum import instance
 bag = DagBag("dags")
 def asset(schedule):
-    return [a.name for a in schedule] if isinstance(schedule, list) else schedule
+    if isinstance(schedule, list):
+        return [a.name for a in schedule]
+    return schedule if schedule is None or isinstance(schedule, str) else getattr(schedule, "expression", None)
+def due(dag_id, last=None):
+    # In how many seconds the scheduler would run a DAG, of which the last run was so many hours ago.
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags[dag_id]))
+    now = instance(datetime.now(UTC))
+    before = None if last is None else DagRunInfo.exact(now - timedelta(hours=last))
+    return (dag.next_dagrun_info(last_automated_run_info=before).run_after - now).total_seconds()
 print("RESULT" + json.dumps({
     "errors": bag.import_errors,
     "dags": {
@@ -32,14 +47,16 @@ print("RESULT" + json.dumps({
             "schedule": asset(dag.schedule), "active": dag.max_active_runs, "catchup": dag.catchup,
             "tags": sorted(dag.tags), "doc": dag.doc_md, "tasks": [
                 {"operator": [kind.__name__ for kind in type(task).__mro__], "pipeline": task.pipeline,
-                 "retries": task.retries, "backoff": task.retry_exponential_backoff, "outlets": asset(task.outlets),
-                 "inlets": asset(task.inlets), "links": [link.name for link in task.operator_extra_links],
+                 "retries": task.retries, "slots": task.pool_slots, "backoff": task.retry_exponential_backoff,
+                 "outlets": asset(task.outlets), "inlets": asset(task.inlets),
+                 "links": [link.name for link in task.operator_extra_links],
                  "deadline": task.execution_timeout and task.execution_timeout.total_seconds()}
                 for task in dag.tasks
             ],
         }
         for dag in bag.dags.values()
     },
+    "due": {"first": due("hourly"), "after an outage": due("hourly", last=5.2), "stream": due("endless")},
 }))
 """
 
@@ -56,7 +73,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ("metrics", "stream", "@continuous", {"run": "continuous", "run_for": "30m"}),
         ("endless", "stream", "@continuous", {"run": "continuous"}),
         ("held", "stream", "@continuous", {"run": "continuous"}),
-        ("hourly", "batch", "5 * * * *", {}),
+        ("hourly", "batch", HALF_AN_HOUR_AGO, {}),
         ("close", "batch", "asset:metrics", {}),
         ("manual", "batch", "", {}),
     ):
@@ -121,7 +138,7 @@ def test_a_pipeline_that_can_not_be_read_leaves_the_others_alone(read: dict[str,
         ("metrics", "@continuous", 2700),
         ("endless", "@continuous", None),
         ("held", None, None),
-        ("hourly", "5 * * * *", 7200),
+        ("hourly", HALF_AN_HOUR_AGO, 7200),
         ("close", ["retailpulse_metrics"], 7200),
         ("manual", None, 7200),
     ],
@@ -129,6 +146,21 @@ def test_a_pipeline_that_can_not_be_read_leaves_the_others_alone(read: dict[str,
 def test_schedules_and_deadlines(read: dict[str, Any], name: str, schedule: object, deadline: float | None) -> None:
     dag = read["dags"][name]
     assert (dag["schedule"], dag["tasks"][0]["deadline"]) == (schedule, deadline)
+
+
+def test_a_first_start_runs_no_tick_that_has_passed(read: dict[str, Any]) -> None:
+    """All of them would run at once, beside the streams that start."""
+    due = read["due"]
+    assert 0 < due["first"] <= 1800
+    assert -3600 < due["after an outage"] < 0, "the last of five missed ticks is made up for"
+    assert due["stream"] < 1, "a stream begins at once"
+
+
+def test_two_batch_notebooks_are_one_too_many_for_the_pool(read: dict[str, Any]) -> None:
+    slots = {name: dag["tasks"][0]["slots"] for name, dag in read["dags"].items() if dag["tasks"]}
+    assert {slots[name] for name in ("metrics", "endless", "engagement")} == {1}
+    batch = [slots[name] for name in ("hourly", "close", "manual")]
+    assert max(batch) + 16 <= 128 < 2 * min(batch), "the default pool has 128"
 
 
 def test_the_page_of_a_dag_says_what_it_is(read: dict[str, Any]) -> None:

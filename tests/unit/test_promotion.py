@@ -40,6 +40,8 @@ CATEGORY = TablePlan(
 )
 USER = TablePlan("user", "hbase", ("day",), ("currency", "user_id"), (EVENTS, REVENUE))
 PLAN = Plan("metrics", "retail.events", "event_id", 600_000, (), "change", "publish", (CATEGORY,))
+#: Another watermark, and ids remembered for as long as the old one.
+APART = replace(PLAN, watermark_ms=300_000, dedup_horizon_ms=600_000)
 TWO = replace(PLAN, tables=(CATEGORY, USER))
 
 
@@ -55,6 +57,14 @@ class TestComparing:
         ("old", "new", "effect", "words"),
         [
             (PLAN, replace(PLAN, watermark_ms=300_000), Effect.RESUME, "from 10 min to 5 min"),
+            (
+                PLAN,
+                replace(PLAN, dedup_horizon_ms=60_000),
+                Effect.RESUME,
+                "remembered 1 min behind the watermark instead of 10",
+            ),
+            (PLAN, APART, Effect.RESUME, "remembered 10 min behind the watermark, as before"),
+            (APART, PLAN, Effect.RESUME, "remembered 10 min behind the watermark, as before"),
             (PLAN, replace(PLAN, rejects="count"), Effect.RESUME, "only counted"),
             (PLAN, replace(PLAN, output="close"), Effect.EPOCH, "don't know their keys"),
             (SKETCHED, replace(SKETCHED, output="close"), Effect.RESUME, "when they are closed"),
