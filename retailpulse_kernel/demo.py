@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.live import Live
 
@@ -30,12 +31,14 @@ from retailpulse_kernel.stores.cassandra import CassandraStore
 from retailpulse_kernel.streaming.accounts import Account, read_accounts
 from retailpulse_kernel.topics import ensure_topics
 
-__all__ = ["JOBS", "Outcome", "demo_file", "demo_live", "job_command", "job_notebook"]
+__all__ = ["JOBS", "Outcome", "airflow_fits", "demo_file", "demo_live", "job_command", "job_notebook"]
 
 #: The jobs that the project ships, in the order in which they are shown.
 JOBS = ("metrics", "engagement", "archive")
 
 _REFRESH_SECONDS = 1.0
+#: What the servers, Airflow, the jobs and their streams take together was 9 GB at most; without Airflow it is 7.5.
+_AIRFLOW_GB = 10
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,22 @@ def demo_file(
             done.sent,
             done.rejected,
         )
+
+
+def airflow_fits(settings: Settings, console: Console) -> bool:
+    """Whether the stack of this machine has memory for Airflow beside it; says so where it has not."""
+    if settings.profile.name != "local":
+        return False
+    # What runs already has its part of it.
+    running = sum(service.memory_mb or 0 for service in supervision.status(settings)) * 1e6
+    free = (psutil.virtual_memory().available + running) / 1e9
+    if free < _AIRFLOW_GB:
+        console.print(
+            f"[bold]Airflow[/]    left out: with all else it wants {_AIRFLOW_GB} GB of memory, and {free:.1f} GB are "
+            "free (`--airflow` starts it all the same)",
+            soft_wrap=True,
+        )
+    return free >= _AIRFLOW_GB
 
 
 def demo_live(

@@ -157,7 +157,15 @@ def demo(
     speed: Annotated[float, typer.Option(help="Replay so many times faster than it happened; 0: all at once.")] = 0.0,
     rate: Annotated[float, typer.Option(help="Made-up events per second.")] = 200.0,
     seconds: Annotated[float, typer.Option(help="End after so long; 0: on Ctrl-C.")] = 0.0,
-    airflow: Annotated[bool, typer.Option("--airflow", help="Let Airflow run the jobs, as promoted.")] = False,
+    airflow: Annotated[
+        bool | None,
+        typer.Option(
+            "--airflow/--direct",
+            help="Let Airflow run the jobs, as promoted, or run them without it, which is up sooner. By default "
+            "Airflow does, where the demo goes on until Ctrl-C and there is memory for it.",
+            show_default=False,
+        ),
+    ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
@@ -187,6 +195,8 @@ def demo(
         namespace = namespace or f"demo_{_content_hash(input)}"
     settings = Settings.load(profile=profile, namespace=namespace)
     end_in_order()
+    if airflow is None:
+        airflow = input is None and not seconds and demos.airflow_fits(settings, console)
     if not once:
         command = [sys.executable, "-m", "retailpulse_kernel.cli"]
         if input is None:

@@ -86,12 +86,13 @@ def live_demo(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def test_the_live_demo_ends_in_order(namespace: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["--direct", "--airflow"])
+def test_the_live_demo_ends_in_order(namespace: Settings, tmp_path: Path, way: str) -> None:
     """Figures appear, Ctrl-C ends feed and jobs, and servers that ran before go on."""
     name = namespace.namespace.name
-    demo = live_demo(tmp_path, "--rate", "100", "--namespace", name)
+    demo = live_demo(tmp_path, way, "--rate", "100", "--namespace", name)
     try:
-        end = time.monotonic() + 300
+        end = time.monotonic() + 500
         while time.monotonic() < end:
             done = subprocess.run(
                 [*COMMAND, "figures", "--namespace", name, "--json"], capture_output=True, text=True, timeout=60
@@ -107,13 +108,15 @@ def test_the_live_demo_ends_in_order(namespace: Settings, tmp_path: Path) -> Non
     assert code == 0, (tmp_path / "demo.log").read_text()[-2000:]
     assert supervision.programs(namespace) == []
     assert all(service.healthy for service in supervision.status(namespace))
+    said = (tmp_path / "demo.log").read_text()
+    assert ("password in" in said) == (way == "--airflow"), said[-2000:]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_demo_that_is_ended_leaves_no_feed_and_no_job(
     namespace: Settings, tmp_path: Path, number: signal.Signals
 ) -> None:
-    demo = live_demo(tmp_path, "--namespace", namespace.namespace.name)
+    demo = live_demo(tmp_path, "--direct", "--namespace", namespace.namespace.name)
     try:
         wait_until(lambda: len(supervision.programs(namespace)) == 4, "the feed and three jobs")
     finally:
