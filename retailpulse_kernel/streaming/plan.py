@@ -105,9 +105,8 @@ class Plan:
     @property
     def summed(self) -> bool:
         """Whether an epoch on one machine may have its sums in files of its own: without the keys of the windows."""
-        return self.output == "change" and all(
-            is_summable(figure.kind, figure.of) for table in self.tables for figure in table.figures
-        )
+        summable = [is_summable(figure.kind, figure.of) for figure in self.state]
+        return self.output == "change" and bool(summable) and all(summable)
 
     @property
     def keys(self) -> tuple[str, ...]:

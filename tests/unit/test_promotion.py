@@ -49,6 +49,7 @@ def table(**changes: object) -> Plan:
     return replace(PLAN, tables=(replace(CATEGORY, **changes),))  # type: ignore[arg-type]
 
 
+ARCHIVE = replace(PLAN, job="archive", tables=(TablePlan("events", "hive"),))
 SKETCHED = table(figures=(EVENTS, FigurePlan("active_users", "users", "user_id", "")))
 
 
@@ -68,6 +69,7 @@ class TestComparing:
             (PLAN, replace(PLAN, rejects="count"), Effect.RESUME, "only counted"),
             (PLAN, replace(PLAN, output="close"), Effect.EPOCH, "don't know their keys"),
             (SKETCHED, replace(SKETCHED, output="close"), Effect.RESUME, "when they are closed"),
+            (ARCHIVE, replace(ARCHIVE, output="close"), Effect.RESUME, "when they are closed"),
             (replace(PLAN, output="close"), PLAN, Effect.EPOCH, "would never be written"),
             (PLAN, table(every=("minute", "hour")), Effect.RESUME, "category_day is no longer written"),
             (TWO, PLAN, Effect.EPOCH, "user is no longer written"),  # its key leaves the state's schema
