@@ -12,7 +12,6 @@ import asyncio
 import itertools
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from bench.lab import free_port
 from bench.machine import describe
 from bench.reads import fill_figures
 from retailpulse_kernel.namespaces import drop
@@ -64,9 +64,7 @@ def main() -> None:
 @contextmanager
 def served(settings: Settings) -> Iterator[tuple[str, psutil.Process]]:
     """`retailpulse serve` on one core."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [Path(sys.executable).with_name("retailpulse"), "serve", "--port", str(port)]
     process = psutil.Popen(command, env={**os.environ, **environment(settings)})
     process.cpu_affinity([sorted(os.sched_getaffinity(0))[-1]])

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 from playwright.sync_api import Error as PlaywrightError
 
+from bench.lab import free_port
 from retailpulse_kernel.errors import RequirementError, RetailPulseError
 from retailpulse_kernel.running import environment
 from retailpulse_kernel.settings import Settings
@@ -92,9 +92,7 @@ class Labs:
 @contextlib.contextmanager
 def jupyter_lab(settings: Settings, root: Path, *, theme: str = "JupyterLab Light") -> Iterator[Labs]:
     """JupyterLab on a folder, with the settings' servers and namespace, ended with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     own = root / ".jupyter"
     overrides = own / "lab" / "user-settings" / "@jupyterlab"
     for name, text in {

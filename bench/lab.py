@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from retailpulse_kernel.settings import Settings, project_root
 from retailpulse_kernel.stack import strays, supervision
 from retailpulse_kernel.topics import ensure_topics
 
-__all__ = ["Child", "Lab", "processor_seconds", "project_file", "wait_until"]
+__all__ = ["Child", "Lab", "free_port", "processor_seconds", "project_file", "wait_until"]
 
 _POLL_SECONDS = 0.1
 
@@ -214,6 +215,14 @@ def wait_until(condition: Any, children: Sequence[Child], *, seconds: float, wha
         if time.monotonic() > deadline:
             raise RetailPulseError(f"Waited {seconds:.0f} s in vain for {what}.")
         time.sleep(_POLL_SECONDS)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def processor_seconds(pid: int) -> float:

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import statistics
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
 
 import httpx
 
 from bench import jobs
-from bench.feed import Feed, fill
-from bench.lab import Child, Lab, processor_seconds, wait_until
+from bench.feed import Feed
+from bench.lab import Child, Lab, free_port, processor_seconds, wait_until
 from bench.notebook import UNMEASURED
 from bench.results import Figure, Target, Timeline, number
+from bench.throughput import filled
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.observing import prometheus_configuration
 
 __all__ = ["measure"]
 
 _JOB = "metrics"
-_SPAN = timedelta(minutes=5)
 #: As often as Prometheus asks in the local stack.
 _SCRAPE_SECONDS = 5.0
 
 
 def measure(lab: Lab, *, events: int, rounds: int) -> list[Figure]:
     """Compare the rate, and the processor's time of job, servers and monitor, round by round."""
-    events -= events // 1_000  # as for the other rates
-    lab.say(f"overhead of metrics: sending {events:,} events")
-    feed = fill(lab.namespace("topic"), events, span=_SPAN)
+    feed = filled(lab, events)
     runs: dict[bool, list[Timeline]] = {True: [], False: []}
     for turn in range(1, rounds + 1):
         # Who comes second finds warm disks: that is another one each time.
@@ -73,9 +69,7 @@ def _run(lab: Lab, feed: Feed, *, measured: bool) -> Timeline:
 @contextlib.contextmanager
 def _watched(lab: Lab) -> Iterator[Child]:
     """A monitor, and someone who asks it and the servers' agents as Prometheus would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     monitor = lab.python("retailpulse_kernel.cli", "monitor", "--port", str(port), settings=lab.settings)
     targets = [f"127.0.0.1:{port}", *_agents(lab)]
     over = threading.Event()

@@ -16,7 +16,7 @@ from bench.lab import Lab
 from bench.results import Figure, Target, Timeline, number
 from retailpulse_kernel.errors import RetailPulseError
 
-__all__ = ["CONTESTANTS", "measure"]
+__all__ = ["CONTESTANTS", "filled", "measure"]
 
 Contestant = Callable[[Lab, Feed], Timeline]
 
@@ -40,10 +40,7 @@ def measure(lab: Lab, names: Sequence[str], *, events: int, rounds: int) -> list
 
     A competitor that can't be installed or fails is shown as such; anything else that fails ends the measurement.
     """
-    # Spark's limit rounds down in each partition: a thousandth less, and no tiny batch is left over at the end.
-    events -= events // 1_000
-    lab.say(f"sending {events:,} events")
-    feed = fill(lab.namespace("topic"), events, span=_SPAN)
+    feed = filled(lab, events)
     timelines: dict[str, list[Timeline]] = defaultdict(list)
     failures: dict[str, str] = {}
     for turn in range(1, rounds + 1):
@@ -67,6 +64,14 @@ def measure(lab: Lab, names: Sequence[str], *, events: int, rounds: int) -> list
         else _rate(name, timelines[name], timelines["floor"])
         for name in names
     ]
+
+
+def filled(lab: Lab, events: int) -> Feed:
+    """The topic that everything goes through."""
+    # Spark's limit rounds down in each partition: a thousandth less, and no tiny batch is left over at the end.
+    events -= events // 1_000
+    lab.say(f"sending {events:,} events")
+    return fill(lab.namespace("topic"), events, span=_SPAN)
 
 
 def _rate(name: str, own: Sequence[Timeline], floors: Sequence[Timeline]) -> Figure:
