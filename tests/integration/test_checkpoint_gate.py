@@ -194,12 +194,15 @@ def of_sums(live: Settings, shadow: Settings, tmp_path_factory: pytest.TempPathF
     return dict(zip(SUMS, judged(live, shadow, "engagement", candidates, folder / "job.log"), strict=True))
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_an_edit_gets_its_verdict(verdicts: dict[str, Verdict], name: str) -> None:
-    *_, outcome, words = EDITS[name]
-    verdict = verdicts[name]
+def assert_as_expected(verdict: Verdict, edit: tuple[str, str, str, str]) -> None:
+    *_, outcome, words = edit
     assert verdict.outcome == outcome, verdict
     assert words in "; ".join(verdict.reasons), verdict
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_gets_its_verdict(verdicts: dict[str, Verdict], name: str) -> None:
+    assert_as_expected(verdicts[name], EDITS[name])
 
 
 #: After these Spark can't go on from the checkpoint; after all others it does, rightly or not.
@@ -223,10 +226,7 @@ def test_the_same_batch_gives_the_same_rows(verdicts: dict[str, Verdict]) -> Non
 
 @pytest.mark.parametrize("name", SUMS)
 def test_an_edit_of_a_job_with_sums_gets_its_verdict(of_sums: dict[str, Verdict], name: str) -> None:
-    *_, outcome, words = SUMS[name]
-    verdict = of_sums[name]
-    assert verdict.outcome == outcome, verdict
-    assert words in "; ".join(verdict.reasons), verdict
+    assert_as_expected(of_sums[name], SUMS[name])
 
 
 def test_sums_are_set_back_with_the_copy(of_sums: dict[str, Verdict]) -> None:
