@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["aggregate", "columns_needed", "event_time", "rows_by_table", "slots"]
+__all__ = ["aggregate", "columns_needed", "dimensions_of", "event_time", "figures_of", "rows_by_table", "slots"]
 
 #: The metadata key by which Spark knows an event-time column and its delay; `window()` sets it
 #: on its own column, and a window column made by hand needs it too, or its state is never freed.
@@ -37,13 +37,19 @@ def slots(tables: Sequence[FigureTable]) -> list[tuple[FigureTable, Grain]]:
     return [(table, grain) for table in tables for grain in table.every]
 
 
-def _figures(tables: Sequence[FigureTable]) -> list[Figure]:
+def figures_of(tables: Sequence[FigureTable]) -> list[Figure]:
+    """The figures of an aggregation, in the order of its columns."""
     return list({figure.name: figure for table in tables for figure in table.figures}.values())
+
+
+def dimensions_of(tables: Sequence[FigureTable]) -> list[str]:
+    """The dimensions of an aggregation, in the order of its columns."""
+    return sorted({dimension for table in tables for dimension in table.by})
 
 
 def columns_needed(tables: Sequence[FigureTable]) -> set[str]:
     """The event's columns that the tables' dimensions and figures use."""
-    names = {name for table in tables for name in table.by} | {n for f in _figures(tables) for n in f.names}
+    names = {name for table in tables for name in table.by} | {n for f in figures_of(tables) for n in f.names}
     known = {*DIMENSIONS, "event_id", "event_time", "price", "quantity", "order_line"}
     # What is left are event types: they need the column event_type.
     return (names & known) | {"event_time"} | ({"event_type"} if names - known else set())
@@ -63,8 +69,8 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
     """
     from pyspark.sql import functions as F
 
-    dimensions = sorted({dimension for table in tables for dimension in table.by})
-    figures = _figures(tables)
+    dimensions = dimensions_of(tables)
+    figures = figures_of(tables)
 
     def window_end(grain: Grain) -> Column:
         return F.expr(f"timestamp_seconds((unix_seconds(event_time) div {grain.seconds} + 1) * {grain.seconds})")

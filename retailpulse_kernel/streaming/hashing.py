@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["FULL", "Words", "hashes", "places_for", "places_of"]
+__all__ = ["FULL", "Words", "first_come", "hashes", "places_for", "places_of"]
 
 Words = npt.NDArray[np.uint64]
+_Index = npt.NDArray[np.int64]
 
 #: A table is at most so full; beyond that a search has to step too often.
 FULL: Final = 5 / 8
@@ -39,7 +40,7 @@ def places_for(keys: int, *, at_least: int) -> int:
     return max(at_least, 1 << int(keys / FULL).bit_length())
 
 
-def places_of(table: tuple[Words, Words], high: Words, low: Words) -> npt.NDArray[np.int64]:
+def places_of(table: tuple[Words, Words], high: Words, low: Words) -> _Index:
     """Each key's place in a table: where it is, or the free one where it would be.
 
     Parameters
@@ -60,3 +61,15 @@ def places_of(table: tuple[Words, Words], high: Words, low: Words) -> npt.NDArra
         left = left[taken]
         places[left] = (places[left] + 1) & mask
     return places
+
+
+def first_come(places: _Index, rows: _Index) -> tuple[_Index, _Index, _Index]:
+    """Who takes the free places that some rows have come to: of several at one place the first.
+
+    Returns
+    -------
+    places, rows, left : array of int64
+        The places, the row that takes each, and the rows that have to look again when these are taken.
+    """
+    taken, winners = np.unique(places, return_index=True)
+    return taken, rows[winners], np.delete(rows, winners)

@@ -26,11 +26,12 @@ from retailpulse_kernel.streaming.checkpoint import Epoch, open_local
 from retailpulse_kernel.streaming.following import Leader
 from retailpulse_kernel.streaming.frames import deduplicated, read_range, read_topic
 from retailpulse_kernel.streaming.intake import EVENT_COLUMNS, Intake
+from retailpulse_kernel.streaming.plan import plan_of
 from retailpulse_kernel.streaming.rejects import RejectTopics
 from retailpulse_kernel.streaming.seen import IDS
 from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink, Sink
 from retailpulse_kernel.streaming.streams import Events, FigureStream
-from retailpulse_kernel.streaming.sums import SUMS, Sums, is_summable
+from retailpulse_kernel.streaming.sums import SUMS, Sums
 from retailpulse_kernel.tables import FigureTable
 
 if TYPE_CHECKING:
@@ -274,8 +275,7 @@ class Job:
 
     def _sums_folder(self, epoch: Epoch) -> Path | None:
         """Where an epoch's sums are; None where Spark keeps them."""
-        figures = [figure for table in self._tables for figure in table.figures]
-        if self.output != "change" or not all(is_summable(f.measure.kind, f.measure.of) for f in figures):
+        if not plan_of(self).summed:
             return None
         return open_local(epoch.path, SUMS, master=self.settings.profile.spark.master)
 

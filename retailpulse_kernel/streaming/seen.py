@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from retailpulse_kernel.streaming.hashing import FULL, Words, hashes, places_for, places_of
+from retailpulse_kernel.streaming.hashing import FULL, Words, first_come, hashes, places_for, places_of
 
 __all__ = ["IDS", "SeenIds", "seen_ids"]
 
@@ -195,14 +195,10 @@ class _Segment:
             places = self._places(high[left], low[left])
             found = self._high[places] != 0
             held[left[found]] = self._owner[places[found]]
-            left, places = left[~found], places[~found]
-            # Where several come to one free place the first takes it, and the others look again.
-            places, winners = np.unique(places, return_index=True)
-            rows = left[winners]
+            places, rows, left = first_come(places[~found], left[~found])
             self._low[places], self._owner[places] = low[rows], owners[rows]
             self._high[places] = high[rows]
             self._tail[1] += len(rows)
-            left = np.delete(left, winners)
         return held
 
     def _places(self, high: Words, low: Words) -> npt.NDArray[np.int64]:

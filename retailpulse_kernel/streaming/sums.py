@@ -25,7 +25,8 @@ import pyarrow.compute as pc
 from retailpulse_kernel.errors import JobError
 from retailpulse_kernel.metrics import Kind
 from retailpulse_kernel.streaming.adding import Words, added, as_column, as_words, width
-from retailpulse_kernel.streaming.hashing import FULL, hashes, places_for, places_of
+from retailpulse_kernel.streaming.aggregation import dimensions_of, figures_of
+from retailpulse_kernel.streaming.hashing import FULL, first_come, hashes, places_for, places_of
 from retailpulse_kernel.tables import FigureTable, Grain
 
 __all__ = ["SUMS", "Sums", "is_summable", "note_of"]
@@ -82,13 +83,13 @@ class Sums:
     folder : Path
         In the epoch's.
     slots : sequence of (FigureTable, Grain)
-        What the aggregation's slots are; all of the same figures in the same order, as far as they have them.
+        What the aggregation's slots are.
     """
 
     def __init__(self, folder: Path, slots: Sequence[tuple[FigureTable, Grain]]) -> None:
         self._folder = folder
-        self._figures = list({figure.name: figure for table, _ in slots for figure in table.figures}.values())
-        self._dimensions = sorted({dimension for table, _ in slots for dimension in table.by})
+        tables = [table for table, _ in slots]
+        self._figures, self._dimensions = figures_of(tables), dimensions_of(tables)
         self._seconds = np.array([grain.seconds for _, grain in slots], dtype=np.int64)
         self._columns = _KEY + sum(width(figure) for figure in self._figures)
         self._tables: dict[_Bucket, np.memmap[Any, np.dtype[np.int64]]] = {}
@@ -295,14 +296,10 @@ def _insert(table: Words, keys: npt.NDArray[np.uint64], words: Words) -> None:
     """Put in rows whose keys are not there. A row whose first word is written is there as a whole."""
     left = np.arange(len(keys))
     while len(left):
-        places = _places(table, keys[left])
-        # Where several come to one free place the first takes it, and the others look again.
-        places, winners = np.unique(places, return_index=True)
-        rows = left[winners]
+        places, rows, left = first_come(_places(table, keys[left]), left)
         table[places, _KEY:] = words[rows]
         table[places, 1] = keys[rows, 1].view(np.int64)
         table[places, 0] = keys[rows, 0].view(np.int64)
-        left = np.delete(left, winners)
 
 
 def _words(notes: Sequence[int]) -> str:
