@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import resource
 import shutil
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retailpulse_kernel.streaming.seen import SeenIds
-
-# As Spark forks its workers.
-_PROCESSES = multiprocessing.get_context("fork")
+from tests.processes import FORK, forked
 
 
 def claim(
@@ -109,13 +106,11 @@ def _claim_all(folder: str, partition: int, results: Any) -> None:
 
 
 def test_of_several_workers_one_gets_an_id(tmp_path: Path) -> None:
-    results = _PROCESSES.Queue()
-    workers = [_PROCESSES.Process(target=_claim_all, args=(str(tmp_path), p, results)) for p in range(3)]
-    for worker in workers:
-        worker.start()
-    taken = dict(results.get(timeout=60) for _ in workers)
-    for worker in workers:
-        worker.join()
+    results = FORK.Queue()
+    with ExitStack() as workers:
+        for partition in range(3):
+            workers.enter_context(forked(_claim_all, str(tmp_path), partition, results))
+        taken = dict(results.get(timeout=60) for _ in range(3))
     assert (np.sum([taken[p] for p in range(3)], axis=0) == 1).all()
     seen = SeenIds(tmp_path)
     assert seen.count == 4_000
@@ -136,16 +131,12 @@ def test_a_killed_worker_leaves_whole_claims(tmp_path: Path) -> None:
     seen = SeenIds(tmp_path / "ids", smallest=256)
     for turn in range(4):
         before = seen.count
-        worker = _PROCESSES.Process(target=_claim_on, args=(str(tmp_path / "ids"), turn))
-        worker.start()
-        while seen.count < before + 1_000:
-            time.sleep(0.01)
         copy = tmp_path / f"copy-{turn}"
-        shutil.copytree(tmp_path / "ids", copy, ignore=shutil.ignore_patterns("*.new"))
-        time.sleep(0.02 + turn * 0.017)
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.join()
+        with forked(_claim_on, str(tmp_path / "ids"), turn):
+            while seen.count < before + 1_000:
+                time.sleep(0.01)
+            shutil.copytree(tmp_path / "ids", copy, ignore=shutil.ignore_patterns("*.new"))
+            time.sleep(0.02 + turn * 0.017)
         for folder in (copy, tmp_path / "ids"):
             found = SeenIds(folder)
             ids = [f"id-{i}" for i in range(found.count)]
@@ -166,10 +157,8 @@ def _claim_without_room(folder: str, results: Any) -> None:
 
 
 def test_a_full_disk_is_an_error_and_leaves_no_half_segment(tmp_path: Path) -> None:
-    results = _PROCESSES.Queue()
-    worker = _PROCESSES.Process(target=_claim_without_room, args=(str(tmp_path), results))
-    worker.start()
-    assert isinstance(results.get(timeout=60), str)
-    worker.join()
+    results = FORK.Queue()
+    with forked(_claim_without_room, str(tmp_path), results):
+        assert isinstance(results.get(timeout=60), str)
     assert not list(tmp_path.glob("*.ids"))
     assert claim(SeenIds(tmp_path), ["a"]) == [True]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import contextlib
 import shutil
-import signal
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,9 +20,7 @@ from retailpulse_kernel.errors import JobError
 from retailpulse_kernel.metrics import FIGURES, Figure, Kind
 from retailpulse_kernel.streaming.sums import Sums, is_summable, note_of
 from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable
-
-# As Spark forks its workers.
-_PROCESSES = multiprocessing.get_context("fork")
+from tests.processes import forked
 
 SLOTS = [(table, grain) for table in (SESSION, USER) for grain in table.every]
 FIGURE_LIST: list[Figure] = list(SESSION.figures)
@@ -221,7 +217,7 @@ def test_sums_of_other_figures_are_refused(tmp_path: Path) -> None:
 def _add_on(folder: str) -> None:
     """Add batch after batch, until the process is killed; its tables grow meanwhile."""
     sums = Sums(Path(folder), SLOTS)
-    batch = len(list(Path(folder).glob("*.npz"))) and max(int(path.stem) for path in Path(folder).glob("*.npz"))
+    batch = _newest(Path(folder))
     while True:
         add(sums, _of_batch(batch), batch=batch)
         batch += 1
@@ -231,29 +227,42 @@ def _of_batch(batch: int) -> list[Any]:
     return [row(f"u{number % 3_000}") for number in range(batch * 70, batch * 70 + 100)]
 
 
+def _newest(folder: Path) -> int:
+    return max((int(path.stem) for path in folder.glob("*.npz")), default=0)
+
+
+def _copied(live: Path, copy: Path) -> int:
+    """Copy sums that change, as the gate does: tables before notes, anew where the first batch's note is gone already.
+
+    Returns
+    -------
+    int
+        The batch that was the newest one when it began.
+    """
+    while True:
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        newest = _newest(live)
+        for path in [path for pattern in ("*.sums", "*.npz") for path in live.glob(pattern)]:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(path, copy / path.name)
+        if note_of(copy, newest).exists():
+            return newest
+
+
 def test_killed_or_copied_at_any_moment(tmp_path: Path) -> None:
     """What is left goes on from the last batch or the one before, and a copy too; the figures are those of no fault."""
     live = tmp_path / "sums"
     live.mkdir()
     for turn in range(6):
-        before = max((int(path.stem) for path in live.glob("*.npz")), default=0)
-        worker = _PROCESSES.Process(target=_add_on, args=(str(live),))
-        worker.start()
-        while not note_of(live, before + 25).exists():
-            time.sleep(0.005)
+        before = _newest(live)
         copy = tmp_path / f"copy-{turn}"
-        newest = max(int(path.stem) for path in live.glob("*.npz"))
-        copy.mkdir()
-        for pattern in ("*.sums", "*.npz"):
-            for path in live.glob(pattern):
-                if path.exists():
-                    shutil.copyfile(path, copy / path.name)
-        time.sleep(turn * 0.013)
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.join()
-        killed = max(int(path.stem) for path in live.glob("*.npz"))
-        for folder, batch in ((copy, newest), (live, killed)):
+        with forked(_add_on, str(live)):
+            while not note_of(live, before + 25).exists():
+                time.sleep(0.005)
+            newest = _copied(live, copy)
+            time.sleep(turn * 0.013)
+        for folder, batch in ((copy, newest), (live, _newest(live))):
             model = Model()
             for number in range(batch):
                 model.add(_of_batch(number))
