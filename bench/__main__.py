@@ -61,7 +61,7 @@ def main(
             if "idle" in wanted:
                 figures += idle.measure(lab, windows=rounds, **({"warm_up": 20, "seconds": 20} if quick else {}))
             if "overhead" in wanted:
-                figures += overhead.measure(lab, events=events, rounds=rounds)
+                figures += overhead.measure(lab, windows=rounds, **({"warm_up": 20, "seconds": 20} if quick else {}))
             if "growth" in wanted:
                 figures += growth.measure(lab, _GROWTH * events)
             if "compaction" in wanted:

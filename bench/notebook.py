@@ -6,8 +6,13 @@ papermill and the kernel are left out.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
 
 import nbformat
 
@@ -18,10 +23,12 @@ from retailpulse_kernel.monitoring.recording import Recorder
 from retailpulse_kernel.parameters import check, read_parameters
 from retailpulse_kernel.settings import Namespace
 
-__all__ = ["UNMEASURED", "run"]
+__all__ = ["MEASURING", "TIMED", "run"]
 
-#: An environment variable: a job that has it measures nothing, which only this benchmark can want.
-UNMEASURED = "RETAILPULSE_BENCH_UNMEASURED"
+#: An environment variable: a job that has it tells how long it spends on measuring itself.
+TIMED = "RETAILPULSE_BENCH_TIMED"
+#: What it tells that by, beside its metrics: seconds.
+MEASURING = "measuring_seconds"
 
 
 def run(name: str, topic: str, given: dict[str, str]) -> None:
@@ -48,15 +55,38 @@ def run(name: str, topic: str, given: dict[str, str]) -> None:
             cells.update(values)
 
 
-def measure_nothing() -> None:
-    """Take the metrics out of this process: nothing is counted, written to a file, or asked of Spark."""
-    for owner, names in ((Recorder, ("add", "flush", "observe", "set", "start")), (JobMetrics, ("add", "follow"))):
+def time_the_measuring() -> None:
+    """Let every recorder of this process tell how long counting and writing it down have taken, in all threads."""
+    for owner, names in ((Recorder, ("add", "flush", "observe", "set")), (JobMetrics, ("add", "follow"))):
         for name in names:
-            setattr(owner, name, lambda *_, **__: None)
+            setattr(owner, name, _timed(getattr(owner, name)))
+
+
+_spent = 0.0
+_lock, _inside = threading.Lock(), threading.local()
+
+
+def _timed(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(measuring: Recorder | JobMetrics, *arguments: Any, **named: Any) -> Any:
+        global _spent
+        if getattr(_inside, "one", False):  # called by one that is timed itself
+            return method(measuring, *arguments, **named)
+        _inside.one, began = True, time.perf_counter()
+        try:
+            return method(measuring, *arguments, **named)
+        finally:
+            _inside.one = False
+            with _lock:
+                _spent += time.perf_counter() - began
+            if isinstance(measuring, Recorder):
+                measuring.tell(**{MEASURING: _spent})
+
+    return call
 
 
 if __name__ == "__main__":
-    if UNMEASURED in os.environ:
-        measure_nothing()
+    if TIMED in os.environ:
+        time_the_measuring()
     run(sys.argv[1], sys.argv[2], dict(argument.split("=", 1) for argument in sys.argv[3:]))
     print("{}")

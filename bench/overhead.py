@@ -1,81 +1,97 @@
-"""What metrics cost: one job through one topic, with all that measures and watches it, and with nothing of it."""
+"""What measuring costs: the processor's time of all that does it, of all that the stack takes under a steady load.
+
+It is counted where it is spent. Two runs, one with metrics and one without, differ by ten percent for other reasons.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import statistics
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 
 import httpx
 
-from bench import jobs
-from bench.feed import Feed
+from bench.jobs import JOBS, Running, generator, primed, started
 from bench.lab import Child, Lab, free_port, processor_seconds, wait_until
-from bench.notebook import UNMEASURED
-from bench.results import Figure, Target, Timeline, number
-from bench.throughput import filled
+from bench.notebook import MEASURING, TIMED
+from bench.results import Figure, Target
+from retailpulse_kernel.monitoring.reading import read_recorded
+from retailpulse_kernel.monitoring.recording import folder
+from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.observing import prometheus_configuration
 
 __all__ = ["measure"]
 
-_JOB = "metrics"
+RATE = 2_000
 #: As often as Prometheus asks in the local stack.
 _SCRAPE_SECONDS = 5.0
+#: How often each agent is asked to find out what one answer costs its server.
+_ASKED = 50
 
 
-def measure(lab: Lab, *, events: int, rounds: int) -> list[Figure]:
-    """Compare the rate, and the processor's time of job, servers and monitor, round by round."""
-    feed = filled(lab, events)
-    runs: dict[bool, list[Timeline]] = {True: [], False: []}
-    for turn in range(1, rounds + 1):
-        # Who comes second finds warm disks: that is another one each time.
-        for measured in (True, False) if turn % 2 else (False, True):
-            runs[measured].append(_run(lab, feed, measured=measured))
-            of = runs[measured][-1]
-            lab.say(
-                f"round {turn}: {'with' if measured else 'without'} {of.warm:,.0f}/s, {of.processor:.1f} s of cores"
-            )
-    lab.forget("topic")
-    with_, without = runs[True], runs[False]
-    lost = [1 - a.warm / b.warm for a, b in zip(with_, without, strict=True)]
-    more = [a.processor / b.processor - 1 for a, b in zip(with_, without, strict=True)]
-    return [
-        _figure("metrics: what they take of a job's rate", lost, [t.warm for t in with_], [t.warm for t in without]),
-        _figure(
-            "metrics: more of the processor, job and servers", more,
-            [t.processor for t in with_], [t.processor for t in without],
-        ),
-    ]  # fmt: skip
+def measure(lab: Lab, *, windows: int = 3, warm_up: float = 60, seconds: float = 60) -> list[Figure]:
+    """Run servers, three jobs and a monitor, and take what measuring costs out of what all of it costs.
+
+    Measuring is the monitor, what the jobs spend on counting and on writing it down, and what the servers' JMX agents
+    take to answer. In the jobs it is the time that passes meanwhile, so that what Spark's JVM is asked counts, too.
+    """
+    settings = lab.namespace("overhead")
+    with (
+        _watched(lab, settings) as monitor,
+        started(lab, settings, JOBS, topic=settings.namespace.events_topic, **{TIMED: "1"}) as running,
+    ):
+        primed(lab, settings, running)
+        lab.say(f"overhead: {warm_up:g} s to warm up, then {windows} times {seconds:g} s at {RATE:,} events/s")
+        with lab.ended(feed := generator(lab, settings, rate=RATE, seconds=warm_up + windows * seconds + 5)):
+            time.sleep(warm_up)
+            spent = []
+            for _ in range(windows):
+                before = _spent(settings, running, monitor)
+                time.sleep(seconds)
+                after = _spent(settings, running, monitor)
+                spent.append({part: (after[part] - before[part]) / seconds for part in after})
+            for child in (*running.children.values(), feed, monitor):
+                child.require()
+        running.stop()
+        agents = _agents_cores(lab)
+    lab.forget("overhead")
+    return [_figure(spent, agents)]
 
 
-def _figure(title: str, shares: list[float], with_: list[float], without: list[float]) -> Figure:
-    note = f"with {number(statistics.median(with_))}, without {number(statistics.median(without))}"
-    percent, details = [100 * share for share in shares], {"with": with_, "without": without}
-    return Figure(title, "%", percent, target=Target(2, at_most=True), note=note, details=details)
+def _figure(windows: list[dict[str, float]], agents: float) -> Figure:
+    shares = [100 * (w["monitor"] + w["measuring"] + agents) / (w["stack"] + w["monitor"]) for w in windows]
+    middle = windows[sorted(range(len(windows)), key=lambda i: shares[i])[len(windows) // 2]]
+    note = f"of {middle['stack'] + middle['monitor']:.2f} cores: monitor {middle['monitor']:.4f}, "
+    note += f"within the jobs {middle['measuring']:.4f}, JMX agents {agents:.4f}"
+    return Figure(
+        f"measuring, of what the stack takes at {RATE:,} events/s", "%", shares, target=Target(2, at_most=True),
+        note=note, details={"windows": windows, "agents": agents},
+    )  # fmt: skip
 
 
-def _run(lab: Lab, feed: Feed, *, measured: bool) -> Timeline:
-    servers = [status.pid for status in supervision.status(lab.settings) if status.pid]
-    with _watched(lab) if measured else contextlib.nullcontext() as monitor:
-        beside = [*servers, *([monitor.pid] if monitor else [])]
-        before = sum(map(processor_seconds, beside))
-        timeline = jobs.run_alone(lab, feed, _JOB, **({} if measured else {UNMEASURED: "1"}))
-        used = timeline.processor + sum(map(processor_seconds, beside)) - before
-    return Timeline(timeline.started, timeline.marks, processor=used)
+def _spent(settings: Settings, running: Running, monitor: Child) -> dict[str, float]:
+    """Processor seconds so far: of servers and jobs, of the monitor, and of measuring within the jobs."""
+    pids = [*(s.pid for s in supervision.status(settings) if s.pid), *(c.pid for c in running.children.values())]
+    recorded = [one.content for one in read_recorded(folder(settings))]
+    here = [content for content in recorded if content["namespace"] == settings.namespace.name]
+    return {
+        "stack": sum(map(processor_seconds, pids)),
+        "monitor": processor_seconds(monitor.pid),
+        "measuring": sum(content.get(MEASURING, 0.0) for content in here),
+    }
 
 
 @contextlib.contextmanager
-def _watched(lab: Lab) -> Iterator[Child]:
-    """A monitor, and someone who asks it and the servers' agents as Prometheus would."""
+def _watched(lab: Lab, settings: Settings) -> Iterator[Child]:
+    """A monitor, and someone who asks it as Prometheus would."""
     port = free_port()
-    monitor = lab.python("retailpulse_kernel.cli", "monitor", "--port", str(port), settings=lab.settings)
-    targets = [f"127.0.0.1:{port}", *_agents(lab)]
+    monitor = lab.python("retailpulse_kernel.cli", "monitor", "--port", str(port), settings=settings)
     over = threading.Event()
-    asking = threading.Thread(target=_ask, args=(targets, over))
+    asking = threading.Thread(target=_ask, args=(f"127.0.0.1:{port}", over))
     with lab.ended(monitor):
-        wait_until(lambda: _answers(targets[0]), [monitor], seconds=60, what="the monitor")
+        wait_until(lambda: _answers(f"127.0.0.1:{port}"), [monitor], seconds=60, what="the monitor")
         asking.start()
         try:
             yield monitor
@@ -84,19 +100,34 @@ def _watched(lab: Lab) -> Iterator[Child]:
             asking.join()
 
 
-def _agents(lab: Lab) -> list[str]:
-    """Where the local servers' JVMs tell what they measure."""
+def _agents_cores(lab: Lab) -> float:
+    """Cores that the local servers' JMX agents take, asked as often as Prometheus does: found while nothing runs."""
+    return sum(_seconds_an_answer(pid, target) for target, pid in _agents(lab).items()) / _SCRAPE_SECONDS
+
+
+def _seconds_an_answer(pid: int, target: str) -> float:
+    begin, before = time.monotonic(), processor_seconds(pid)
+    for _ in range(_ASKED):
+        _answers(target)
+    elapsed, after = time.monotonic() - begin, processor_seconds(pid)
+    # What the server does by itself in the same time is not the agent's.
+    time.sleep(elapsed)
+    return max(0.0, (after - before) - (processor_seconds(pid) - after)) / _ASKED
+
+
+def _agents(lab: Lab) -> Mapping[str, int]:
+    """Where the local servers' JVMs tell what they measure, and their processes."""
     if lab.settings.profile.name != "local":
-        return []
+        return {}
+    pids = {status.name: status.pid for status in supervision.status(lab.settings) if status.pid}
     scraped = prometheus_configuration(lab.settings)["prometheus.yml"]["scrape_configs"]
-    static = [config for job in scraped for config in job["static_configs"]]
-    return [target for config in static if "server" in config.get("labels", {}) for target in config["targets"]]
+    static = [config for job in scraped for config in job["static_configs"] if "server" in config.get("labels", {})]
+    return {target: pids[config["labels"]["server"]] for config in static for target in config["targets"]}
 
 
-def _ask(targets: list[str], over: threading.Event) -> None:
+def _ask(target: str, over: threading.Event) -> None:
     while not over.wait(_SCRAPE_SECONDS):
-        for target in targets:
-            _answers(target)
+        _answers(target)
 
 
 def _answers(target: str) -> bool:
