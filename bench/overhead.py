@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import httpx
 
@@ -24,8 +25,18 @@ from retailpulse_kernel.stack.observing import prometheus_configuration
 
 __all__ = ["measure"]
 
+
+@dataclass(frozen=True)
+class _Agent:
+    """Where a server's process tells what it measures, and how often it is asked, in seconds."""
+
+    target: str
+    pid: int
+    interval: float
+
+
 RATE = 2_000
-#: As often as Prometheus asks in the local stack.
+#: As often as Prometheus asks the monitor in the local stack.
 _SCRAPE_SECONDS = 5.0
 #: How often each agent is asked to find out what one answer costs its server.
 _ASKED = 50
@@ -102,27 +113,32 @@ def _watched(lab: Lab, settings: Settings) -> Iterator[Child]:
 
 def _agents_cores(lab: Lab) -> float:
     """Cores that the local servers' JMX agents take, asked as often as Prometheus does: found while nothing runs."""
-    return sum(_seconds_an_answer(pid, target) for target, pid in _agents(lab).items()) / _SCRAPE_SECONDS
+    return sum(_seconds_an_answer(agent) / agent.interval for agent in _agents(lab))
 
 
-def _seconds_an_answer(pid: int, target: str) -> float:
-    begin, before = time.monotonic(), processor_seconds(pid)
+def _seconds_an_answer(agent: _Agent) -> float:
+    begin, before = time.monotonic(), processor_seconds(agent.pid)
     for _ in range(_ASKED):
-        _answers(target)
-    elapsed, after = time.monotonic() - begin, processor_seconds(pid)
+        _answers(agent.target)
+    elapsed, after = time.monotonic() - begin, processor_seconds(agent.pid)
     # What the server does by itself in the same time is not the agent's.
     time.sleep(elapsed)
-    return max(0.0, (after - before) - (processor_seconds(pid) - after)) / _ASKED
+    return max(0.0, (after - before) - (processor_seconds(agent.pid) - after)) / _ASKED
 
 
-def _agents(lab: Lab) -> Mapping[str, int]:
-    """Where the local servers' JVMs tell what they measure, and their processes."""
+def _agents(lab: Lab) -> list[_Agent]:
+    """What tells of the local servers' JVMs."""
     if lab.settings.profile.name != "local":
-        return {}
+        return []
     pids = {status.name: status.pid for status in supervision.status(lab.settings) if status.pid}
     scraped = prometheus_configuration(lab.settings)["prometheus.yml"]["scrape_configs"]
-    static = [config for job in scraped for config in job["static_configs"] if "server" in config.get("labels", {})]
-    return {target: pids[config["labels"]["server"]] for config in static for target in config["targets"]}
+    return [
+        _Agent(target, pids[config["labels"]["server"]], float(job["scrape_interval"].removesuffix("s")))
+        for job in scraped
+        for config in job["static_configs"]
+        if "server" in config.get("labels", {})
+        for target in config["targets"]
+    ]
 
 
 def _ask(target: str, over: threading.Event) -> None:

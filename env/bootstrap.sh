@@ -74,3 +74,6 @@ borrow_from_pip
 uv() { UV_PYTHON_DOWNLOADS=never "$venv/bin/uv" pip "$@" --quiet --python "$venv/bin/python"; }
 uv sync --require-hashes --build-constraints "$lock" "$lock"
 uv install --no-deps --no-build-isolation --editable .
+# Not needed, so no reason to fail: without it every start of Spark takes some seconds more.
+"$venv/bin/python" -m retailpulse_kernel.streaming.class_archive >"$venv/class-archive.log" 2>&1 ||
+    say "Spark's classes could not be archived, so it will start slower. Why is in $venv/class-archive.log."

@@ -12,6 +12,7 @@ import getpass
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,9 @@ REUSED_HOME = os.environ.get("RETAILPULSE_TEST_HOME")
 # Always the same folder: what a killed session left in it is found and ended by the next one.
 TEST_HOME = Path(REUSED_HOME or Path(tempfile.gettempdir()) / f"retailpulse-test-{getpass.getuser()}").absolute()
 TEST_PORT_OFFSET = "20000"
+#: Minutes after which no other test begins, for where a run has to end in time on a machine of any speed.
+MINUTES = float(os.environ.get("RETAILPULSE_TEST_MINUTES", "inf"))
+BEGAN = time.monotonic()
 
 
 def pytest_configure() -> None:
@@ -40,6 +44,13 @@ def pytest_configure() -> None:
         os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
     for name in ("RETAILPULSE_PROFILE", "RETAILPULSE_NAMESPACE", "RETAILPULSE_PIPELINES"):
         os.environ.pop(name, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    minutes = (time.monotonic() - BEGAN) / 60
+    if minutes > MINUTES:
+        pytest.skip(f"after {minutes:.0f} min no other test begins (RETAILPULSE_TEST_MINUTES={MINUTES:g})")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

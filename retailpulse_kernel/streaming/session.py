@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.streaming.class_archive import java_options
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -82,7 +83,7 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
-        "spark.driver.extraJavaOptions": f"{java} -Dlog4j2.configurationFile={_LOGGING.as_uri()}",
+        "spark.driver.extraJavaOptions": f"{java} {java_options()} -Dlog4j2.configurationFile={_LOGGING.as_uri()}",
         "spark.sql.streaming.stopTimeout": "60s",
     }
     if address.master.startswith("local"):

@@ -229,7 +229,7 @@ class Line:
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, f"{what}: not within {PATIENCE:.0f} s. Its log:\n{self._runs[job].tail()}"
-            time.sleep(0.1)
+            time.sleep(0.5)
 
     def taken(self, job: str) -> int:
         """Messages in the batches that a job has committed."""

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(3
 
 LONG = os.environ.get("RETAILPULSE_LONG") == "1"
 #: Messages a second at the mean hour of the generator's day, and how many there are at least.
-RATE, EVENTS = (3_000, 1_000_000) if LONG else (600, 20_000)
+RATE, EVENTS = (3_000, 1_000_000) if LONG else (200, 20_000)
 
 RUN, WATERMARK = "job.run()", "minutes=10"
 USD = ("=dedup_horizon)", "=dedup_horizon).where(\"currency = 'USD'\")")

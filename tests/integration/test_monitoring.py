@@ -170,15 +170,16 @@ def measured(watched: Settings, job: list[JobProcess]) -> Settings:
 
         def seen() -> bool:
             assert client.get(url).status_code == 200
-            # A rate needs two looks at the same series: what the API, a job and the monitor count.
+            # A rate needs two looks at the same series: what the API, a job, the monitor and a server count.
             rates = (
                 f"rate({asked}[1m]) > 0",
                 f"rate(retailpulse_job_batch_duration_seconds_count{labels}[1m])",
                 f"rate(retailpulse_bad_messages_total{labels}[1m])",
+                "rate(retailpulse_kafka_bytes_total[1m])",
             )
             return all(ask(watched, rate) for rate in rates)
 
-        wait_until(seen, "Prometheus' second look", 60)
+        wait_until(seen, "Prometheus' second look", 120)
     return watched
 
 
