@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from bench.__main__ import MEASUREMENTS
 from bench.competitors import COMPETITORS, verdict
 from bench.growth import decile, seconds_per_million
 from bench.jobs import together
+from bench.notebook import MEASURING
 from bench.results import Figure, Target, Timeline, as_json, as_table, number, percentile
 from retailpulse_kernel.settings import project_root
 from retailpulse_kernel.streaming.accounts import Account
@@ -160,12 +163,12 @@ with recording(Settings.load(home=Path("."), namespace="shop"), "job", "metrics"
 """
 
 
-@pytest.mark.parametrize("measured", [True, False])
-def test_a_job_without_its_metrics_leaves_none(tmp_path: Path, *, measured: bool) -> None:
-    before = "" if measured else "from bench.notebook import measure_nothing; measure_nothing()"
-    root = project_root()
+def test_a_job_that_is_timed_tells_what_measuring_took(tmp_path: Path) -> None:
+    prepared = f"import sys; sys.path.insert(0, {str(project_root())!r}); from bench.notebook import time_the_measuring"
+    begin = time.monotonic()
     subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {before}\n{_RUN}"],
-        cwd=tmp_path, check=True, timeout=120,
-    )  # fmt: skip
-    assert bool(list(tmp_path.rglob("*.json"))) == measured
+        [sys.executable, "-c", f"{prepared}\ntime_the_measuring()\n{_RUN}"], cwd=tmp_path, check=True, timeout=120
+    )
+    (recorded,) = tmp_path.rglob("*.json")
+    content = json.loads(recorded.read_bytes())
+    assert 0 < content[MEASURING] < time.monotonic() - begin
