@@ -43,6 +43,7 @@ def main(
             raise UnknownName("measurement", name, MEASUREMENTS)
     if quick:
         events, rounds = min(events, _QUICK_EVENTS), 1
+    brief = {"warm_up": 20.0, "seconds": 20.0} if quick else {}
     console = Console(stderr=True, highlight=False)
     machine = describe()
     _introduce(machine, console)
@@ -57,11 +58,11 @@ def main(
             if "reads" in wanted:
                 figures += reading.measure(lab, events=events, rounds=rounds)
             if "latency" in wanted:
-                figures += latency.measure(lab, **({"warm_up": 20, "seconds": 20} if quick else {}))
+                figures += latency.measure(lab, **brief)
             if "idle" in wanted:
-                figures += idle.measure(lab, windows=rounds, **({"warm_up": 20, "seconds": 20} if quick else {}))
+                figures += idle.measure(lab, windows=rounds, **brief)
             if "overhead" in wanted:
-                figures += overhead.measure(lab, windows=rounds, **({"warm_up": 20, "seconds": 20} if quick else {}))
+                figures += overhead.measure(lab, windows=rounds, **brief)
             if "growth" in wanted:
                 figures += growth.measure(lab, _GROWTH * events)
             if "compaction" in wanted:

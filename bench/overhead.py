@@ -26,6 +26,13 @@ from retailpulse_kernel.stack.observing import prometheus_configuration
 __all__ = ["measure"]
 
 
+RATE = 2_000
+#: As often as Prometheus asks the monitor in the local stack.
+_SCRAPE_SECONDS = 5.0
+#: How often each agent is asked to find out what one answer costs its server.
+_ASKED = 50
+
+
 @dataclass(frozen=True)
 class _Agent:
     """Where a server's process tells what it measures, and how often it is asked, in seconds."""
@@ -33,13 +40,6 @@ class _Agent:
     target: str
     pid: int
     interval: float
-
-
-RATE = 2_000
-#: As often as Prometheus asks the monitor in the local stack.
-_SCRAPE_SECONDS = 5.0
-#: How often each agent is asked to find out what one answer costs its server.
-_ASKED = 50
 
 
 def measure(lab: Lab, *, windows: int = 3, warm_up: float = 60, seconds: float = 60) -> list[Figure]:

@@ -7,6 +7,7 @@ that of another Java or of other jars, which Java itself notices, sessions start
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["class_archive", "java_options", "make"]
 
 #: Java says on every start why it could not use an archive; that is no news to who starts a job.
-_QUIET = "-Xlog:cds=off -Xlog:cds+dynamic=off"
-_ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+_QUIET = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off")
 
 
 def class_archive() -> Path:
@@ -35,30 +35,29 @@ def class_archive() -> Path:
 def java_options() -> str:
     """What a driver's Java is told; nothing where there is no archive."""
     archive = class_archive()
-    return f"-XX:SharedArchiveFile={archive} {_QUIET}" if archive.is_file() else ""
+    # Spark takes them apart as a shell does: there may be a space in the folder's name.
+    return shlex.join([f"-XX:SharedArchiveFile={archive}", *_QUIET]) if archive.is_file() else ""
 
 
-def make() -> Path:
-    """Make the archive from what a small stream loads: sources, state, sketches, Python workers and files.
+def make() -> None:
+    """Make the archive, in place of one that was there, from what a small stream loads.
 
-    Returns
-    -------
-    Path
-        The archive, in place of one that was there.
+    That is sources, state, sketches, Python workers and files.
     """
     from pyspark.sql import SparkSession
 
+    from retailpulse_kernel.streaming.session import JAVA_BRIEF, ROCKSDB, use_this_environment
+
     archive = class_archive()
     aside = archive.with_suffix(f".{os.getpid()}.new")
-    os.environ["JAVA_HOME"], os.environ["PYSPARK_PYTHON"] = str(find_java().path), sys.executable
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    options = f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ArchiveClassesAtExit={aside} {_QUIET}"
+    use_this_environment()
+    archiving = shlex.join([f"-XX:ArchiveClassesAtExit={aside}", *_QUIET])
     with tempfile.TemporaryDirectory() as folder:
         conf = {
-            "spark.driver.extraJavaOptions": options,
+            "spark.driver.extraJavaOptions": f"{JAVA_BRIEF} {archiving}",
             "spark.local.dir": folder,
             "spark.sql.shuffle.partitions": "2",
-            "spark.sql.streaming.stateStore.providerClass": _ROCKSDB,
+            "spark.sql.streaming.stateStore.providerClass": ROCKSDB,
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
             "spark.log.level": "ERROR",
@@ -69,10 +68,13 @@ def make() -> Path:
         spark = builder.getOrCreate()
         try:
             _load(spark, Path(folder))
-        finally:
+        except BaseException:
+            # Java writes it at any end, also when it has not seen all that it should.
             _end(spark)
+            aside.unlink(missing_ok=True)
+            raise
+    _end(spark)
     aside.replace(archive)
-    return archive
 
 
 def _load(spark: SparkSession, folder: Path) -> None:

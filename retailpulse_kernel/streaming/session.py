@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.stack.java import find_java
 from retailpulse_kernel.streaming.class_archive import java_options
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["spark_session"]
+__all__ = ["JAVA_BRIEF", "ROCKSDB", "spark_session", "use_this_environment"]
 
-_ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 # Measured on 2 cores. Three bounded runs of 8,000 events at once: 73 s by default, 47 s with the first compiler
 # only; of 600,000 events a batch takes 17 s and 18 s.
-_JAVA_BRIEF = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+JAVA_BRIEF = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 # A long run: 15 s with this collector. By default the second compiler takes 22 s of a core in a job's first minute,
 # much of it for code that hardly runs; waiting for what is called more often takes 9 s, and nothing gets slower.
 _JAVA = (
@@ -26,6 +27,13 @@ _JAVA = (
     "-XX:Tier4CompileThreshold=50000 -XX:Tier4BackEdgeThreshold=200000"
 )
 _LOGGING = Path(__file__).with_name("log4j2.properties")
+
+
+def use_this_environment() -> None:
+    """Let Spark's workers run this environment's Python, and Spark a Java that it knows, on loopback."""
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ["JAVA_HOME"] = str(find_java().path)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 
 def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: bool = False) -> SparkSession:
@@ -46,20 +54,16 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
     from pyspark.sql import SparkSession
 
     from retailpulse_kernel.stack import artifacts
-    from retailpulse_kernel.stack.java import find_java
 
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
 
-    # Workers must run this environment's Python, and Java must be one that Spark knows.
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    os.environ["JAVA_HOME"] = str(find_java().path)
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    use_this_environment()
     scratch = settings.home / "spark"
     scratch.mkdir(parents=True, exist_ok=True)
 
-    java = _JAVA_BRIEF if brief else _JAVA
+    java = JAVA_BRIEF if brief else _JAVA
     address = settings.profile.spark
     conf = {
         "spark.driver.memory": address.driver_memory,
@@ -72,7 +76,7 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.streaming.minBatchesToRetain": "50",
         # State beyond Java's heap: an hour of event ids does not fit into it. As fast as state in the heap, measured.
-        "spark.sql.streaming.stateStore.providerClass": _ROCKSDB,
+        "spark.sql.streaming.stateStore.providerClass": ROCKSDB,
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
         # Sketches are aggregated by hashing too, which by default gives up at 128 keys.

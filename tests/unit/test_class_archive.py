@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -38,8 +39,9 @@ def test_java_takes_spark_s_classes_from_it(tmp_path: Path) -> None:
 
 
 def test_a_damaged_one_is_left_aside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    (folder := tmp_path / "with a space").mkdir()
+    monkeypatch.setattr(sys, "prefix", str(folder))
     class_archive().write_bytes(b"half an archive")
-    java = str(find_java().executable), *java_options().split(), "-version"
+    java = str(find_java().executable), *shlex.split(java_options()), "-version"
     done = subprocess.run(java, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "archive" not in done.stdout + done.stderr
