@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 from retailpulse_kernel.errors import UsageError
 from retailpulse_kernel.streaming.checkpoint import Epoch, logged_batch
 from retailpulse_kernel.streaming.seen import IDS
-from retailpulse_kernel.streaming.sums import SUMS, note_of
+from retailpulse_kernel.streaming.sums import COPIED, SUMS, note_of
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -64,7 +64,7 @@ def snapshot(epoch: Epoch, target: Path) -> Snapshot | None:
         for part in ("commits", "offsets", "clocks", "state", IDS):
             _copy(source / part, target / part, "**/*")
         # The tables before the notes by which they are set back.
-        for pattern in ("*.sums", "*.npz"):
+        for pattern in COPIED:
             _copy(source / SUMS, target / SUMS, pattern)
         _copy(source, target, "*")
         if complete := _set_back(target):

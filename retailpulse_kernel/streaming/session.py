@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlparse
 
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack.java import find_java
@@ -26,6 +27,7 @@ _JAVA = (
     "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=5000 "
     "-XX:Tier4CompileThreshold=50000 -XX:Tier4BackEdgeThreshold=200000"
 )
+_PLAIN_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -89,7 +91,12 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
         "spark.log.level": "ERROR",
         "spark.driver.extraJavaOptions": f"{java} {java_options()} -Dlog4j2.configurationFile={_LOGGING.as_uri()}",
         "spark.sql.streaming.stopTimeout": "60s",
+        # Hadoop's other local file system has a checksum beside each file and starts `chmod` for both.
+        "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     }
+    if not urlparse(settings.checkpoints).scheme:
+        # By default Hadoop starts `readlink` four times for each file of a checkpoint that it moves into place.
+        conf["spark.sql.streaming.checkpointFileManagerClass"] = _PLAIN_FILES
     if address.master.startswith("local"):
         conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     if hive:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 from retailpulse_kernel.monitoring.recording import current
 from retailpulse_kernel.stores.base import FigureStore, version_of
 from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.streaming.aggregation import aggregate, rows_by_table
+from retailpulse_kernel.streaming.aggregation import rows_by_table
 from retailpulse_kernel.streaming.checkpoint import Epoch, logged_batch
+from retailpulse_kernel.streaming.summing import facts, summed
 from retailpulse_kernel.streaming.sums import Sums
 from retailpulse_kernel.tables import FigureTable
 
@@ -90,7 +91,7 @@ class FigureSink:
         """What the batch's events make of the windows that they are in."""
         logged = logged_batch(epoch.path, batch)
         assert logged is not None, "Spark logs a batch before it begins"
-        parts = aggregate(frame, self.tables).toArrow()
+        parts = summed(facts(frame, self.tables).toArrow(), self.tables)
         result = sums.add(parts, batch=batch, watermark_ms=logged.watermark_ms)
         current("job").set("retailpulse_job_state_rows", sums.count)
         return result

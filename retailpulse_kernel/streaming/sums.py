@@ -6,7 +6,7 @@ removing a file. Spark's own state of an aggregation is gone through whole in ev
 
 Before a batch changes a row, it leaves what was there in a file of its own. So a batch that is done again, or one on
 a copy that was set back, begins by undoing itself and those after it; and a copy may be taken at any moment, if the
-tables are copied before those files.
+tables are copied before those files. Sketches of users are beside the tables (`users.UserLog`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ from retailpulse_kernel.metrics import Kind
 from retailpulse_kernel.streaming.adding import Words, added, as_column, as_words, width
 from retailpulse_kernel.streaming.aggregation import dimensions_of, figures_of
 from retailpulse_kernel.streaming.hashing import FULL, first_come, hashes, places_for, places_of
+from retailpulse_kernel.streaming.users import UserLog
 from retailpulse_kernel.tables import FigureTable, Grain
 
-__all__ = ["SUMS", "Sums", "is_summable", "note_of"]
+__all__ = ["COPIED", "SUMS", "Sums", "is_summable", "note_of"]
 
 #: The folder in an epoch's; see `checkpoint.open_local`.
 SUMS = "sums"
+#: Its files, in the order in which they are to be copied.
+COPIED: Final = ("*.sums", "*.users", "*.npz")
 
 #: Batches that can be undone. Spark does only the last one again; a copy takes longer than a few small ones.
 _UNDOABLE: Final = 20
-#: Tables of fewer places are not worth a file; and files that are kept open.
-_SMALLEST, _OPEN = 256, 64
+#: Tables of fewer places are not worth a file; files that are kept open, and of users kept in memory.
+_SMALLEST, _OPEN, _OPEN_USERS = 256, 64, 16
 #: The columns of a table before the figures: the key's words.
 _KEY: Final = 2
 
@@ -47,8 +50,8 @@ _Index = npt.NDArray[np.int64]
 
 
 def is_summable(kind: str, of: str) -> bool:
-    """Whether a figure of a kind and an expression can be kept here: no sketch, and of first and last values times."""
-    return of == "event_time" if kind in (Kind.FIRST, Kind.LAST) else kind != Kind.USERS
+    """Whether a figure of a kind and an expression can be kept here: of first and last values only times."""
+    return of == "event_time" if kind in (Kind.FIRST, Kind.LAST) else True
 
 
 def note_of(folder: Path, batch: int) -> Path:
@@ -65,6 +68,10 @@ class _Bucket(NamedTuple):
     @property
     def name(self) -> str:
         return f"{self.slot}-{self.end}.sums"
+
+    @property
+    def users(self) -> str:
+        return f"{self.slot}-{self.end}.users"
 
 
 class _Change(NamedTuple):
@@ -89,10 +96,13 @@ class Sums:
     def __init__(self, folder: Path, slots: Sequence[tuple[FigureTable, Grain]]) -> None:
         self._folder = folder
         tables = [table for table, _ in slots]
-        self._figures, self._dimensions = figures_of(tables), dimensions_of(tables)
+        figures, self._dimensions = figures_of(tables), dimensions_of(tables)
+        self._figures = [figure for figure in figures if figure.measure.kind is not Kind.USERS]
+        self._sketched = [figure for figure in figures if figure.measure.kind is Kind.USERS]
         self._seconds = np.array([grain.seconds for _, grain in slots], dtype=np.int64)
         self._columns = _KEY + sum(width(figure) for figure in self._figures)
         self._tables: dict[_Bucket, np.memmap[Any, np.dtype[np.int64]]] = {}
+        self._users: dict[_Bucket, UserLog] = {}
         self._used: dict[_Bucket, int] = {}
         for path in folder.glob("*.sums"):
             bucket = _Bucket(*map(int, path.stem.split("-")))
@@ -129,7 +139,8 @@ class Sums:
         """
         self._undo(batch)
         keys = np.column_stack(hashes(self._names(rows)))
-        words = np.column_stack([as_words(figure, rows[figure.name]) for figure in self._figures])
+        nothing = np.zeros((len(keys), 0), dtype=np.int64)
+        words = np.column_stack([nothing, *(as_words(figure, rows[figure.name]) for figure in self._figures)])
         changes, places, order = [], [], []
         for bucket, at in self._buckets(rows):
             table = self._with_room(bucket, len(at))
@@ -149,6 +160,7 @@ class Sums:
             new = at[len(known_at) :]
             _insert(table, keys[new], words[new])
             self._used[change.bucket] += len(new)
+        rows = self._with_users(rows, keys, changes, order, batch)
         self._forget()
         return self._with_figures(rows, words)
 
@@ -180,7 +192,36 @@ class Sums:
             first += width(figure)
         return rows
 
+    def _with_users(
+        self,
+        rows: pa.Table,
+        keys: npt.NDArray[np.uint64],
+        changes: Sequence[_Change],
+        order: Sequence[_Index],
+        batch: int,
+    ) -> pa.Table:
+        for number, figure in enumerate(self._sketched):
+            parts, sketches = rows[figure.name].to_pylist(), [b""] * rows.num_rows
+            for change, at in zip(changes, order, strict=True):
+                names = [(number, high, low) for high, low in keys[at].tolist()]
+                found = self._log(change.bucket).add(
+                    names, [parts[place] for place in at], batch=batch, undoable=batch - _UNDOABLE + 1
+                )
+                for place, sketch in zip(at, found, strict=True):
+                    sketches[place] = sketch
+            place = rows.schema.get_field_index(figure.name)
+            rows = rows.set_column(place, figure.name, pa.array(sketches, pa.binary()))
+        return rows
+
     # -- tables -----------------------------------------------------------------------------
+
+    def _log(self, bucket: _Bucket) -> UserLog:
+        """A bucket's users; those that were used last stay in memory."""
+        log = self._users.pop(bucket, None) or UserLog(self._folder / bucket.users)
+        self._users[bucket] = log
+        if len(self._users) > _OPEN_USERS:
+            self._users.pop(next(iter(self._users)))
+        return log
 
     def _open(self, bucket: _Bucket) -> np.memmap[Any, np.dtype[np.int64]]:
         if bucket not in self._tables:
@@ -229,6 +270,8 @@ class Sums:
         content: dict[str, Any] = {"watermark_ms": np.array(watermark_ms)}
         for change in changes:
             content |= {f"{change.bucket.name}:keys": change.keys, f"{change.bucket.name}:before": change.before}
+            if self._sketched:
+                content[f"{change.bucket.name}:users"] = np.array(self._log(change.bucket).size)
         new = path.with_suffix(".new")
         with new.open("wb") as file:
             np.savez(file, **content)
@@ -254,9 +297,13 @@ class Sums:
         for number in reversed([number for number in notes if number >= batch]):
             with self._noted(number) as content:
                 for name in content.files:
+                    if name == "watermark_ms":
+                        continue
+                    bucket = _Bucket(*map(int, _TABLE.match(name).groups()))  # type: ignore[union-attr]
                     if name.endswith(":keys"):
-                        bucket = _Bucket(*map(int, _TABLE.match(name).groups()))  # type: ignore[union-attr]
                         self._restore(_Change(bucket, content[name], content[name.replace(":keys", ":before")]))
+                    elif name.endswith(":users") and (self._folder / bucket.users).exists():
+                        self._log(bucket).cut(int(content[name]))
             note_of(self._folder, number).unlink()
 
     def _restore(self, change: _Change) -> None:
@@ -285,6 +332,8 @@ class Sums:
             self._tables.pop(bucket, None)
             del self._used[bucket]
             (self._folder / bucket.name).unlink()
+            self._users.pop(bucket, None)
+            (self._folder / bucket.users).unlink(missing_ok=True)
 
 
 def _places(table: Words, keys: npt.NDArray[np.uint64]) -> _Index:

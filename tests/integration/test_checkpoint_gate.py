@@ -46,7 +46,7 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
         "resume",
         "ids are remembered 30 min behind the watermark instead of 10 min",
     ),
-    "output": ("late=late)", 'late=late, output="close")', "resume", "when they are closed"),
+    "output": ("late=late)", 'late=late, output="close")', "new epoch", "the sums of open ones"),
     "last window": (EVERY, 'every=["1 minute", "1 hour"]', "resume", "category_day is no longer written"),
     "rejects": (EVENTS, EVENTS[:-1] + ', rejects="count")', "resume", "only counted"),
     "filter": (EVENTS, EVENTS + ".where(\"currency = 'USD'\")", "new epoch", "the filter changed from none"),

@@ -50,7 +50,7 @@ def table(**changes: object) -> Plan:
 
 
 ARCHIVE = replace(PLAN, job="archive", tables=(TablePlan("events", "hive"),))
-SKETCHED = table(figures=(EVENTS, FigurePlan("active_users", "users", "user_id", "")))
+IN_SPARK = table(figures=(EVENTS, FigurePlan("first_price", "first", "price", "")))
 
 
 class TestComparing:
@@ -68,7 +68,7 @@ class TestComparing:
             (APART, PLAN, Effect.RESUME, "remembered 10 min behind the watermark, as before"),
             (PLAN, replace(PLAN, rejects="count"), Effect.RESUME, "only counted"),
             (PLAN, replace(PLAN, output="close"), Effect.EPOCH, "don't know their keys"),
-            (SKETCHED, replace(SKETCHED, output="close"), Effect.RESUME, "when they are closed"),
+            (IN_SPARK, replace(IN_SPARK, output="close"), Effect.RESUME, "when they are closed"),
             (ARCHIVE, replace(ARCHIVE, output="close"), Effect.RESUME, "when they are closed"),
             (replace(PLAN, output="close"), PLAN, Effect.EPOCH, "would never be written"),
             (PLAN, table(every=("minute", "hour")), Effect.RESUME, "category_day is no longer written"),

@@ -16,19 +16,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retailpulse_kernel import sketches
 from retailpulse_kernel.errors import JobError
-from retailpulse_kernel.metrics import FIGURES, Figure, Kind
-from retailpulse_kernel.streaming.sums import Sums, is_summable, note_of
-from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable
+from retailpulse_kernel.metrics import ACTIVE_USERS, FIGURES, Figure, Kind
+from retailpulse_kernel.streaming import users
+from retailpulse_kernel.streaming.sums import COPIED, Sums, is_summable, note_of
+from retailpulse_kernel.tables import GRAINS, SESSION, USER, FigureTable
 from tests.processes import forked
 
-SLOTS = [(table, grain) for table in (SESSION, USER) for grain in table.every]
-FIGURE_LIST: list[Figure] = list(SESSION.figures)
+FIGURE_LIST: list[Figure] = [*SESSION.figures, ACTIVE_USERS]
+TABLES = (FigureTable("session", tuple(FIGURE_LIST), SESSION.by, SESSION.every), USER)
+SLOTS = [(table, grain) for table in TABLES for grain in table.every]
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
 _TYPES = {
     Kind.MONEY: pa.decimal128(28, 4),
     Kind.FIRST: pa.timestamp("us", tz="UTC"),
     Kind.LAST: pa.timestamp("us", tz="UTC"),
+    Kind.USERS: pa.binary(),
 }
 SCHEMA = pa.schema(
     [
@@ -39,24 +43,35 @@ SCHEMA = pa.schema(
     ]
 )
 KEY = SCHEMA.names[:5]
+USERS = "abcdefgh"
 
 
-def row(user: str, *, hour: int = 0, slot: int = 0, count: int = 1, money: str = "1.5", at: int | None = 5) -> Any:
-    """What a batch adds to one window of a session or a user."""
+def row(
+    user: str, *, hour: int = 0, slot: int = 0, count: int = 1, money: str = "1.5", at: int | None = 5,
+    seen: frozenset[str] = frozenset("a"),
+) -> Any:  # fmt: skip
+    """What a batch adds to one window of a session or a user; users as the set that they are."""
     end = HOUR + timedelta(hours=hour + 1) if slot == 0 else datetime(2026, 3, 2, tzinfo=UTC)
     moment = None if at is None else HOUR + timedelta(hours=hour, seconds=at)
     figures = {"events": count, "views": 0, "purchases": count, "units": -count, "revenue": Decimal(money)}
-    figures |= {"orders": count, "first_event": moment, "last_event": moment}
+    figures |= {"orders": count, "first_event": moment, "last_event": moment, "active_users": seen}
     key = {"slot": slot, "end": end, "currency": "USD", "session_id": None if slot else f"s-{user}", "user_id": user}
     return key | figures
 
 
 def table(rows: Sequence[Any]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    return pa.Table.from_pylist([r | {"active_users": sketches.of(r["active_users"])} for r in rows], schema=SCHEMA)
 
 
 def add(sums: Sums, rows: Sequence[Any], *, batch: int, watermark_ms: int = 0) -> list[Any]:
-    return sums.add(table(rows), batch=batch, watermark_ms=watermark_ms).to_pylist()
+    """The rows, with the set of those of `USERS` that their sketches are of."""
+    found = sums.add(table(rows), batch=batch, watermark_ms=watermark_ms).to_pylist()
+    return [r | {"active_users": _users_of(r["active_users"])} for r in found]
+
+
+def _users_of(sketch: bytes) -> frozenset[str]:
+    size = sketches.estimate(sketch)
+    return frozenset(user for user in USERS if sketches.estimate(sketches.union([sketch, sketches.of([user])])) == size)
 
 
 class Model:
@@ -70,7 +85,8 @@ class Model:
         for new in rows:
             key = tuple(new[name] for name in KEY)
             before = self.rows.get(key, {})
-            figures = {f.name: f.combine([before.get(f.name), new[f.name]]) for f in FIGURE_LIST}
+            figures: dict[str, Any] = {f.name: f.combine([before.get(f.name), new[f.name]]) for f in SESSION.figures}
+            figures["active_users"] = before.get("active_users", frozenset()) | new["active_users"]
             self.rows[key] = dict(zip(KEY, key, strict=True)) | figures
             result.append(self.rows[key])
         return result
@@ -106,12 +122,13 @@ _users = st.lists(st.sampled_from([f"u{i}" for i in range(400)]), unique=True, m
 _batches = st.lists(
     st.lists(
         st.builds(
-            lambda users, slot, hour, count, money, at: [
-                row(user, slot=slot, hour=hour, count=count, money=money, at=at) for user in users
+            lambda users, slot, hour, count, money, at, seen: [
+                row(user, slot=slot, hour=hour, count=count, money=money, at=at, seen=seen) for user in users
             ],
             _users, st.integers(0, 1), st.integers(0, 2), st.integers(-5, 10**12),
             st.sampled_from(["0", "19.99", "-19.99", "999999999999999999.9999", "-0.0001"]),
             st.one_of(st.none(), st.integers(0, 3599)),
+            st.frozensets(st.sampled_from(USERS)),
         ),
         max_size=3,
     ),
@@ -147,7 +164,8 @@ def test_it_is_a_dictionary(
         number = min(number, len(expected))
     again = Sums(folder, SLOTS)
     assert again.count == len(model.rows)
-    nothing = {"events": 0, "views": 0, "purchases": 0, "units": 0, "revenue": Decimal(0), "orders": 0}
+    nothing: dict[str, Any] = {"events": 0, "views": 0, "purchases": 0, "units": 0, "revenue": Decimal(0), "orders": 0}
+    nothing |= {"active_users": frozenset()}
     every = [found | nothing for found in model.rows.values()]
     assert add(again, every, batch=len(unique)) == list(model.rows.values())
     shutil.rmtree(folder)
@@ -169,7 +187,7 @@ def test_windows_go_when_no_batch_needs_them(tmp_path: Path) -> None:
 
 
 def test_minutes_share_a_file(tmp_path: Path) -> None:
-    minutes = FigureTable("session", SESSION.figures, SESSION.by, (GRAINS["minute"], GRAINS["day"]))
+    minutes = FigureTable("session", tuple(FIGURE_LIST), SESSION.by, (GRAINS["minute"], GRAINS["day"]))
     sums = Sums(tmp_path, [(minutes, grain) for grain in minutes.every])
     ends = [HOUR + timedelta(minutes=minute) for minute in (1, 59, 60, 61)]
     add(sums, [row("a") | {"end": end} for end in ends], batch=0)
@@ -224,7 +242,8 @@ def _add_on(folder: str) -> None:
 
 
 def _of_batch(batch: int) -> list[Any]:
-    return [row(f"u{number % 3_000}") for number in range(batch * 70, batch * 70 + 100)]
+    seen = frozenset(USERS[batch % len(USERS)])
+    return [row(f"u{number % 3_000}", seen=seen) for number in range(batch * 70, batch * 70 + 100)]
 
 
 def _newest(folder: Path) -> int:
@@ -243,7 +262,7 @@ def _copied(live: Path, copy: Path) -> int:
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
         newest = _newest(live)
-        for path in [path for pattern in ("*.sums", "*.npz") for path in live.glob(pattern)]:
+        for path in [path for pattern in COPIED for path in live.glob(pattern)]:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(path, copy / path.name)
         if note_of(copy, newest).exists():
@@ -270,9 +289,29 @@ def test_killed_or_copied_at_any_moment(tmp_path: Path) -> None:
             assert Sums(folder, SLOTS).count == len(model.rows)
 
 
+def test_users_are_merged_from_time_to_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their file stays small, goes on where a batch is done again, and goes with its window."""
+    monkeypatch.setattr(users, "_MOST", 2_000)
+    sums = Sums(tmp_path, SLOTS)
+    for batch in range(400):
+        seen = frozenset(USERS[batch // 40 % len(USERS)])
+        found = add(sums, [row("a", seen=seen)], batch=batch)[0]
+        if batch % 37 == 0:
+            sums = Sums(tmp_path, SLOTS)
+            assert add(sums, [row("a", seen=seen)], batch=batch)[0] == found
+        if batch % 90 == 89:
+            sums = Sums(tmp_path, SLOTS)
+            for again in range(batch - 15, batch + 1):
+                found = add(sums, [row("a", seen=frozenset(USERS[again // 40 % len(USERS)]))], batch=again)[0]
+    assert found["active_users"] == frozenset(USERS) and found["events"] == 400
+    (log,) = tmp_path.glob("*.users")
+    assert log.stat().st_size < 400 * len(sketches.of("a"))
+    over_ms = int((HOUR + timedelta(hours=2)).timestamp() * 1000)
+    for batch in range(400, 421):
+        add(sums, [], batch=batch, watermark_ms=over_ms)
+    assert not list(tmp_path.glob("*.users")) and not list(tmp_path.glob("*.sums"))
+
+
 def test_what_can_be_summed_up() -> None:
-    assert all(is_summable(f.measure.kind, f.measure.of) for table in (SESSION, USER) for f in table.figures)
-    assert not all(is_summable(f.measure.kind, f.measure.of) for f in CATEGORY.figures), "sketches are Spark's"
+    assert all(is_summable(str(f.measure.kind), f.measure.of) for f in FIGURES.values() if isinstance(f, Figure))
     assert not is_summable(Kind.FIRST, "price")
-    assert all(is_summable(str(f.measure.kind), f.measure.of) for f in FIGURES.values() if isinstance(f, Figure)
-               and f.name != "active_users")  # fmt: skip
