@@ -32,7 +32,7 @@ def epochs(
     written them anew.
     """
     from retailpulse_kernel.streaming.checkpoint import find_epoch, jobs_with_checkpoints, new_epoch, newest_batch
-    from retailpulse_kernel.streaming.runner import writer_lock
+    from retailpulse_kernel.streaming.writer import writer_lock
 
     settings = Settings.load(profile=profile, namespace=namespace)
     known = jobs_with_checkpoints(settings.checkpoints)

@@ -27,7 +27,7 @@ from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.checkpoint import Epoch, committed_batch, find_epoch, new_epoch, read_note, write_note
 from retailpulse_kernel.streaming.following import Leader
 from retailpulse_kernel.streaming.plan import REVISION, Plan, read_plan, write_plan
-from retailpulse_kernel.streaming.runner import writer_lock
+from retailpulse_kernel.streaming.writer import writer_lock
 from retailpulse_kernel.topics import ensure_topics
 
 __all__ = ["Begin", "behind", "beside_of", "compare_closed", "epoch_folder", "follow", "has_caught_up", "made", "spend"]

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from retailpulse_kernel import sketches
 from retailpulse_kernel.metrics import Kind
@@ -69,8 +68,8 @@ def set_aside(live: Settings, beside: Settings, plan: Plan, epoch: int, *, since
             other.remove(kept)
             other.create(kept)
             for grain in source.every:
-                found = mine.read(source, grain, since=since)
-                other.write(kept, grain, found, version=1)
+                found = mine.dump(source, grain, since=since)
+                other.load(kept, grain, found, version=1)
                 rows += len(found)
     return rows
 
@@ -97,11 +96,10 @@ def bring_in(
             mine.create(target)
             other.create(source)
             for grain in target.every:
-                wanted = _by_key(other, source, grain, since)
-                there = _by_key(mine, target, grain, since)
-                new = [row for key, row in wanted.items() if there.get(key) != row]
-                gone = [row for key, row in there.items() if key not in wanted]
-                mine.write(target, grain, new, version=version)
+                wanted, there = other.dump(source, grain, since=since), mine.dump(target, grain, since=since)
+                new = {key: row for key, row in wanted.items() if there.get(key) != row}
+                gone = there.keys() - wanted.keys()
+                mine.load(target, grain, new, version=version)
                 mine.delete(target, grain, gone, version=version)
                 written, removed = written + len(new), removed + len(gone)
     return written, removed
@@ -112,10 +110,6 @@ def forget(beside: Settings, plan: Plan, kept: int | None) -> None:
     for table in figure_tables(plan):
         with closing(figure_store(beside, table.store)) as store:
             store.remove(figure_table(table) if kept is None else _aside(table, kept))
-
-
-def _by_key(store: FigureStore, table: FigureTable, grain: Grain, since: datetime | None) -> dict[Any, Row]:
-    return {table.key(row, grain): row for row in store.read(table, grain, since=since)}
 
 
 def compare_rows(

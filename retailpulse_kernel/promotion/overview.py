@@ -17,7 +17,7 @@ from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.checkpoint import find_epoch, newest_batch
 from retailpulse_kernel.streaming.plan import Plan
-from retailpulse_kernel.streaming.runner import writer_lock
+from retailpulse_kernel.streaming.writer import writer_lock
 
 __all__ = ["overview", "runs_folder", "runs_of"]
 

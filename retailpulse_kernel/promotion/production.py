@@ -20,7 +20,7 @@ from retailpulse_kernel.running import Run, in_environment, run_notebook
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.checkpoint import committed_batch, new_epoch
 from retailpulse_kernel.streaming.plan import REVISION, read_plan, write_plan
-from retailpulse_kernel.streaming.runner import writer_lock
+from retailpulse_kernel.streaming.writer import writer_lock
 
 __all__ = ["KEPT_RUNS", "run_current"]
 

@@ -21,7 +21,7 @@ from retailpulse_kernel.promotion.switching import way_of
 from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.streaming.checkpoint import Epoch, committed_batch
 from retailpulse_kernel.streaming.plan import Plan, read_plan
-from retailpulse_kernel.streaming.runner import writer_lock
+from retailpulse_kernel.streaming.writer import writer_lock
 
 __all__ = ["TakingOver", "take_over"]
 

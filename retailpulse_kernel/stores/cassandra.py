@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -258,14 +258,23 @@ class CassandraStore:
         )
         self._apply(insert, grain, rows, lambda values: [*(to_cql(c, values[c]) for c in columns), version * 1000])
 
-    def delete(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
+    def dump(self, table: FigureTable, grain: Grain, *, since: datetime | None = None) -> dict[Any, Any]:
+        """Rows by key."""
+        return {table.key(row, grain): row for row in self.read(table, grain, since=since)}
+
+    def load(self, table: FigureTable, grain: Grain, rows: Mapping[Any, Any], *, version: int) -> None:
+        """Set rows."""
+        self.write(table, grain, list(rows.values()), version=version)
+
+    def delete(self, table: FigureTable, grain: Grain, keys: Collection[Any], *, version: int) -> None:
         """Remove rows up to a write timestamp made of the version, in batches by partition."""
-        keys = columns_of(table, grain)[: -len(table.figures)]
+        columns = columns_of(table, grain)[: -len(table.figures)]
         delete = (
             f"delete from {self.keyspace}.{table.physical(grain)} using timestamp ? "
-            f"where {' and '.join(f'{key} = ?' for key in keys)}"
+            f"where {' and '.join(f'{column} = ?' for column in columns)}"
         )
-        self._apply(delete, grain, rows, lambda values: [version * 1000, *(to_cql(c, values[c]) for c in keys)])
+        rows = [dict(zip(table.key_columns(grain), key, strict=True)) for key in keys]
+        self._apply(delete, grain, rows, lambda values: [version * 1000, *(to_cql(c, values[c]) for c in columns)])
 
     def _apply(self, cql: str, grain: Grain, rows: Rows, arguments: Callable[[Row], list[Any]]) -> None:
         """Run a statement for each row, in batches by partition."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -218,18 +218,33 @@ class HBaseStore:
     def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Put rows with the version as their timestamp."""
         found = arrow_rows(table, grain, rows)
-        keys, cells = pack_keys(table, grain, found), pack_cells(table, found)
+        cells = list(zip(pack_keys(table, grain, found), pack_cells(table, found), strict=True))
+        self._put(table, grain, cells, version)
 
+    def dump(self, table: FigureTable, grain: Grain, *, since: datetime | None = None) -> dict[Any, Any]:
+        """Cells by row key, as they are."""
+        start = _start_at_or_after(since, grain) if since else None
+        return self._run(
+            lambda hbase: {
+                key: cells[_CELL]
+                for key, cells in hbase.table(table.physical(grain)).scan(row_start=start, batch_size=_BATCH_ROWS)
+            }
+        )
+
+    def load(self, table: FigureTable, grain: Grain, rows: Mapping[Any, Any], *, version: int) -> None:
+        """Put cells with the version as their timestamp."""
+        self._put(table, grain, rows.items(), version)
+
+    def _put(self, table: FigureTable, grain: Grain, cells: Collection[tuple[bytes, bytes]], version: int) -> None:
         def run(hbase: happybase.Connection) -> None:
             with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=_BATCH_ROWS) as batch:
-                for key, cell in zip(keys, cells, strict=True):
+                for key, cell in cells:
                     batch.put(key, {_CELL: cell})
 
         self._run(run)
 
-    def delete(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
+    def delete(self, table: FigureTable, grain: Grain, keys: Collection[Any], *, version: int) -> None:
         """Remove the one cell of rows, up to the version as its timestamp."""
-        keys = pack_keys(table, grain, arrow_rows(table, grain, rows))
 
         def run(hbase: happybase.Connection) -> None:
             with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=_BATCH_ROWS) as batch:
@@ -254,7 +269,7 @@ class HBaseStore:
         stop = _start_at_or_after(until, grain) if until else None
         found = self._run(
             lambda hbase: list(
-                hbase.table(table.physical(grain)).scan(row_start=start, row_stop=stop, batch_size=5_000)
+                hbase.table(table.physical(grain)).scan(row_start=start, row_stop=stop, batch_size=_BATCH_ROWS)
             )
         )
         rows = (unpack(table, grain, key, cells[_CELL]) for key, cells in found)

@@ -12,6 +12,7 @@ import re
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -69,9 +70,14 @@ def pack_cells(table: FigureTable, rows: pa.Table) -> list[bytes]:
 def unpack(table: FigureTable, grain: Grain, key: bytes, cell: bytes) -> Row:
     """A row from its key and its cell."""
     found = orjson.loads(cell)
-    start = datetime.strptime(key.split(b"#", 1)[0].decode(), _STAMPS[grain.name]).replace(tzinfo=UTC)
-    row: Row = {grain.name: start, **{name: found[name] for name in table.by}}
+    row: Row = {grain.name: _start(key.split(b"#", 1)[0].decode(), grain), **{name: found[name] for name in table.by}}
     return row | {figure.name: decode(figure, found.get(figure.name)) for figure in table.figures}
+
+
+@lru_cache(maxsize=1_000)
+def _start(text: str, grain: Grain) -> datetime:
+    # To parse it takes longer than all the rest of a row, and there are few.
+    return datetime.strptime(text, _STAMPS[grain.name]).replace(tzinfo=UTC)
 
 
 def decode(figure: Figure, value: Any) -> Any:

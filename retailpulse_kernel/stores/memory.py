@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -45,11 +45,18 @@ class MemoryStore:
             if key not in stored or stored[key][0] <= version:
                 stored[key] = (version, dict(row))
 
-    def delete(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
+    def dump(self, table: FigureTable, grain: Grain, *, since: datetime | None = None) -> dict[Any, Any]:
+        """Rows by key."""
+        return {table.key(row, grain): row for row in self.read(table, grain, since=since)}
+
+    def load(self, table: FigureTable, grain: Grain, rows: Mapping[Any, Any], *, version: int) -> None:
+        """Set rows."""
+        self.write(table, grain, list(rows.values()), version=version)
+
+    def delete(self, table: FigureTable, grain: Grain, keys: Collection[Any], *, version: int) -> None:
         """Forget rows, but none of a newer version."""
         stored = self._stored(table, grain)
-        for row in plain_rows(rows):
-            key = table.key(row, grain)
+        for key in keys:
             if key in stored and stored[key][0] <= version:
                 stored[key] = (version, None)
 

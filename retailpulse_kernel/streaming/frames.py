@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.settings import Settings
@@ -20,7 +21,13 @@ __all__ = ["deduplicated", "read_range", "read_topic"]
 
 
 def read_topic(
-    spark: SparkSession, settings: Settings, intake: Intake, *, checkpoint: str | None, leader: Leader | None = None
+    spark: SparkSession,
+    settings: Settings,
+    intake: Intake,
+    *,
+    checkpoint: str | None,
+    leader: Leader | None = None,
+    drain: Path | None = None,
 ) -> DataFrame:
     """A topic as a stream of judged rows; it fails rather than skips when offsets are gone.
 
@@ -32,9 +39,11 @@ def read_topic(
         Where the partitions' clocks are kept beside Spark's own logs.
     leader : Leader, optional
         The live job that is read as far as.
+    drain : Path, optional
+        A file; once it is there, the stream has nothing new.
     """
     spark.dataSource.register(TopicSource)
-    config = SourceConfig(client_config(settings), intake, checkpoint, leader)
+    config = SourceConfig(client_config(settings), intake, checkpoint, leader, drain=str(drain) if drain else None)
     return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
 
 

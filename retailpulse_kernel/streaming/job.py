@@ -32,6 +32,7 @@ from retailpulse_kernel.streaming.seen import IDS
 from retailpulse_kernel.streaming.sinks import ArchiveSink, FigureSink, Sink
 from retailpulse_kernel.streaming.streams import Events, FigureStream
 from retailpulse_kernel.streaming.sums import SUMS, Sums
+from retailpulse_kernel.streaming.writer import drain_file
 from retailpulse_kernel.tables import FigureTable
 
 if TYPE_CHECKING:
@@ -303,8 +304,14 @@ class Job:
             unique_by=self.unique_by,
             horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
         )
-        checkpoint = epoch.path if epoch else None
-        messages = read_topic(self.spark, self.settings, intake, checkpoint=checkpoint, leader=self.leader)
+        messages = read_topic(
+            self.spark,
+            self.settings,
+            intake,
+            checkpoint=epoch.path if epoch else None,
+            leader=self.leader,
+            drain=drain_file(self.settings, self.name) if epoch else None,
+        )
         unique = deduplicated(messages, watermark=events.watermark, horizon=events.dedup_horizon)
         return events.of(unique)
 

@@ -15,7 +15,6 @@ import tenacity
 from retailpulse_kernel.errors import JobError, RetailPulseError, StoreUnavailable
 from retailpulse_kernel.monitoring.jobs import JobMetrics
 from retailpulse_kernel.monitoring.recording import recording
-from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.spans import milliseconds
 from retailpulse_kernel.stores.kafka import KafkaStore
 from retailpulse_kernel.streaming.accounts import Account, Ledger
@@ -23,6 +22,7 @@ from retailpulse_kernel.streaming.checkpoint import committed_batch, logged_batc
 from retailpulse_kernel.streaming.intake import ACCEPTED, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
 from retailpulse_kernel.streaming.plan import plan_of, read_plan, write_plan
 from retailpulse_kernel.streaming.report import Report
+from retailpulse_kernel.streaming.writer import drain_file, writer_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from retailpulse_kernel.streaming.job import Job
 
-__all__ = ["STOP_FILE", "Runner", "writer_lock"]
+__all__ = ["STOP_FILE", "Runner"]
 
 #: Environment variable with the path of a file; when the file appears, the run drains and ends.
 #: A signal would reach the kernel in the middle of a batch.
@@ -54,6 +54,7 @@ class Runner:
         self._job = job
         self._sink = job.sink()
         self._epoch = open_epoch(job.checkpoints)
+        self._drain = drain_file(job.settings, job.name)
         self._report = Report(job.name, job.settings.namespace.name, self._epoch.number)
         self._ledger = Ledger(job.settings)
         self._kafka = KafkaStore(job.settings)
@@ -285,9 +286,10 @@ class Runner:
         query = self._query
         if query is None or not query.isActive:
             return
+        self._drain.touch()
         end = time.monotonic() + _DRAIN_SECONDS
         while query.isActive and query.status["isTriggerActive"] and time.monotonic() < end:
-            time.sleep(0.01)
+            time.sleep(_POLL_SECONDS / 10)
         query.stop()
 
     @contextmanager
@@ -312,14 +314,11 @@ class Runner:
                 remedy="Stop that run first, or use another namespace.",
             ) from None
         with lock:
-            yield
-
-
-def writer_lock(settings: Settings, job: str) -> filelock.FileLock:
-    """The lock that a job's only writer holds."""
-    folder = settings.home / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(folder / f"{settings.namespace.name}-{job}.lock")
+            self._drain.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                self._drain.unlink(missing_ok=True)
 
 
 def _ended(query: StreamingQuery) -> bool:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,8 @@ class SourceConfig:
     leader: Leader | None = None
     #: Offsets of a bounded read: (start, end) by partition.
     ranges: dict[str, tuple[int, int]] | None = None
+    #: A file; once it is there, a stream has nothing new.
+    drain: str | None = None
 
     def dump(self) -> str:
         """The text."""
@@ -140,6 +143,8 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         }
 
     def latestOffset(self, start: dict[str, Offsets], limit: ReadLimit) -> dict[str, Offsets]:  # noqa: N802
+        if self._config.drain is not None and Path(self._config.drain).exists():
+            return start
         before, led = start[self._topic], self._led()
         ends = {}
         for partition, (begin, end) in self._bounds().items():

@@ -34,7 +34,7 @@ from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.airflow import login
 from retailpulse_kernel.stack.strays import of_home
 from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.streaming.runner import writer_lock
+from retailpulse_kernel.streaming.writer import writer_lock
 from retailpulse_kernel.topics import ensure_topics
 from tests.jobs import consumed, produce, wait_until
 
