@@ -72,8 +72,11 @@ fi
 borrow_from_pip
 # By --python, as an activated environment (conda's, for one) must not be taken for ours.
 uv() { UV_PYTHON_DOWNLOADS=never "$venv/bin/uv" pip "$@" --quiet --python "$venv/bin/python"; }
-uv sync --require-hashes --build-constraints "$lock" "$lock"
+# Compiled now: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE, as in many containers; an environment that
+# its user can't write to) every process would compile all that it imports, papermill alone for ten seconds of a core.
+uv sync --compile-bytecode --require-hashes --build-constraints "$lock" "$lock"
 uv install --no-deps --no-build-isolation --editable .
+"$venv/bin/python" -m compileall -q retailpulse_kernel
 # Not needed, so no reason to fail: without it every start of Spark takes some seconds more.
 "$venv/bin/python" -m retailpulse_kernel.streaming.class_archive >"$venv/class-archive.log" 2>&1 ||
     say "Spark's classes could not be archived, so it will start slower. Why is in $venv/class-archive.log."
