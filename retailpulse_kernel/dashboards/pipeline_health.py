@@ -89,8 +89,8 @@ def _flow() -> list[Any]:
         _line(13, "Freshness: age of the newest figures", (16, 12, 8, 8), "s", (fresh, "{{job_name}}")),
         _line(14, "Batch duration (p95)", (0, 20, 8, 8), "s", (_quantile(0.95, batch, "job_name"), "{{job_name}}")),
         _line(15, "State: rows", (8, 20, 8, 8), "short", (f"retailpulse_job_state_rows{{{_IN}}}", "{{job_name}}")),
-        _line(16, "State: memory", (16, 20, 8, 8), "bytes",
-              (f"retailpulse_job_state_memory_bytes{{{_IN}}}", "{{job_name}}")),
+        _line(16, "State: size", (16, 20, 8, 8), "bytes",
+              (f"retailpulse_job_state_bytes{{{_IN}}}", "{{job_name}}")),
     ]  # fmt: skip
 
 

@@ -69,7 +69,7 @@ _ALL = (
          kept=True),
     _job("job_watermark_timestamp_seconds", "gauge", "The event time before which windows are closed."),
     _job("job_state_rows", "gauge", "Rows that a job keeps as its state."),
-    _job("job_state_memory_bytes", "gauge", "Memory of that state, as far as it is Spark's."),
+    _job("job_state_bytes", "gauge", "Size of that state: its files, or its memory where Spark keeps it."),
     _job("store_write_duration_seconds", "histogram", "One write of a micro-batch's rows into a store.", "store",
          buckets=_SECONDS),
     _job("store_retries_total", "counter", "Tries that failed because a store did not answer.", "store"),

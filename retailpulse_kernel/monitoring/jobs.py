@@ -66,7 +66,7 @@ class JobMetrics:
             self._recorder.observe("retailpulse_job_batch_duration_seconds", milliseconds / 1000)
         if states := list(progress.stateOperators):
             self._recorder.set("retailpulse_job_state_rows", sum(state.numRowsTotal for state in states))
-            self._recorder.set("retailpulse_job_state_memory_bytes", sum(state.memoryUsedBytes for state in states))
+            self._recorder.set("retailpulse_job_state_bytes", sum(state.memoryUsedBytes for state in states))
         if watermark := progress.eventTime.get("watermark"):
             moment = datetime.fromisoformat(watermark).timestamp()
             self._recorder.set("retailpulse_job_watermark_timestamp_seconds", moment)

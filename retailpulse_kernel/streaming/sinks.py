@@ -94,6 +94,7 @@ class FigureSink:
         parts = summed(facts(frame, self.tables).toArrow(), self.tables)
         result = sums.add(parts, batch=batch, watermark_ms=logged.watermark_ms)
         current("job").set("retailpulse_job_state_rows", sums.count)
+        current("job").set("retailpulse_job_state_bytes", sums.size)
         return result
 
 

@@ -113,6 +113,11 @@ class Sums:
         """How many rows are kept."""
         return sum(self._used.values())
 
+    @property
+    def size(self) -> int:
+        """Bytes of its files, without those to undo batches by."""
+        return sum(path.stat().st_size for pattern in COPIED[:-1] for path in self._folder.glob(pattern))
+
     def add(self, rows: pa.Table, *, batch: int, watermark_ms: int) -> pa.Table:
         """Add what a batch's events add, again if need be.
 

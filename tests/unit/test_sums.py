@@ -100,6 +100,7 @@ def test_what_a_batch_adds_is_added_up(tmp_path: Path) -> None:
     assert (second["events"], second["units"], second["revenue"]) == (3, -3, Decimal("1.4999"))
     assert second["first_event"] == row("a", at=3)["first_event"] and second["last_event"] == row("a")["last_event"]
     assert sums.count == 3
+    assert sums.size == sum(path.stat().st_size for path in tmp_path.iterdir() if path.suffix in (".sums", ".users"))
 
 
 def test_a_batch_of_no_rows_is_a_batch(tmp_path: Path) -> None:
