@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from datasketches import hll_sketch, hll_union
+from datasketches import hll_sketch, hll_union, tgt_hll_type
 
 from retailpulse_kernel.metrics import SKETCH_LG_K
 
-__all__ = ["estimate", "of", "union"]
+__all__ = ["estimate", "of", "serialized", "union"]
 
 
 def union(parts: Iterable[bytes]) -> bytes:
@@ -19,7 +19,13 @@ def union(parts: Iterable[bytes]) -> bytes:
         if part:
             merged.update(hll_sketch.deserialize(bytes(part)))
             empty = False
-    return b"" if empty else merged.get_result().serialize_compact()
+    return b"" if empty else serialized(merged)
+
+
+def serialized(merged: hll_union) -> bytes:
+    """A union's sketch as bytes."""
+    # As Spark writes them, with a byte for each bucket: half of that takes 200 times as long to make.
+    return merged.get_result(tgt_hll_type.HLL_8).serialize_compact()
 
 
 def estimate(sketch: bytes | None) -> int:

@@ -51,7 +51,7 @@ _Index = npt.NDArray[np.int64]
 
 def is_summable(kind: str, of: str) -> bool:
     """Whether a figure of a kind and an expression can be kept here: of first and last values only times."""
-    return of == "event_time" if kind in (Kind.FIRST, Kind.LAST) else True
+    return kind not in (Kind.FIRST, Kind.LAST) or of == "event_time"
 
 
 def note_of(folder: Path, batch: int) -> Path:
@@ -165,9 +165,9 @@ class Sums:
             new = at[len(known_at) :]
             _insert(table, keys[new], words[new])
             self._used[change.bucket] += len(new)
-        rows = self._with_users(rows, keys, changes, order, batch)
+        figures = self._figures_of(words) | self._users_of(rows, keys, changes, order, batch)
         self._forget()
-        return self._with_figures(rows, words)
+        return pa.table({name: figures.get(name, rows[name]) for name in rows.column_names})
 
     # -- windows and keys -------------------------------------------------------------------
 
@@ -188,23 +188,24 @@ class Sums:
         for number, (slot, end) in enumerate(buckets.tolist()):
             yield _Bucket(slot, end), np.flatnonzero(which.reshape(-1) == number)
 
-    def _with_figures(self, rows: pa.Table, words: Words) -> pa.Table:
-        first = 0
+    def _figures_of(self, words: Words) -> dict[str, Any]:
+        """The columns of the figures that the tables keep."""
+        columns, first = {}, 0
         for figure in self._figures:
-            column = as_column(figure, words[:, first : first + width(figure)])
-            place = rows.schema.get_field_index(figure.name)
-            rows = rows.set_column(place, figure.name, column)
+            columns[figure.name] = as_column(figure, words[:, first : first + width(figure)])
             first += width(figure)
-        return rows
+        return columns
 
-    def _with_users(
+    def _users_of(
         self,
         rows: pa.Table,
         keys: npt.NDArray[np.uint64],
         changes: Sequence[_Change],
         order: Sequence[_Index],
         batch: int,
-    ) -> pa.Table:
+    ) -> dict[str, Any]:
+        """The columns of users, to whom a batch's are added."""
+        columns = {}
         for number, figure in enumerate(self._sketched):
             parts, sketches = rows[figure.name].to_pylist(), [b""] * rows.num_rows
             for change, at in zip(changes, order, strict=True):
@@ -214,9 +215,8 @@ class Sums:
                 )
                 for place, sketch in zip(at, found, strict=True):
                     sketches[place] = sketch
-            place = rows.schema.get_field_index(figure.name)
-            rows = rows.set_column(place, figure.name, pa.array(sketches, pa.binary()))
-        return rows
+            columns[figure.name] = pa.array(sketches, pa.binary())
+        return columns
 
     # -- tables -----------------------------------------------------------------------------
 
@@ -302,9 +302,9 @@ class Sums:
         for number in reversed([number for number in notes if number >= batch]):
             with self._noted(number) as content:
                 for name in content.files:
-                    if name == "watermark_ms":
+                    if (match := _TABLE.match(name)) is None:
                         continue
-                    bucket = _Bucket(*map(int, _TABLE.match(name).groups()))  # type: ignore[union-attr]
+                    bucket = _Bucket(*map(int, match.groups()))
                     if name.endswith(":keys"):
                         self._restore(_Change(bucket, content[name], content[name.replace(":keys", ":before")]))
                     elif name.endswith(":users") and (self._folder / bucket.users).exists():

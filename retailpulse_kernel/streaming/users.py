@@ -8,12 +8,13 @@ undone any more are merged to one for each window, at the file's beginning; offs
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from datasketches import hll_sketch, hll_union, tgt_hll_type
+from datasketches import hll_sketch, hll_union
 
+from retailpulse_kernel import sketches
 from retailpulse_kernel.metrics import SKETCH_LG_K
 
 __all__ = ["Key", "UserLog"]
@@ -44,7 +45,7 @@ class UserLog:
             _write(path, 0, b"", b"")
         with path.open("rb") as file:
             self._start, self._merged = _HEAD.unpack(file.read(_HEAD.size))
-        self._sketches: dict[Key, Any] | None = None
+        self._unions: dict[Key, hll_union] | None = None
 
     @property
     def size(self) -> int:
@@ -56,7 +57,7 @@ class UserLog:
         if self.size > size:
             with self._path.open("r+b") as file:
                 file.truncate(_HEAD.size + self._merged + size - self._start)
-            self._sketches = None
+            self._unions = None
 
     def add(self, keys: Sequence[Key], parts: Sequence[bytes], *, batch: int, undoable: int) -> list[bytes]:
         """Add what a batch adds to windows, each once; their sketches.
@@ -74,19 +75,19 @@ class UserLog:
         """
         with self._path.open("ab") as file:
             file.write(b"".join(_packed(batch, key, part) for key, part in zip(keys, parts, strict=True)))
-        if self._sketches is None:
-            self._sketches = _united((key, part) for _, key, part in self._parts())
+        if self._unions is None:
+            self._unions = _united((key, part) for _, key, part in self._parts())
         else:
-            _united(zip(keys, parts, strict=True), self._sketches)
+            _unite(zip(keys, parts, strict=True), self._unions)
         if self.size - self._start > _MOST + 2 * self._merged:
             self._merge(undoable)
-        return [_sketch(self._sketches[key]) for key in keys]
+        return [sketches.serialized(self._unions[key]) for key in keys]
 
     def _merge(self, undoable: int) -> None:
         parts = list(self._parts())
         old = _united((key, part) for batch, key, part in parts if batch < undoable)
         left = b"".join(_packed(*part) for part in parts if part[0] >= undoable)
-        merged = b"".join(_packed(-1, key, _sketch(one)) for key, one in old.items())
+        merged = b"".join(_packed(-1, key, sketches.serialized(one)) for key, one in old.items())
         start = self.size - len(left)
         _write(self._path, start, merged, left)
         self._start, self._merged = start, len(merged)
@@ -104,19 +105,18 @@ def _packed(batch: int, key: Key, part: bytes) -> bytes:
     return _PART.pack(batch, *key, len(part)) + part
 
 
-def _united(parts: Any, sketches: dict[Key, Any] | None = None) -> dict[Key, Any]:
-    """Parts united by their keys, with those that are given."""
-    sketches = {} if sketches is None else sketches
+def _united(parts: Iterable[tuple[Key, bytes]]) -> dict[Key, hll_union]:
+    """Parts united by their keys."""
+    unions: dict[Key, hll_union] = {}
+    _unite(parts, unions)
+    return unions
+
+
+def _unite(parts: Iterable[tuple[Key, bytes]], unions: dict[Key, hll_union]) -> None:
     for key, part in parts:
-        if key not in sketches:
-            sketches[key] = hll_union(SKETCH_LG_K)
-        sketches[key].update(hll_sketch.deserialize(part))
-    return sketches
-
-
-def _sketch(union: Any) -> bytes:
-    # As Spark writes them, with a byte for each bucket: half of that takes 200 times as long to make.
-    return union.get_result(tgt_hll_type.HLL_8).serialize_compact()
+        if key not in unions:
+            unions[key] = hll_union(SKETCH_LG_K)
+        unions[key].update(hll_sketch.deserialize(part))
 
 
 def _write(path: Path, start: int, merged: bytes, left: bytes) -> None:
