@@ -192,6 +192,10 @@ class Namespace:
         """Every topic of the namespace, the events' own first."""
         return (self.events_topic, self.dlq_topic, self.late_topic, self.progress_topic)
 
+    def owns(self, topic: str) -> bool:
+        """Whether a topic, by its full name, is one of this namespace: in any but the default all with its prefix."""
+        return topic in self.topics or (self.name != self.DEFAULT and topic.startswith(self.topic("")))
+
     def __repr__(self) -> str:
         return f"Namespace({self.name!r})"
 

@@ -24,6 +24,11 @@ __all__ = ["MAX_MESSAGE_BYTES", "TIMEOUT", "TopicState", "delete_topics", "ensur
 TIMEOUT: Final = 5.0
 """Seconds that Kafka has for an answer."""
 
+_PATIENCE: Final = 60.0
+"""Seconds that a busy broker has for making or deleting topics, and for their partitions' leaders."""
+
+_CHANGE: Final = {"operation_timeout": _PATIENCE, "request_timeout": _PATIENCE}
+
 MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 
 _PASSING = (
@@ -90,9 +95,9 @@ def ensure_topics(settings: Settings, *, partitions: int = 4, replication: int =
         _new_topic(settings, name, partitions, replication) for name in settings.namespace.topics if name not in there
     ]
     made = []
-    for name, future in (admin.create_topics(missing, operation_timeout=TIMEOUT) if missing else {}).items():
+    for name, future in (admin.create_topics(missing, **_CHANGE) if missing else {}).items():
         try:
-            future.result(timeout=TIMEOUT)
+            future.result()
             made.append(name)
         except KafkaException as error:
             # Another process made it in between.
@@ -118,10 +123,10 @@ def _new_topic(settings: Settings, name: str, partitions: int, replication: int)
 def delete_topics(settings: Settings) -> list[str]:
     """Delete the namespace's topics and all messages in them; the names of those that were there."""
     admin = _admin(settings)
-    there = [name for name in settings.namespace.topics if name in _existing(settings, admin)]
-    for name, future in (admin.delete_topics(there, operation_timeout=TIMEOUT) if there else {}).items():
+    there = [name for name in _existing(settings, admin) if settings.namespace.owns(name)]
+    for name, future in (admin.delete_topics(there, **_CHANGE) if there else {}).items():
         try:
-            future.result(timeout=TIMEOUT)
+            future.result()
         except KafkaException as error:
             if error.args[0].code() not in _ABSENT:
                 raise RetailPulseError(f"The topic {name} can't be deleted: {error.args[0].str()}.") from error
@@ -163,7 +168,7 @@ def _offsets(
 ) -> dict[tuple[str, int], tuple[int, int]]:
     """First and next offset of each partition of the topics; waits for partitions that change leaders."""
     wanted = [(name, partition) for name, count in partitions.items() for partition in range(count)]
-    deadline = time.monotonic() + 2 * TIMEOUT
+    deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             return dict(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import filelock
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from retailpulse_kernel.errors import UsageError
@@ -44,26 +43,16 @@ def shadow_of(live: Settings, name: str) -> Iterator[Settings]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UsageError(f"{name} is being promoted already.", remedy="Wait until that has ended.") from None
-    with lock:
-        _remove(shadow)  # what a killed promotion left
+    try:
+        drop(shadow)  # what a killed promotion left
         try:
             (events,) = topic_states(live, [live.namespace.events_topic])
             ensure_topics(shadow, partitions=events.partitions)
             yield shadow
         finally:
-            _remove(shadow)
-
-
-def _remove(shadow: Settings) -> None:
-    """Drop the namespace, and the topics in it that not every namespace has."""
-    drop(shadow)
-    admin = AdminClient(client_config(shadow))
-    others = [
-        name for name in admin.list_topics(timeout=_TIMEOUT).topics if name.startswith(shadow.namespace.topic(""))
-    ]
-    for deleted in (admin.delete_topics(others, operation_timeout=_TIMEOUT) if others else {}).values():
-        with contextlib.suppress(KafkaException):  # the drop has deleted it, and it is still listed
-            deleted.result(timeout=_TIMEOUT)
+            drop(shadow)
+    finally:
+        lock.release()
 
 
 def sample_events(live: Settings, shadow: Settings, topic: str, *, limit: int) -> int:

@@ -313,12 +313,12 @@ class Runner:
                 f"The job {job.name!r} runs already in the namespace {job.settings.namespace.name!r}.",
                 remedy="Stop that run first, or use another namespace.",
             ) from None
-        with lock:
+        try:
             self._drain.unlink(missing_ok=True)
-            try:
-                yield
-            finally:
-                self._drain.unlink(missing_ok=True)
+            yield
+        finally:
+            self._drain.unlink(missing_ok=True)
+            lock.release()
 
 
 def _ended(query: StreamingQuery) -> bool:

@@ -59,8 +59,9 @@ def test_a_notebook_goes_to_production_by_a_click(notebook: Notebook, registry: 
     page.fill(".rp-gate input[placeholder='nobody']", "Ada")
     page.keyboard.press("Tab")
     click(page, ".rp-gate", "Promote")
-    page.wait_for_selector(".rp-verdict.good", timeout=120_000)
+    page.wait_for_selector(".rp-verdict", timeout=120_000)
     steps = page.inner_text(".rp-steps")
+    assert page.locator(".rp-verdict.good").count(), page.inner_text(".rp-gate")
     assert "1 typed, all read" in steps and "dry run" in steps
     assert "greeting/v1" in page.inner_text(".rp-verdict")
     assert registry.version("greeting").manifest.parameters == {"name": "Ada"}
@@ -71,7 +72,8 @@ def test_a_notebook_goes_to_production_by_a_click(notebook: Notebook, registry: 
     page.wait_for_selector(".rp-diff:has-text('good morning')")
     assert "+ schedule @daily" in page.inner_text(".rp-diff")
     click(page, ".rp-gate", "Promote")
-    page.wait_for_selector(".rp-verdict:has-text('greeting/v2')", timeout=120_000)
+    page.wait_for_selector(".rp-verdict.bad, .rp-verdict:has-text('greeting/v2')", timeout=120_000)
+    assert "greeting/v2" in page.inner_text(".rp-verdict"), page.inner_text(".rp-gate")
 
 
 def test_a_job_goes_back_by_a_click(notebook: Notebook, registry: Registry) -> None:
