@@ -37,6 +37,9 @@ __all__ = ["MAX_BATCH_MESSAGES", "SourceConfig", "TopicSource"]
 #: fit its memory.
 MAX_BATCH_MESSAGES = 500_000
 
+#: Messages that are worth a task.
+_TASK_MESSAGES = 10_000
+
 #: Seconds that Kafka has for an answer.
 _TIMEOUT = 10.0
 
@@ -54,13 +57,20 @@ _PASSING = (
 Offsets = dict[str, int]
 
 
-@dataclass
-class TopicRange(InputPartition):
+@dataclass(frozen=True)
+class TopicRange:
     """The messages ``[start, end)`` of a partition, and what the intake knows before them."""
 
     start: int
     end: int
     stretch: Stretch
+
+
+@dataclass
+class Portion(InputPartition):
+    """What one task reads of a batch."""
+
+    ranges: list[TopicRange]
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,7 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         parts = {p: (before.get(p, 0), until) for p, until in end[self._topic].items() if until > before.get(p, 0)}
         checkpoint = self._config.checkpoint
         if checkpoint is None:
-            return [TopicRange(first, until, Stretch(int(p))) for p, (first, until) in parts.items()]
+            return _portions([TopicRange(first, until, Stretch(int(p))) for p, (first, until) in parts.items()])
         clocks = {p: read_clock(checkpoint, int(p), first) for p, (first, _) in parts.items()}
         known = [clock for clock in clocks.values() if clock is not None]
         # A bounded run holds the watermark back; so does a partition whose clock is not known yet.
@@ -177,19 +187,22 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         low = None if held or not known else min(known)
         batch = newest_batch(checkpoint)
         batch_id, watermark_ms = (batch.batch_id, batch.watermark_ms) if batch else (-1, 0)
-        return [
-            TopicRange(first, until, Stretch(int(p), batch_id, watermark_ms, clocks[p], low))
-            for p, (first, until) in parts.items()
-        ]
+        return _portions(
+            [
+                TopicRange(first, until, Stretch(int(p), batch_id, watermark_ms, clocks[p], low))
+                for p, (first, until) in parts.items()
+            ]
+        )
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """Judge a part of a batch, and leave the partition's clock for the next one."""
-        assert isinstance(partition, TopicRange)
+        """Judge a part of a batch, and leave its partitions' clocks for the next one."""
+        assert isinstance(partition, Portion)
         checkpoint = self._config.checkpoint
         remembers = checkpoint is not None and self._config.intake.horizon_ms is not None
-        clock_ms = yield from _read(self._config, partition, seen_ids(checkpoint) if remembers else None)
-        if checkpoint is not None and clock_ms is not None:
-            write_clock(checkpoint, partition.stretch.partition, partition.end, clock_ms)
+        for part in partition.ranges:
+            clock_ms = yield from _read(self._config, part, seen_ids(checkpoint) if remembers else None)
+            if checkpoint is not None and clock_ms is not None:
+                write_clock(checkpoint, part.stretch.partition, part.end, clock_ms)
 
     def stop(self) -> None:
         if self._client is not None:
@@ -247,11 +260,19 @@ class _RangeReader(DataSourceReader):
 
     def partitions(self) -> Sequence[InputPartition]:
         ranges = self._config.ranges or {}
-        return [TopicRange(start, end, Stretch(int(p))) for p, (start, end) in ranges.items() if end > start]
+        return _portions([TopicRange(start, end, Stretch(int(p))) for p, (start, end) in ranges.items() if end > start])
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        assert isinstance(partition, TopicRange)
-        yield from _read(self._config, partition)
+        assert isinstance(partition, Portion)
+        for part in partition.ranges:
+            yield from _read(self._config, part)
+
+
+def _portions(ranges: Sequence[TopicRange]) -> list[Portion]:
+    """A task for each partition, and for a small batch fewer: to start one takes longer than what it would read."""
+    messages = sum(part.end - part.start for part in ranges)
+    tasks = min(len(ranges), max(1, messages // _TASK_MESSAGES))
+    return [Portion(list(ranges[number::tasks])) for number in range(tasks)]
 
 
 def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
