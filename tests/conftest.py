@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
+from hypothesis import settings as hypothesis_settings
 from rich.console import Console
 
 from retailpulse_kernel.settings import Settings
@@ -30,6 +31,10 @@ TEST_PORT_OFFSET = "20000"
 #: Minutes after which no other test begins, for where a run has to end in time on a machine of any speed.
 MINUTES = float(os.environ.get("RETAILPULSE_TEST_MINUTES", "inf"))
 BEGAN = time.monotonic()
+
+# An example's time says how busy the machine is, and nothing of the code.
+hypothesis_settings.register_profile("untimed", hypothesis_settings(), deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:

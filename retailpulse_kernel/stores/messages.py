@@ -43,8 +43,11 @@ _decode_usual = msgspec.json.Decoder(_Usual).decode
 _decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
 _of_field = [operator.attrgetter(name) for name in _FIELDS]
 
-#: What `_times` may leave to Arrow, which refuses a whole column for one time that it can't read.
-_PLAIN_TIME = r"^20\d\d-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z$"
+#: What `_times` may leave to Arrow, which refuses a whole column for one time that it can't read: days that there are.
+_PLAIN_TIME = (
+    r"^20\d\d-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
+    r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z$"
+)
 
 
 class MessageTable:

@@ -40,6 +40,15 @@ def test_messages_become_a_typed_frame() -> None:
     assert "order_id" not in frame, "what no message has is no column"
 
 
+def test_every_day_of_the_calendar_is_read_and_no_other() -> None:
+    days = [f"{year}-{month:02}-{day:02}" for year in (2024, 2026) for month in range(14) for day in range(33)]
+    frame = frame_of(*(f'{{"event_time": "{day}T23:59:59.5Z"}}'.encode() for day in days), b'{"event_type": "view"}')
+    real = pd.to_datetime(pd.Series(days), format="%Y-%m-%d", errors="coerce", utc=True)
+    assert real.notna().sum() == 366 + 365
+    assert (frame["event_time"][:-1].dt.floor("D").dropna() == real.dropna()).all()
+    assert (frame["event_time"][:-1].isna() == real.isna()).all()
+
+
 @pytest.mark.parametrize(
     "value",
     [
