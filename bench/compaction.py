@@ -13,7 +13,10 @@ _RATE = 500
 
 
 def measure(lab: Lab, *, batches: int = 30) -> list[Figure]:
-    """Let the archive job write so many batches a second apart, then compact."""
+    """Let the archive job write so many batches a second apart, then compact.
+
+    The newest micro-batch keeps its own file: Spark may run it once more, and it replaces what it wrote then.
+    """
     settings = lab.namespace("files")
     lab.say(f"compaction: {batches} micro-batches of the archive")
     store = HiveStore(settings)
@@ -45,6 +48,6 @@ def measure(lab: Lab, *, batches: int = 30) -> list[Figure]:
     note = f"{before} files before, from {batches} micro-batches"
     return [
         Figure(
-            "archive's files an hour, compacted", "files", [after / hours], target=Target(1, at_most=True), note=note
+            "archive's files an hour, compacted", "files", [after / hours], target=Target(2, at_most=True), note=note
         )
     ]
