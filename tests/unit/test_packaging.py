@@ -33,6 +33,7 @@ NOT_IMPORTED = {
     "fastapi": "serves the figures to Grafana",
     "ipykernel": "the kernel of the kernel spec",
     "ipywidgets": "live views",
+    "jsonschema": "validates notebooks, and is held below what makes their import slow",
     "jupyterlab": "a program",
     "jupytext": "pairs notebooks with scripts",
     "plotly": "for notebooks",
