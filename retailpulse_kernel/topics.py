@@ -130,6 +130,10 @@ def delete_topics(settings: Settings) -> list[str]:
         except KafkaException as error:
             if error.args[0].code() not in _ABSENT:
                 raise RetailPulseError(f"The topic {name} can't be deleted: {error.args[0].str()}.") from error
+    # A busy broker lists a topic for a moment after it was deleted: it would not be made anew.
+    deadline = time.monotonic() + 2 * TIMEOUT
+    while there and set(there) & _existing(settings, admin).keys() and time.monotonic() < deadline:
+        time.sleep(0.05)
     return there
 
 
