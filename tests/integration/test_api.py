@@ -32,7 +32,8 @@ from tests.archived import archive_events
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
-END = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=2)
+# At half past, so that the first and the last hour have purchases in every currency, whenever this runs.
+END = (datetime.now(UTC) - timedelta(minutes=32)).replace(minute=30, second=0, microsecond=0)
 START = END - timedelta(hours=30)
 
 
