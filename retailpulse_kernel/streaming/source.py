@@ -269,7 +269,7 @@ class _RangeReader(DataSourceReader):
 
 
 def _portions(ranges: Sequence[TopicRange]) -> list[Portion]:
-    """A task for each partition, and for a small batch fewer: to start one takes longer than what it would read."""
+    """A task for each partition, and for a small batch fewer: each has its start to pay for."""
     messages = sum(part.end - part.start for part in ranges)
     tasks = min(len(ranges), max(1, messages // _TASK_MESSAGES))
     return [Portion(list(ranges[number::tasks])) for number in range(tasks)]
