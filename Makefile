@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 ARGS ?=
 INPUTS ?= 100000
+LONG := long or browser or faults
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status lab test bench bench-live unit fuzz faults handover lint format typecheck lock audit clean
+.PHONY: help setup demo up down status lab test test-long bench bench-live unit fuzz faults handover lint format typecheck lock platforms audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +32,12 @@ status: $(READY) ## Say what runs
 lab: $(READY) ## Open JupyterLab
 	@$(BIN)/retailpulse lab $(ARGS)
 
-test: lint typecheck ## Check style and types, and run every test; ARGS="-k dedup" runs some
-	@$(BIN)/python -m pytest $(ARGS)
+test: lint typecheck ## Check style and types, and test the whole on real servers; ARGS="-k dedup" runs some
+	@$(BIN)/python -m pytest -m "not ($(LONG))" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# One process: much of it kills servers that the other tests use.
+test-long: $(READY) ## Run the long tests: a browser, whole notebooks, Airflow, logins, killed servers and jobs
+	@$(BIN)/python -m pytest -m "$(LONG)" $(ARGS)
 
 bench: $(READY) ## Measure this machine; ARGS="--quick" tries it, ARGS="--only floor --only metrics --json FILE" some of it
 	@$(BIN)/python -m bench $(ARGS)
@@ -55,6 +60,7 @@ handover: $(READY) ## Promote, roll back and kill jobs under a million events; A
 lint: $(READY) ## Check style
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(READY) ## Format the code, and fix what can be fixed
 	@$(BIN)/ruff check --quiet --fix .
@@ -68,6 +74,9 @@ lock: $(READY) ## Write env/requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' --quiet --output-file env/requirements.lock $(ARGS)
 
+platforms: $(READY) ## Ask the package index and the servers' jars for builds for each platform; writes docs/platforms.md
+	@$(BIN)/python -m retailpulse_kernel.machine.platforms
+
 # Strict: what could not be looked up is no package without weaknesses.
 audit: $(READY) ## Ask the package index for known weaknesses of the locked packages
 	@$(BIN)/uv tool run pip-audit --strict --disable-pip --no-deps --requirement env/requirements.lock $(ARGS)
@@ -76,6 +85,8 @@ clean: ## Remove the environment and caches; the servers' data stays (retailpuls
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.retailpulse/*' -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml hatch_build.py env/requirements.lock env/bootstrap.sh retailpulse_kernel/kernelspec/kernel.json
+# The kernel's and JupyterLab's files are copied into the environment, which an editable install does not follow.
+$(READY): pyproject.toml hatch_build.py env/requirements.lock env/bootstrap.sh retailpulse_kernel/kernelspec/kernel.json \
+		$(wildcard retailpulse_kernel/lab/extension/*.json retailpulse_kernel/lab/server.json)
 	@PYTHON="$(PYTHON)" sh env/bootstrap.sh $(VENV)
 	@touch $@

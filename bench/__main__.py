@@ -15,8 +15,8 @@ from bench import compaction, competitors, growth, idle, latency, overhead, read
 from bench.lab import Lab
 from bench.machine import QUIET_SHARE, describe
 from bench.results import Figure, as_json, as_table
-from retailpulse_kernel.errors import RetailPulseError, UnknownName
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import RetailPulseError, UnknownName
+from retailpulse_kernel.ground.settings import Settings
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

@@ -25,9 +25,8 @@ import psutil
 from bench.lab import free_port
 from bench.machine import describe
 from bench.reads import fill_figures
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.stores.namespaces import drop
 
 __all__ = ["main"]
 

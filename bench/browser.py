@@ -18,9 +18,8 @@ import nbformat
 from playwright.sync_api import Error as PlaywrightError
 
 from bench.lab import free_port
-from retailpulse_kernel.errors import RequirementError, RetailPulseError
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import RequirementError, RetailPulseError
+from retailpulse_kernel.ground.settings import Settings, environment
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.jobs import generator, started
 from bench.lab import Lab, project_file, wait_until
 from bench.results import Figure, Target
-from retailpulse_kernel.stores.hive import HiveStore
+from retailpulse_kernel.stores.hive.store import HiveStore
 
 __all__ = ["measure"]
 

@@ -23,10 +23,10 @@ from rich.table import Table
 from bench.feed import Feed
 from bench.lab import Lab
 from bench.results import Timeline
-from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.kafka.config import client_config
 
 __all__ = ["COMPETITORS", "Competitor", "as_table", "run", "verdict"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.replay import send
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.feed.replay import send
+from retailpulse_kernel.ground.settings import Settings
 
 __all__ = ["Feed", "fill"]
 
@@ -27,7 +27,7 @@ class Feed:
     messages : int
         How many it holds, of every kind.
     truth : dict
-        What the messages truly hold; see `retailpulse_kernel.truth.Truth.as_dict`.
+        What the messages truly hold; see `retailpulse_kernel.feed.truth.Truth.as_dict`.
     """
 
     topic: str
@@ -42,6 +42,8 @@ def fill(settings: Settings, messages: int, *, span: timedelta, seed: int = _SEE
     ----------
     settings : Settings
         Its namespace's topic is filled.
+    messages : int
+        How many events, before duplicates and bad messages.
     span : timedelta
         Over how much event time they spread; the last one is of now.
     seed : int

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 from confluent_kafka import Producer
 
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka_config import client_config
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.stores.kafka.config import client_config
 
 __all__ = ["flood"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from bench.feed import Feed
 from bench.lab import Lab
 from bench.results import Timeline
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -65,8 +65,8 @@ def _naive(messages: DataFrame) -> DataFrame:
 
 def _measure(name: str, topic: str) -> list[tuple[int, float]]:
     """Run to the topic's end; so many messages were done at that time, batch by batch."""
-    from retailpulse_kernel.streaming.session import spark_session
-    from retailpulse_kernel.streaming.source import MAX_BATCH_MESSAGES
+    from retailpulse_kernel.stores.spark.session import spark_session
+    from retailpulse_kernel.streaming.intake.source import MAX_BATCH_MESSAGES
 
     settings = Settings.load()
     kafka = settings.profile.kafka

@@ -15,9 +15,9 @@ from bench.feed import fill
 from bench.jobs import started
 from bench.lab import Lab
 from bench.results import Figure, Target
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.stack import strays
-from retailpulse_kernel.streaming.accounts import Account
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.machine import strays
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
 __all__ = ["decile", "measure", "seconds_per_million"]
 

@@ -10,15 +10,18 @@ from pathlib import Path
 from bench.feed import Feed
 from bench.lab import Child, Lab, processor_seconds, wait_until
 from bench.results import Timeline
-from retailpulse_kernel.demo import JOBS
-from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.streaming.accounts import Account, Accounts
-from retailpulse_kernel.streaming.runner import STOP_FILE
-from retailpulse_kernel.tables import CATEGORY, GRAINS
+from retailpulse_kernel.demo.jobs import demo_jobs
+from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.streaming.checkpoint.accounts import Account, Accounts
+from retailpulse_kernel.streaming.run.context import RunContext
 
 __all__ = ["JOBS", "Running", "generator", "primed", "run_all", "run_alone", "started"]
+
+#: All that the project ships.
+JOBS = demo_jobs()
 
 #: Seconds between the triggers of a job that catches up. A longer interval, such as the archive's own, would only
 #: put pauses between full batches.
@@ -94,6 +97,14 @@ def started(
 
     Parameters
     ----------
+    lab : Lab
+        Where the benchmark runs.
+    settings : Settings
+        The namespace that they write to.
+    jobs : sequence of str
+        Names of shipped jobs.
+    topic : str
+        What they read.
     trigger : str, optional
         Their trigger interval; each notebook's own when absent.
     **env : str
@@ -102,12 +113,11 @@ def started(
     stop_file = lab.folder / f"{settings.namespace.name}.stop"
     stop_file.unlink(missing_ok=True)
     running = Running(settings, stop_file)
+    env |= RunContext(stop_file=str(stop_file)).environment()
     given = ["run=continuous", *([f"trigger={trigger}"] if trigger else [])]
     try:
         for job in jobs:
-            running.children[job] = lab.python(
-                "bench.notebook", job, topic, *given, settings=settings, **{STOP_FILE: str(stop_file)}, **env
-            )
+            running.children[job] = lab.python("bench.notebook", job, topic, *given, settings=settings, **env)
         yield running
         running.stop()
     finally:

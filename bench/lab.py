@@ -19,12 +19,12 @@ import filelock
 import psutil
 from rich.console import Console
 
-from retailpulse_kernel.errors import RetailPulseError, UsageError
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings, project_root
-from retailpulse_kernel.stack import strays, supervision
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
+from retailpulse_kernel.ground.settings import Settings, environment, project_root
+from retailpulse_kernel.machine import strays
+from retailpulse_kernel.stack import supervision
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
 
 __all__ = ["Child", "Lab", "free_port", "processor_seconds", "project_file", "wait_until"]
 

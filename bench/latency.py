@@ -15,14 +15,14 @@ from bench.feed import fill
 from bench.jobs import JOBS, generator, started
 from bench.lab import Lab
 from bench.results import Figure, Target, number, percentile
-from retailpulse_kernel.errors import NoSuchTable, UnknownName, UsageError
-from retailpulse_kernel.replay import Sender
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hbase import HBaseStore
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.tables import GRAINS
-from retailpulse_kernel.topics import topic_states
+from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.tables import GRAINS
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hbase.store import HBaseStore
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.producer import Sender
+from retailpulse_kernel.stores.kafka.topics import topic_states
 
 __all__ = ["measure"]
 

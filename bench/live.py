@@ -30,9 +30,9 @@ from bench.lab import Lab
 from bench.live_flood import measure_flood
 from bench.machine import describe
 from bench.results import Figure, Target, as_json, as_table, percentile
-from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.replay import Sender
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.stores.kafka.producer import Sender
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

@@ -12,9 +12,9 @@ import psutil
 
 from bench.lab import Lab, wait_until
 from bench.results import Figure, Target, percentile
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.workbench.workbench import Workbench
 
 __all__ = ["RATE", "measure_flood"]
 
@@ -75,7 +75,7 @@ def _messages(settings: Settings) -> int:
 
 def _seconds(kernel: psutil.Process) -> tuple[float, float]:
     """Processor time of the kernel, and of the process below it that follows the stream."""
-    (follower,) = (p for p in kernel.children() if "retailpulse_kernel.live.follower" in p.cmdline())
+    (follower,) = (p for p in kernel.children() if "retailpulse_kernel.live.stream.follower" in p.cmdline())
     times = [process.cpu_times() for process in (kernel, follower)]
     return times[0].user + times[0].system, times[1].user + times[1].system
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.stack.java import find_java
+from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.machine.java import find_java
 
 __all__ = ["QUIET_SHARE", "busy_share", "describe"]
 

@@ -12,16 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import nbformat
 
-import retailpulse_kernel as rp
 from bench.lab import project_file
-from retailpulse_kernel.monitoring.jobs import JobMetrics
-from retailpulse_kernel.monitoring.recording import Recorder
-from retailpulse_kernel.parameters import check, read_parameters
-from retailpulse_kernel.settings import Namespace
+from retailpulse_kernel.ground.settings import Namespace
+from retailpulse_kernel.notebooks.parameters import check, read_parameters
+from retailpulse_kernel.streaming.run.context import current_context, using_context
+from retailpulse_kernel.telemetry.jobs import JobMetrics
+from retailpulse_kernel.telemetry.recording import Recorder
 
 __all__ = ["MEASURING", "TIMED", "run"]
 
@@ -46,13 +47,14 @@ def run(name: str, topic: str, given: dict[str, str]) -> None:
     """
     path = project_file("notebooks", "jobs", f"{name}.ipynb")
     values = check(given, read_parameters(path), notebook=path.name)
-    rp.job(name).settings.topics_of = topic.removesuffix("retail.events").rstrip(".") or Namespace.DEFAULT
+    source = topic.removesuffix("retail.events").rstrip(".") or Namespace.DEFAULT
     cells: dict[str, object] = {}
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, f"{path.name}", "exec"), cells)
-        if "parameters" in cell.metadata.get("tags", ()):
-            cells.update(values)
+    with using_context(replace(current_context(), topics_of=source)):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"{path.name}", "exec"), cells)
+            if "parameters" in cell.metadata.get("tags", ()):
+                cells.update(values)
 
 
 def time_the_measuring() -> None:

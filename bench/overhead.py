@@ -17,11 +17,11 @@ from bench.jobs import JOBS, Running, generator, primed, started
 from bench.lab import Child, Lab, free_port, processor_seconds, wait_until
 from bench.notebook import MEASURING, TIMED
 from bench.results import Figure, Target
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.monitoring.reading import read_recorded
-from retailpulse_kernel.monitoring.recording import folder
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.monitoring.setup import prometheus_configuration
 from retailpulse_kernel.stack import supervision
-from retailpulse_kernel.stack.observing import prometheus_configuration
+from retailpulse_kernel.telemetry.recording import folder
 
 __all__ = ["measure"]
 

@@ -14,8 +14,7 @@ from bench import reads
 from bench.feed import fill
 from bench.lab import Lab
 from bench.results import Figure, Target
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.streaming.runner import STOP_FILE
+from retailpulse_kernel.ground.settings import Settings
 
 __all__ = ["measure"]
 
@@ -27,7 +26,7 @@ def measure(lab: Lab, *, events: int, rounds: int) -> list[Figure]:
     settings = lab.namespace("reads")
     lab.say(f"reads: {events:,} events for the topic and the archive, 30 days of figures")
     feed = fill(settings, events, span=timedelta(minutes=5))
-    job = lab.python("bench.notebook", "archive", feed.topic, "run=available_now", settings=settings, **{STOP_FILE: ""})
+    job = lab.python("bench.notebook", "archive", feed.topic, "run=available_now", settings=settings)
     with lab.ended(job):
         job.result(timeout=300 + events / 1_000)
     rows = reads.fill_figures(settings)

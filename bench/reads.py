@@ -8,15 +8,14 @@ import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from retailpulse_kernel import sketches
-from retailpulse_kernel.events import EVENT_TYPES, ORDER_EVENTS
-from retailpulse_kernel.figures import summarise
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.tables import CATEGORY, GRAINS, Grain
+from retailpulse_kernel.answers.reading import summarise
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.events import EVENT_TYPES, ORDER_EVENTS
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Grain, Row
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.store import KafkaStore
 
 __all__ = ["archive_rate", "figures_ms", "fill_figures", "tail_rate"]
 

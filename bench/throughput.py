@@ -14,7 +14,7 @@ from bench import competitors, floor, jobs
 from bench.feed import Feed, fill
 from bench.lab import Lab
 from bench.results import Figure, Target, Timeline, number
-from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.ground.errors import RetailPulseError
 
 __all__ = ["CONTESTANTS", "filled", "measure"]
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from retailpulse_kernel.promotion.dagging import dags
+from retailpulse_kernel.promotion.airflow.dags import dags
 
 globals().update(dags())

@@ -74,9 +74,10 @@ borrow_from_pip
 uv() { UV_PYTHON_DOWNLOADS=never "$venv/bin/uv" pip "$@" --quiet --python "$venv/bin/python"; }
 # Compiled now: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE, as in many containers; an environment that
 # its user can't write to) every process would compile all that it imports, papermill alone for ten seconds of a core.
+# The lock has all extras of the package, so the package itself is installed without its dependencies.
 uv sync --compile-bytecode --require-hashes --build-constraints "$lock" "$lock"
 uv install --no-deps --no-build-isolation --editable .
 "$venv/bin/python" -m compileall -q retailpulse_kernel
 # Not needed, so no reason to fail: without it every start of Spark takes some seconds more.
-"$venv/bin/python" -m retailpulse_kernel.streaming.class_archive >"$venv/class-archive.log" 2>&1 ||
+"$venv/bin/python" -m retailpulse_kernel.stores.spark.class_archive >"$venv/class-archive.log" 2>&1 ||
     say "Spark's classes could not be archived, so it will start slower. Why is in $venv/class-archive.log."

@@ -33,7 +33,7 @@ rate: int = 100  # events a second
 # that nothing in it touches the real shop's figures.
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %%
 status = rp.status()
@@ -49,10 +49,10 @@ status
 # %%
 from threading import Thread
 
-from retailpulse_kernel import namespaces
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.replay import send
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.feed.replay import send
+from retailpulse_kernel.stores import namespaces
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
 
 settings = rp.connect(namespace=namespace).settings
 namespaces.drop(settings)
@@ -66,32 +66,27 @@ opened.start()
 # ## 3. Watch it
 #
 # `rp.kafka.tail(...)` is the newest of a topic as a pandas frame. Read once a second, it makes a figure that moves
-# until the shop closes.
+# until the shop closes: `rp.canvas()` is a place for a Plotly figure, and each `draw` replaces what is shown there.
 
 # %%
-import json
-
-import plotly.express as px
 from IPython.display import display
+
+from retailpulse_kernel.live.drawing import bars
 
 
 def distribution(events):
     counts = events["event_type"].value_counts().rename_axis("event type").reset_index(name="events")
-    title = f"{len(events):,} events so far"
-    figure = px.bar(counts, x="events", y="event type", orientation="h", title=title, height=320)
-    # As data, since a figure that shows itself would show itself anew each time.
-    return {"application/vnd.plotly.v1+json": json.loads(figure.to_json())}
+    return bars(counts, "events", "event type", f"{len(events):,} events so far")
 
 
 # %%
-shown = None
-while opened.is_alive():
+canvas = rp.canvas()
+display(canvas)
+moving = True
+while moving:
+    moving = opened.is_alive()
+    canvas.draw(distribution(rp.kafka.tail(last="1h")))
     opened.join(1)
-    events = rp.kafka.tail(last="1h")
-    if len(events) and shown:
-        shown.update(distribution(events), raw=True)
-    elif len(events):
-        shown = display(distribution(events), raw=True, display_id=True)
 
 # %% [markdown]
 # The same from a magic. `%kafka?` shows what it can do; whenever a result is cut, it says so.
@@ -120,11 +115,11 @@ by_hand
 #
 # In production nobody adds up a topic again and again: a job does it once, exactly, also when it crashes and starts
 # again. It is these few lines. `REVENUE` and its like are defined once for the whole project, in
-# `retailpulse_kernel/metrics.py`. `preview` shows what the job would write; Spark starts with it, which takes some
-# seconds.
+# `retailpulse_kernel/shop/figures.py`. `preview` shows what the job would write. The local stack's Spark server
+# computes it, in some seconds.
 
 # %%
-from retailpulse_kernel.metrics import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, UNITS
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, UNITS
 
 job = rp.job("my_first_job", run="available_now")  # all that the topic holds, then it ends
 by_category = job.events(watermark="10m").figures(
@@ -176,9 +171,9 @@ assert rp.figures(EVENTS, by="currency")["events"].sum() == len(events) == shop.
 print(f"{len(events):,} events, and every cent of their revenue is there.")
 
 # %%
-totals = rp.figures(REVENUE, by="category", currency="USD").assign(revenue=lambda f: f["revenue"].astype(float))
+totals = rp.figures(REVENUE, by="category", currency="USD", as_="float")  # money is exact; a plot takes floats
 best = totals[totals["revenue"] > 0].nlargest(10, "revenue")
-px.bar(best, x="revenue", y="category", orientation="h", title="Revenue per category, USD", height=360)
+bars(best, "revenue", "category", "Revenue per category", unit="USD")
 
 # %% [markdown]
 # ## Where to go from here

@@ -32,9 +32,9 @@ import pandas as pd
 import plotly.express as px
 
 import retailpulse_kernel as rp
-from retailpulse_kernel.live.drawing import draw
-from retailpulse_kernel.live.exploring import Scope, brands, categories, funnel, hours, order_values, over_time
-from retailpulse_kernel.spans import moment_of
+from retailpulse_kernel.answers.questions import Scope, brands, categories, funnel, hours, order_values, over_time
+from retailpulse_kernel.ground.spans import moment_of
+from retailpulse_kernel.live.drawing import as_text, bars, draw
 
 # The archive is written every 15 seconds or so: up to two minutes ago both stores have everything.
 end = moment_of(until) or datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=2)
@@ -98,11 +98,8 @@ assert abs(shares["more than usual"].sum()) < 1e-9, "what some gain, others lose
 print(f"At {peak}:00 UTC, {shares.index[0]} earns {shares.iloc[0, 2]:+.1%} more of the money than all day.")
 
 # %%
-px.bar(
-    shares.reset_index().melt("branch", ["at the peak", "all day"], "when", "share of revenue"),
-    x="share of revenue", y="branch", color="when", barmode="group", orientation="h", height=420,
-    title=f"Share of revenue, {currency}, at {peak}:00 UTC and all day",
-)  # fmt: skip
+title = f"Share of revenue, {currency}, at {peak}:00 UTC and all day"
+bars(shares.reset_index(), ["at the peak", "all day"], "branch", title)
 
 # %% [markdown]
 # The same over time, and the busiest moment of each branch:
@@ -130,10 +127,7 @@ print(
 unsold.head(10)
 
 # %%
-px.bar(
-    unsold.head(15).reset_index(), x="views", y="product_id", hover_data=["category", "brand"], orientation="h",
-    title="Viewed most, and not bought", height=400,
-).update_yaxes(type="category", autorange="reversed")  # fmt: skip
+bars(unsold.head(15).reset_index(), "views", "product_id", "Viewed most, and not bought")
 
 # %% [markdown]
 # And in the branch that earns most: how far sessions come, and the brands that are looked at most for each piece sold.
@@ -164,10 +158,11 @@ draw("order_values", order_values(rp, scope), scope)
 orders = money[money["event_type"] == "purchase"].groupby(["branch", "order_id"])["amount"].sum().reset_index()
 orders["amount"] = orders["amount"].astype(float)
 several = orders["branch"].value_counts()
+often = orders[orders["branch"].isin(several[several >= 5].index)]
 px.box(
-    orders[orders["branch"].isin(several[several >= 5].index)], x="amount", y="branch", log_x=True, height=420,
+    often.assign(branch=often["branch"].map(as_text)), x="amount", y="branch", log_x=True, height=420,
     title=f"Value of an order's part in each branch, {currency} (branches with five orders or more)",
-)  # fmt: skip
+).update_yaxes(type="category")  # fmt: skip
 
 # %%
 counted = events[events["event_type"] == "purchase"].drop_duplicates("order_id")

@@ -27,15 +27,15 @@ events: int = 6_000  # messages that the shop sends
 run_for: str = "12s"  # how long a run of the job follows the topic
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %%
 from datetime import UTC, datetime, timedelta
 
-from retailpulse_kernel import namespaces
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.replay import send
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.feed.replay import send
+from retailpulse_kernel.stores import namespaces
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
 
 settings = rp.connect(namespace=namespace).settings
 namespaces.drop(settings)
@@ -55,7 +55,7 @@ f"{truth.sent:,} messages: {truth.duplicates} repeat another, {truth.late} come 
 # while it follows the topic; a bounded run has the whole topic before it, and nothing is late there.
 
 # %%
-from retailpulse_kernel.metrics import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, UNITS
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, UNITS
 
 job = rp.job("metrics", run="continuous", run_for=run_for)
 by_category = job.events(watermark="10m").figures(
@@ -91,8 +91,10 @@ counts
 # %%
 import plotly.express as px
 
+from retailpulse_kernel.live.drawing import as_text, bars
+
 lost = counts[["duplicate", "late", "bad"]].rename_axis("fate").reset_index(name="messages")
-px.bar(lost, x="messages", y="fate", orientation="h", title="Messages that are not counted", height=260)
+bars(lost, "messages", "fate", "Messages that are not counted")
 
 # %% [markdown]
 # ## What is bad, and why?
@@ -104,8 +106,7 @@ px.bar(lost, x="messages", y="fate", orientation="h", title="Messages that are n
 bad = rp.kafka.tail("dlq", last="1h")
 reasons = bad["reason"].value_counts()
 assert reasons.to_dict() == dict(truth.bad)
-px.bar(reasons.rename_axis("reason").reset_index(name="messages"), x="messages", y="reason", orientation="h",
-       title="Bad messages by reason", height=420)  # fmt: skip
+bars(reasons.rename_axis("reason").reset_index(name="messages"), "messages", "reason", "Bad messages by reason")
 
 # %%
 bad[["reason", "detail", "partition", "offset", "value"]].head()
@@ -154,7 +155,7 @@ print(f"{share:.1%} of the events and {unknown['revenue']:,} USD are in no categ
 
 # %%
 shares = figures["events"].groupby(figures.index.astype(str).str.split(".").str[0]).sum().sort_values(ascending=False)
-px.pie(shares.reset_index(), names="category", values="events", title="Events by branch", height=340)
+px.pie(names=shares.index.map(as_text), values=shares, title="Events by branch", height=340)
 
 # %% [markdown]
 # ## Are the figures right for all that?

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # What a figure is
 #
-# A figure is defined once, in `retailpulse_kernel/metrics.py`. Spark's columns, the tables in
+# A figure is defined once, in `retailpulse_kernel/shop/figures.py`. Spark's columns, the tables in
 # Cassandra and HBase, and what you read back are derived from that definition. This notebook needs
 # no server: it folds a few events in plain Python, the way the tests check every store.
 
@@ -24,11 +24,11 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.figures import grouped
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.metrics import AVERAGE_ORDER_VALUE, ORDERS, REVENUE, Figure, sum_of
-from retailpulse_kernel.tables import CATEGORY, GRAINS, FigureTable
+from retailpulse_kernel.answers.reading import grouped
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.figures import AVERAGE_ORDER_VALUE, ORDERS, REVENUE, Figure, sum_of
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
 
 REVENUE
 

@@ -25,10 +25,10 @@ namespace: str = "funnel"  # everything made here lies in this namespace
 events: int = 6_000  # how many the shop has
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %%
-from retailpulse_kernel.sample_shop import fill
+from retailpulse_kernel.feed.sample_shop import fill
 
 shop = fill(rp.connect(namespace=namespace), events=events)
 len(shop)
@@ -70,8 +70,8 @@ px.histogram(sessions, x="minutes", nbins=40, title="Minutes from a session's fi
 # Half of all sessions are a single look. The picture is of the others, too: who stays longer, buys more often.
 
 # %%
-from retailpulse_kernel.live.drawing import draw
-from retailpulse_kernel.live.exploring import Scope, categories, engagement, funnel
+from retailpulse_kernel.answers.questions import Scope, categories, engagement, funnel
+from retailpulse_kernel.live.drawing import bars, draw
 
 scope = Scope()  # all categories, all there is; Scope(("electronics",), last="1d") is one branch's last day
 lengths = engagement(rp, scope)
@@ -115,7 +115,7 @@ by_branch
 for row in by_branch.itertuples():
     looked = {e.session_id for e in shop if e.event_type == "view" and e.category.split(".")[0] == row.branch}
     assert row.view == len(looked), row.branch
-px.bar(by_branch, x="branch", y="buys", title="Share of the sessions with a view that buy, by branch", height=320)
+bars(by_branch, "buys", "branch", "Share of the sessions with a view that buy, by branch")
 
 # %% [markdown]
 # ## By clicking

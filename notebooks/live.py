@@ -36,6 +36,9 @@ view
 # - The slider goes back in time, **Replay** plays from there at 1x to 60x, **Live** returns.
 # - **Freeze** keeps a copy of the charts below the view, **Export** saves them with their data as one HTML file.
 #
+# A minute that is not over is a hollow point at the end of dashes, and is not counted as a peak. In `rp.figures` by
+# `bucket` the column `complete` says the same.
+#
 # ## Where the numbers come from
 #
 # The stored figures are the truth. Each stored row says by its write time which micro-batch wrote it, and the batch's

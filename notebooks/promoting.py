@@ -25,14 +25,14 @@ namespace: str = "promoting"  # everything made here lies in this namespace
 sample: int = 1_000  # events of the topic that a notebook is tried on
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %%
 import tempfile
 from pathlib import Path
 
-from retailpulse_kernel.sample_shop import fill
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.feed.sample_shop import fill
+from retailpulse_kernel.ground.settings import Settings
 
 shop = fill(rp.connect(namespace=namespace), events=3_000)
 folder = Path(tempfile.mkdtemp(prefix="promoting-"))
@@ -53,7 +53,7 @@ CELLS = [
 run: Literal["continuous", "available_now"] = "available_now"
 watermark: str = '10m'""",
     """import retailpulse_kernel as rp
-from retailpulse_kernel.metrics import ORDERS, REVENUE, UNITS
+from retailpulse_kernel.shop.figures import ORDERS, REVENUE, UNITS
 
 job = rp.job("brands", run=run)
 sold = job.events(watermark=watermark, rejects="count").where("event_type = 'purchase' and brand is not null")
@@ -79,7 +79,7 @@ def saved(cells):
 # nothing reads. In a terminal this is `retailpulse promote brands.ipynb`.
 
 # %%
-from retailpulse_kernel.promotion.gate import promote
+from retailpulse_kernel.promotion.gate.gate import promote
 
 
 def shown(step):
@@ -130,7 +130,7 @@ assert second.ok and second.version.label == "v2", second.sentence()
 second.sentence()
 
 # %%
-from retailpulse_kernel.promotion.diffing import diff_versions
+from retailpulse_kernel.promotion.registry.diffing import diff_versions
 
 difference = "\n".join(diff_versions(settings, "brands", "v1", "v2").lines())
 assert "1 hour" in difference
@@ -140,8 +140,8 @@ print(difference)
 # ## And back
 
 # %%
-from retailpulse_kernel.promotion.overview import overview
-from retailpulse_kernel.promotion.switching import rollback
+from retailpulse_kernel.promotion.cutover.overview import overview
+from retailpulse_kernel.promotion.cutover.versions import rollback
 
 before = overview(settings)
 rollback(settings, "brands")
@@ -179,7 +179,7 @@ px.bar(pd.DataFrame(rows), x="version", y="rows", color="table", title="Rows tha
 # %%
 import shutil
 
-from retailpulse_kernel import namespaces
+from retailpulse_kernel.stores import namespaces
 
 shutil.rmtree(folder)
 namespaces.drop(settings)

@@ -24,10 +24,10 @@
 namespace: str = "tour_cassandra"  # everything made here lies in this namespace
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %%
-from retailpulse_kernel.sample_shop import fill
+from retailpulse_kernel.feed.sample_shop import fill
 
 shop = fill(rp.connect(namespace=namespace))
 
@@ -66,18 +66,19 @@ top.tail(5)
 # %% [markdown]
 # ## The figures, without CQL
 #
-# `rp.figures` reads the right tables for any range and divides ratios at the end.
+# `rp.figures` reads the right tables for any range and divides ratios at the end. Money is exact, each value a
+# `decimal.Decimal`; with `as_="float"` it is what pandas' `nlargest`, `describe` and plots count with.
 
 # %%
-from retailpulse_kernel.metrics import AVERAGE_ORDER_VALUE, ORDERS, REVENUE
+from retailpulse_kernel.shop.figures import AVERAGE_ORDER_VALUE, ORDERS, REVENUE
 
 rp.figures(REVENUE, ORDERS, AVERAGE_ORDER_VALUE, by="currency")
 
 # %%
 import plotly.express as px
 
-over_time = rp.figures(REVENUE, by="bucket", grain="minute", currency="USD")
-over_time["running total"] = over_time["revenue"].cumsum().astype(float)
+over_time = rp.figures(REVENUE, by="bucket", grain="minute", currency="USD", as_="float")
+over_time["running total"] = over_time["revenue"].cumsum()
 px.line(over_time, x="bucket", y="running total", title="Revenue, running total, USD", height=320)
 
 # %% [markdown]

@@ -24,10 +24,10 @@
 namespace: str = "tour_hbase"  # everything made here lies in this namespace
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %%
-from retailpulse_kernel.sample_shop import fill
+from retailpulse_kernel.feed.sample_shop import fill
 
 shop = fill(rp.connect(namespace=namespace))
 

@@ -24,10 +24,10 @@
 namespace: str = "tour_hive"  # everything made here lies in this namespace
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %%
-from retailpulse_kernel.sample_shop import fill
+from retailpulse_kernel.feed.sample_shop import fill
 
 shop = fill(rp.connect(namespace=namespace))
 
@@ -76,10 +76,9 @@ by_type
 # order by views desc
 
 # %%
-import plotly.express as px
+from retailpulse_kernel.live.drawing import bars
 
-steps = funnel.head(8).melt(id_vars="category", var_name="step", value_name="events")
-px.bar(steps, x="category", y="events", color="step", barmode="group", title="Funnel by category", height=360)
+bars(funnel.head(8), ["views", "carts", "orders"], "category", "Funnel by category")
 
 # %% [markdown]
 # ## How Hive does it

@@ -23,10 +23,10 @@
 namespace: str = "tour_kafka"  # everything made here lies in this namespace
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %%
-from retailpulse_kernel.sample_shop import fill
+from retailpulse_kernel.feed.sample_shop import fill
 
 shop = fill(rp.connect(namespace=namespace))
 len(shop)
@@ -56,8 +56,9 @@ len(shop)
 oldest[["arrival", "event_type", "user_id", "price"]]
 
 # %% [markdown]
-# In Python the same is a frame with the right types: times in UTC, prices as exact decimals, few-valued columns as
-# categories.
+# In Python the same is a frame with the right types: times in UTC, text as `string`, prices as exact decimals (floats
+# with `as_="float"`), few-valued columns as categories. Where `limit` leaves messages out, a line says how many, and
+# how far back the frame reaches; `limit=None` reads all.
 
 # %%
 events = rp.kafka.tail(last="1h")

@@ -24,7 +24,7 @@ namespace: str = "writing_a_job"  # everything made here lies in this namespace
 events: int = 4_000  # what the shop has sold so far
 
 # %%
-# %rp connect --namespace {namespace}
+# %rp connect --namespace :namespace
 
 # %% [markdown]
 # ## A shop to look at
@@ -32,7 +32,7 @@ events: int = 4_000  # what the shop has sold so far
 # `shop` is what was sent, so that the job's result can be checked.
 
 # %%
-from retailpulse_kernel.sample_shop import fill
+from retailpulse_kernel.feed.sample_shop import fill
 
 shop = fill(rp.connect(namespace=namespace), events=events)
 sold = [event for event in shop if event.event_type in ("purchase", "refund") and event.brand]
@@ -57,7 +57,7 @@ events_read = job.events(watermark="10m", rejects="count").where(
 # counts. Money needs the currency among the dimensions, since it is never added up across it.
 
 # %%
-from retailpulse_kernel.metrics import ORDERS, REVENUE, UNITS, Figure, sum_of
+from retailpulse_kernel.shop.figures import ORDERS, REVENUE, UNITS, Figure, sum_of
 
 GIVEN_BACK = Figure("given_back", "Given back", sum_of("price * quantity"), where="refund", unit="currency")
 by_brand = events_read.figures(
@@ -68,10 +68,13 @@ print(GIVEN_BACK.sql)
 # %% [markdown]
 # ## 3. Look before it runs
 #
-# `preview` counts the newest events and writes nothing. Spark starts with it, which takes some seconds.
+# `preview` counts the newest events, shows them as the table will, and writes nothing. The local stack's
+# Spark server computes it, in some seconds.
 
 # %%
-by_brand.preview(5)
+seen = by_brand.preview(5, every="1 day")
+assert list(seen.columns) == ["day", "currency", "brand", "units", "revenue", "orders", "given_back"]
+seen
 
 # %% [markdown]
 # ## 4. Where it goes, and run
@@ -110,17 +113,17 @@ for event in sold:
 rows = stored()
 assert len(rows) == len(by_hand)
 for row in rows:
-    day = getattr(row["day"], "date", lambda row=row: row["day"])()
-    assert [row["revenue"], row["given_back"]] == by_hand[day, row["currency"], row["brand"]], row
+    assert [row["revenue"], row["given_back"]] == by_hand[row["day"], row["currency"], row["brand"]], row
 print(f"{len(rows)} rows, every cent of them as it was sold")
 
 # %%
 import pandas as pd
-import plotly.express as px
+
+from retailpulse_kernel.live.drawing import bars
 
 frame = pd.DataFrame(rows)
 best = frame[frame["currency"] == "USD"].assign(revenue=lambda f: f["revenue"].astype(float)).nlargest(12, "revenue")
-px.bar(best, x="revenue", y="brand", orientation="h", title="Revenue by brand, USD", height=380)
+bars(best, "revenue", "brand", "Revenue by brand", unit="USD")
 
 # %% [markdown]
 # ## Once is once
@@ -137,15 +140,7 @@ assert stored() == rows
 # %% [markdown]
 # ## Make it a notebook of its own
 #
-# Put these cells into a notebook in `notebooks/jobs/`, with one cell tagged `parameters` on top:
-#
-# ```python
-# from typing import Literal
-#
-# run: Literal["continuous", "available_now"] = "available_now"
-# run_for: str = "30m"
-# ```
-#
-# and `rp.job("brands", run=run, run_for=run_for)`. `retailpulse run notebooks/jobs/brands.ipynb -p run continuous` runs
-# it with other parameters; one that is unknown or of another type stops it before the first cell. The notebook
-# `promoting` takes it to production.
+# `rp.new_job("brands")`, or `retailpulse new job brands` in a terminal, makes `notebooks/jobs/brands.ipynb`: typed
+# parameters, a test, a preview and a run, ready to be changed to what was written above. It runs as it is:
+# `retailpulse run notebooks/jobs/brands.ipynb -p run continuous` gives it another parameter; one that is unknown or of
+# another type stops it before the first cell. The notebook `promoting` takes it to production.

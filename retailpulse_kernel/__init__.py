@@ -10,18 +10,18 @@ Nothing connects until it is used, and importing this pulls in neither Spark nor
 
 from __future__ import annotations
 
+import importlib
 import sys
-from importlib.metadata import version
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from retailpulse_kernel.errors import RetailPulseError
-
-if TYPE_CHECKING:
-    from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel import moved
+from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.workbench.default import connect, default_workbench, use_workbench
 
 __all__ = [
     "RetailPulseError",
+    "canvas",
     "cassandra",
     "connect",
     "explore",
@@ -32,41 +32,26 @@ __all__ = [
     "jobs",
     "kafka",
     "live",
+    "new_job",
     "promote",
+    "serving",
     "spark",
     "sql",
     "status",
+    "store",
 ]
-__version__ = version("retailpulse-kernel")
-
-_default: Workbench | None = None
-
-
-def connect(profile: str | None = None, namespace: str | None = None) -> Workbench:
-    """A workbench for other servers or another namespace than the default ones."""
-    from retailpulse_kernel.workbench import Workbench
-
-    return Workbench(profile, namespace)
-
-
-def default_workbench() -> Workbench:
-    """The default workbench, which ``rp.kafka`` and its like belong to; made when it is first asked for."""
-    global _default
-    if _default is None:
-        _default = connect()
-    return _default
-
-
-def use_workbench(bench: Workbench) -> None:
-    """Make a workbench the default one."""
-    global _default
-    _default = bench
 
 
 def __getattr__(name: str) -> Any:
     # rp.kafka, rp.job ... are the default workbench's.
     if name in __all__:
         return getattr(default_workbench(), name)
+    if name == "__version__":  # to look it up takes longer than all the rest of this import
+        from importlib.metadata import version
+
+        return version("retailpulse-kernel")
+    if name in moved.MOVED:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -83,11 +68,19 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+moved.install()
 
 
 def load_ipython_extension(ipython: Any) -> None:
     """Offer ``rp`` and the magics in a notebook or IPython session."""
-    from retailpulse_kernel import magics
+    from retailpulse_kernel.live import plotting
+    from retailpulse_kernel.magics import extension
 
     ipython.push({"rp": sys.modules[__name__]}, interactive=False)
-    magics.load(ipython)
+    extension.load(ipython)
+    plotting.prepare()
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Forget the default workbench; the next one is again that of the environment."""
+    use_workbench(None)

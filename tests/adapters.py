@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from retailpulse_kernel.adapters import Reject, read
-from retailpulse_kernel.events import Event
+from retailpulse_kernel.feed.adapters import Reject, read
+from retailpulse_kernel.shop.events import Event
 
 __all__ = ["BUY", "CART", "HEADER", "VIEW", "events_of", "rees46", "rejects_of"]
 

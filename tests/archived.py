@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retailpulse_kernel.events import Event, to_message
-from retailpulse_kernel.stores.archive import Archive, arrow_schema
+from retailpulse_kernel.shop.events import Event, to_message
+from retailpulse_kernel.stores.hive.archive import Archive, arrow_schema
 
 __all__ = ["archive_events"]
 

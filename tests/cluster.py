@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pyspark
 
-from retailpulse_kernel.stack.java import find_java
+from retailpulse_kernel.machine.java import find_java
 from tests.jobs import wait_until
 
 __all__ = ["Cluster", "spark_cluster"]

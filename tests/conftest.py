@@ -1,6 +1,7 @@
 """One set of real servers for the whole session, and no test that touches the developer's own.
 
-While you write tests, start servers once and let every run reuse them:
+`make test` has two workers that share the servers. `make test-long` runs the tests marked ``long``, ``browser`` or
+``faults`` in one process, since many of them kill servers. While you write tests, start servers once and reuse them:
 
     export RETAILPULSE_TEST_HOME=/somewhere RETAILPULSE_PORT_OFFSET=20000
     RETAILPULSE_HOME=$RETAILPULSE_TEST_HOME retailpulse up
@@ -8,29 +9,33 @@ While you write tests, start servers once and let every run reuse them:
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock, Timeout
 from hypothesis import settings as hypothesis_settings
 from rich.console import Console
 
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack import artifacts, supervision
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine import artifacts
+from retailpulse_kernel.stack import supervision
+from retailpulse_kernel.workbench.default import use_workbench
 
 REUSED_HOME = os.environ.get("RETAILPULSE_TEST_HOME")
 # Always the same folder: what a killed session left in it is found and ended by the next one.
 TEST_HOME = Path(REUSED_HOME or Path(tempfile.gettempdir()) / f"retailpulse-test-{getpass.getuser()}").absolute()
 TEST_PORT_OFFSET = "20000"
-#: Minutes after which no other test begins, for where a run has to end in time on a machine of any speed.
-MINUTES = float(os.environ.get("RETAILPULSE_TEST_MINUTES", "inf"))
-BEGAN = time.monotonic()
+#: Held by the session whose workers may start the test servers.
+LOCK = FileLock(f"{TEST_HOME}.lock")
+#: Tells the workers that their session has the lock.
+OWNED = "RETAILPULSE_TEST_OWNED"
 
 # An example's time says how busy the machine is, and nothing of the code.
 hypothesis_settings.register_profile("untimed", hypothesis_settings(), deadline=None)
@@ -47,15 +52,28 @@ def pytest_configure() -> None:
     if os.environ.get("RETAILPULSE_LONG") != "1":
         # Java processes of the tests live for a minute or two, most of which the second compiler would take.
         os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+    # Some tests import gRPC before the package, which would say so itself (stores/spark/__init__.py).
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     for name in ("RETAILPULSE_PROFILE", "RETAILPULSE_NAMESPACE", "RETAILPULSE_PIPELINES"):
         os.environ.pop(name, None)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    minutes = (time.monotonic() - BEGAN) / 60
-    if minutes > MINUTES:
-        pytest.skip(f"after {minutes:.0f} min no other test begins (RETAILPULSE_TEST_MINUTES={MINUTES:g})")
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Claim the test servers for this process and its workers, and end what a killed session left."""
+    if REUSED_HOME or is_worker(session.config) or session.config.option.collectonly:
+        return
+    os.environ.pop(OWNED, None)
+    with contextlib.suppress(Timeout):  # told by the first test that needs the servers
+        LOCK.acquire(timeout=0)
+        os.environ[OWNED] = "1"
+        _end_and_delete(Settings.load())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the test servers and delete their data, whatever the tests did."""
+    if LOCK.is_locked:
+        _end_and_delete(Settings.load())
+        LOCK.release()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -67,31 +85,31 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             artifacts.ensure(Settings.load(), progress=progress)
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of several that share a session's tests."""
+    return hasattr(config, "workerinput")
+
+
+@pytest.fixture
+def use_bench() -> Iterator[Callable[[Any], None]]:
+    """Makes a workbench the default one until the test ends."""
+    yield use_workbench
+    use_workbench(None)
+
+
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Settings]:
+def stack() -> Settings:
     """The real servers, all of them, started once; the settings that lead to them.
 
-    They are stopped and their data is deleted at the end, whatever the tests did. Give each test
-    a namespace of its own.
+    The session stops them and deletes their data at its end. Give each test a namespace of its own.
     """
-    if REUSED_HOME:
-        settings = Settings.load()
-        supervision.up(settings, console=Console(stderr=True))
-        yield settings
-        return
-    lock = FileLock(f"{TEST_HOME}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        pytest.exit("Another test session uses the test servers. Wait for it, or set RETAILPULSE_TEST_HOME.", 1)
     settings = Settings.load()
-    try:
-        _end_and_delete(settings)  # what a killed session left
-        supervision.up(settings, console=Console(stderr=True))
-        yield settings
-    finally:
-        _end_and_delete(settings)
-        lock.release()
+    if not REUSED_HOME and OWNED not in os.environ:
+        pytest.fail(
+            "Another test session uses the test servers. Wait for it, or set RETAILPULSE_TEST_HOME.", pytrace=False
+        )
+    supervision.up(settings, console=Console(stderr=True))
+    return settings
 
 
 def _end_and_delete(settings: Settings) -> None:

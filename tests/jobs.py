@@ -1,4 +1,4 @@
-"""What tests of the streaming jobs share: a job in a process of its own, messages for it, its accounts."""
+"""What tests of the streaming jobs share: jobs here or in a process of their own, messages for them, their accounts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from pathlib import Path
 
 import psutil
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from retailpulse_kernel.demo import job_command
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka_config import client_config
-from retailpulse_kernel.streaming.accounts import Account, read_accounts
+import retailpulse_kernel
+from retailpulse_kernel.demo.jobs import demo_jobs, job_command, job_notebook
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters
+from retailpulse_kernel.notebooks.running import checked_parameters
+from retailpulse_kernel.stores.kafka.config import client_config
+from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
+from retailpulse_kernel.workbench.workbench import Workbench
 
-__all__ = ["JobProcess", "consumed", "produce", "totals", "wait_until"]
+__all__ = ["JOBS", "JobProcess", "consumed", "produce", "run_here", "stamp", "totals", "wait_until"]
+
+
+#: The demo's jobs: all that the project ships.
+JOBS = demo_jobs()
 
 
 def produce(settings: Settings, messages: list[tuple[str | bytes, bytes | None]]) -> None:
@@ -28,6 +36,31 @@ def produce(settings: Settings, messages: list[tuple[str | bytes, bytes | None]]
         producer.produce(settings.namespace.events_topic, key=key, value=value)
         producer.poll(0)
     assert producer.flush(30) == 0
+
+
+def run_here(settings: Settings, job: str | Path, **given: str) -> None:
+    """Run the cells of a shipped job, or of a notebook, in this process, whose Spark stays warm for the next one.
+
+    For tests of what a job computes. Those of how it is started use `run_notebook` or a `JobProcess`.
+    """
+    notebook = job if isinstance(job, Path) else job_notebook(job)
+    content = with_parameters(read_notebook(notebook), checked_parameters(notebook, given))
+    before = retailpulse_kernel.default_workbench()
+    retailpulse_kernel.use_workbench(Workbench(namespace=settings.namespace_name))
+    try:
+        names: dict[str, object] = {}
+        for source in code_cells(content):
+            exec(compile(source, str(notebook), "exec"), names)
+    finally:
+        retailpulse_kernel.use_workbench(before)
+
+
+def stamp(settings: Settings, topic: str, kind: str) -> None:
+    """Say whose time a topic's messages carry: ``LogAppendTime`` or ``CreateTime``."""
+    admin = AdminClient(client_config(settings))
+    entry = ConfigEntry("message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin.incremental_alter_configs([resource])[resource].result(60)
 
 
 def totals(accounts: list[Account], job: str) -> Counter[str]:
@@ -52,10 +85,10 @@ def consumed(settings: Settings, job: str) -> int:
 class JobProcess:
     """A job that runs continuously in a process of its own, as the supervisor runs it."""
 
-    def __init__(self, settings: Settings, job: str, log: Path) -> None:
+    def __init__(self, settings: Settings, job: str, log: Path, **parameters: str) -> None:
         self._log = log.open("ab")
         self.process = subprocess.Popen(
-            job_command(job, run="continuous"),
+            job_command(job, run="continuous", **parameters),
             env={**os.environ, **environment(settings)},
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""Processes that a test forks, as Spark forks its workers: none outlives its test, however that ends."""
+"""Processes that a test starts, as Spark starts its workers: none outlives its test, however that ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 __all__ = ["FORK", "forked"]
 
-FORK = multiprocessing.get_context("fork")
+#: Spark forks its workers from a small process without threads. A process of pytest has a hundred of them (Kafka's
+#: clients, gRPC): a child that is forked from it dies now and then before its first step.
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["retailpulse_kernel.streaming.state.ids", "retailpulse_kernel.streaming.state.sums"])
 
 
 @contextmanager

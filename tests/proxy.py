@@ -13,11 +13,13 @@ __all__ = ["Proxy"]
 class Proxy:
     """Hands all bytes on between clients and a server, can cut its connections, and stop listening.
 
-    With a certificate it speaks TLS to the clients, and plainly to the server.
+    With a certificate it speaks TLS to the clients, and plainly to the server. With `drop` it closes so many
+    connections as soon as something is asked on them.
     """
 
-    def __init__(self, target: tuple[str, int], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, target: tuple[str, int], tls: ssl.SSLContext | None = None, *, drop: int = 0) -> None:
         self._target = target
+        self.drop = drop
         self._tls = tls
         self._pairs: list[socket.socket] = []
         with closing(socket.create_server(("127.0.0.1", 0))) as probe:
@@ -52,6 +54,10 @@ class Proxy:
         with suppress(OSError):
             if self._tls:
                 near = self._tls.wrap_socket(near, server_side=True)
+            if self.drop and near.recv(1):
+                self.drop -= 1
+                near.close()
+                return
             far = socket.create_connection(self._target)
             self._pairs += [near, far]
             for source, sink in ((near, far), (far, near)):

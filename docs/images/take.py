@@ -16,12 +16,13 @@ from rich.console import Console
 from bench.browser import Notebook, chromium, jupyter_lab, write_notebook
 from bench.jobs import generator, primed, started
 from bench.lab import Lab, project_file
-from retailpulse_kernel.promotion.manifest import Manifest, environment_of
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.promotion.trial import Candidate, try_out
-from retailpulse_kernel.sample_shop import fill
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.feed.sample_shop import fill
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.environment import environment_of
+from retailpulse_kernel.promotion.gate.trial import Candidate, try_out
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
+from retailpulse_kernel.workbench.workbench import Workbench
 
 HERE = Path(__file__).parent
 RATE, SECONDS = 300, 400

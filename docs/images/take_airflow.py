@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bench.browser import chromium
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stack.airflow import login
 
 HERE = Path(__file__).parent

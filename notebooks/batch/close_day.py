@@ -31,7 +31,7 @@ day: datetime | None = None  # this day, over or not; None: those that are over 
 
 # %%
 import retailpulse_kernel as rp
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.upkeep.closing import close_day, days_to_close
 
 settings = Settings.load()

@@ -16,18 +16,21 @@
 # %% [markdown]
 # # Batch: data quality
 #
-# The newest part of the stream: what share of the messages is bad or late, what share of the events has no
-# category, and whether a type of event fell silent. The run fails when something is not as expected, and says what.
+# The newest part of the stream. The notebook judges what share of the messages is bad or late, whether more events
+# than usual have no category, and whether a type of event fell silent while others went on. What is usual is the time
+# before: some shops have no category for a third of their events. What is too little to judge is not judged, and says
+# so. A stream that is silent as a whole raises the alert NoEvents instead. The run fails when something is not as
+# expected, and says what; Airflow does not retry it.
 
 # %% tags=["parameters"]
 from datetime import datetime, timedelta
 
 last: timedelta = timedelta(hours=1)  # what is judged
-before: timedelta = timedelta(days=1)  # the time before, which silences are compared with
+before: timedelta = timedelta(days=1)  # the time before: what is usual
 until: datetime | None = None  # up to when, UTC; None: now
 bad: float = 0.05  # the largest share of bad messages
 late: float = 0.05  # the largest share of late events
-unknown: float = 0.25  # the largest share of events of no category
+unknown: float = 0.1  # by how much the share of events of no category may be above the usual one
 silence: timedelta = timedelta(minutes=15)  # how long a type of event may be silent, or twice as long as it was before
 
 # %%
@@ -35,7 +38,7 @@ from datetime import UTC
 
 import pandas as pd
 
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.upkeep.quality import Limits, quality, require
 
 limits = Limits(bad=bad, late=late, unknown=unknown, silence=silence)

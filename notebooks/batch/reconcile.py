@@ -27,8 +27,8 @@ since: datetime | None = None  # compare windows from this time on, UTC
 until: datetime | None = None  # compare windows up to this time, UTC
 
 # %%
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.settings import Settings
 
 result = reconcile(Settings.load(), since, until)
 

@@ -28,7 +28,7 @@ minutes: timedelta = timedelta(days=90)  # how long Cassandra keeps figures by m
 archive: timedelta | None = None  # how long the archive keeps a closed day; None: for good
 
 # %%
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.upkeep.retention import keep_archive, keep_minutes, keep_topics
 
 settings = Settings.load()

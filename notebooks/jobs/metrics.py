@@ -39,7 +39,7 @@ late: Literal["exclude", "include"] = "exclude"  # whether a backfill counts lat
 
 # %%
 import retailpulse_kernel as rp
-from retailpulse_kernel.metrics import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, UNITS
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, UNITS
 
 job = rp.job("metrics", run=run, run_for=run_for, trigger=trigger, since=since, until=until, source=source, late=late)
 events = job.events(watermark=watermark, dedup_horizon=dedup_horizon)

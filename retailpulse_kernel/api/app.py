@@ -16,17 +16,18 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from retailpulse_kernel.api.asking import Asked, asked
+from retailpulse_kernel.answers.reading import chosen_figures
+from retailpulse_kernel.answers.request import Asked, asked
+from retailpulse_kernel.answers.rows import figure_rows, funnel_rows
 from retailpulse_kernel.api.cache import AnswerCache
 from retailpulse_kernel.api.products import product_rows
-from retailpulse_kernel.api.reading import figure_rows, funnel_rows
-from retailpulse_kernel.errors import RetailPulseError, ServiceError, UnknownName, UsageError
-from retailpulse_kernel.figures import chosen_figures
-from retailpulse_kernel.monitoring.values import Values, exposition
-from retailpulse_kernel.stores.archive import Archive
-from retailpulse_kernel.stores.base import FigureStore, Row
+from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
+from retailpulse_kernel.shop.tables import Row
+from retailpulse_kernel.stores.base import FigureStore
+from retailpulse_kernel.stores.hive.archive import Archive
+from retailpulse_kernel.telemetry.values import Values, exposition
 
-__all__ = ["CACHE_SECONDS", "create_app"]
+__all__ = ["create_app"]
 
 #: Micro-batches come every second or two: an older answer would be seen to lag.
 CACHE_SECONDS = 2.0
@@ -51,6 +52,7 @@ class Figures(BaseModel):
     since: str
     until: str
     grain: str
+    total_rows: int
     rows: list[dict[str, Any]]
 
 
@@ -68,7 +70,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 _EXAMPLE = {
     "figure": "revenue", "title": "Total revenue", "unit": "currency", "since": "2026-03-01T00:00:00+00:00",
-    "until": "2026-03-02T00:00:00+00:00", "grain": "hour",
+    "until": "2026-03-02T00:00:00+00:00", "grain": "hour", "total_rows": 1,
     "rows": [{"category": "books", "currency": "USD", "value": 12.5, "decimal": "12.50", "minor": 125000,
               "exponent": -4}],
 }  # fmt: skip
@@ -113,7 +115,7 @@ def create_app(
     archive : callable, optional
         Gives the archive, which top products are folded from; without it there are none.
     """
-    app = FastAPI(title="RetailPulse", version="1", description="The figures, exact, read from Cassandra.")
+    app = FastAPI(title="RetailPulse", version="1", description="The stored figures, exact.")
     cache, pool = AnswerCache(CACHE_SECONDS), ThreadPoolExecutor(_THREADS)
     products = AnswerCache(_PRODUCTS_SECONDS)
     _observe(app, cache, _guard(token), Values(namespace="") if values is None else values)
@@ -161,10 +163,12 @@ def create_app(
 
 
 def _body(name: str, title: str, unit: str, question: Asked, rows: list[Row]) -> bytes:
+    """An answer; `total_rows` tells how many rows there are where the limit leaves some out."""
     return orjson.dumps(
         {
             "figure": name, "title": title, "unit": unit, "since": question.since, "until": question.until,
-            "grain": question.grain.name, "rows": rows,
+            "grain": question.grain.name, "total_rows": len(rows),
+            "rows": rows[: question.limit] if question.limit else rows,
         }
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-__all__ = ["Answer", "AnswerCache"]
+__all__ = ["AnswerCache"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,13 @@ class Answer:
 
     @classmethod
     def of(cls, body: bytes) -> Answer:
-        """The answer with this body."""
+        """The answer with this body.
+
+        Parameters
+        ----------
+        body : bytes
+            JSON, uncompressed.
+        """
         return cls(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
@@ -45,10 +51,18 @@ class AnswerCache:
         self._kept: dict[Hashable, tuple[float, Future[Answer]]] = {}
 
     def get(self, key: Hashable, make: Callable[[], bytes]) -> Answer:
-        """The answer for a key: a kept one, the one that is being made, or a new one; a failure is not kept."""
+        """The answer for a key: a kept one, the one that is being made, or a new one; a failure is not kept.
+
+        Parameters
+        ----------
+        key : Hashable
+            What was asked; equal questions have equal keys.
+        make : callable
+            Gives the body; called by the first of those that ask at once.
+        """
         with self._lock:
             kept = self._kept.get(key)
-            # One that is being made never expires under those who wait for it.
+            # An answer that is being made never expires under the requests that wait for it.
             if kept is not None and (not kept[1].done() or self._clock() < kept[0]):
                 self.hits += 1
                 waiting, future = True, kept[1]

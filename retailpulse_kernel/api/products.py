@@ -2,7 +2,7 @@
 
 No table is kept by product: its rows would be the shop's assortment times each day and currency, all of them written
 again by every micro-batch that sells. The archive has each line of an order exactly once, so a day of it is folded when
-someone asks, and kept for half a minute. It trails Cassandra by the archive job's trigger.
+someone asks, and kept for half a minute. It trails Cassandra by its job's trigger.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retailpulse_kernel.api.asking import Asked
-from retailpulse_kernel.api.reading import valued
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.events import ORDER_EVENTS
-from retailpulse_kernel.metrics import REVENUE, UNITS
-from retailpulse_kernel.stores.archive import Archive
-from retailpulse_kernel.stores.base import Row
+from retailpulse_kernel.answers.request import Asked
+from retailpulse_kernel.answers.rows import valued
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.shop.events import ORDER_EVENTS
+from retailpulse_kernel.shop.figures import REVENUE, UNITS
+from retailpulse_kernel.shop.tables import Row
+from retailpulse_kernel.stores.hive.archive import Archive
 
-__all__ = ["LONGEST", "product_rows"]
+__all__ = ["product_rows"]
 
 #: The longest range that is folded for one answer.
 LONGEST = timedelta(days=2)
@@ -32,6 +32,13 @@ _COLUMNS = ("event_type", "product_id", "category", "currency", "price", "quanti
 
 def product_rows(archive: Archive, asked: Asked) -> list[Row]:
     """Revenue and units of each product and currency, the largest first; late events do not count, as in the stream.
+
+    Parameters
+    ----------
+    archive : Archive
+        Where single events are.
+    asked : Asked
+        Range, categories and currency.
 
     Raises
     ------
@@ -63,4 +70,4 @@ def product_rows(archive: Archive, asked: Asked) -> list[Row]:
         for (product, currency), amount in revenue.items()
     ]  # fmt: skip
     rows.sort(key=lambda row: (-row["minor"], row["product_id"]))
-    return rows[: asked.limit] if asked.limit else rows
+    return rows

@@ -7,15 +7,35 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from retailpulse_kernel.cli import checks, dashboards, epochs, feed, jobs, monitor, promotion, serve, stack
+from retailpulse_kernel.cli import checks, dashboards, epochs, feed, jobs, monitor, new, promotion, serve, stack, topics
 from retailpulse_kernel.cli.app import app
-from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.ground.errors import RetailPulseError
 
-__all__ = ["app", "checks", "dashboards", "epochs", "feed", "jobs", "main", "monitor", "promotion", "serve", "stack"]
+__all__ = [
+    "app",
+    "checks",
+    "dashboards",
+    "epochs",
+    "feed",
+    "jobs",
+    "main",
+    "monitor",
+    "new",
+    "promotion",
+    "serve",
+    "stack",
+    "topics",
+]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; errors become one sentence and an exit code."""
+    """Run the command line; errors become one sentence and an exit code.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Words after the program's name; those of this process when absent.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     # --debug may stand anywhere: people add it at the end of the line that just failed.
     debug = "--debug" in arguments

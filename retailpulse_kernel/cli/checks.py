@@ -15,12 +15,14 @@ from rich.text import Text
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
     from retailpulse_kernel.reconcile import JobCheck, Reconciliation, TableCheck, Totals
 
 __all__: list[str] = []
+
+_EXIT_CODES = {"equal": 0, "differs": 1, "not checked": 3}
 
 
 @app.command()
@@ -33,10 +35,11 @@ def reconcile(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare every job's accounts and every store's figures with a plain fold of the topic.
+    """Compare every job's accounts and every table that it writes with a plain fold of the topic.
 
-    Exits with 1 on any difference, and names the first key that differs. Jobs may run meanwhile:
-    only windows are compared that can't change any more.
+    Exits with 1 on any difference, and names the first key that differs. Exits with 3 when nothing differs but a table
+    could not be checked, and gives the reason. Jobs may run meanwhile: only windows are compared that can't change any
+    more.
     """
     from retailpulse_kernel.reconcile import reconcile as compare
 
@@ -47,15 +50,16 @@ def reconcile(
         print_json(result.to_json())
     else:
         Console(highlight=False).print(_view(result))
-    if not result.ok:
-        raise typer.Exit(1)
+    if code := _EXIT_CODES[result.outcome]:
+        raise typer.Exit(code)
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """How far the fold is, on stderr, which leaves stdout to the result; nothing where no one looks."""
     columns = (TextColumn("folding the topic"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -77,9 +81,13 @@ def _view(result: Reconciliation) -> RenderableType:
         parts += [_totals_table(result), ""]
     parts += [Text(note, style="dim") for note in result.notes]
     parts += [Text.assemble(("✗ ", "red"), sentence) for sentence in result.differences]
-    if result.ok:
+    parts += [Text.assemble(("? ", "yellow"), f"Not checked: {sentence}") for sentence in result.unchecked]
+    if not result.differences:
         compared = sum(check.rows for check in result.tables)
-        parts.append(Text.assemble(("✓ ", "green"), f"Nothing differs: {compared:,} keys compared."))
+        if compared:
+            parts.append(Text.assemble(("✓ ", "green"), f"Nothing differs: {compared:,} keys compared."))
+        else:
+            parts.append(Text("Nothing was compared: no store has a row of this range.", style="yellow"))
     return Group(*parts)
 
 
@@ -103,14 +111,15 @@ def _checks_table(checks: list[TableCheck]) -> Table:
     table = Table(box=None, padding=(0, 1))
     table.add_column("store")
     table.add_column("table")
+    table.add_column("job")
     table.add_column("keys", justify="right")
     table.add_column("differ", justify="right")
     table.add_column()
-    words = {"nothing": "nothing to compare", "not run": "not run"}
+    words = {"nothing": "nothing to compare", "not run": "not run", "not checked": "not checked"}
     marks = {"equal": True, "differs": False}
     for check in checks:
         mark = f"{_mark(marks.get(check.state))} {words.get(check.state, '')}".rstrip()
-        table.add_row(check.store, check.table, f"{check.rows:,}", f"{check.differing:,}", mark)
+        table.add_row(check.store, check.table, escape(check.job), f"{check.rows:,}", f"{check.differing:,}", mark)
     return table
 
 

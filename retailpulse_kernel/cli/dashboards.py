@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from retailpulse_kernel.cli.app import app
-from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.ground.errors import RetailPulseError
 
-__all__ = ["dashboards"]
+__all__: list[str] = []
 
 
 class _Verb(StrEnum):

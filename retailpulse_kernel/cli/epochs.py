@@ -1,8 +1,7 @@
-"""The command `epochs`: the lives of the jobs' checkpoints."""
+"""The command `epochs`: the epochs of the jobs' checkpoints."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import filelock
@@ -12,8 +11,9 @@ from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import UnknownName, UsageError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.spans import iso_text, moment_at
 
 __all__: list[str] = []
 
@@ -21,31 +21,51 @@ __all__: list[str] = []
 @app.command()
 def epochs(
     job: Annotated[str | None, typer.Argument(help="Only this job.", show_default="every job")] = None,
-    new: Annotated[bool, typer.Option("--new", help="Begin a new epoch of the job, which must not run.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Start a new epoch of the job. The job must not run.")] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Accept messages that the topic deleted before the job took them. The job must not run.",
+        ),
+    ] = False,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the jobs' epochs, or begin a new one: it reads the topic from its beginning, and its figures win.
+    """List the checkpoint epochs of each job. `--new` starts an epoch that reads the topic from the beginning.
 
-    A new epoch is what a change of keys or figures needs. The tables keep their figures until it has
-    written them anew.
+    A change of keys or figures needs a new epoch. The tables keep their figures until the new epoch has written
+    them again. With --accept-loss, the job's next run accounts for the deleted messages as lost.
     """
-    from retailpulse_kernel.streaming.checkpoint import find_epoch, jobs_with_checkpoints, new_epoch, newest_batch
-    from retailpulse_kernel.streaming.writer import writer_lock
+    from retailpulse_kernel.stores.confinement import require_own
+    from retailpulse_kernel.streaming.checkpoint.epochs import (
+        find_epoch,
+        jobs_with_checkpoints,
+        new_epoch,
+        newest_batch,
+    )
+    from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
 
     settings = Settings.load(profile=profile, namespace=namespace)
     known = jobs_with_checkpoints(settings.checkpoints)
     if job is not None and job not in known:
         raise UnknownName("job with a checkpoint", job, known)
-    if new:
-        if job is None:
-            raise UsageError("--new needs a job.", remedy="Name one: retailpulse epochs metrics --new.")
+    if (new or accept_loss) and job is None:
+        option = "--new" if new else "--accept-loss"
+        raise UsageError(f"{option} needs a job.", remedy=f"Name one: retailpulse epochs JOB {option}.")
+    if new and accept_loss:
+        raise UsageError("A new epoch has lost nothing.", remedy="Use --new or --accept-loss.")
+    if job is not None and (new or accept_loss):
+        require_own(settings, f"Changing the epochs of {job}")
         try:
             with writer_lock(settings, job).acquire(timeout=0):
-                new_epoch(f"{settings.checkpoints}/{job}")
+                if new:
+                    new_epoch(f"{settings.checkpoints}/{job}")
+                else:
+                    _accept_loss(settings, job)
         except filelock.Timeout:
-            raise UsageError(f"The job {job!r} runs.", remedy="Stop it first; its next run opens the epoch.") from None
+            raise UsageError(f"The job {job!r} runs.", remedy="Stop it first.") from None
     rows: list[dict[str, Any]] = []
     for name in known if job is None else [job]:
         epoch = find_epoch(f"{settings.checkpoints}/{name}")
@@ -56,7 +76,7 @@ def epochs(
             {
                 "job": name,
                 "epoch": epoch.number,
-                "since": datetime.fromtimestamp(epoch.start_ms / 1000, UTC).isoformat(timespec="seconds"),
+                "since": iso_text(moment_at(epoch.start_ms), "seconds"),
                 "batches": batch.batch_id + 1 if batch else 0,
                 "watermark": _moment(batch.watermark_ms) if batch else None,
                 "checkpoint": epoch.path,
@@ -73,5 +93,23 @@ def epochs(
     Console(highlight=False).print(table if rows else f"No job has run in {settings.namespace.name!r} yet.")
 
 
+def _accept_loss(settings: Settings, job: str) -> None:
+    """Note what is gone of the topic; the words go to stderr, as the list may be JSON."""
+    from retailpulse_kernel.stores.kafka.store import KafkaStore
+    from retailpulse_kernel.streaming.checkpoint.epochs import newest_batch, open_epoch
+    from retailpulse_kernel.streaming.checkpoint.losses import accept, gaps_of, taken_until
+
+    path = open_epoch(f"{settings.checkpoints}/{job}").path
+    batch = newest_batch(path)
+    found = []
+    for topic in batch.offsets if batch else ():
+        gaps = gaps_of(taken_until(path, topic), KafkaStore(settings).offsets(topic))
+        accept(path, gaps)
+        found += [f"{gap.messages:,} messages of {topic}, {gap}" for gap in gaps]
+    said = f"The next run of {job!r} accounts for these as lost: " + "; ".join(found) + "."
+    nothing = f"Nothing to accept: the topic holds every message that the job {job!r} has not taken."
+    Console(stderr=True, highlight=False, soft_wrap=True).print(said if found else nothing)
+
+
 def _moment(ms: int) -> str | None:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else None
+    return iso_text(moment_at(ms), "seconds") if ms else None

@@ -1,30 +1,44 @@
-"""Commands that bring events in: generate, replay, topics."""
+"""Commands that bring events in: generate, replay."""
 
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
-from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.cli.options import (
+    AsJson,
+    NamespaceOption,
+    ProfileOption,
+    interruptible,
+    print_json,
+    progress_bar,
+    say,
+)
+from retailpulse_kernel.cli.topics import (
+    CurrencyOption,
+    FormatOption,
+    PricesOption,
+    UsersOption,
+    checked_counts,
+    counted,
+    show_check,
+)
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.files import write_whole
+from retailpulse_kernel.ground.paths import require_apart
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.spans import iso_text
 
 if TYPE_CHECKING:
-    from retailpulse_kernel.generator import Generator
-    from retailpulse_kernel.replay import Replay
+    from retailpulse_kernel.feed.generator import Generator
+    from retailpulse_kernel.feed.replay import Replay
 
 __all__: list[str] = []
 
@@ -40,7 +54,7 @@ def generate(
     users: Annotated[int, typer.Option(help="How many different users.")] = 20_000,
     duplicates: Annotated[float, typer.Option(help="Share of messages that repeat an earlier one.")] = 0.0,
     late: Annotated[float, typer.Option(help="Share of messages that are 1 to 3 hours old.")] = 0.0,
-    bad: Annotated[float, typer.Option(help="Share of messages that are no valid event.")] = 0.0,
+    bad: Annotated[float, typer.Option(help="Share of messages that are not valid events.")] = 0.0,
     currencies: Annotated[
         str, typer.Option(help="Shares of users who don't pay in USD, such as EUR=0.1,GBP=0.05.")
     ] = "",
@@ -51,8 +65,8 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Make events up, shaped like a real shop's, and send them to Kafka as they happen. Ctrl-C ends it."""
-    from retailpulse_kernel.generator import Generator
-    from retailpulse_kernel.replay import send
+    from retailpulse_kernel.feed.generator import Generator
+    from retailpulse_kernel.feed.replay import send
 
     settings = Settings.load(profile=profile, namespace=namespace)
     generator = Generator(
@@ -67,15 +81,16 @@ def generate(
         currencies=_shares(currencies),
     )
     if truth:
+        require_apart({"the truth": truth, "the messages": None if out == "-" else out})
         _check_writable(truth)
-    with _interruptible() as stopped:
+    with interruptible() as stopped:
         if out is not None:
             done = _write(generator, out, stopped)
         else:
-            with _progress(f"{rate:g}/s", as_json) as report:
-                done = send(settings, generator.messages(), stop=stopped, report=report)
+            with progress_bar(f"{rate:g}/s", as_json) as bar:
+                done = send(settings, generator.messages(), stop=stopped, report=_counts(bar))
     if truth:
-        truth.write_text(json.dumps(_about(generator) | generator.truth.as_dict(), indent=2) + "\n")
+        write_whole(truth, json.dumps(_about(generator) | generator.truth.as_dict(), indent=2) + "\n")
     held = generator.truth
     if as_json and out != "-":
         counts = {"accepted": held.accepted, "duplicates": held.duplicates, "late": held.late}
@@ -83,17 +98,26 @@ def generate(
     else:
         parts = f"{held.accepted:,} new, {held.duplicates:,} repeated, {held.late:,} late, {held.bad.total():,} bad"
         text = f"{done.sent:,} messages sent ({parts}) in {done.seconds:.1f} s, {done.rate:,.0f}/s."
-        _say(text, done, stderr=out == "-")
+        say(text, done, stderr=out == "-")
 
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet, gzip or plain.", show_default=False)],
-    format: Annotated[str, typer.Option("--format", "-f", help="retailpulse, rees46, retailrocket, ga4 or segment.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV, JSON, JSONL or Parquet, plain or packed (gzip, zstd, bzip2, xz, zip of one file).",
+            show_default=False,
+        ),
+    ],
+    format: FormatOption = "auto",
+    check: Annotated[bool, typer.Option("--check", help="Read and judge the file, and send nothing.")] = False,
     speed: Annotated[float, typer.Option(help="Times faster than it happened; 0 is as fast as possible.")] = 0.0,
     rejects: Annotated[
         Path | None,
-        typer.Option(help="Where rows go that are no event.", show_default="FILE.rejects.jsonl in the working folder"),
+        typer.Option(
+            help="Where rows go that are not events.", show_default="FILE.rejects.jsonl in the working folder"
+        ),
     ] = None,
     items: Annotated[
         Path | None, typer.Option(help="For retailrocket: a CSV file with the columns itemid, category, price.")
@@ -101,15 +125,33 @@ def replay(
     source: Annotated[
         str | None, typer.Option(help="Start of ids for events without one.", show_default="hash of the file")
     ] = None,
+    currency: CurrencyOption = "USD",
+    prices: PricesOption = "computed",
+    users: UsersOption = "own",
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a file's events to Kafka. Rows that are no event go to a rejects file with line and reason."""
-    from retailpulse_kernel import replay as replays
+    """Send a file's events to Kafka. Rows that are not events go to a rejects file with line and reason.
+
+    With --check nothing is sent or written: the numbers are those that a replay would give. Exit code 1 when a row was
+    rejected.
+    """
+    from retailpulse_kernel.feed.adapters import Rules
+
+    rules = Rules(currency=currency, prices=prices, users=users)
+    if check:
+        from retailpulse_kernel.feed.checking import check_file
+
+        with interruptible() as stopped, progress_bar(file.name, as_json) as bar:
+            found = check_file(
+                file, format, source=source, items=items, rules=rules, stop=stopped, report=checked_counts(bar)
+            )
+        show_check(found, as_json)
+    from retailpulse_kernel.feed import replay as replays
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    with _interruptible() as stopped, _progress(file.name, as_json) as report:
+    with interruptible() as stopped, progress_bar(file.name, as_json) as bar:
         done = replays.replay(
             settings,
             file,
@@ -117,71 +159,40 @@ def replay(
             speed=speed,
             source=source,
             items=items,
+            rules=rules,
             rejects=rejects,
             stop=stopped,
-            report=report,
+            report=_counts(bar),
         )
     if as_json:
         print_json(done.as_dict())
         return
-    _say(
+    if done.known_by:
+        say(f"Format {done.format}, known by the columns {done.known_by}.")
+    say(
         f"{done.sent:,} events sent, {done.rejected:,} rows rejected in {done.seconds:.1f} s, {done.rate:,.0f}/s.", done
     )
+    if done.changed:
+        say(f"Changed on the way in: {counted(done.changed)}.")
+    if done.ignored:
+        say(f"Columns that were not read: {', '.join(done.ignored)}.")
     if done.rejects:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in done.reasons.most_common(8))
-        _say(f"Rejected rows: {done.rejects} ({reasons}).")
+        say(f"Rejected rows: {done.rejects} ({counted(done.reasons)}).")
 
 
-@app.command()
-def topics(
-    create: Annotated[bool, typer.Option("--create", help="Make the topics that are absent.")] = False,
-    partitions: Annotated[int, typer.Option(min=1, help="Of a new topic of events.")] = 4,
-    profile: ProfileOption = None,
-    namespace: NamespaceOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the namespace's topics: partitions, messages, first and next offsets."""
-    from retailpulse_kernel.topics import ensure_topics, topic_states
+def _counts(bar: Callable[[str, float], None]) -> Callable[[Replay, float], None]:
+    def report(done: Replay, fraction: float) -> None:
+        rejected = f", {done.rejected:,} rejected" if done.rejected else ""
+        bar(f"{done.sent:,} sent, {done.rate:,.0f}/s{rejected}", fraction)
 
-    settings = Settings.load(profile=profile, namespace=namespace)
-    made = ensure_topics(settings, partitions=partitions) if create else []
-    states = topic_states(settings)
-    if as_json:
-        print_json(
-            [
-                {
-                    "topic": state.name,
-                    "exists": state.exists,
-                    "partitions": state.partitions,
-                    "messages": state.messages,
-                    "begin": state.begin,
-                    "end": state.end,
-                    "created": state.name in made,
-                }
-                for state in states
-            ]
-        )
-        return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("topic", no_wrap=True)
-    for column in ("partitions", "messages", "begin", "end"):
-        table.add_column(column, justify="right")
-    for state in states:
-        if state.exists:
-            begin, end = (" ".join(map(str, offsets.values())) for offsets in (state.begin, state.end))
-            table.add_row(state.name, str(state.partitions), f"{state.messages:,}", begin, end)
-        else:
-            table.add_row(state.name, "-", "absent", "", "")
-    Console().print(table)
-    if not all(state.exists for state in states):
-        _say("Make the absent ones with `retailpulse topics --create`.")
+    return report
 
 
 def _write(generator: Generator, out: str, stopped: Callable[[], bool]) -> Replay:
     """Write the messages as lines, without waiting for their time."""
     import time
 
-    from retailpulse_kernel.replay import Replay
+    from retailpulse_kernel.feed.replay import Replay
 
     done, begin = Replay(), time.monotonic()
     try:
@@ -203,7 +214,7 @@ def _write(generator: Generator, out: str, stopped: Callable[[], bool]) -> Repla
 def _about(generator: Generator) -> dict[str, Any]:
     return {
         "seed": generator.seed,
-        "start": generator.start.isoformat(timespec="milliseconds"),
+        "start": iso_text(generator.start, "milliseconds"),
         "rate": generator.rate,
         "seconds": generator.seconds,
         "users": generator.users,
@@ -221,7 +232,7 @@ def _moment(text: str | None) -> datetime | None:
 
 def _shares(text: str) -> dict[str, float]:
     """``EUR=0.1,GBP=0.05`` as shares by currency, the rest in US dollars."""
-    from retailpulse_kernel.iso4217 import CURRENCIES
+    from retailpulse_kernel.shop.currencies import CURRENCIES
 
     shares: dict[str, float] = {}
     for part in filter(None, text.split(",")):
@@ -243,56 +254,3 @@ def _check_writable(path: Path) -> None:
         path.open("a").close()
     except OSError as error:
         raise UsageError(f"The file {path} can't be written: {error.strerror}.") from error
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a wish to stop; the second one is an ordinary one again."""
-    wish = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield wish.is_set
-        return
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, _: object) -> None:
-        wish.set()
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield wish.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _progress(what: str, as_json: bool) -> Iterator[Callable[[Replay, float], None]]:
-    """A bar on stderr, where someone is there to see it."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[counts]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=as_json or not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, counts="")
-
-        def report(done: Replay, fraction: float) -> None:
-            counts = f"{done.sent:,} sent, {done.rate:,.0f}/s" + (
-                f", {done.rejected:,} rejected" if done.rejected else ""
-            )
-            bar.update(task, total=1.0 if fraction else None, completed=fraction, counts=counts)
-
-        yield report
-
-
-def _say(text: str, done: Replay | None = None, *, stderr: bool = False) -> None:
-    """A sentence of the summary."""
-    if done and done.first_event and done.last_event:
-        text += f" Event time: {done.first_event:%Y-%m-%d %H:%M:%S} to {done.last_event:%Y-%m-%d %H:%M:%S} UTC."
-    if done and done.stopped:
-        text += " Stopped before its end."
-    Console(stderr=stderr, highlight=False, soft_wrap=True).print(text, markup=False)

@@ -6,8 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
-from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import NoSuchTable, UsageError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.cli.options import AsJson, NamespaceOption, OrderlyConsole, ProfileOption, print_json
+from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
+from retailpulse_kernel.ground.extras import require_extra
+from retailpulse_kernel.ground.settings import Settings
 
 __all__ = ["end_in_order", "open_lab", "pair", "with_pairs"]
 
@@ -45,8 +45,8 @@ def run(
 
     The name of a promoted job runs its current version once, with the parameters that it was promoted with.
     """
-    from retailpulse_kernel.promotion.production import run_current
-    from retailpulse_kernel.running import run_notebook
+    from retailpulse_kernel.notebooks.running import run_notebook
+    from retailpulse_kernel.promotion.cutover.production import run_current
 
     settings = Settings.load(profile=profile, namespace=namespace)
     given = dict(pair(text) for text in parameters or [])
@@ -59,13 +59,32 @@ def run(
     else:
         done = run_current(settings, str(notebook))
     if as_json:
-        print_json({"notebook": done.notebook, "output": done.output, "seconds": round(done.seconds, 1)})
-    else:
-        Console(highlight=False, soft_wrap=True).print(f"{notebook.name} ran for {done.seconds:.1f} s: {done.output}")
+        seconds = round(done.seconds, 1)
+        print_json({"notebook": done.notebook, "output": done.output, "seconds": seconds, "jobs": done.reports})
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{notebook.name} ran for {done.seconds:.1f} s: {done.output}")
+    for report in done.reports:
+        console.print(f"{report['job']}: {_counts(report)}")
+
+
+def _counts(report: Mapping[str, Any]) -> str:
+    """What a run of a job did, in a line."""
+    from retailpulse_kernel.streaming.run.report import sum_of
+
+    lag = "" if report["lag"] is None else f"; {report['lag']:,} left in the topic"
+    batches = f"{report['batches']:,} micro-batch{'' if report['batches'] == 1 else 'es'}"
+    done = f"{batches}, {report['messages']['rows']:,} rows written"
+    return f"{done}; messages {sum_of(report['messages'])}{lag}"
 
 
 def pair(text: str) -> tuple[str, str]:
     """Name and value of ``NAME=VALUE``.
+
+    Parameters
+    ----------
+    text : str
+        What was given to ``-p``.
 
     Raises
     ------
@@ -74,7 +93,7 @@ def pair(text: str) -> tuple[str, str]:
     """
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
-        raise UsageError(f"{text!r} is no parameter.", remedy="Write -p NAME VALUE or -p NAME=VALUE.")
+        raise UsageError(f"{text!r} is not a parameter.", remedy="Write -p NAME VALUE or -p NAME=VALUE.")
     return name, value
 
 
@@ -85,7 +104,9 @@ def figures(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Up to, not including.", show_default="the last event")] = None,
     last: Annotated[str | None, typer.Option(help="The newest span, such as 1h or 7d, instead of --since.")] = None,
-    by: Annotated[str | None, typer.Option(help="Rows by category, event_type, bucket; several with commas.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Rows by currency, category, event_type, bucket; several with commas.")
+    ] = None,
     grain: Annotated[
         str | None, typer.Option(help="Windows over time: minute, hour or day.", show_default="fits the range")
     ] = None,
@@ -93,28 +114,25 @@ def figures(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show revenue per category, event distribution, revenue over time and average order value, from Cassandra."""
-    from retailpulse_kernel.dashboard import figures_view
-    from retailpulse_kernel.figures import grouped, read_rows, summarise
-    from retailpulse_kernel.spans import moment_of, span_of
-    from retailpulse_kernel.stores.cassandra import CassandraStore
-    from retailpulse_kernel.tables import CATEGORY, GRAINS, grain_of
+    """Show revenue per category, event distribution, revenue over time and average order value."""
+    from retailpulse_kernel.answers.ranges import minutes_of
+    from retailpulse_kernel.answers.reading import grouped, read_rows, summarise
+    from retailpulse_kernel.demo.terminal import figures_view
+    from retailpulse_kernel.shop.tables import CATEGORY, grain_of
+    from retailpulse_kernel.stores.registry import serving_store
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    store = CassandraStore(settings)
-    first, end = moment_of(since), moment_of(until)
-    if last is not None:
-        if since is not None:
-            raise UsageError("--last and --since are both given.", remedy="Use one of them.")
-        minute = GRAINS["minute"]
-        end = end or minute.start(datetime.now(UTC)) + minute.width
-        first = minute.start(end - span_of(last))
+    store = serving_store(settings)
+    if last is not None and since is not None:
+        raise UsageError("--last and --since are both given.", remedy="Use one of them.")
+    first, end = minutes_of(last, since, until)
     try:
         summary = summarise(store, since=first, until=end, grain=grain)
     except NoSuchTable as error:
         raise NoSuchTable(
             f"There are no figures in the namespace {settings.namespace.name!r} yet.",
-            remedy="The job makes them: `retailpulse run notebooks/jobs/metrics.ipynb`, or `retailpulse demo`.",
+            remedy=f"The job that writes the table {CATEGORY.name!r} makes them: `retailpulse run NOTEBOOK"
+            f"{settings.namespace.option}`, or `retailpulse demo`.",
         ) from error
     if by is None:
         if as_json:
@@ -175,19 +193,21 @@ def demo(
     A file is shown in a namespace of its own, named after its content, so that its times don't
     meet those of the live stream.
     """
-    from retailpulse_kernel import demo as demos
-    from retailpulse_kernel.adapters import read
+    require_extra("stack")
+
+    from retailpulse_kernel.demo import demo as demos
+    from retailpulse_kernel.feed.adapters import read
 
     if once and airflow:
         raise UsageError("Airflow runs jobs that go on.", remedy="Leave --once or --airflow out.")
     if once and input is None:
         raise UsageError("--once needs a file.", remedy="Add --input FILE --format FORMAT.")
     if once and as_json:
-        console = Console(stderr=True, highlight=False)
+        console = OrderlyConsole(stderr=True, highlight=False)
     elif as_json:
         raise UsageError("A live view has no JSON.", remedy="Add --once, or use `retailpulse figures --json`.")
     else:
-        console = Console(highlight=False)
+        console = OrderlyConsole(highlight=False)
     own = None
     if input is not None:
         read(input, format)  # a wrong file or format is known before anything starts
@@ -211,12 +231,17 @@ def demo(
     if as_json:
         print_json({"namespace": outcome.namespace, **outcome.figures.to_json()})
         return
-    from retailpulse_kernel.dashboard import figures_view, jobs_view
+    from retailpulse_kernel.demo.jobs import demo_jobs
+    from retailpulse_kernel.demo.terminal import figures_view, jobs_view
 
     console.print(figures_view(outcome.figures))
-    lags: dict[str, int | None] = dict.fromkeys(demos.JOBS, 0)
-    console.print(jobs_view(outcome.accounts, lags, {}))
-    console.print(f"The figures stay in the namespace: retailpulse figures --namespace {outcome.namespace}")
+    jobs = demo_jobs()
+    console.print(jobs_view(outcome.accounts, dict.fromkeys(jobs, 0), dict.fromkeys(jobs, 0.0)))
+    again = f"retailpulse figures --namespace {outcome.namespace}"
+    if outcome.servers_stopped:
+        again = f"retailpulse up && {again}"
+        console.print("The servers are stopped; the figures stay on this machine until `retailpulse down --wipe`.")
+    console.print(f"To see the figures again: {again}", soft_wrap=True)
 
 
 def end_in_order() -> None:
@@ -242,6 +267,8 @@ def _content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:10]
 
 
+#: A socket's path has 103 characters at most on macOS, 107 on Linux; a kernel's file in that folder takes 52.
+_LONGEST_RUNTIME_DIR = 50
 #: The notebook that JupyterLab opens on.
 START = "notebooks/00_start_here.ipynb"
 
@@ -254,7 +281,7 @@ def lab(
     namespace: NamespaceOption = None,
 ) -> None:
     """Open JupyterLab on the notebook to start with, with the kernel RetailPulse, on this machine only."""
-    from retailpulse_kernel.settings import project_root
+    from retailpulse_kernel.ground.settings import project_root
 
     settings = Settings.load(profile=profile, namespace=namespace)
     root = project_root() or Path.cwd()
@@ -264,18 +291,41 @@ def lab(
 def open_lab(
     settings: Settings, root: Path, notebook: str | None, *, port: int, browser: bool, read_only: bool = False
 ) -> NoReturn:
-    """Become JupyterLab on a folder, showing one notebook of it."""
-    from retailpulse_kernel.running import environment
+    """Become JupyterLab on a folder, showing one notebook of it.
+
+    Parameters
+    ----------
+    settings : Settings
+        Handed to kernels through the environment.
+    root : Path
+        The folder that JupyterLab shows.
+    notebook : str or None
+        A path below `root`; JupyterLab's own start page for None.
+    port : int
+        The first that is tried.
+    browser : bool
+        Open one.
+    read_only : bool
+        Let nothing be saved.
+    """
+    require_extra("lab")
+
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    from retailpulse_kernel.ground.settings import environment
 
     command = [
         sys.executable, "-m", "jupyter", "lab", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}",
     ]  # fmt: skip
     # No question about news at the start, and no look at other machines for updates.
     command.append(f"--LabApp.app_settings_dir={Path(__file__).parents[1] / 'lab'}")
+    if len(jupyter_runtime_dir()) <= _LONGEST_RUNTIME_DIR:
+        # Kernels on sockets that only this user may open, not on ports that all users of the machine reach.
+        command.append("--KernelManager.transport=ipc")
     if notebook is not None:
         command.append(f"--LabApp.default_url=/lab/tree/{notebook}")
     if read_only:
-        command.append("--ServerApp.contents_manager_class=retailpulse_kernel.readonly.ReadOnlyContents")
+        command.append("--ServerApp.contents_manager_class=retailpulse_kernel.lab.readonly.ReadOnlyContents")
     if not browser:
         command.append("--no-browser")
     if os.geteuid() == 0:
@@ -289,6 +339,11 @@ def with_pairs(arguments: list[str]) -> list[str]:
 
     >>> with_pairs(["run", "a.ipynb", "-p", "rate", "5"])
     ['run', 'a.ipynb', '-p', 'rate=5']
+
+    Parameters
+    ----------
+    arguments : list of str
+        Words after the program's name.
     """
     if not {"run", "promote"} & set(arguments[:2]):
         return arguments

@@ -10,9 +10,9 @@ import typer
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import ProfileOption
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
 
-__all__ = ["monitor"]
+__all__: list[str] = []
 
 
 @app.command()
@@ -26,10 +26,11 @@ def monitor(
     profile: ProfileOption = None,
 ) -> None:
     """Gather the metrics of all that runs here, for Prometheus. `retailpulse up prometheus` starts it."""
-    from retailpulse_kernel.monitoring.monitor import PORT, Monitor
+    from retailpulse_kernel.monitoring.monitor import Monitor
+    from retailpulse_kernel.stack.observers import MONITOR_PORT
 
     settings = Settings.load(profile=profile)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    Monitor(settings).serve(port or PORT + settings.port_offset, stop, statsd_host=statsd_host)
+    Monitor(settings).serve(port or MONITOR_PORT + settings.port_offset, stop, statsd_host=statsd_host)

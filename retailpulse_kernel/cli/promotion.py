@@ -1,4 +1,4 @@
-"""Commands for promoted jobs: promote, jobs, runs, diff, rollback, pause, resume."""
+"""Commands for promoted jobs: promote, jobs, runs, diff, rollback, pause, resume, retire."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from rich.table import Table
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.jobs import end_in_order, open_lab, pair
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.promotion.manifest import Step
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.notes import say
+from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
-    from retailpulse_kernel.promotion.taking_over import TakingOver
+    from retailpulse_kernel.promotion.cutover.catch_up import CatchUp
+    from retailpulse_kernel.promotion.registry.manifest import Step
 
 __all__: list[str] = []
 
@@ -31,33 +32,41 @@ Name = Annotated[str, typer.Argument(help="A promoted job; `retailpulse jobs` li
 
 @app.command()
 def promote(
-    notebook: Annotated[Path, typer.Argument(help="An .ipynb file.", show_default=False)],
+    notebook: Annotated[Path, typer.Argument(help="The notebook to promote: an .ipynb file.", show_default=False)],
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Run it with this parameter; repeatable."),
+        typer.Option(
+            "--parameter", "-p", metavar="NAME VALUE", help="A parameter that the notebook is run with. Repeatable."
+        ),
     ] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(help="@continuous, a cron expression or preset, or asset:NAME.", show_default="what fits it"),
+        typer.Option(
+            help="@continuous, a cron expression or preset, or asset:NAME.",
+            show_default="chosen from the notebook's run mode",
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The job's name in production.", show_default="its own")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only try it; nothing is frozen.")] = False,
-    sample: Annotated[int, typer.Option(min=1, help="Events of the live topic that it is tried on.")] = 20_000,
+    name: Annotated[
+        str | None, typer.Option(help="The job's name in production.", show_default="the name of the notebook's job")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Go through the gate, and freeze nothing.")] = False,
+    sample: Annotated[int, typer.Option(min=1, help="Events of the live topic for the dry run.")] = 20_000,
     told: Annotated[bool, typer.Option("--told", hidden=True, help="Tell each step as a line of JSON.")] = False,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a notebook to production: try it beside the live job, and freeze it as the next version.
+    """Promote a notebook: try the notebook on live data, and freeze it as the job's next version.
 
-    Exits with 1 when a step fails; nothing is written then. The live job is not touched: the new version
-    takes over at the next boundary of a run.
+    The live job runs on during the trial. The new version takes over after the present micro-batch. When a step
+    fails, nothing is written and the exit code is 1.
     """
-    from retailpulse_kernel.promotion.gate import promote as pass_gate
+    from retailpulse_kernel.promotion.cutover.overview import who_runs
+    from retailpulse_kernel.promotion.gate.gate import promote as pass_gate
 
     settings = Settings.load(profile=profile, namespace=namespace)
     console = Console(highlight=False, soft_wrap=True, stderr=as_json or told)
-    # So that the shadow is removed; while the dry run lasts, it ends that first.
+    # So that a signal ends the dry run first, and removes the shadow namespace.
     end_in_order()
     # A line that turns would take stdout over where colours are asked for, as in a notebook's kernel.
     with nullcontext() if told else console.status(f"{notebook.name} is at the gate …") as status:
@@ -68,14 +77,14 @@ def promote(
             else:
                 console.print(_line(step))
 
-        def catching_up(state: TakingOver) -> None:
+        def catching_up(state: CatchUp) -> None:
             if told:
                 print(json.dumps({"left": state.left, "of": state.messages}), flush=True)
             if status is None:
                 return
             done = state.messages - state.left
             rate = f", {done / state.seconds:,.0f}/s" if done and state.seconds else ""
-            status.update(f"catching up beside the live version: {state.left:,} of {state.messages:,} left{rate} …")
+            status.update(f"the staged epoch catches up: {state.left:,} of {state.messages:,} messages left{rate} …")
 
         done = pass_gate(
             settings,
@@ -86,14 +95,17 @@ def promote(
             only_try=dry_run,
             sample=sample,
             report=passed,
-            catching_up=catching_up,
+            on_catch_up=catching_up,
         )
+    sentence = done.sentence()
+    if done.ok and done.version is not None:
+        sentence += f". {who_runs(settings, done.version)}"
     if told:
-        print(json.dumps({"done": {**done.to_json(), "sentence": done.sentence()}}), flush=True)
+        print(json.dumps({"done": {**done.to_json(), "sentence": sentence}}), flush=True)
     elif as_json:
         print_json(done.to_json())
     else:
-        console.print(done.sentence())
+        console.print(sentence, markup=False)
     if not done.ok:
         raise typer.Exit(1)
 
@@ -108,21 +120,26 @@ def _line(step: Step) -> str:
 
 @app.command()
 def jobs(profile: ProfileOption = None, namespace: NamespaceOption = None, as_json: AsJson = False) -> None:
-    """List the promoted jobs: version, schedule, state, how far behind they are, last run."""
-    from retailpulse_kernel.promotion.overview import overview
+    """List the promoted jobs: version, schedule, state, lag in messages, last run."""
+    from retailpulse_kernel.promotion.cutover.overview import overview, waits_for
 
-    rows = overview(Settings.load(profile=profile, namespace=namespace))
+    settings = Settings.load(profile=profile, namespace=namespace)
+    rows = overview(settings)
     if as_json:
         print_json(rows)
-    else:
-        _print(rows, "Nothing is promoted yet: `retailpulse promote NOTEBOOK`.")
+        return
+    _print(rows, "Nothing is promoted yet: `retailpulse promote NOTEBOOK`.")
+    if any(row["state"] == "waiting" for row in rows) and (reason := waits_for(settings)):
+        say(reason)
 
 
 @app.command()
 def runs(
     name: Name,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
-    open_: Annotated[bool, typer.Option("--open", help="Open the newest one in JupyterLab, read-only.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many runs, newest first.")] = 20,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the newest output notebook in JupyterLab, read-only.")
+    ] = False,
     port: Annotated[int, typer.Option(help="JupyterLab's port, for --open.")] = 8889,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser, for --open.")] = True,
     profile: ProfileOption = None,
@@ -130,34 +147,37 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List a promoted job's runs, newest first: version, state, length, output notebook."""
-    from retailpulse_kernel.promotion.overview import runs_of
+    from retailpulse_kernel.promotion.cutover.overview import runs_of
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    rows = runs_of(settings, name, limit=limit)
+    found = runs_of(settings, name, limit=limit + 1)
+    rows = found[:limit]
     if open_:
         if not rows:
-            raise UsageError(f"{name} has not run yet.", remedy=f"Run it: `retailpulse run {name}`.")
+            raise UsageError(f"{name} has not run yet.", remedy=f"Run the job: `retailpulse run {name}`.")
         newest = Path(rows[0]["output"])
         open_lab(settings, newest.parent, newest.name, port=port, browser=browser, read_only=True)
     if as_json:
         print_json(rows)
     else:
         _print(rows, f"{name} has not run yet.")
+    if len(found) > limit:
+        say(f"These are the newest {limit} runs. There are more: use --limit.")
 
 
 @app.command()
 def diff(
     name: Name,
     old: Annotated[
-        str | None, typer.Argument(help="A version, such as v3.", show_default="the one before the current")
+        str | None, typer.Argument(help="A version, such as v3.", show_default="the version before the other one")
     ] = None,
-    new: Annotated[str | None, typer.Argument(help="Another version.", show_default="the current one")] = None,
+    new: Annotated[str | None, typer.Argument(help="Another version.", show_default="the current version")] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what differs between two versions: cells, parameters, what it computes, environment, verdicts."""
-    from retailpulse_kernel.promotion.diffing import diff_versions
+    """Show what differs between two versions: cells, parameters, figures, environment, verdicts."""
+    from retailpulse_kernel.promotion.registry.diffing import diff_versions
 
     found = diff_versions(Settings.load(profile=profile, namespace=namespace), name, old, new)
     if as_json:
@@ -174,14 +194,14 @@ def diff(
 def rollback(
     name: Name,
     version: Annotated[
-        str | None, typer.Argument(help="Which one, such as v3.", show_default="the one that ran before")
+        str | None, typer.Argument(help="A version, such as v3.", show_default="the version that ran before")
     ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an earlier version the current one; it takes over at the next boundary of a run."""
-    from retailpulse_kernel.promotion.switching import rollback as back
+    """Make an earlier version the current one. The version takes over after the present micro-batch."""
+    from retailpulse_kernel.promotion.cutover.versions import rollback as back
 
     done = back(Settings.load(profile=profile, namespace=namespace), name, version)
     if as_json:
@@ -194,21 +214,51 @@ def rollback(
 
 @app.command()
 def pause(name: Name, profile: ProfileOption = None, namespace: NamespaceOption = None) -> None:
-    """Hold a promoted job: a run under way ends after its micro-batch, and no new one begins."""
+    """Hold a promoted job. A run under way ends after its micro-batch, and no new run starts."""
     _hold(profile, namespace, name, paused=True)
 
 
 @app.command()
 def resume(name: Name, profile: ProfileOption = None, namespace: NamespaceOption = None) -> None:
-    """Let a held job go on from where it was."""
+    """Resume a held job: its runs start again, and a stream continues from its checkpoint."""
     _hold(profile, namespace, name, paused=False)
 
 
+@app.command()
+def retire(
+    name: Annotated[
+        str, typer.Argument(help="A promoted job, or a job with a checkpoint in the namespace.", show_default=False)
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep_tables: Annotated[bool, typer.Option("--keep-tables", help="Leave its tables with their figures.")] = False,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Remove a job for good: its tables, checkpoint, accounts, metrics, promoted versions and DAG.
+
+    The command asks first. A promoted job that runs is held and ends after its micro-batch. Tables that another job
+    writes stay. After a crash, the same command removes the rest.
+    """
+    from retailpulse_kernel.promotion.cutover.retirement import retirement_of
+    from retailpulse_kernel.promotion.cutover.retiring import retire as remove
+
+    settings = Settings.load(profile=profile, namespace=namespace)
+    console = Console(highlight=False, soft_wrap=True)
+    what = retirement_of(settings, name, keep_tables=keep_tables)
+    console.print(f"Retiring {name} in the namespace {settings.namespace.name} removes for good:")
+    for line in what.lines():
+        console.print(f"  {escape(line)}")
+    if not yes:
+        typer.confirm("Remove all of it?", abort=True)
+    remove(settings, name, keep_tables=keep_tables, report=lambda line: console.print(escape(line)))
+    console.print(f"{name} is retired.")
+
+
 def _hold(profile: str | None, namespace: str | None, name: str, *, paused: bool) -> None:
-    from retailpulse_kernel.promotion.registry import Registry
+    from retailpulse_kernel.promotion.registry.registry import Registry
 
     current = Registry(Settings.load(profile=profile, namespace=namespace)).pause(name, paused=paused)
-    Console(highlight=False).print(f"{name} v{current.version} {'is held' if paused else 'goes on'}.")
+    Console(highlight=False).print(f"{name} v{current.version} {'is held' if paused else 'is resumed'}.")
 
 
 def _print(rows: list[dict[str, Any]], nothing: str) -> None:

@@ -9,14 +9,15 @@ import typer
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import NamespaceOption, ProfileOption
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.extras import require_extra
+from retailpulse_kernel.ground.settings import Settings
 
-__all__ = ["serve"]
+__all__: list[str] = []
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _GRACE_SECONDS = 10
-#: Longer than Grafana keeps an idle connection: who closes it first must not be us, just as a request comes.
+#: Longer than Grafana keeps an idle connection: we must not close one just as a request comes.
 _IDLE_SECONDS = 120
 
 
@@ -30,8 +31,8 @@ def serve(
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Serve the figures over HTTP, from Cassandra: what Grafana reads. `/docs` shows what can be asked."""
-    from retailpulse_kernel.credentials import resolve_secret
+    """Serve the figures over HTTP: what Grafana reads. `/docs` shows what can be asked."""
+    from retailpulse_kernel.ground.credentials import resolve_secret
 
     if token is None and host not in _LOOPBACK:
         raise UsageError(
@@ -43,14 +44,15 @@ def serve(
         raise UsageError(f"The token behind {token} is empty.", remedy="Write one there.")
     settings = Settings.load(profile=profile, namespace=namespace)
 
+    require_extra("api")
+
     import uvicorn
 
     from retailpulse_kernel.api.app import create_app
-    from retailpulse_kernel.monitoring.recording import recording
-    from retailpulse_kernel.stores.cassandra import CassandraStore
-    from retailpulse_kernel.stores.hive import HiveStore
+    from retailpulse_kernel.stores.registry import event_archive, serving_store
+    from retailpulse_kernel.telemetry.recording import recording
 
-    store, archive = CassandraStore(settings), HiveStore(settings)  # of the latter only the files
+    store, archive = serving_store(settings), event_archive(settings)  # of the latter only the files
     try:
         with recording(settings, "api", "api") as values:
             api = create_app(

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
-from retailpulse_kernel.errors import UnknownName, UsageError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.extras import require_extra
+from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
     from retailpulse_kernel.stack.supervision import ServiceStatus
@@ -53,12 +54,14 @@ def _console() -> Console:
 @app.command()
 def doctor(
     verify: Annotated[bool, typer.Option("--verify", help="Hash every downloaded artifact again.")] = False,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check what this machine has and lacks: Java, memory, disk, ports, artifacts. Exits 1 on a problem."""
+    """Check what this machine has and lacks: Java, memory, disk, ports, artifacts, topics. Exits 1 on a problem."""
     from retailpulse_kernel.stack.doctor import diagnose
 
-    checks = diagnose(Settings.load(), verify=verify)
+    checks = diagnose(Settings.load(profile=profile, namespace=namespace), verify=verify)
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -87,7 +90,10 @@ def up(
     `airflow` starts Airflow's four processes too, which run the promoted jobs. It is left out without names, as
     are api, monitor, prometheus and alertmanager.
     """
-    from retailpulse_kernel.stack import observing, supervision
+    require_extra("stack")
+
+    from retailpulse_kernel.monitoring import setup as observing
+    from retailpulse_kernel.stack import supervision
     from retailpulse_kernel.stack.airflow import login
 
     settings = Settings.load(profile=profile, namespace=namespace)
@@ -109,12 +115,19 @@ def down(
     ] = None,
     wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data, after asking.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also while a live demo uses them.")] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Stop all servers and everything else that runs under the supervisor; or some, such as `airflow`."""
+    """Stop all servers and everything else that runs under the supervisor; or some, such as `airflow`.
+
+    Refuses, with exit code 2, while a live demo runs.
+    """
+    from retailpulse_kernel.demo.demo import refuse_under_a_demo
     from retailpulse_kernel.stack import supervision
 
     settings = Settings.load(profile=profile)
+    if not force:
+        refuse_under_a_demo(settings)
     if wipe and not yes:
         typer.confirm(f"Delete {settings.home} with all topics, tables, checkpoints and logs?", abort=True)
     if services and wipe:
@@ -177,7 +190,7 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
 ) -> None:
     """Show the log of a server, or of a program that runs beside them."""
-    from retailpulse_kernel.stack.daemon import log_path, tail
+    from retailpulse_kernel.machine.daemon import log_path, tail
 
     settings = Settings.load()
     known = _logs(settings)

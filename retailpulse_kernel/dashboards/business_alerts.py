@@ -55,7 +55,7 @@ def _rule(uid: str, title: str, figure: str, condition: str, *, column: str) -> 
             _query(api_fields(figure, [column], ref="B", currency="USD", category="", shift="7d")),
             _math("C", f"($B > 0) && ({condition.replace('$today', '$A').replace('$before', '$B')})"),
         ],
-        # Without last week there is nothing to compare with: that is no alert.
+        # Without last week there is nothing to compare with: that is not an alert.
         "noDataState": "OK",
         "execErrState": "Error",
         "for": "15m",

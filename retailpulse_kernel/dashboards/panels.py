@@ -33,21 +33,65 @@ def number(
     id_: int, title: str, place: Place, queries: Queries, *, unit: str = "none", decimals: int = 0,
     source: DataSourceRef = API,
 ) -> stat.Panel:  # fmt: skip
-    """One number a row; each row is shown as it came, nothing is added up, nor cut short as by Grafana's ``short``."""
+    """One number a row; each row is shown as it came, nothing is added up, nor cut short as by Grafana's ``short``.
+
+    Parameters
+    ----------
+    id_ : int
+        The panel's own, which never changes.
+    title : str
+        Shown above the number.
+    place : Place
+        Where, in Grafana's grid of 24 columns.
+    queries : Queries
+        Each gives rows.
+    unit : str
+        Grafana's name of a unit.
+    decimals : int
+        Decimal places.
+    source : DataSourceRef
+        What answers the queries.
+    """
     values = common.ReduceDataOptions().values(True).calcs(["lastNotNull"])
     made: stat.Panel = _placed(stat.Panel(), id_, title, place, queries, source)
     return made.reduce_options(values).unit(unit).decimals(decimals).graph_mode(options.BigValueGraphMode.NONE)
 
 
 def bars(id_: int, title: str, place: Place, queries: Queries, *, decimals: int = 0) -> barchart.Panel:
-    """A bar for each row."""
+    """A bar for each row.
+
+    Parameters
+    ----------
+    id_ : int
+        The panel's own, which never changes.
+    title : str
+        Shown above the bars.
+    place : Place
+        Where, in Grafana's grid of 24 columns.
+    queries : Queries
+        Each gives rows.
+    decimals : int
+        Decimal places.
+    """
     made: barchart.Panel = _placed(barchart.Panel(), id_, title, place, queries, API)
     legend = common.VizLegendOptions().show_legend(False)
     return made.orientation(options.VizOrientation.HORIZONTAL).decimals(decimals).legend(legend)
 
 
 def pie(id_: int, title: str, place: Place, queries: Queries) -> piechart.Panel:
-    """A slice for each row."""
+    """A slice for each row.
+
+    Parameters
+    ----------
+    id_ : int
+        The panel's own, which never changes.
+    title : str
+        Shown above the pie.
+    place : Place
+        Where, in Grafana's grid of 24 columns.
+    queries : Queries
+        Each gives rows.
+    """
     made: piechart.Panel = _placed(piechart.Panel(), id_, title, place, queries, API)
     return made.reduce_options(common.ReduceDataOptions().values(True).calcs(["lastNotNull"]))
 
@@ -56,7 +100,27 @@ def line(
     id_: int, title: str, place: Place, queries: Queries, *, unit: str = "none", decimals: int | None = None,
     source: DataSourceRef = API, today: bool = False,
 ) -> timeseries.Panel:  # fmt: skip
-    """A line for each series; with `today` from midnight on, whatever range the dashboard shows."""
+    """A line for each series; with `today` from midnight on, whatever range the dashboard shows.
+
+    Parameters
+    ----------
+    id_ : int
+        The panel's own, which never changes.
+    title : str
+        Shown above the lines.
+    place : Place
+        Where, in Grafana's grid of 24 columns.
+    queries : Queries
+        Each gives series.
+    unit : str
+        Grafana's name of a unit.
+    decimals : int, optional
+        Decimal places; Grafana chooses when absent.
+    source : DataSourceRef
+        What answers the queries.
+    today : bool
+        Show the time since midnight, whatever range the dashboard has.
+    """
     made: timeseries.Panel = _placed(timeseries.Panel(), id_, title, place, queries, source)
     made.unit(unit).fill_opacity(8).show_points(options.VisibilityMode.NEVER)
     if decimals is not None:

@@ -100,9 +100,12 @@ def _rejects() -> list[Any]:
         return f"{of} / ({_rate('retailpulse_job_messages_total', 'job_name')} > 0)"
 
     return [
-        _line(17, "Late, of all messages", (0, 28, 8, 8), "percentunit", (share("late"), "{{job_name}}")),
-        _line(18, "Duplicates, of all messages", (8, 28, 8, 8), "percentunit", (share("duplicate"), "{{job_name}}")),
-        _line(19, "Bad messages a minute, by reason", (16, 28, 8, 8), "short",
+        _line(17, "Late, of all messages", (0, 28, 6, 8), "percentunit", (share("late"), "{{job_name}}")),
+        _line(35, "Events ahead of the broker's time a minute, and by how much at most", (6, 28, 6, 8), "short",
+              (f"60 * {_rate('retailpulse_job_ahead_messages_total', 'job_name')}", "{{job_name}}"),
+              (f"retailpulse_job_ahead_seconds{{{_IN}}}", "{{job_name}}: seconds")),
+        _line(18, "Duplicates, of all messages", (12, 28, 6, 8), "percentunit", (share("duplicate"), "{{job_name}}")),
+        _line(19, "Bad messages a minute, by reason", (18, 28, 6, 8), "short",
               (f"60 * {_rate('retailpulse_bad_messages_total', 'reason')}", "{{reason}}")),
     ]  # fmt: skip
 

@@ -8,9 +8,9 @@ import httpx
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from retailpulse_kernel.credentials import Reference, resolve_secret
 from retailpulse_kernel.dashboards.writing import dashboards
-from retailpulse_kernel.errors import RequirementError, ServiceError, UsageError
+from retailpulse_kernel.ground.credentials import Reference, resolve_secret
+from retailpulse_kernel.ground.errors import RequirementError, ServiceError, UsageError
 
 __all__ = ["Grafana", "GrafanaSettings"]
 

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import DataSourceRef
 
-__all__ = ["API", "PROMETHEUS", "ApiQuery", "api_fields", "api_query", "prometheus_query"]
+__all__ = ["API", "PROMETHEUS", "api_fields", "api_query", "prometheus_query"]
 
 API = DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid="retailpulse-api")
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
@@ -23,10 +23,17 @@ _TYPES = {
     "value": "number",
     "running_total": "number",
     "peak_value": "number",
+    "complete_value": "number",
+    "unfinished_value": "number",
     "percent": "number",
 }
 #: Names that Grafana shows; the others are shown as they are.
-_SHOWN = {"bucket": "Time", "running_total": "Running total", "peak_value": "Peak", "percent": "Of views (%)"}
+_SHOWN = {
+    "bucket": "Time", "running_total": "Running total", "peak_value": "Peak", "percent": "Of views (%)",
+    "unfinished_value": "So far",
+}  # fmt: skip
+#: Of these the first that is among the columns gets the query's title, or else the last column.
+_TITLED = ("value", "complete_value")
 
 
 class ApiQuery(variants.Dataquery):
@@ -58,14 +65,15 @@ def api_fields(name: str, columns: Sequence[str], *, title: str = "", ref: str =
     columns : sequence of str
         Fields of a row that become columns.
     title : str
-        What the column ``value`` is called, or the last one where there is no such.
+        What the column ``value`` or ``complete_value`` is called, or the last one where there is no such.
     ref : str
         The query's letter.
     **asked
         Parameters of the API; the dashboard's range and filters are added.
     """
     parameters = {"from": "${__from}", "to": "${__to}", "currency": "${currency:csv}", "category": "${category:csv}"}
-    shown = _SHOWN | ({"value" if "value" in columns else columns[-1]: title} if title else {})
+    titled = next((column for column in _TITLED if column in columns), columns[-1])
+    shown = _SHOWN | ({titled: title} if title else {})
     return {
         "refId": ref,
         "datasource": {"type": API.type_val, "uid": API.uid},
@@ -85,13 +93,35 @@ def api_fields(name: str, columns: Sequence[str], *, title: str = "", ref: str =
 
 
 def api_query(name: str, columns: Sequence[str], **options: Any) -> Builder[variants.Dataquery]:
-    """A query of the read API; see `api_fields`."""
+    """A query of the read API; see `api_fields`.
+
+    Parameters
+    ----------
+    name : str
+        The figure.
+    columns : sequence of str
+        The fields of the answer that become columns.
+    **options : object
+        As `api_fields` takes them.
+    """
     return _Made(ApiQuery(api_fields(name, columns, **options)))
 
 
 def prometheus_query(
     expression: str, legend: str, ref: str = "A", *, instant: bool = False
 ) -> Builder[variants.Dataquery]:
-    """A query of Prometheus: over the dashboard's range, or with `instant` what holds at its end."""
+    """A query of Prometheus: over the dashboard's range, or with `instant` what holds at its end.
+
+    Parameters
+    ----------
+    expression : str
+        PromQL.
+    legend : str
+        The name of each series, with ``{{label}}`` for a label's value.
+    ref : str
+        The query's letter in its panel.
+    instant : bool
+        Ask for the end of the range only.
+    """
     made = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(ref).datasource(PROMETHEUS)
     return made.instant() if instant else made

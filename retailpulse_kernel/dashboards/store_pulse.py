@@ -8,10 +8,10 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, VariableRefresh
 
 from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
-from retailpulse_kernel.dashboards.panels import bars, line, number, pie
+from retailpulse_kernel.dashboards.panels import Place, bars, line, number, pie
 from retailpulse_kernel.dashboards.queries import API, api_fields, api_query
-from retailpulse_kernel.metrics import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
-from retailpulse_kernel.tables import GRAINS
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
+from retailpulse_kernel.shop.tables import GRAINS
 
 __all__ = ["store_pulse"]
 
@@ -21,6 +21,9 @@ _POINTS = [
     DynamicConfigValue("custom.showPoints", "always"),
     DynamicConfigValue("custom.pointSize", 9),
 ]
+#: A window that is not over is not a fall: it continues the line in dashes.
+_DASHES = [DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [4, 6]}),
+           DynamicConfigValue("custom.fillOpacity", 0)]  # fmt: skip
 _GRAIN = {"by": "bucket", "grain": "${grain}"}
 
 
@@ -58,8 +61,11 @@ def _numbers() -> list[Any]:
     ]  # fmt: skip
 
 
-def _series(figure: Figure | Ratio, *columns: str, **more: Any) -> Any:
-    return api_query(figure.name, ["bucket", "value", *columns], title=figure.title, **_GRAIN, **more)
+def _over_time(id_: int, title: str, place: Place, figure: Figure | Ratio, *columns: str, decimals: int = 2) -> Any:
+    query = api_query(
+        figure.name, ["bucket", "complete_value", "unfinished_value", *columns], title=figure.title, **_GRAIN
+    )
+    return line(id_, title, place, [query], decimals=decimals).override_by_name("So far", _DASHES)
 
 
 def _charts() -> list[Any]:
@@ -73,15 +79,13 @@ def _charts() -> list[Any]:
         api_query(REVENUE.name, total, title="A week before", ref="B", shift="7d", **hourly),
     ]
     return [
-        line(5, "Revenue over time", (0, 4, 12, 9), [_series(REVENUE, "peak_value")], decimals=2).override_by_name(
-            "Peak", _POINTS
-        ),
-        line(6, "Running total of revenue", (12, 4, 12, 9), [_series(REVENUE, "running_total")], decimals=2),
+        _over_time(5, "Revenue over time", (0, 4, 12, 9), REVENUE, "peak_value").override_by_name("Peak", _POINTS),
+        _over_time(6, "Running total of revenue", (12, 4, 12, 9), REVENUE, "running_total"),
         bars(7, "Total revenue per category", (0, 13, 12, 9), [top], decimals=2),
         pie(8, "Event distribution", (12, 13, 6, 9), [types]),
         bars(9, "Conversion funnel", (18, 13, 6, 9), [funnel]),
-        line(10, "Average order value", (0, 22, 8, 8), [_series(AVERAGE_ORDER_VALUE)], decimals=2),
-        line(11, "Orders", (8, 22, 8, 8), [_series(ORDERS)], decimals=0),
+        _over_time(10, "Average order value", (0, 22, 8, 8), AVERAGE_ORDER_VALUE),
+        _over_time(11, "Orders", (8, 22, 8, 8), ORDERS, decimals=0),
         bars(13, "Top products by revenue", (0, 30, 24, 9), [products], decimals=2),
         line(12, "Revenue today, and the same day last week", (16, 22, 8, 8), today, decimals=2, today=True),
     ]

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from retailpulse_kernel.errors import RequirementError
+from retailpulse_kernel.ground.errors import RequirementError
 from retailpulse_kernel.monitoring.alerts import AlertSettings, rules
-from retailpulse_kernel.monitoring.definitions import table
+from retailpulse_kernel.telemetry.definitions import table
 
-__all__ = ["built", "dashboards", "stale", "write"]
+__all__ = ["dashboards", "stale", "write"]
 
 _GENERATED = "# Written by `retailpulse dashboards build`; change the code, not this.\n"
 _PAGE = """\
@@ -21,14 +21,14 @@ _PAGE = """\
 Every process measures itself into a file of its own in `<home>/metrics/`, every two seconds, and `retailpulse monitor`
 gathers them all for Prometheus, with what it sees itself of servers, topics and the machine. A file needs no port and
 no discovery, and it is there when its process is not: a notebook that ran for three seconds has lost nothing, one that
-was killed at most its last two seconds. A counter belongs to a role, such as the job *metrics* of a namespace: the next
+was killed at most its last two seconds. A counter belongs to a role, such as a job of a namespace: the next
 run goes on from where the last one ended. The read API answers `/metrics` by itself, too.
 
 Kafka, Cassandra and HBase of the local stack tell what their JVMs measure by Prometheus' JMX agent, each on a port of
 its own: the lines below, and the agent's `jvm_*` (memory, garbage collection, threads). Airflow sends what it measures
 to the monitor by StatsD (UDP); a few of its metrics are kept, by the names below.
 
-This table is written from the definitions (`retailpulse_kernel/monitoring/definitions.py`), which also check every
+This table is written from the definitions (`retailpulse_kernel/telemetry/definitions.py`), which also check every
 measurement.
 
 """
@@ -73,7 +73,13 @@ def built() -> dict[str, str]:
 
 
 def write(root: Path) -> list[Path]:
-    """Write every file; their paths."""
+    """Write every file; their paths.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout; files go below its folder ``grafana``.
+    """
     files = []
     for name, text in built().items():
         files.append(root / name)
@@ -83,7 +89,13 @@ def write(root: Path) -> list[Path]:
 
 
 def stale(root: Path) -> list[str]:
-    """Files that differ from the code, are missing, or are dashboards without it."""
+    """Files that differ from the code, are missing, or are dashboards without it.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout.
+    """
     texts = built()
     there = {name: (root / name).read_text() for name in texts if (root / name).is_file()}
     # One that the code no longer makes is stale, too.

@@ -18,7 +18,13 @@ _IMPORT = re.compile(r'from "\./([\w]+\.mjs)"')
 
 @cache
 def module(name: str) -> str:
-    """A module in which those that it imports are held, as ``data:`` addresses: a widget is one text."""
+    """A module in which those that it imports are held, as ``data:`` addresses: a widget is one text.
+
+    Parameters
+    ----------
+    name : str
+        A file of ``live/js``, such as ``"charts.mjs"``.
+    """
 
     def inlined(match: re.Match[str]) -> str:
         content = base64.b64encode(module(match[1]).encode()).decode()

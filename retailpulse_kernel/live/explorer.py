@@ -1,28 +1,27 @@
-"""``rp.explore()``: the category explorer, a widget over the questions of `retailpulse_kernel.live.exploring`."""
+"""``rp.explore()``: the category explorer, a widget over the questions of `retailpulse_kernel.answers.questions`."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import plotly.graph_objects as go
 import traitlets
 
-from retailpulse_kernel.errors import RetailPulseError, UnknownName, UsageError
+from retailpulse_kernel.answers.questions import QUESTIONS, Scope, known_values
+from retailpulse_kernel.ground.errors import RetailPulseError, UnknownName
+from retailpulse_kernel.ground.spans import range_of, require_range, span_of
 from retailpulse_kernel.live import assets, drawing
-from retailpulse_kernel.live.channel import heard_beside_cells
-from retailpulse_kernel.live.exploring import QUESTIONS, Scope, known_values
-from retailpulse_kernel.spans import moment_of, span_of
+from retailpulse_kernel.live.widget import ChartWidget
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retailpulse_kernel.workbench import Workbench
+    from retailpulse_kernel.workbench.workbench import Workbench
 
 __all__ = ["Chart", "Explorer", "explore"]
 
@@ -66,7 +65,7 @@ class Chart:
         given.append(f"currency={self.scope.currency!r}")
         return (
             f"{imports}from retailpulse_kernel.live.drawing import draw\n"
-            f"from retailpulse_kernel.live.exploring import Scope, {self.question}\n\n"
+            f"from retailpulse_kernel.answers.questions import Scope, {self.question}\n\n"
             f"scope = Scope({', '.join(given)})\n"
             f"frame = {self.question}(rp, scope)\n"
             f"draw({self.question!r}, frame, scope)"
@@ -76,7 +75,7 @@ class Chart:
         return self.figure._repr_mimebundle_(**options)
 
 
-class Explorer(anywidget.AnyWidget):
+class Explorer(ChartWidget):
     """The category explorer; use `explore`.
 
     Attributes
@@ -86,8 +85,6 @@ class Explorer(anywidget.AnyWidget):
     """
 
     _esm = assets.module("explore.mjs")
-    _css = assets.styles()
-    plotly = traitlets.Unicode(assets.PLOTLY).tag(sync=True)
     questions = traitlets.Dict().tag(sync=True)
     asked = traitlets.Dict().tag(sync=True)
     answer = traitlets.Dict().tag(sync=True)
@@ -103,8 +100,6 @@ class Explorer(anywidget.AnyWidget):
         self._number = 0
         self.chart: Chart | None = None
         super().__init__(questions=drawing.TITLES, asked=self._told(), answer={}, tree=[], currencies=[])
-        heard_beside_cells(self)
-        self.on_msg(self._heard)
 
     def ask(self, question: str, **change: Any) -> Chart:
         """Answer a question, about something else when `change` says so, without changing what is shown.
@@ -138,12 +133,7 @@ class Explorer(anywidget.AnyWidget):
 
     # -- the browser's questions, answered by a thread: a running cell does not stop them --------
 
-    def _heard(self, _widget: Any, message: Any, _buffers: Any) -> None:
-        if not isinstance(message, dict):
-            return
-        if message.get("op") == "plotly":
-            self.send({"op": "plotly"}, buffers=[assets.plotly_js()])
-            return
+    def _take(self, message: dict[str, Any]) -> None:
         self._asks.put(message)
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
@@ -162,7 +152,7 @@ class Explorer(anywidget.AnyWidget):
                 message = {}
             self._answer(message)
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _change(self, message: dict[str, Any]) -> None:
         """Ask something else from now on.
 
         Raises
@@ -185,7 +175,7 @@ class Explorer(anywidget.AnyWidget):
         self._number += 1
         asked = self._told()
         try:
-            self._take(message)
+            self._change(message)
             asked = self._told()
             self.tree, self.currencies = known_values(self._rp)
             self.chart = self.ask(self._question)
@@ -212,7 +202,7 @@ def explore(
     categories: str | Sequence[str] = (),
     *,
     question: str = "categories",
-    last: str | None = "1d",
+    last: str | timedelta | None = "1d",
     since: datetime | str | None = None,
     until: datetime | str | None = None,
     currency: str = "USD",
@@ -221,12 +211,14 @@ def explore(
 
     Parameters
     ----------
+    rp : Workbench
+        Whose stores are asked.
     categories : str or sequence of str
         Dot paths to begin with; several are compared. The whole tree when empty.
     question : str
         What is shown first: one of `QUESTIONS`.
-    last : str, optional
-        The newest span: ``"1h"``, ``"7d"``.
+    last : str or timedelta, optional
+        The newest span: ``"1h"``, ``"7d"``; all there is when None.
     since, until : datetime or str, optional
         A past range instead, UTC unless it has a zone, on whole minutes.
     currency : str
@@ -242,17 +234,17 @@ def explore(
     chosen = (categories,) if isinstance(categories, str) else tuple(categories)
     past = since is not None or until is not None
     if last is not None:
-        span_of(last)
-    scope = Scope(chosen, None if past else last, moment_of(since), moment_of(until), currency)
+        span = span_of(last)
+        last = last if isinstance(last, str) else f"{span.total_seconds():g}s"
+    scope = Scope(chosen, None if past else last, *range_of(None, since, until), currency)
     return Explorer(rp, scope, question)
 
 
 def _range(since: str | None, until: str | None) -> dict[str, datetime | None]:
     """A range as the page gives it, UTC; empty is no bound."""
-    bounds = {"since": moment_of(since or None), "until": moment_of(until or None)}
-    if bounds["since"] and bounds["until"] and bounds["since"] >= bounds["until"]:
-        raise UsageError("The range is empty: it ends before it begins.", remedy="Choose an end that is later.")
-    return bounds
+    begin, end = range_of(None, since or None, until or None)
+    require_range(begin, end)
+    return {"since": begin, "until": end}
 
 
 def _minute(moment: datetime | None) -> str | None:

@@ -8,23 +8,21 @@ view nor its controls.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.events import ORDER_EVENTS
-from retailpulse_kernel.figures import grouped_frame
+from retailpulse_kernel.answers.ranges import Extent
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.spans import span_of
 from retailpulse_kernel.live import assets
-from retailpulse_kernel.live.broadcast import Broadcast
-from retailpulse_kernel.live.channel import heard_beside_cells
-from retailpulse_kernel.live.feed import FOLDED_RATE
-from retailpulse_kernel.live.tail import TABLE
-from retailpulse_kernel.metrics import FIGURES
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.spans import span_of
+from retailpulse_kernel.live.stream.broadcast import Broadcast
+from retailpulse_kernel.live.widget import ChartWidget
+from retailpulse_kernel.shop.events import ORDER_EVENTS
+from retailpulse_kernel.shop.figures import FIGURES
+from retailpulse_kernel.shop.tables import GRAINS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +32,7 @@ __all__ = ["LiveView", "live"]
 _WINDOWS = (300, 900, 3_600, 10_800, 21_600, 86_400)
 
 
-class LiveView(anywidget.AnyWidget):
+class LiveView(ChartWidget):
     """A live view; use `live`, which knows the servers.
 
     Attributes
@@ -44,11 +42,9 @@ class LiveView(anywidget.AnyWidget):
     """
 
     _esm = assets.module("live.mjs")
-    _css = assets.styles()
-    plotly = traitlets.Unicode(assets.PLOTLY).tag(sync=True)
     options = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, settings: Settings, *, hz: float, fold_up_to: float, **options: Any) -> None:
+    def __init__(self, settings: Settings, *, hz: float, fold_up_to: float | None, **options: Any) -> None:
         self._broadcast = Broadcast(
             settings, lambda message, content: self.send(message, buffers=[content]), hz=hz, fold_up_to=fold_up_to
         )
@@ -60,15 +56,10 @@ class LiveView(anywidget.AnyWidget):
                 **options,
             }
         )
-        heard_beside_cells(self)
-        self.on_msg(self._heard)
+        self._broadcast.begin()
 
-    def _heard(self, _widget: Any, message: Any, _buffers: Any) -> None:
-        if isinstance(message, dict):
-            if message.get("op") == "plotly":
-                self.send({"op": "plotly"}, buffers=[assets.plotly_js()])
-            else:
-                self._broadcast.hear(message)
+    def _take(self, message: dict[str, Any]) -> None:
+        self._broadcast.hear(message)
 
     def stop(self) -> None:
         """End the view's process; what was painted last stays."""
@@ -82,6 +73,9 @@ class LiveView(anywidget.AnyWidget):
     @property
     def frame(self) -> pd.DataFrame:
         """The figures that the view has now, by minute and key, exact."""
+        from retailpulse_kernel.answers.reading import grouped_frame
+        from retailpulse_kernel.live.stream.tail import TABLE
+
         rows = [
             {
                 "bucket": datetime.fromtimestamp(cell.minute, UTC),
@@ -90,17 +84,18 @@ class LiveView(anywidget.AnyWidget):
             }
             for cell in self._broadcast.cells()
         ]
-        return grouped_frame(rows, ["bucket", *TABLE.by], TABLE)
+        extent = Extent(GRAINS["minute"], None, None, datetime.now(UTC))
+        return grouped_frame(rows, ["bucket", *TABLE.by], TABLE, extent=extent)
 
 
 def live(
     settings: Settings,
     *,
-    window: str = "1h",
+    window: str | timedelta = "1h",
     currency: str | None = None,
     categories: str | Sequence[str] | None = None,
     hz: float = 2.0,
-    fold_up_to: float = FOLDED_RATE,
+    fold_up_to: float | None = None,
 ) -> LiveView:
     """The live view of a namespace.
 
@@ -108,7 +103,7 @@ def live(
     ----------
     settings : Settings
         Which servers and namespace.
-    window : str
+    window : str or timedelta
         What is shown at first: ``"5m"``, ``"15m"``, ``"1h"``, ``"3h"``, ``"6h"`` or ``"1d"``.
     currency : str, optional
         The first that there is when absent.
@@ -116,8 +111,8 @@ def live(
         Dot paths; each also means what is below it. All when absent.
     hz : float
         Pictures a second, 0.5 to 4.
-    fold_up_to : float
-        Events a second above which the view follows the stored figures alone, and says so.
+    fold_up_to : float, optional
+        Events a second above which the view follows the stored figures alone, and says so; 10,000 when absent.
 
     Raises
     ------
@@ -126,7 +121,7 @@ def live(
     """
     seconds = int(span_of(window).total_seconds())
     if seconds not in _WINDOWS:
-        raise UsageError(f"A live view can't show {window!r}.", remedy="Choose 5m, 15m, 1h, 3h, 6h or 1d.")
+        raise UsageError(f"A live view can't show {str(window)!r}.", remedy="Choose 5m, 15m, 1h, 3h, 6h or 1d.")
     if not 0.5 <= hz <= 4:
         raise UsageError(f"A live view can't be painted {hz:g} times a second.", remedy="Choose 0.5 to 4.")
     chosen = [categories] if isinstance(categories, str) else categories and list(categories)

@@ -7,13 +7,19 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.ground.errors import RetailPulseError
 
 __all__ = ["install"]
 
 
 def install(shell: Any) -> None:
-    """Show `RetailPulseError` and its like by their message; ``%tb`` shows the rest."""
+    """Show `RetailPulseError` and its like by their message; ``%tb`` shows the rest.
+
+    Parameters
+    ----------
+    shell : object
+        IPython's.
+    """
     shell.set_custom_exc((RetailPulseError,), _show)
 
 

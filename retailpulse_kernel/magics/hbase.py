@@ -6,17 +6,18 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope
+from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from retailpulse_kernel.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.magics.base import COUNT_SECONDS, StoreMagics, Variables, options, split_options
 from retailpulse_kernel.stores.frames import to_frame
 
 __all__ = ["COMMANDS", "PARAMETERS", "HBaseMagics"]
 
 COMMANDS = ("get", "scan", "tables")
-PARAMETERS = ("columns", "prefix", "since", "until")
+PARAMETERS = ("columns", "last", "prefix", "since", "until")
 
 
 @magics_class
@@ -24,9 +25,12 @@ class HBaseMagics(StoreMagics):
     """Commands for HBase."""
 
     @needs_local_scope
+    @no_var_expand
     @magic_arguments()
     @options
-    @argument("command", nargs="*", help="tables | get TABLE KEY | scan TABLE, with prefix=, columns=, since=, until=")
+    @argument(
+        "command", nargs="*", help="tables | get TABLE KEY | scan TABLE, with prefix=, columns=, last=, since=, until="
+    )
     @line_cell_magic
     def hbase(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Any:
         """Read from HBase, in the namespace's tables.
@@ -54,23 +58,33 @@ class HBaseMagics(StoreMagics):
         started = time.monotonic()
         store = self.bench(given.profile).hbase
         if command == "tables":
-            return self.finish(to_frame(["table"], [[table] for table in store.tables()], {}), given, started)
+            return self.finish(to_frame(["table"], [[table] for table in store.tables()], {0: "text"}), given, started)
         if len(words) < 2:
             raise UsageError(f"{command} of which table?", remedy="`%hbase tables` lists them.")
-        plain, named = _named(words[2:], variables)
+        # The word behind the table is the key, whatever it looks like: `dXNlcg==` names no parameter.
+        key = words[2:3] if command == "get" else []
+        plain, named = _named(words[2 + len(key) :], variables)
+        plain = [*key, *plain]
         if given.explain:
             print(_explained(command, words[1], plain, named))
             return None
         if command == "get":
             if len(plain) != 1 or named.keys() - {"columns"}:
                 raise UsageError("get takes a table and a key.", remedy="Such as: get user_day 20261124#u1#USD")
-            row = store.get(words[1], str(plain[0]), named.get("columns"))
-            return self.finish(to_frame(["column", "value"], row.items(), {}), given, started)
+            row = store.get(words[1], _key(plain[0]), named.get("columns"))
+            return self.finish(to_frame(["column", "value"], row.items(), {0: "text"}), given, started)
         if plain:
             raise UsageError(
                 f"scan does not know what {plain[0]!r} is.", remedy=f"Give {', '.join(PARAMETERS)} by name."
             )
-        return self.finish(store.scan(words[1], limit=given.limit, count_for=COUNT_SECONDS, **named), given, started)
+        with unsaid():
+            frame = store.scan(words[1], limit=given.limit, count_for=COUNT_SECONDS, **named)
+        return self.finish(frame, given, started)
+
+
+def _key(word: Any) -> str | bytes:
+    """A row's key: text, or bytes of a variable; a number as its digits."""
+    return word if isinstance(word, bytes) else bytes(word) if isinstance(word, bytearray | memoryview) else str(word)
 
 
 def _named(words: list[Any], variables: Variables) -> tuple[list[Any], dict[str, Any]]:
@@ -95,6 +109,8 @@ def _explained(command: str, table: str, plain: list[Any], named: Mapping[str, A
         return f"One row of {table}, by its key {plain[0] if plain else '?'}: one request to one region."
     if "prefix" in named:
         return f"A scan of the rows of {table} whose key begins with {named['prefix']}; no other row is read."
+    if "last" in named:
+        return f"A scan of the rows of {table} whose windows start in the last {named['last']}; no other row is read."
     if named.keys() & {"since", "until"}:
         return (
             f"A scan of the rows of {table} whose windows start from {named.get('since', 'the first')} until "

@@ -6,18 +6,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from IPython.core.magic import line_magic, magics_class, needs_local_scope
+from IPython.core.magic import line_magic, magics_class, needs_local_scope, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.magics.base import StoreMagics, options
 from retailpulse_kernel.stores.frames import to_frame
 
 __all__ = ["COMMANDS", "KafkaMagics"]
 
 COMMANDS = ("consume", "offsets", "produce", "tail", "topics")
-#: As many messages as `KafkaStore.tail` takes by itself.
-_ALL = 10_000_000
 
 
 @magics_class
@@ -25,9 +24,10 @@ class KafkaMagics(StoreMagics):
     """Commands for Kafka."""
 
     @needs_local_scope
+    @no_var_expand
     @magic_arguments()
     @options
-    @argument("--last", default="10m", metavar="SPAN", help="tail: how far back, 30s, 10m, 2h or 1d; 10m")
+    @argument("--last", metavar="SPAN", help="how far back, 30s, 10m, 2h or 1d; for tail 10m when absent")
     @argument("--since", metavar="TIME", help="consume: from this time on; from the beginning when absent")
     @argument("--until", metavar="TIME", help="consume: up to this time")
     @argument("--key", default="user_id", metavar="FIELD", help="produce: the field that is the messages' key")
@@ -48,7 +48,7 @@ class KafkaMagics(StoreMagics):
         """
         given = self.parsed(self.kafka, line)
         variables = self.variables(local_ns)
-        what, since, until = (variables.word(word) for word in (given.what, given.since, given.until))
+        what, since, until, last = (variables.word(word) for word in (given.what, given.since, given.until, given.last))
         started = time.monotonic()
         kafka = self.bench(given.profile).kafka
         if given.command == "produce":
@@ -65,9 +65,11 @@ class KafkaMagics(StoreMagics):
             names = ["partition", "first", "next", "messages"]
             frame = to_frame(names, rows, dict.fromkeys(range(4), "integer"))
         elif given.command == "tail":
-            frame = kafka.tail(what, last=variables.word(given.last), limit=given.limit or _ALL)
+            with unsaid():
+                frame = kafka.tail(what, last=last or "10m", limit=given.limit)
         else:
-            frame = kafka.consume(what, since=since, until=until, limit=given.limit or _ALL)
+            with unsaid():
+                frame = kafka.consume(what, since=since, until=until, last=last, limit=given.limit)
         return self.finish(frame, given, started)
 
 

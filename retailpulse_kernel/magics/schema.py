@@ -1,4 +1,4 @@
-"""What there is to complete: tables, columns and topics, read when first asked for and kept for a minute.
+"""What there is to complete: tables, columns, topics and values, read when first asked for and kept for a minute.
 
 Reading happens in a thread. Whoever asks waits a moment for it, and takes what is known where it takes longer:
 a server that is down or slow does not hold up typing.
@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["forget", "tables", "topics"]
+__all__ = ["forget", "tables", "topics", "values"]
 
 #: Seconds for which an answer, and a failure, is believed.
 _FRESH, _FAILED = 60.0, 10.0
-#: Seconds that a person who types is made to wait.
+#: Seconds that completion may keep a person waiting.
 _PATIENCE = 0.5
 
 Tables = dict[str, list[str]]
@@ -46,7 +46,7 @@ class _Entry:
             self._value = self._read()
             fresh = _FRESH
         except Exception:
-            # Whatever it was, who uses the store will be told; completion has nothing to say.
+            # Whatever it was, the next use of the store reports it; completion says nothing.
             pass
         finally:
             with self._lock:
@@ -58,13 +58,44 @@ _entries: dict[tuple[str, str, str], _Entry] = {}
 
 
 def tables(bench: Any, store: str) -> Tables:
-    """Tables and their columns of ``"cassandra"``, ``"hive"`` or ``"hbase"``; Spark's are Hive's."""
+    """Tables and their columns of ``"cassandra"``, ``"hive"`` or ``"hbase"``; Spark's are Hive's.
+
+    Parameters
+    ----------
+    bench : object
+        The workbench.
+    store : str
+        Its name.
+    """
     return _entry(bench, store, lambda: getattr(bench, store).columns(), {}).get()
 
 
 def topics(bench: Any) -> list[str]:
-    """The namespace's topics."""
+    """The namespace's topics.
+
+    Parameters
+    ----------
+    bench : object
+        The workbench.
+    """
     return _entry(bench, "kafka", lambda: list(bench.kafka.topics()["topic"]), []).get()
+
+
+def values(bench: Any) -> tuple[list[str], list[str]]:
+    """The categories and the currencies that have figures.
+
+    Parameters
+    ----------
+    bench : object
+        The workbench.
+    """
+    return _entry(bench, "values", lambda: _known_values(bench), ([], [])).get()
+
+
+def _known_values(bench: Any) -> tuple[list[str], list[str]]:
+    from retailpulse_kernel.answers.questions import known_values
+
+    return known_values(bench)
 
 
 def forget() -> None:

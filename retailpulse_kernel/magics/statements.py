@@ -5,22 +5,33 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope
+from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.magics import schema
 from retailpulse_kernel.magics.base import COUNT_SECONDS, StoreMagics, options, split_options
 from retailpulse_kernel.stores.binding import Dialect
 
-__all__ = ["StatementMagics"]
+__all__ = ["LANGUAGES", "StatementMagics"]
 
-#: The workbench's store and the dialect of each magic.
-_OF: dict[str, tuple[str, Dialect]] = {
-    "cql": ("cassandra", "cql"), "hive": ("hive", "hive"), "sql": ("_spark", "spark"),
-}  # fmt: skip
+
+class Language(NamedTuple):
+    """A magic's language: what of the workbench runs its statements, their dialect, and the store of its tables."""
+
+    client: str
+    dialect: Dialect
+    tables: str
+
+
+LANGUAGES = {
+    "cql": Language("cassandra", "cql", "cassandra"),
+    "hive": Language("hive", "hive", "hive"),
+    "sql": Language("_spark", "spark", "hive"),
+}
 _CHANGES = re.compile(r"\s*(create|drop|alter|truncate)\b", re.IGNORECASE)
 
 
@@ -29,6 +40,7 @@ class StatementMagics(StoreMagics):
     """Statements for Cassandra, Hive and Spark."""
 
     @needs_local_scope
+    @no_var_expand
     @magic_arguments()
     @options
     @argument("statement", nargs="*", help="one statement; ':name' is the variable of that name, bound by the driver")
@@ -38,7 +50,7 @@ class StatementMagics(StoreMagics):
 
         Examples::
 
-            %%cql --into top --limit 20
+            %%cql --into first --limit 20
             select category, revenue from category_day where day = :today
 
         With ``--explain`` the statement is run and its trace is shown: CQL has no EXPLAIN.
@@ -46,6 +58,7 @@ class StatementMagics(StoreMagics):
         return self._run("cql", line, cell, local_ns)
 
     @needs_local_scope
+    @no_var_expand
     @magic_arguments()
     @options
     @argument("statement", nargs="*", help="one statement; ':name' is the variable of that name, as a typed literal")
@@ -61,12 +74,13 @@ class StatementMagics(StoreMagics):
         return self._run("hive", line, cell, local_ns)
 
     @needs_local_scope
+    @no_var_expand
     @magic_arguments()
     @options
     @argument("statement", nargs="*", help="one statement; ':name' is the variable of that name, bound by Spark")
     @line_cell_magic
     def sql(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Any:
-        """Run Spark SQL over Hive's tables and this notebook's views. Spark starts on first use.
+        """Run Spark SQL over Hive's tables and this notebook's views, on the Spark server that ad hoc work shares.
 
         Examples::
 
@@ -86,11 +100,13 @@ class StatementMagics(StoreMagics):
                 remedy=f"Write it below the line %%{magic}; `%%{magic}?` helps.",
             )
         started = time.monotonic()
-        store, dialect = _OF[magic]
-        client, values = getattr(self.bench(given.profile), store), self.variables(local_ns).of(statement, dialect)
+        language = LANGUAGES[magic]
+        client = getattr(self.bench(given.profile), language.client)
+        values = self.variables(local_ns).of(statement, language.dialect)
         if given.explain:
             return _explained(client, statement, values)
-        frame = client.query(statement, values, limit=given.limit, count_for=COUNT_SECONDS)
+        with unsaid():
+            frame = client.query(statement, values, limit=given.limit, count_for=COUNT_SECONDS)
         if _CHANGES.match(statement):
             schema.forget()
         return self.finish(frame, given, started)

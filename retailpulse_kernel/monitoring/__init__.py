@@ -1,1 +1,5 @@
-"""What every process tells of itself, who gathers it for Prometheus, and what is worth an alert."""
+"""Monitoring: gathers for Prometheus what processes tell, probes the rest, and defines the alerts."""
+
+from retailpulse_kernel.ground.extras import require_extra
+
+require_extra("monitoring")

@@ -14,10 +14,10 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from retailpulse_kernel.credentials import is_reference, resolve_secret
-from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.ground.credentials import is_reference, resolve_secret
+from retailpulse_kernel.ground.errors import UsageError
 
-__all__ = ["ALERTS", "OBJECTIVES", "Alert", "AlertSettings", "Objective", "rules"]
+__all__ = ["ALERTS", "OBJECTIVES", "AlertSettings", "rules"]
 
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 #: Pairs of windows, how many times the budget's own pace both must burn at, and what that is.
@@ -44,7 +44,13 @@ class AlertSettings(BaseSettings):
     webhook: str = ""
 
     def span(self, text: str) -> str:
-        """A duration of a rule, as it is held here."""
+        """A duration of a rule, as it is held here.
+
+        Parameters
+        ----------
+        text : str
+            Prometheus' own form, such as ``"5m"``.
+        """
         if self.hold == 1:
             return text
         number, unit = re.fullmatch(r"(\d+)([smh])", text).groups()  # type: ignore[union-attr]
@@ -61,7 +67,7 @@ class AlertSettings(BaseSettings):
         url = str(resolve_secret(self.webhook)) if is_reference(self.webhook) else self.webhook
         if url and not re.match(r"https?://\S+$", url):
             raise UsageError(
-                "RETAILPULSE_ALERT_WEBHOOK is no address.", remedy="Write https://..., file:PATH or env:NAME."
+                "RETAILPULSE_ALERT_WEBHOOK is not an address.", remedy="Write https://..., file:PATH or env:NAME."
             )
         return url
 
@@ -158,7 +164,7 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "BadShareHigh", _SHARE % "bad" + " > 0.05", "5m", "warning", "{{ $value | humanizePercentage }} of the "
-        "messages of {{ $labels.namespace }} are no valid events.",
+        "messages of {{ $labels.namespace }} are not valid events.",
     ),
     Alert(
         "LateShareHigh", _SHARE % "late" + " > 0.05", "5m", "warning", "{{ $value | humanizePercentage }} of the "
@@ -200,7 +206,13 @@ OBJECTIVES: tuple[Objective, ...] = (
 
 
 def rules(settings: AlertSettings) -> dict[str, Any]:
-    """Prometheus' rule file: objectives' shares, and all alerts."""
+    """Prometheus' rule file: objectives' shares, and all alerts.
+
+    Parameters
+    ----------
+    settings : AlertSettings
+        Thresholds and durations.
+    """
     windows = sorted({w for burn in _BURNS for w in burn[:2]}, key=lambda w: int(w[:-1]) * _UNITS[w[-1]])
     recorded = [
         {"record": _recorded(objective, window), "expr": objective.bad.replace("$window", window)}

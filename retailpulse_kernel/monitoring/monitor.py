@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from retailpulse_kernel.monitoring.looking import (
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.monitoring.probes import (
     BadMessages,
     Business,
     Servers,
@@ -21,15 +22,11 @@ from retailpulse_kernel.monitoring.looking import (
     look_at_pipelines,
 )
 from retailpulse_kernel.monitoring.reading import Recorded, put_together, read_recorded
-from retailpulse_kernel.monitoring.recording import folder
-from retailpulse_kernel.monitoring.statsd import STATSD_PORT, Statsd
-from retailpulse_kernel.monitoring.values import Values, families
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.telemetry.recording import folder
+from retailpulse_kernel.telemetry.statsd import STATSD_PORT, Statsd
+from retailpulse_kernel.telemetry.values import Values, families
 
-__all__ = ["PORT", "Monitor"]
-
-#: Where it listens, before the offset.
-PORT = 8091
+__all__ = ["Monitor"]
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from typing import Any, Literal
 import orjson
 import psutil
 
-from retailpulse_kernel.monitoring.recording import BEAT_SECONDS
-from retailpulse_kernel.monitoring.values import Values
-from retailpulse_kernel.stack.strays import tree
+from retailpulse_kernel.machine.strays import tree
+from retailpulse_kernel.telemetry.recording import BEAT_SECONDS
+from retailpulse_kernel.telemetry.values import Values
 
 __all__ = ["Recorded", "put_together", "read_recorded"]
 
 #: Seconds without a sign of life after which a process counts as gone; a busy machine may delay some.
 _SILENT = 5 * BEAT_SECONDS
-#: Seconds after which one that is gone is no longer news: who closed a notebook's kernel does not start it again.
+#: Seconds after which a process that is gone is no longer news: nobody restarts a closed notebook's kernel.
 _FORGOTTEN = 86_400.0
 
 State = Literal["running", "ended", "gone", "forgotten"]
@@ -62,7 +62,15 @@ class Recorded:
 
 
 def read_recorded(folder: Path, now: float | None = None) -> list[Recorded]:
-    """Every process that left a file under a folder."""
+    """Every process that left a file under a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where processes leave their measurements.
+    now : float, optional
+        Seconds since 1970, for the age of files; the present time when absent.
+    """
     moment = time.time() if now is None else now
     found = []
     for path in sorted(folder.glob("*/*.json")):
@@ -75,7 +83,13 @@ def read_recorded(folder: Path, now: float | None = None) -> list[Recorded]:
 
 
 def put_together(recorded: Iterable[Recorded]) -> Values:
-    """The metrics of all of them, and of each whether it lives."""
+    """The metrics of all of them, and of each whether it lives.
+
+    Parameters
+    ----------
+    recorded : iterable of Recorded
+        Of all processes; those of one role add up.
+    """
     together = Values()
     # Of gauges the last one stays: that of the process that showed itself last.
     for one in sorted(recorded, key=lambda r: r.content["beat"]):

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, NamedTuple
 
-from retailpulse_kernel import sketches
-from retailpulse_kernel.errors import NoSuchTable
-from retailpulse_kernel.metrics import Figure, Kind
+from retailpulse_kernel.ground.errors import NoSuchTable
+from retailpulse_kernel.ground.spans import moment_at, ms_of
 from retailpulse_kernel.reconcile.result import Difference, TableCheck
 from retailpulse_kernel.reconcile.sums import Key
-from retailpulse_kernel.reconcile.topic import ARCHIVE, JobFold
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hbase import HBaseStore
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
+from retailpulse_kernel.reconcile.tables import ARCHIVE
+from retailpulse_kernel.reconcile.topic import JobFold
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
+from retailpulse_kernel.stores.base import EventArchive, FigureStore
 
-__all__ = ["STORES", "Compared", "Range", "compare_archive", "compare_figures", "currency_totals", "moment_of", "ms_of"]
+__all__ = ["Compared", "Hours", "Range", "compare_archive", "compare_figures"]
 
 _HOUR = GRAINS["hour"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: A longer range is read without its end: between two ends, Cassandra is asked for each hour there could be.
 _LONG = timedelta(days=366)
 #: The column by which the sets of event ids in an hour are compared.
@@ -38,26 +34,45 @@ Spans = dict[int, tuple[int, int]]
 
 
 class Range(NamedTuple):
-    """The windows that are compared: those that lie within ``[start_ms, end_ms)``; None is no bound."""
+    """The windows that are compared: those that lie within ``[start_ms, end_ms)``; None is not a bound."""
 
     start_ms: int | None
     end_ms: int | None
 
     def holds(self, start_ms: int, grain: Grain) -> bool:
-        """Whether a window lies within."""
+        """Whether a window lies within.
+
+        Parameters
+        ----------
+        start_ms : int
+            The window's start, in milliseconds since 1970.
+        grain : Grain
+            How long the window is.
+        """
         return (self.start_ms is None or start_ms >= self.start_ms) and (
             self.end_ms is None or start_ms + grain.seconds * 1000 <= self.end_ms
         )
 
 
-class Compared(NamedTuple):
-    """Checks of a job's tables, and its figures by hour as the store has them and as the fold does."""
+class Hours(NamedTuple):
+    """A table's figures by hour, as the store has them and as the fold does."""
 
+    table: FigureTable
+    stored: Rows
+    folded: Rows
+
+
+class Compared(NamedTuple):
+    """What was compared of a job in one store: checks of its tables, and what the totals are made of.
+
+    `hours` is None where no table has all figures of the totals by the hour.
+    """
+
+    job: str
+    store: str
     within: Range
     checks: list[TableCheck]
-    stored_hours: Rows
-    folded_hours: Rows
-    hours_of: FigureTable
+    hours: Hours | None
 
     @property
     def equal(self) -> bool:
@@ -65,41 +80,53 @@ class Compared(NamedTuple):
         return not any(check.state == "differs" for check in self.checks)
 
 
-def moment_of(ms: int) -> datetime:
-    """Epoch milliseconds as a UTC time."""
-    return _EPOCH + timedelta(milliseconds=ms)
+def compare_figures(store: FigureStore, fold: JobFold, tables: Iterable[FigureTable], within: Range) -> Compared:
+    """Every grain of the tables that a job writes to a store of figures.
 
-
-def ms_of(moment: datetime) -> int:
-    """A time as epoch milliseconds."""
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def compare_figures(store: CassandraStore | HBaseStore, fold: JobFold, within: Range, _: Spans) -> Compared:
-    """Every table and grain that a job writes to a store of figures."""
+    Parameters
+    ----------
+    store : FigureStore
+        Where the job wrote.
+    fold : JobFold
+        What the job should have written.
+    tables : iterable of FigureTable
+        Those of the job's tables that are in this store.
+    within : Range
+        Only windows within are compared.
+    """
     checks: list[TableCheck] = []
-    hours: tuple[Rows, Rows, FigureTable] | None = None
-    for sums in fold.tables.values():
-        for grain in sums.table.every:
-            stored = _stored(store, sums.table, grain, within)
-            folded = sums.rows(grain, within.start_ms, within.end_ms)
-            checks.append(_check(store.name, fold, sums.table, grain, stored, folded))
-            if grain == _HOUR and hours is None:
-                hours = stored, folded, sums.table
-    assert hours is not None, "each job has a table by the hour"
-    return Compared(within, checks, *hours)
+    hours: Hours | None = None
+    for table in tables:
+        for grain in table.every:
+            stored = _stored(store, table, grain, within)
+            folded = fold.tables[table.name].rows(grain, within.start_ms, within.end_ms)
+            checks.append(_check(store.name, fold, table, grain, stored, folded))
+            if grain == _HOUR and hours is None and {*ARCHIVE.figures, "currency"} <= {*table.figures, *table.by}:
+                hours = Hours(table, stored, folded)
+    return Compared(fold.job.name, store.name, within, checks, hours)
 
 
-def compare_archive(store: HiveStore, fold: JobFold, within: Range, spans: Spans) -> Compared:
+def compare_archive(store: EventArchive, fold: JobFold, within: Range, spans: Spans) -> Compared:
     """The archive's events by hour, those in time and the late ones, and the set of their ids.
 
     When something differs, it is asked once more: while files are merged, rows may show twice for a moment.
+
+    Parameters
+    ----------
+    store : EventArchive
+        Where the job wrote.
+    fold : JobFold
+        What the job should have written.
+    within : Range
+        Only hours within are compared.
+    spans : Spans
+        Only events that come from these offsets are compared.
     """
     compared = _compare_archive(store, fold, within, spans)
     return compared if compared.equal else _compare_archive(store, fold, within, spans)
 
 
-def _compare_archive(store: HiveStore, fold: JobFold, within: Range, spans: Spans) -> Compared:
+def _compare_archive(store: EventArchive, fold: JobFold, within: Range, spans: Spans) -> Compared:
     stored, stored_ids = _archived(store, within, spans)
     in_time = fold.tables[ARCHIVE.name]
     assert fold.late is not None, "the archive keeps late events"
@@ -107,40 +134,24 @@ def _compare_archive(store: HiveStore, fold: JobFold, within: Range, spans: Span
         late: sums.rows(_HOUR, within.start_ms, within.end_ms) for late, sums in ((False, in_time), (True, fold.late))
     }
     checks = [
-        _check("hive", fold, ARCHIVE, _HOUR, stored[late], parts[late], name="events (late)" if late else "events")
+        _check(store.name, fold, ARCHIVE, _HOUR, stored[late], parts[late], name="events (late)" if late else "events")
         for late in (False, True)
     ]
     ids = {key: (value,) for key, value in fold.ids.items() if within.holds(key[0], _HOUR)}
     columns = ("hour", "late")
-    checks.append(_table_check("hive", "event ids", fold.job.name, columns, (_IDS,), stored_ids, ids))
-    return Compared(within, checks, stored[False], parts[False], ARCHIVE)
+    checks.append(_table_check(store.name, "event ids", fold.job.name, columns, (_IDS,), stored_ids, ids))
+    return Compared(fold.job.name, store.name, within, checks, Hours(ARCHIVE, stored[False], parts[False]))
 
 
-def currency_totals(table: FigureTable, rows: Rows, within: Range) -> dict[str, dict[str, int | Decimal]]:
-    """Events, units, revenue and orders by currency over hours."""
-    place = 1 + table.by.index("currency")
-    figures = [(i, f) for i, f in enumerate(table.figures) if f in ARCHIVE.figures]
-    parts: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for key, values in rows.items():
-        if within.holds(key[0], _HOUR):
-            parts[key[place]].append(values)
-    return {
-        currency: {figure.name: figure.combine(row[i] for row in found) for i, figure in figures}
-        for currency, found in sorted(parts.items())
-    }
-
-
-def _stored(store: CassandraStore | HBaseStore, table: FigureTable, grain: Grain, within: Range) -> Rows:
+def _stored(store: FigureStore, table: FigureTable, grain: Grain, within: Range) -> Rows:
     """A store's rows; a table that is not there holds none."""
     if within.end_ms is not None and within.end_ms <= (within.start_ms or 0):
         return {}
-    since = None if within.start_ms is None else moment_of(within.start_ms)
-    until = None if within.end_ms is None else moment_of(within.end_ms)
+    since = None if within.start_ms is None else moment_at(within.start_ms)
+    until = None if within.end_ms is None else moment_at(within.end_ms)
     if since and until and until - since > _LONG:
         until = None
     try:
-        if isinstance(store, HBaseStore) and table.physical(grain) not in store.tables():
-            return {}
         found = store.read(table, grain, since=since, until=until)
     except NoSuchTable:
         return {}
@@ -180,7 +191,7 @@ def _table_check(
         return TableCheck(store, table, job, "equal" if keys else "nothing", rows=len(keys))
     key = min(differing, key=lambda key: (key[0], [str(part) for part in key[1:]]))
     ours, theirs = _differing(figures, stored.get(key), folded.get(key))
-    named = dict(zip(columns, (moment_of(key[0]), *key[1:]), strict=True))
+    named = dict(zip(columns, (moment_at(key[0]), *key[1:]), strict=True))
     return TableCheck(store, table, job, "differs", len(keys), len(differing), Difference(named, ours, theirs))
 
 
@@ -219,7 +230,7 @@ def _shown(figure: Figure | str, value: Any) -> Any:
     return value
 
 
-def _archived(store: HiveStore, within: Range, spans: Spans) -> tuple[dict[bool, Rows], Rows]:
+def _archived(store: EventArchive, within: Range, spans: Spans) -> tuple[dict[bool, Rows], Rows]:
     """The archive's rows that come from the messages of the fold, in time and late; the checksums of their ids.
 
     The place of each row in Kafka is in the archive, so that a job that goes on writing does not disturb.
@@ -248,18 +259,10 @@ def _archived(store: HiveStore, within: Range, spans: Spans) -> tuple[dict[bool,
     return rows, {key: (value,) for key, value in ids.items()}
 
 
-def _tables(store: HiveStore) -> list[str]:
-    from retailpulse_kernel.errors import UsageError
+def _tables(store: EventArchive) -> list[str]:
+    from retailpulse_kernel.ground.errors import UsageError
 
     try:
         return store.tables()
     except UsageError:  # there is no database yet
         return []
-
-
-#: A job's store and how it is compared.
-STORES: dict[str, tuple[str, Callable[[Settings], Any], Callable[[Any, JobFold, Range, Spans], Compared]]] = {
-    "metrics": ("cassandra", CassandraStore, compare_figures),
-    "engagement": ("hbase", HBaseStore, compare_figures),
-    "archive": ("hive", HiveStore, compare_archive),
-}

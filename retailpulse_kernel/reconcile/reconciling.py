@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Container, Mapping
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.events import MAX_AHEAD
-from retailpulse_kernel.monitoring.recording import recording
-from retailpulse_kernel.reconcile.batches import COUNTS, Batch, JobBatches, newest_epochs
-from retailpulse_kernel.reconcile.comparing import STORES, Compared, Range, currency_totals, moment_of, ms_of
-from retailpulse_kernel.reconcile.result import JobCheck, Reconciliation, TableCheck, Totals
-from retailpulse_kernel.reconcile.topic import ARCHIVE, TABLES, JobFold, TopicFold
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.streaming.accounts import read_accounts
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.spans import moment_at, ms_of, range_of, require_range
+from retailpulse_kernel.reconcile.comparing import (
+    Compared,
+    Range,
+    compare_archive,
+    compare_figures,
+)
+from retailpulse_kernel.reconcile.result import JobCheck, Reconciliation, TableCheck
+from retailpulse_kernel.reconcile.tables import Share, share_of, without_plan
+from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
+from retailpulse_kernel.reconcile.totals import totals_of
+from retailpulse_kernel.shop.events import MAX_AHEAD
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.registry import event_archive, figure_store
+from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.streaming.checkpoint.batches import COUNTS, Batch, JobBatches, newest_epochs
+from retailpulse_kernel.streaming.plan.finding import plan_of_epoch, plans
+from retailpulse_kernel.telemetry.recording import recording
 
 __all__ = ["reconcile"]
 
-_HOUR_MS = 3_600_000
-
-#: Figures by job and currency.
-_ByJob = dict[str, dict[str, dict[str, int | Decimal]]]
+#: The topic that is folded, by its name within a namespace.
+_TOPIC = "retail.events"
 
 
 def reconcile(
@@ -33,7 +41,10 @@ def reconcile(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconciliation:
-    """Compare every job's accounts and every store's figures with a plain fold of the topic.
+    """Compare every job's accounts and every table that it writes with a plain fold of the topic.
+
+    What a table should hold follows from its job's plan: the figures of those events of the topic that meet the
+    conditions. A table of which that can't be told is listed as not checked, with the reason.
 
     Jobs may run meanwhile. Each is folded up to the offsets of its newest account, and of its figures
     only the windows are compared that can't change any more: those that its watermark has closed, or
@@ -56,20 +67,21 @@ def reconcile(
         A store does not answer.
     """
     started = time.monotonic()
-    since, until = _utc(since), _utc(until)
-    if since and until and since >= until:
-        raise UsageError(f"The range is empty: {since.isoformat()} is not before {until.isoformat()}.")
+    since, until = range_of(None, since, until)
+    require_range(since, until)
     kafka = KafkaStore(settings)
     offsets = kafka.offsets()
     begins, ends = ({partition: pair[i] for partition, pair in offsets.items()} for i in (0, 1))
-    jobs = newest_epochs(read_accounts(settings), settings.namespace.events_topic)
+    accounts = read_accounts(settings)
+    jobs = newest_epochs(accounts, settings.namespace.events_topic)
+    shares = _shares(settings, jobs, {account.job for account in accounts})
     asked = Range(None if since is None else ms_of(since), None if until is None else ms_of(until))
-    fold = TopicFold(jobs.values(), since_ms=asked.start_ms, until_ms=asked.end_ms)
+    fold = TopicFold(jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms)
     if jobs:
         total = sum(ends.values()) - sum(begins.values())
         fold.run(kafka.messages(), (lambda done: progress(done, total)) if progress else None)
 
-    lost = {name: _lost(job, begins) for name, job in jobs.items()}
+    deleted = {name: _deleted(job, begins) for name, job in jobs.items()}
     retained_from = _retained_from(fold, begins)
     asked = asked._replace(start_ms=max((ms for ms in (asked.start_ms, retained_from) if ms is not None), default=None))
     settled = {name for name, job in jobs.items() if job.has_all(ends)}
@@ -85,14 +97,15 @@ def reconcile(
             epoch=job.epoch,
             batches=len(job.batches),
             behind=sum(max(0, end - job.ends.get(partition, 0)) for partition, end in ends.items()),
-            closed_until=None if name in settled else moment_of(job.watermark_ms),
+            closed_until=None if name in settled else moment_at(job.watermark_ms),
             reported={count: job.total(count) for count in COUNTS},
             found={count: job.total(count, found=True) for count in COUNTS},
-            problems=[*job.problems, *_problems(fold.folds[name], lost[name])],
+            problems=[*job.problems, *_problems(fold.folds[name], deleted[name])],
+            lost=job.total("lost"),
         )
         for name, job in jobs.items()
     ]
-    totals, hours = _totals(compared)
+    totals, hours = totals_of(compared, {name for name, share in shares.items() if share.meets is None})
     result = Reconciliation(
         namespace=settings.namespace.name,
         since=since,
@@ -100,11 +113,11 @@ def reconcile(
         messages=fold.messages,
         seconds=round(time.monotonic() - started, 3),
         jobs=checks,
-        tables=_tables(compared),
+        tables=_tables(shares, compared),
         totals=totals,
-        totals_since=None if hours.start_ms is None else moment_of(hours.start_ms),
-        totals_until=None if hours.end_ms is None else moment_of(hours.end_ms),
-        notes=_notes(checks, compared, retained_from),
+        totals_since=None if hours.start_ms is None else moment_at(hours.start_ms),
+        totals_until=None if hours.end_ms is None else moment_at(hours.end_ms),
+        notes=_notes(checks, shares, compared, retained_from),
     )
     _measure(settings, result)
     return result
@@ -112,33 +125,38 @@ def reconcile(
 
 def _measure(settings: Settings, result: Reconciliation) -> None:
     with recording(settings, "reconcile", "reconcile") as metrics:
-        metrics.set("retailpulse_reconcile_equal", result.ok)
+        metrics.set("retailpulse_reconcile_equal", not result.differences)
         metrics.set("retailpulse_reconcile_differences", len(result.differences))
         metrics.set("retailpulse_reconcile_timestamp_seconds", time.time())
 
 
-def _utc(given: datetime | str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(given) if isinstance(given, str) else given
-    except ValueError:
-        raise UsageError(f"{given!r} is not a time.", remedy="Write 2026-01-31 or 2026-01-31T10:00.") from None
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _shares(settings: Settings, jobs: Mapping[str, JobBatches], ran: Container[str]) -> dict[str, Share]:
+    """What is compared of each job that ran or is promoted; a table of several jobs is that of the first."""
+    shares: dict[str, Share] = {}
+    others: set[tuple[str, str]] = set()
+    for newest in plans(settings):
+        # A younger epoch that has taken nothing yet may have another plan.
+        plan = plan_of_epoch(settings, newest.job, jobs[newest.job].epoch) if newest.job in jobs else newest
+        share = shares[newest.job] = share_of(plan or newest, topic=_TOPIC, others=others)
+        if newest.job not in ran:
+            never = tuple(replace(check, state="not run", reason="") for check in share.unchecked)
+            shares[newest.job] = replace(share, unchecked=never)
+        others |= set(share.compared) | {(check.store, check.table) for check in share.unchecked}
+    return shares | {name: without_plan(name) for name in jobs if name not in shares}
 
 
-def _differ(compared: dict[str, Compared]) -> bool:
-    return not all(one.equal for one in compared.values())
+def _differ(compared: list[Compared]) -> bool:
+    return not all(one.equal for one in compared)
 
 
-def _problems(fold: JobFold, lost: list[Batch]) -> list[str]:
+def _problems(fold: JobFold, deleted: list[Batch]) -> list[str]:
     """What the fold counts otherwise than the job, by the first batch where that can be told."""
     job, problems = fold.job, []
     # Without the messages that came before, it can't be told again which ones were late or repeated.
-    names = ("consumed", "bad") if lost else ("consumed", "late", "bad")
+    names = ("consumed", "bad") if deleted else ("consumed", "late", "bad")
     for batch in job.batches:
         reported = {name: getattr(batch.account, name) for name in names}
-        differing = [name for name in names if batch not in lost and reported[name] != batch.found[name]]
+        differing = [name for name in names if batch not in deleted and reported[name] != batch.found[name]]
         if differing:
             name = differing[0]
             counts = f"{reported[name]:,} by its account, {batch.found[name]:,} in the topic"
@@ -146,14 +164,14 @@ def _problems(fold: JobFold, lost: list[Batch]) -> list[str]:
             break
     # Which of two messages in different partitions came first only the job knows, so the accepted and
     # the repeated ones are told apart over all batches.
-    for name in () if lost else ("accepted", "duplicate"):
+    for name in () if deleted else ("accepted", "duplicate"):
         by_accounts, by_fold = job.total(name), job.total(name, found=True)
         if by_accounts != by_fold:
             problems.append(f"{name} {by_accounts:,} by its accounts, {by_fold:,} in the topic")
     return problems
 
 
-def _lost(job: JobBatches, begins: dict[int, int]) -> list[Batch]:
+def _deleted(job: JobBatches, begins: dict[int, int]) -> list[Batch]:
     """The batches of which the topic has deleted messages."""
     return [
         batch
@@ -179,89 +197,78 @@ def _retained_from(fold: TopicFold, begins: dict[int, int]) -> int | None:
 
 def _compare(
     settings: Settings, fold: TopicFold, asked: Range, begins: dict[int, int], settled: set[str]
-) -> dict[str, Compared]:
-    """Each job's store with the fold of the job's own messages."""
-    compared = {}
-    for name, (_, open_store, compare) in STORES.items():
-        if name not in fold.folds:
-            continue
-        one = fold.folds[name]
-        # The archive says of each row where it came from: it needs no window to be closed.
-        closed = None if name in settled or name == "archive" else one.job.watermark_ms
+) -> list[Compared]:
+    """Each job's tables, store by store, with the fold of the job's own messages."""
+    compared = []
+    for name, one in fold.folds.items():
+        share = one.share
+        if share.archive is not None:
+            # The archive says of each row where it came from: it needs no window to be closed.
+            spans = {partition: (begins.get(partition, 0), last) for partition, last in one.job.ends.items()}
+            with closing(event_archive(settings)) as archive:
+                compared.append(compare_archive(archive, one, asked, spans))
+        closed = None if name in settled else one.job.watermark_ms
         end = min((ms for ms in (asked.end_ms, closed) if ms is not None), default=None)
-        spans = {partition: (begins.get(partition, 0), last) for partition, last in one.job.ends.items()}
-        store = open_store(settings)
-        try:
-            compared[name] = compare(store, one, asked._replace(end_ms=end), spans)
-        finally:
-            store.close()
+        for store_name in dict.fromkeys(store for store, _ in share.tables):
+            tables = [table for store, table in share.tables if store == store_name]
+            with closing(figure_store(store_name, settings)) as store:
+                compared.append(compare_figures(store, one, tables, asked._replace(end_ms=end)))
     return compared
 
 
-def _tables(compared: dict[str, Compared]) -> list[TableCheck]:
-    """The checks of all jobs; tables of a job that never ran are named too."""
-    checks = []
-    for name, (store, *_) in STORES.items():
-        if name in compared:
-            checks += compared[name].checks
-        else:
-            checks += [
-                TableCheck(store, table.name if name == "archive" else table.physical(grain), name, "not run")
-                for table in TABLES[name]
-                for grain in table.every
-            ]
-    return checks
-
-
-def _totals(compared: dict[str, Compared]) -> tuple[list[Totals], Range]:
-    """Every currency's figures over the whole hours that are compared in every store."""
-    starts = [one.within.start_ms for one in compared.values() if one.within.start_ms is not None]
-    ends = [one.within.end_ms for one in compared.values() if one.within.end_ms is not None]
-    hours = Range(
-        -(-max(starts) // _HOUR_MS) * _HOUR_MS if starts else None, min(ends) // _HOUR_MS * _HOUR_MS if ends else None
-    )
-    stored = {name: currency_totals(one.hours_of, one.stored_hours, hours) for name, one in compared.items()}
-    folded = {name: currency_totals(one.hours_of, one.folded_hours, hours) for name, one in compared.items()}
-    first = next(iter(folded.values()), {})
-    totals = []
-    for currency in sorted({c for part in (*stored.values(), *folded.values()) for c in part}):
-        figures: dict[str, dict[str, int | Decimal]] = {}
-        for figure in ARCHIVE.figures:
-            figures[figure.name] = {"topic": _figure(first, currency, figure.name)} | {
-                store: _figure(stored[name], currency, figure.name)
-                for name, (store, *_) in STORES.items()
-                if name in stored
-            }
-        totals.append(Totals(currency, figures, equal=all(s == f for s, f in _pairs(stored, folded, currency))))
-    return totals, hours
-
-
-def _figure(by_currency: dict[str, dict[str, int | Decimal]], currency: str, figure: str) -> int | Decimal:
-    return by_currency.get(currency, {}).get(figure, 0)
-
-
-def _pairs(stored: _ByJob, folded: _ByJob, currency: str) -> list[tuple[int | Decimal, int | Decimal]]:
-    """What each store has, and what the fold of its own job's messages has."""
+def _tables(shares: Mapping[str, Share], compared: list[Compared]) -> list[TableCheck]:
+    """The checks of all jobs; tables of a job that never ran are named too, and those that can't be compared."""
+    ran = {one.job for one in compared}
     return [
-        (_figure(stored[name], currency, figure.name), _figure(folded[name], currency, figure.name))
-        for name in stored
-        for figure in ARCHIVE.figures
+        *(check for one in compared for check in one.checks),
+        *(
+            TableCheck(store, table, name, "not run")
+            for name, share in shares.items() if name not in ran
+            for store, table in share.compared
+        ),
+        *(check for share in shares.values() for check in share.unchecked),
+    ]  # fmt: skip
+
+
+def _retained_note(from_ms: int, now_ms: int) -> str:
+    """What can be compared where the topic has deleted messages; see `_retained_from`."""
+    if from_ms > now_ms:
+        return "The topic has deleted its messages up to the last minutes: no window can be compared yet."
+    return (
+        f"The topic has deleted its oldest messages: windows are compared from {moment_at(from_ms):%Y-%m-%dT%H:%MZ} on."
+    )
+
+
+def _notes(
+    checks: list[JobCheck], shares: Mapping[str, Share], compared: list[Compared], retained_from: int | None
+) -> list[str]:
+    ran, with_windows = {check.job for check in checks}, {one.job for one in compared if not _is_archive(shares, one)}
+    notes = [
+        f"The job {name} has not run: {', '.join(dict.fromkeys(store for store, _ in share.compared))} is not compared."
+        for name, share in shares.items()
+        if name not in ran and share.compared
     ]
-
-
-def _notes(checks: list[JobCheck], compared: dict[str, Compared], retained_from: int | None) -> list[str]:
-    notes = [f"The job {name} has not run: {store} is not compared." for name, (store, *_) in STORES.items()
-             if name not in compared]  # fmt: skip
+    notes += [
+        f"Another job writes {', '.join(share.taken)} now, and is compared instead of {name}."
+        for name, share in shares.items()
+        if share.taken
+    ]
     if retained_from is not None:
-        notes.append(
-            f"The topic has deleted its oldest messages: windows are compared from "
-            f"{moment_of(retained_from):%Y-%m-%dT%H:%MZ} on."
-        )
+        notes.append(_retained_note(retained_from, time.time_ns() // 1_000_000))
     for check in checks:
+        if check.lost:
+            notes.append(
+                f"{check.job} has accounted for {check.lost:,} messages as lost: the topic deleted them before the job "
+                "took them, so its figures lack them."
+            )
         if check.behind:
             notes.append(f"{check.job} is {check.behind:,} messages behind; it is compared up to its own offsets.")
-        if check.closed_until and check.job in compared and check.job != "archive":
+        if check.closed_until and check.job in with_windows:
             notes.append(
                 f"{check.job}: windows are compared that are closed, up to {check.closed_until:%Y-%m-%dT%H:%MZ}."
             )
     return notes
+
+
+def _is_archive(shares: Mapping[str, Share], one: Compared) -> bool:
+    return shares[one.job].archive is not None

@@ -7,12 +7,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from retailpulse_kernel.errors import RetailPulseError
+from retailpulse_kernel.ground.errors import CheckFailed
 
 __all__ = ["Difference", "JobCheck", "Reconciliation", "TableCheck", "Totals"]
 
-#: The state of a table: "nothing" where no window is closed yet, "not run" where its job never ran.
-State = Literal["equal", "differs", "nothing", "not run"]
+#: The state of a table: "nothing" where no window is closed yet, "not run" where its job never ran, "not checked"
+#: where what it should hold can't be told.
+State = Literal["equal", "differs", "nothing", "not run", "not checked"]
+#: What was found of all.
+Outcome = Literal["equal", "differs", "not checked"]
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,17 @@ class TableCheck:
     Attributes
     ----------
     store, table, job : str
-        What was compared, and who writes it.
+        What was compared, and who writes it. Store and table are empty for all that a job of no known plan writes.
     state : str
-        ``equal``, ``differs``, ``nothing`` (to compare yet) or ``not run``.
+        ``equal``, ``differs``, ``nothing`` (to compare yet), ``not run`` or ``not checked``.
     rows : int
         Keys that were compared.
     differing : int
         How many of them differ.
     first : Difference or None
         The first of them, in order of time.
+    reason : str
+        Why it is not checked.
     """
 
     store: str
@@ -61,6 +66,7 @@ class TableCheck:
     rows: int = 0
     differing: int = 0
     first: Difference | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class JobCheck:
         consumed, accepted, duplicate, late, bad: by the accounts, and by the fold.
     problems : list of str
         What does not agree.
+    lost : int
+        Messages that the topic deleted before the job took them, by the accounts; they are among neither count.
     """
 
     job: str
@@ -89,6 +97,7 @@ class JobCheck:
     reported: dict[str, int]
     found: dict[str, int]
     problems: list[str]
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,9 +154,23 @@ class Reconciliation:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def outcome(self) -> Outcome:
+        """``differs`` where something does, else ``not checked`` where something can't be told, else ``equal``."""
+        return "differs" if self.differences else "not checked" if self.unchecked else "equal"
+
+    @property
     def ok(self) -> bool:
-        """Whether nothing differs."""
-        return not self.differences
+        """Whether the outcome is ``equal``."""
+        return self.outcome == "equal"
+
+    @property
+    def unchecked(self) -> list[str]:
+        """What was not checked, and why."""
+        return [
+            f"{f'{check.store} {check.table}' if check.table else 'The tables'} of the job {check.job}: {check.reason}."
+            for check in self.tables
+            if check.state == "not checked"
+        ]
 
     @property
     def differences(self) -> list[str]:
@@ -161,21 +184,26 @@ class Reconciliation:
         ]
 
     def require_equal(self) -> None:
-        """Fail where something differs, for a notebook that runs on a schedule.
+        """Fail where something differs or was not checked, for a notebook that runs on a schedule.
 
         Raises
         ------
-        RetailPulseError
-            With all differences.
+        CheckFailed
+            With all of it.
         """
         if not self.ok:
-            raise RetailPulseError(
-                " ".join(self.differences), remedy=f"See `retailpulse reconcile --namespace {self.namespace}`."
-            )
+            said = [*self.differences, *(f"Not checked: {sentence}" for sentence in self.unchecked)]
+            raise CheckFailed(" ".join(said), remedy=f"See `retailpulse reconcile --namespace {self.namespace}`.")
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values: times in RFC 3339, money as decimal text."""
-        return {"ok": self.ok, **_plain(asdict(self)), "differences": self.differences}
+        return {
+            "ok": self.ok,
+            "outcome": self.outcome,
+            **_plain(asdict(self)),
+            "differences": self.differences,
+            "unchecked": self.unchecked,
+        }
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The rows of figure tables, summed over many events: `retailpulse_kernel.fold` for long topics.
+"""The rows of figure tables, summed over many events: `retailpulse_kernel.shop.fold` for long topics.
 
 What an event adds to a figure comes from the figure's definition (`Figure.of_event`) and is looked up
 where an event of the same type, price and quantity has been seen before. Arrow adds it up by key.
@@ -14,10 +14,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retailpulse_kernel import sketches
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.metrics import Figure, Kind
-from retailpulse_kernel.tables import FigureTable, Grain
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.tables import FigureTable, Grain
 
 __all__ = ["TIME", "Facts", "Key", "TableSums"]
 
@@ -113,7 +113,13 @@ class TableSums:
         self._parts: dict[Figure | None, list[pa.Table]] = {None: [], **{figure: [] for figure in self._users}}
 
     def add(self, facts: pa.Table) -> None:
-        """Add events, in the columns of `Facts`."""
+        """Add events, in the columns of `Facts`.
+
+        Parameters
+        ----------
+        facts : pyarrow.Table
+            What `Facts` gave for some events.
+        """
         facts = _windowed(facts, self._finest)
         for users, parts in self._parts.items():
             parts.append(self._combined(facts, users))
@@ -122,7 +128,15 @@ class TableSums:
                 parts[:] = [self._combined(pa.concat_tables(parts), users)]
 
     def rows(self, grain: Grain, start_ms: int | None = None, end_ms: int | None = None) -> dict[Key, tuple[Any, ...]]:
-        """The figures by key, of the windows of one grain that lie within a range; users as a sketch."""
+        """The figures by key, of the windows of one grain that lie within a range; users as a sketch.
+
+        Parameters
+        ----------
+        grain : Grain
+            How long the windows are; not shorter than the table's finest.
+        start_ms, end_ms : int, optional
+            The range, without its end, in milliseconds since 1970; None is not a bound.
+        """
         columns: dict[str, Any] = {}
         keys: list[Key] = []
         for users, parts in self._parts.items():
@@ -185,5 +199,5 @@ def _getter(columns: Iterable[str]) -> Callable[[Event], Key]:
 def _columns_of(figures: Iterable[Figure]) -> list[str]:
     """The event's columns on which what it adds depends."""
     names = {name for figure in figures for name in figure.names}
-    # What is no column is an event type.
+    # What is not a column is an event type.
     return sorted({name if name in Event.__struct_fields__ else "event_type" for name in names})

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retailpulse_kernel.errors import EventError
-from retailpulse_kernel.events import Event, parse_event
-from retailpulse_kernel.lateness import PartitionClock
-from retailpulse_kernel.metrics import EVENTS, ORDERS, REVENUE, UNITS
-from retailpulse_kernel.reconcile.batches import Batch, JobBatches
+from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.reconcile.partition import Partition
 from retailpulse_kernel.reconcile.sums import TIME, Facts, Key, TableSums
-from retailpulse_kernel.stores.kafka import Message
-from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable
+from retailpulse_kernel.reconcile.tables import ARCHIVE, Share
+from retailpulse_kernel.shop.events import Event, parse_event
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.stores.kafka.store import Message
+from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
 
-__all__ = ["ARCHIVE", "TABLES", "JobFold", "TopicFold", "checksum"]
-
-#: The figures by which the archive, which holds no figures, is compared.
-ARCHIVE: Final = FigureTable(
-    "events",
-    figures=(EVENTS, UNITS, REVENUE, ORDERS),
-    by=("currency", "category", "event_type"),
-    every=(GRAINS["hour"],),
-)
-
-#: Which tables a shipped job writes; the archive's job writes single events.
-TABLES: Final[dict[str, tuple[FigureTable, ...]]] = {
-    "metrics": (CATEGORY,),
-    "engagement": (SESSION, USER),
-    "archive": (ARCHIVE,),
-}
+__all__ = ["JobFold", "TopicFold"]
 
 _HOUR, _CHECKSUM = "hour", "checksum"
 #: Events that are summed at once.
@@ -42,7 +26,13 @@ _CHUNK = 20_000
 
 
 def checksum(event_id: str) -> int:
-    """What an event's id adds to the sum by which sets of ids are compared; ``crc32`` in HiveQL."""
+    """What an event's id adds to the sum by which sets of ids are compared; ``crc32`` in HiveQL.
+
+    Parameters
+    ----------
+    event_id : str
+        Text of any form.
+    """
     return zlib.crc32(event_id.encode())
 
 
@@ -53,6 +43,8 @@ class JobFold:
     ----------
     job : JobBatches
         Its batches; their counts are filled in.
+    share : Share
+        What of its plan is compared.
     tables : dict of str to TableSums
         The tables that it writes, by name.
     late : TableSums or None
@@ -61,14 +53,28 @@ class JobFold:
         The checksums of the event ids, by hour and whether they are late, where the job keeps single events.
     """
 
-    def __init__(self, job: JobBatches) -> None:
-        self.job = job
-        self.tables = {table.name: TableSums(table) for table in TABLES.get(job.name, ())}
-        self.late = TableSums(ARCHIVE) if job.name == "archive" else None
+    def __init__(self, job: JobBatches, share: Share) -> None:
+        self.job, self.share = job, share
+        written = [table for _, table in share.tables] if share.archive is None else [ARCHIVE]
+        self.tables = {table.name: TableSums(table) for table in written}
+        self.late = None if share.archive is None else TableSums(ARCHIVE)
         self.ids: Counter[Key] = Counter()
 
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The figures of its tables, by name."""
+        return {figure.name: figure for sums in self.tables.values() for figure in sums.table.figures}
+
     def add(self, facts: pa.Table, *, late: bool) -> None:
-        """Sum events that the job accepts, or that are late for it."""
+        """Sum events that the job accepts, or that are late for it.
+
+        Parameters
+        ----------
+        facts : pyarrow.Table
+            What `Facts` gave, with the columns `_HOUR` and `_CHECKSUM`.
+        late : bool
+            Which of the two the events are.
+        """
         if self.late is not None:
             hours = facts.group_by(_HOUR).aggregate([(_CHECKSUM, "sum")])
             for hour, ids in zip(hours[_HOUR].to_pylist(), hours[f"{_CHECKSUM}_sum"].to_pylist(), strict=True):
@@ -84,29 +90,47 @@ class TopicFold:
     ----------
     jobs : iterable of JobBatches
         Each is folded up to its own offsets, batch by batch.
+    shares : mapping of str to Share
+        What of each job is compared, by its name. Of other jobs only the accounts are.
     since_ms, until_ms : int, optional
         Only events of this range are summed; all are judged.
 
     Notes
     -----
-    Of several messages with one event id, the first that is not late counts. Ids are kept as 64-bit
-    hashes, with the jobs that have accepted them: some 100 bytes each.
+    Of several messages with one event id, or what else a job takes an event once by, the first that is not late
+    counts. Ids are kept as 64-bit hashes, with the jobs that have accepted them: some 100 bytes each.
     """
 
-    def __init__(self, jobs: Iterable[JobBatches], *, since_ms: int | None = None, until_ms: int | None = None) -> None:
-        self.folds = {job.name: JobFold(job) for job in jobs}
+    def __init__(
+        self,
+        jobs: Iterable[JobBatches],
+        shares: Mapping[str, Share],
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+    ) -> None:
+        self.folds = {job.name: JobFold(job, shares.get(job.name) or Share(job.name)) for job in jobs}
         self.messages = 0
         self.first_arrivals: dict[int, int] = {}
         self._since_ms: float = float("-inf") if since_ms is None else since_ms
         self._until_ms: float = float("inf") if until_ms is None else until_ms
-        self._partitions: dict[int, _Partition] = {}
-        self._accepted_by: dict[int, int] = {}  # hash of an event id -> bits of the jobs
+        self._partitions: dict[int, Partition] = {}
         self._bits = {name: 1 << i for i, name in enumerate(self.folds)}
-        self._facts = Facts(table for tables in TABLES.values() for table in tables)
+        columns = {fold.share.unique_by for fold in self.folds.values()}
+        self._identities = [_Identity(column, self._jobs_by(column)) for column in sorted(columns)]
+        self._groups = _groups(fold for fold in self.folds.values() if fold.tables)
         self._chunk: list[tuple[Event, int, int, int]] = []
 
     def run(self, messages: Iterable[Message], progress: Callable[[int], None] | None = None) -> None:
-        """Fold all messages; `progress` is told now and then how many there have been."""
+        """Fold all messages; `progress` is told now and then how many there have been.
+
+        Parameters
+        ----------
+        messages : iterable of Message
+            Those of each partition in the order of their offsets.
+        progress : callable, optional
+            Takes the number of messages so far; None where nobody wants it.
+        """
         partitions = self._partitions
         for message in messages:
             partition = partitions.get(message.partition)
@@ -120,7 +144,11 @@ class TopicFold:
         for partition in partitions.values():
             partition.hand_out()
 
-    def _enter(self, first: Message) -> _Partition:
+    def _jobs_by(self, column: str) -> int:
+        """The bits of the jobs that take an event once by a column."""
+        return sum(bit for name, bit in self._bits.items() if self.folds[name].share.unique_by == column)
+
+    def _enter(self, first: Message) -> Partition:
         self.first_arrivals[first.partition] = first.arrival_ms
         spans = {
             bit: deque(
@@ -130,12 +158,12 @@ class TopicFold:
             )
             for name, bit in self._bits.items()
         }
-        return _Partition(spans)
+        return Partition(spans)
 
-    def _take(self, partition: _Partition, message: Message) -> None:
+    def _take(self, partition: Partition, message: Message) -> None:
         """Judge one message for every job that has taken it, and sum it."""
         if message.offset >= partition.until:
-            partition.move_to(message.offset)
+            partition.move_to(message.offset, message.arrival_ms)
         if not partition.takers:
             return  # newer than what any job has taken
         try:
@@ -148,16 +176,12 @@ class TopicFold:
         for rule in partition.rules:
             if event_ms <= rule.watermark_ms or (rule.clock is not None and rule.clock.is_late(event_ms)):
                 late |= rule.takers
-        for clock in partition.clocks:
-            clock.advance(event_ms)
+        partition.advance(event_ms, message.arrival_ms)
         in_time = partition.takers & ~late
         new = 0
         if in_time:
-            identity = hash(event.event_id)
-            before = self._accepted_by.get(identity, 0)
-            new = in_time & ~before
-            if new:
-                self._accepted_by[identity] = before | new
+            for identity in self._identities:
+                new |= identity.first(event, in_time)
         partition.verdicts[late, new] += 1
         if (new or late) and self._since_ms <= event_ms < self._until_ms:
             self._chunk.append((event, event_ms, new, late))
@@ -168,78 +192,54 @@ class TopicFold:
         """Sum the events that were judged since the last time."""
         if not self._chunk:
             return
-        events, times, new, late = zip(*self._chunk, strict=True)
-        facts = self._facts(events, times)
-        facts = facts.append_column(_HOUR, pc.divide(facts[TIME], 3_600_000))
-        facts = facts.append_column(_CHECKSUM, pa.array([checksum(event.event_id) for event in events], pa.int64()))
-        for name, bit in self._bits.items():
-            for bits, is_late in ((new, False), (late, True)):
-                chosen = pc.greater(pc.bit_wise_and(pa.array(bits, pa.int64()), bit), 0)
-                self.folds[name].add(facts.filter(chosen), late=is_late)
+        events, times, *bits = zip(*self._chunk, strict=True)
+        new, late = (pa.array(of, pa.int64()) for of in bits)
+        for facts_of, members in self._groups:
+            facts = facts_of(events, times)
+            facts = facts.append_column(_HOUR, pc.divide(facts[TIME], 3_600_000))
+            facts = facts.append_column(_CHECKSUM, pa.array([checksum(event.event_id) for event in events], pa.int64()))
+            for fold in members:
+                meets = fold.share.meets
+                met = None if meets is None else pa.array([meets(event) for event in events], pa.bool_())
+                for takers, is_late in ((new, False), (late, True)):
+                    chosen = pc.greater(pc.bit_wise_and(takers, self._bits[fold.job.name]), 0)
+                    fold.add(facts.filter(chosen if met is None else pc.and_(chosen, met)), late=is_late)
         self._chunk.clear()
 
 
-class _Rule(NamedTuple):
-    """By what some jobs judge lateness within a stretch of a partition."""
+def _groups(folds: Iterable[JobFold]) -> list[tuple[Facts, list[JobFold]]]:
+    """The jobs that share columns of facts: two of them may have figures of one name that are not the same."""
+    groups: list[tuple[dict[str, Figure], list[JobFold]]] = []
+    for fold in folds:
+        mine = fold.figures
+        for known, members in groups:
+            if all(_same(known.get(name, figure), figure) for name, figure in mine.items()):
+                known |= mine
+                members.append(fold)
+                break
+        else:
+            groups.append((mine, [fold]))
+    return [(Facts(sums.table for fold in members for sums in fold.tables.values()), members) for _, members in groups]
 
-    watermark_ms: int
-    clock: PartitionClock | None
-    takers: int
+
+def _same(one: Figure, other: Figure) -> bool:
+    return (one.measure, one.where) == (other.measure, other.where)
 
 
-class _Partition:
-    """Where the fold stands in one partition.
+class _Identity:
+    """What has been taken once, by a column of the events, by the jobs that go by that column."""
 
-    Within a stretch of offsets, up to `until`, the same batches of the same jobs take the messages.
+    def __init__(self, column: str, jobs: int) -> None:
+        self._column, self._jobs = column, jobs
+        self._accepted_by: dict[int, int] = {}  # hash of a value -> bits of the jobs
 
-    Attributes
-    ----------
-    takers : int
-        The bits of the jobs that take the messages of this stretch.
-    """
-
-    def __init__(self, spans: dict[int, deque[tuple[int, int, Batch]]]) -> None:
-        self._spans = spans
-        self._batches: dict[int, Batch] = {}
-        self._clock = PartitionClock(0)
-        self.until: float = 0
-        self.takers = 0
-        self.rules: list[_Rule] = []
-        self.clocks: list[PartitionClock] = [self._clock]
-        self.bad = 0
-        self.verdicts: Counter[tuple[int, int]] = Counter()
-
-    def move_to(self, offset: int) -> None:
-        """Begin the stretch that holds an offset."""
-        self.hand_out()
-        self._batches = {}
-        self.until = float("inf")
-        for bit, spans in self._spans.items():
-            while spans and spans[0][1] <= offset:
-                spans.popleft()
-            if spans:
-                start, end, batch = spans[0]
-                if start <= offset:
-                    self._batches[bit] = batch
-                self.until = min(self.until, end if start <= offset else start)
-        self.takers = sum(self._batches)
-        together: defaultdict[tuple[int, int | None], int] = defaultdict(int)
-        for bit, batch in self._batches.items():
-            account = batch.account
-            together[account.watermark_ms, None if account.bounded else account.delay_ms] |= bit
-        delays = {delay for _, delay in together if delay is not None}
-        running = {delay: PartitionClock(delay, self._clock.at_ms) for delay in delays}
-        self.rules = [_Rule(mark, running.get(delay), bits) for (mark, delay), bits in together.items()]  # type: ignore[arg-type]
-        self.clocks = [self._clock, *running.values()]
-
-    def hand_out(self) -> None:
-        """Give the batches of this stretch their counts."""
-        for bit, batch in self._batches.items():
-            found = Counter(bad=self.bad)
-            for (late, new), count in self.verdicts.items():
-                found["late" if late & bit else "accepted" if new & bit else "duplicate"] += count
-            for name, count in found.items():
-                batch.found[name] += count
-            batch.found["consumed"] += found.total()
-        self.bad = 0
-        self.verdicts.clear()
+    def first(self, event: Event, takers: int) -> int:
+        """The bits of those takers for which an event is the first."""
+        if not takers & self._jobs:
+            return 0
+        identity = hash(getattr(event, self._column) or event.event_id)
+        before = self._accepted_by.get(identity, 0)
+        new = takers & self._jobs & ~before
+        if new:
+            self._accepted_by[identity] = before | new
+        return new

@@ -20,10 +20,10 @@ from typing import Any
 
 import psutil
 
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack.strays import end, of_home
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine.strays import end, of_home
 
-__all__ = ["fence", "main"]
+__all__ = ["main"]
 
 _SERVICE = "airflow-scheduler"
 #: In the title of a process that runs tasks; the title ends with the task.
@@ -38,14 +38,14 @@ def main() -> None:
     sys.stdout, sys.stderr = _outliving(1), _outliving(2)
     if sys.argv[1] == "scheduler":
         fence(Settings.load())
-    importlib.import_module("retailpulse_kernel.promotion.dagging")
+    importlib.import_module("retailpulse_kernel.promotion.airflow.dags")
     from airflow.__main__ import main as airflow
 
     airflow()
 
 
 class _Pipe(io.FileIO):
-    """A pipe whose reader may go first: who writes to it goes on."""
+    """A pipe whose reader may end first: its writer goes on."""
 
     def write(self, data: Any) -> int:
         try:
@@ -60,7 +60,13 @@ def _outliving(number: int) -> io.TextIOWrapper:
 
 
 def fence(settings: Settings) -> None:
-    """End workers and jobs of an earlier scheduler, jobs after their micro-batch."""
+    """End workers and jobs of an earlier scheduler, jobs after their micro-batch.
+
+    Parameters
+    ----------
+    settings : Settings
+        Says where the home is.
+    """
     left = _left(settings)
     if not left:
         return

@@ -13,10 +13,13 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from retailpulse_kernel.errors import ServiceError
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack import airflow, artifacts
-from retailpulse_kernel.stack.java import find_java
+from retailpulse_kernel.ground.errors import ServiceError
+from retailpulse_kernel.ground.files import write_whole
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.settings import environment as settings_environment
+from retailpulse_kernel.machine import artifacts
+from retailpulse_kernel.machine.java import find_java
+from retailpulse_kernel.stack import airflow
 from retailpulse_kernel.stack.services import SERVICES, Service, ports
 
 __all__ = ["command", "environment", "fingerprint", "prepare"]
@@ -28,6 +31,7 @@ _COMMON_FLAGS = (
     "-Duser.timezone=UTC",
     "-XX:+ExitOnOutOfMemoryError",
 )
+_SPARK_VARIABLES = ("RETAILPULSE_HOME", "RETAILPULSE_CACHE", "RETAILPULSE_PROFILE", "RETAILPULSE_PORT_OFFSET")
 _CLUSTER_ID = "UmV0YWlsUHVsc2VMb2NhbA"  # any 16 bytes in base64 will do
 
 
@@ -35,6 +39,13 @@ def command(settings: Settings, service: Service) -> list[str]:
     """Render the configuration of a service and return the command that runs it.
 
     The jars must be there: see `artifacts.ensure`.
+
+    Parameters
+    ----------
+    settings : Settings
+        Home, cache, ports and profile.
+    service : Service
+        Its templates are rendered into its folder.
     """
     conf = _conf(settings, service)
     values = _values(settings, service)
@@ -54,22 +65,57 @@ def command(settings: Settings, service: Service) -> list[str]:
 
 
 def environment(settings: Settings, service: Service) -> dict[str, str]:
-    """Environment variables that a service is started with."""
-    more = airflow.environment(settings, service.name) if service.group == "airflow" else {}
+    """Environment variables that a service is started with.
+
+    Parameters
+    ----------
+    settings : Settings
+        Home, cache, ports and profile.
+    service : Service
+        The one to start.
+    """
+    # Two arenas: a Java server has many threads that allocate little outside its heap.
+    more = {"MALLOC_ARENA_MAX": "2"} if service.heap_mb else {}
+    if service.group == "airflow":
+        more = airflow.environment(settings, service.name)
+    elif service.name == "spark-connect":
+        # Not the namespace: it serves all of them.
+        of_settings = settings_environment(settings)
+        more |= {name: of_settings[name] for name in _SPARK_VARIABLES}
     return {"RETAILPULSE_CONFIGURATION": fingerprint(settings, service), **more}
 
 
 def fingerprint(settings: Settings, service: Service) -> str:
-    """Changes whenever the rendered configuration does, so that `up` knows when to restart a service."""
+    """Changes whenever the rendered configuration does, so that `up` knows when to restart a service.
+
+    Parameters
+    ----------
+    settings : Settings
+        Home, cache, ports and profile.
+    service : Service
+        The one to start.
+    """
+    from retailpulse_kernel.stack.connect_server import properties
+
     conf = _conf(settings, service)
     files = [conf / name for name in sorted(service.files)]
     if service.artifacts:
         files.append(_argfile(settings, service))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    said = b"".join(file.read_bytes() for file in files)
+    if service.name == "spark-connect":  # it writes its own, with the token
+        said += repr(sorted(properties(settings).items())).encode()
+    return hashlib.sha256(said).hexdigest()[:16]
 
 
 def prepare(settings: Settings, service: Service) -> None:
     """Do what must be done once, before the very first start on an empty data folder.
+
+    Parameters
+    ----------
+    settings : Settings
+        Home, cache, ports and profile.
+    service : Service
+        The one to start.
 
     Raises
     ------
@@ -180,9 +226,7 @@ def _template(name: str) -> Template:
 def _write(path: Path, text: str) -> None:
     """Write only what changed, and never half of it: a server may be reading."""
     if not path.is_file() or path.read_text() != text:
-        aside = path.with_name(path.name + ".new")
-        aside.write_text(text)
-        aside.replace(path)
+        write_whole(path, text)
 
 
 def _escaped(argument: str) -> str:

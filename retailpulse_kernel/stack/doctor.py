@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import socket
 import tomllib
@@ -12,15 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-from packaging.requirements import Requirement
 
-from retailpulse_kernel.errors import RequirementError
-from retailpulse_kernel.settings import Settings, project_root
-from retailpulse_kernel.stack import artifacts
-from retailpulse_kernel.stack.daemon import Supervisor, unusable_characters
-from retailpulse_kernel.stack.java import find_java
+from retailpulse_kernel.ground.errors import RequirementError, StoreUnavailable
+from retailpulse_kernel.ground.extras import EXTRAS, require_extra
+from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.machine import artifacts
+from retailpulse_kernel.machine.daemon import Supervisor, unusable_characters
+from retailpulse_kernel.machine.java import find_java
+from retailpulse_kernel.machine.native import PLATFORMS, lacking, this_platform
+from retailpulse_kernel.machine.strays import of_home
 from retailpulse_kernel.stack.services import Service, ports, select
-from retailpulse_kernel.stack.strays import of_home
 
 __all__ = ["Check", "diagnose", "require"]
 
@@ -61,20 +63,30 @@ def diagnose(settings: Settings, *, verify: bool = False) -> list[Check]:
     """
     # What is started by name alone is not reckoned with before it is named.
     to_start = _not_running(settings, select())
+    taken = _ports(settings, to_start)
     return [
+        _machine(settings),
         _java(),
         _memory(to_start),
         _disk(settings, to_start),
         _home(settings),
-        *_ports(settings, to_start),
+        *taken,
         _artifacts(settings, verify),
         _environment(),
         _strays(settings),
+        _clocks(settings, answers=all(check.verdict == "ok" for check in taken)),
     ]
 
 
 def require(settings: Settings, services: Sequence[Service]) -> None:
     """Raise for all that is missing to start some services, at once.
+
+    Parameters
+    ----------
+    settings : Settings
+        Home, cache, ports and profile.
+    services : sequence of Service
+        Those that are to be started.
 
     Raises
     ------
@@ -96,6 +108,21 @@ def require(settings: Settings, services: Sequence[Service]) -> None:
 def _not_running(settings: Settings, services: Iterable[Service]) -> list[Service]:
     running = Supervisor(settings).processes()
     return [s for s in services if running.get(s.name, {}).get("statename") not in ("RUNNING", "STARTING")]
+
+
+def _machine(settings: Settings) -> Check:
+    """Whether it is tested here, and which of the servers' native libraries have no build for this machine."""
+    here = this_platform()
+    if here is None:
+        glibc = platform.system() != "Linux" or platform.libc_ver()[0] == "glibc"
+        what = f"{platform.system()} {platform.machine()}{'' if glibc else ' without glibc'}"
+        detail = f"Not all packages and servers have a build for {what}."
+        return Check("machine", "problem", detail, f"Use one of: {', '.join(known.name for known in PLATFORMS)}.")
+    if here.tested:
+        return Check("machine", "ok", f"{here.name}, on which this is tested")
+    names = ", ".join(f"{library.name} ({library.server})" for library in lacking(settings, here))
+    without = f", without the native libraries {names}" if names else ""
+    return Check("machine", "warning", f"{here.name} should work{without}; it is not tested.", "See docs/platforms.md.")
 
 
 def _java() -> Check:
@@ -209,24 +236,48 @@ def _megabytes(wanted: Iterable[artifacts.Artifact]) -> int:
 
 def _environment() -> Check:
     """Whether the Python packages are the ones that the project asks for."""
+    require_extra("stack")
+
+    from packaging.requirements import Requirement
+
     root = project_root()
-    if root:
-        wanted = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    if root:  # `make setup` installs all extras
+        project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+        extras = project.get("optional-dependencies", {})
+        wanted = project["dependencies"] + [text for extra in EXTRAS for text in extras.get(extra, [])]
     else:
-        wanted = [r for r in metadata.requires("retailpulse-kernel") or [] if "extra ==" not in r]
-    wrong = []
+        wanted = metadata.requires("retailpulse-kernel") or []
+    wrong, there = [], set()
     for text in wanted:
         requirement = Requirement(text)
+        if requirement.name == "retailpulse-kernel":  # an extra that includes others
+            continue
         try:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
+            if root or "extra ==" not in text:  # a room whose extra is missing says so itself
+                wrong.append(f"{requirement.name} is missing")
             continue
+        there.add(requirement.name)
         if not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
     if wrong:
         return Check("python", "problem", f"{'; '.join(wrong)}.", "`make setup` builds the environment from the lock.")
-    return Check("python", "ok", f"{len(wanted)} required packages are there")
+    return Check("python", "ok", f"{len(there)} required packages are there")
+
+
+def _clocks(settings: Settings, *, answers: bool) -> Check:
+    """Whether the broker's time is what events are judged by; its topics can say otherwise."""
+    from retailpulse_kernel.stores.kafka.topics import clock_warning
+
+    unasked = Check("clocks", "ok", "Kafka does not answer here, so its topics were not looked at")
+    if not answers:
+        return unasked
+    try:
+        warning = clock_warning(settings)
+    except StoreUnavailable:
+        return unasked
+    return Check("clocks", "warning", *warning) if warning else Check("clocks", "ok", "no topic has a producer's time")
 
 
 def _strays(settings: Settings) -> Check:

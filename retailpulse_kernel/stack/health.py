@@ -9,14 +9,19 @@ import struct
 from collections.abc import Callable
 from contextlib import closing
 
-from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.credentials import resolve_secret
+from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.ground.extras import require_extra
+from retailpulse_kernel.ground.settings import Settings
 
-__all__ = ["CHECKS", "check"]
+__all__ = ["check"]
 
 _SECONDS = 5.0
+#: Its first answer connects to the Metastore.
+_SPARK_SECONDS = 30.0
+_HEALTH_SESSION = b"6d1f4c2e-0f2b-4c0f-9a52-7c3f4b8e2d10"
 
-# A server that is not up yet is no news here: without a handler of their own, these would write it to stderr.
+# A server that is not up yet is not news here: without a handler of their own, these would write it to stderr.
 for _name in ("cassandra", "thrift", "retailpulse_kernel.stack.health"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
@@ -42,14 +47,14 @@ def check(settings: Settings, name: str) -> str | None:
 
 
 def _kafka(settings: Settings) -> None:
-    from retailpulse_kernel.stores.kafka_config import reach
+    from retailpulse_kernel.stores.kafka.config import reach
 
     if not reach(settings, _SECONDS):
         raise ConnectionError("no broker in the metadata")
 
 
 def _cassandra(settings: Settings) -> None:
-    from retailpulse_kernel.stores import cassandra_connection as cassandra
+    from retailpulse_kernel.stores.cassandra import connection as cassandra
 
     try:
         session = cassandra.connect(settings, request_timeout=_SECONDS)
@@ -106,7 +111,7 @@ def _read(stream: io.BufferedReader, count: int) -> bytes:
 
 
 def _hbase_thrift(settings: Settings) -> None:
-    from retailpulse_kernel.stores import hbase_connection as hbase
+    from retailpulse_kernel.stores.hbase import connection as hbase
 
     try:
         with closing(hbase.connect(settings, request_timeout=int(_SECONDS * 1000))) as connection:
@@ -116,6 +121,8 @@ def _hbase_thrift(settings: Settings) -> None:
 
 
 def _metastore(settings: Settings) -> None:
+    require_extra("hive")
+
     import thriftpy2
     from thriftpy2.rpc import make_client
 
@@ -128,6 +135,37 @@ def _metastore(settings: Settings) -> None:
             raise ConnectionError("the Metastore has no database 'default'")
 
 
+def _spark_connect(settings: Settings) -> None:
+    """Ask for the databases: Spark's server answers, and its Metastore.
+
+    Spark's own client takes two seconds to import; this one call of it is short. All of these ask in one session.
+    """
+    require_extra("streaming")
+
+    import grpc
+
+    address = settings.profile.spark
+    target, _, more = (address.remote or "").removeprefix("sc://").partition("/")
+    # Plan.root, which is Relation.sql.query.
+    plan = _field(1, _field(10, _field(1, b"show databases")))
+    request = _field(1, _HEALTH_SESSION) + _field(2, _field(1, b"health")) + _field(3, plan)
+    token = [("authorization", f"Bearer {resolve_secret(address.token)}")] if address.token else []
+    # As Spark's client: a token goes in clear to this machine only, by this name.
+    encrypted = "use_ssl=true" in more.lower() or (token and not target.startswith("localhost:"))
+    options = [("grpc.enable_http_proxy", 0)]
+    with (
+        grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
+        if encrypted
+        else grpc.insecure_channel(target, options)
+    ) as channel:
+        ask = channel.unary_stream("/spark.connect.SparkConnectService/ExecutePlan")
+        try:
+            for _ in ask(request, metadata=token, timeout=_SPARK_SECONDS):
+                pass
+        except grpc.RpcError as error:
+            raise ConnectionError(f"{error.code().name}: {error.details()}") from error
+
+
 def _airflow(name: str) -> Callable[[Settings], None]:
     def ask(settings: Settings) -> None:
         from retailpulse_kernel.stack.airflow import require_healthy
@@ -138,7 +176,7 @@ def _airflow(name: str) -> Callable[[Settings], None]:
 
 
 def _hiveserver2(settings: Settings) -> None:
-    from retailpulse_kernel.stores import hive_connection as hive
+    from retailpulse_kernel.stores.hive import connection as hive
 
     try:
         with closing(hive.connect(settings, request_timeout=_SECONDS)) as session, closing(session.cursor()) as cursor:
@@ -155,6 +193,7 @@ CHECKS: dict[str, Callable[[Settings], None]] = {
     "hbase-thrift": _hbase_thrift,
     "hive-metastore": _metastore,
     "hiveserver2": _hiveserver2,
+    "spark-connect": _spark_connect,
     **{
         name: _airflow(name)
         for name in ("airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "airflow-scheduler")

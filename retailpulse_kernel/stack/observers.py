@@ -5,8 +5,6 @@ None of them is a part of plain ``retailpulse up``: they are started by name.
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,12 +13,14 @@ from pathlib import Path
 
 import httpx
 
-from retailpulse_kernel.errors import RequirementError
-from retailpulse_kernel.monitoring.monitor import PORT
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.credentials import made_secret
+from retailpulse_kernel.ground.errors import RequirementError
+from retailpulse_kernel.ground.settings import Settings
 
-__all__ = ["OBSERVERS", "Observer", "answer_of", "port_of", "program_of"]
+__all__ = ["MONITOR_PORT", "OBSERVERS", "Observer", "answer_of", "port_of", "program_of"]
 
+#: Where the monitor answers Prometheus, before the offset.
+MONITOR_PORT = 8091
 _SECONDS = 5.0
 
 
@@ -56,12 +56,25 @@ class Observer:
 
 
 def port_of(settings: Settings, observer: Observer) -> int:
-    """Where it listens."""
+    """Where it listens.
+
+    Parameters
+    ----------
+    settings : Settings
+        Has the ports' offset.
+    observer : Observer
+        The one to reach.
+    """
     return observer.port + settings.port_offset
 
 
 def program_of(observer: Observer) -> str:
     """The path of its program.
+
+    Parameters
+    ----------
+    observer : Observer
+        The one to start.
 
     Raises
     ------
@@ -81,7 +94,15 @@ def program_of(observer: Observer) -> str:
 
 
 def answer_of(settings: Settings, observer: Observer) -> str | None:
-    """Ask it something real; None when it answered, otherwise why it did not."""
+    """Ask it something real; None when it answered, otherwise why it did not.
+
+    Parameters
+    ----------
+    settings : Settings
+        Has the ports' offset.
+    observer : Observer
+        The one to ask.
+    """
     try:
         # On this machine: no proxy of the environment, and no certificates to load.
         address = f"http://127.0.0.1:{port_of(settings, observer)}{observer.path}"
@@ -89,17 +110,6 @@ def answer_of(settings: Settings, observer: Observer) -> str | None:
     except httpx.HTTPError as error:
         return f"{type(error).__name__}: {error}"[:200]
     return None
-
-
-def _made_secret(path: Path) -> Path:
-    """A file with a token that nobody has chosen, made when it is first asked for; only its owner reads it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{secrets.token_urlsafe(32)}\n")
-    except FileExistsError:
-        pass
-    return path
 
 
 def _prometheus(settings: Settings) -> list[str]:
@@ -128,7 +138,7 @@ def _monitor(settings: Settings) -> list[str]:
 
 
 def _api(settings: Settings) -> list[str]:
-    token = _made_secret(settings.home / "secrets" / "api")
+    token = made_secret(settings.home / "secrets" / "api")
     return ["serve", "--port", str(port_of(settings, OBSERVERS["api"])), "--token", f"file:{token}"]
 
 
@@ -136,7 +146,7 @@ OBSERVERS: dict[str, Observer] = {
     observer.name: observer
     for observer in (
         Observer("api", 8090, "/api/v1/health", _api),
-        Observer("monitor", PORT, "/metrics", _monitor),
+        Observer("monitor", MONITOR_PORT, "/metrics", _monitor),
         Observer(
             "alertmanager", 9093, "/-/ready", _alertmanager, programs=("prometheus-alertmanager", "alertmanager"),
             package="prometheus-alertmanager",

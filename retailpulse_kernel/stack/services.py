@@ -1,7 +1,7 @@
 """The local servers: what each needs, listens on, and is started with.
 
 To add a server, add one `Service` here, its templates beside, a project in `env/servers/`, and a
-health check in `health.py`. What is no Java program comes with the Python environment and has no project.
+health check in `health.py`. What is not a Java program comes with the Python environment and has no project.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retailpulse_kernel.errors import UnknownName
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import UnknownName
+from retailpulse_kernel.ground.settings import Settings
 
-__all__ = ["SERVICES", "Service", "address", "listens", "ports", "select"]
+__all__ = ["SERVICES", "Service", "address", "ports", "select"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Service:
     main : tuple of str
         Main class and its arguments, or those of the Python interpreter; templates.
     heap_mb : int
-        The JVM's ``-Xmx``.
+        The JVM's ``-Xmx``; 0 for a program that is none.
     memory_mb : int
         What the process was seen to need in all, rounded up.
     ports : dict
@@ -52,7 +52,8 @@ class Service:
     runs_jobs : bool
         It is stopped before the servers, which its jobs need to end their last micro-batch.
     start_seconds : int
-        How long a start may take on a slow machine before it counts as failed.
+        How long a start may take before it counts as failed: on two cores that much else kept busy, Cassandra was seen
+        to need more than two minutes. A server that ends is told at once.
     stop_seconds : int
         How long a server may take to stop after SIGTERM before it is killed.
     """
@@ -71,15 +72,27 @@ class Service:
     group: str = ""
     beside: bool = False
     runs_jobs: bool = False
-    start_seconds: int = 120
+    start_seconds: int = 600
     stop_seconds: int = 20
 
     def home(self, settings: Settings) -> Path:
-        """The server's own folder."""
+        """The server's own folder.
+
+        Parameters
+        ----------
+        settings : Settings
+            Says where the home is.
+        """
         return settings.home / (self.folder or self.name)
 
     def data(self, settings: Settings) -> Path:
-        """The folder of its data."""
+        """The folder of its data.
+
+        Parameters
+        ----------
+        settings : Settings
+            Says where the home is.
+        """
         return self.home(settings) / "data"
 
 
@@ -87,6 +100,13 @@ def address(settings: Settings, service: Service) -> str:
     """``host:port`` for clients, from the profile; HBase's master is in none, clients go to its Thrift server.
 
     Empty for a service that has no clients.
+
+    Parameters
+    ----------
+    settings : Settings
+        Ports and profile.
+    service : Service
+        The one to reach.
     """
     if not listens(service):
         return ""
@@ -97,17 +117,32 @@ def address(settings: Settings, service: Service) -> str:
         "hbase-thrift": f"{profile.hbase.host}:{profile.hbase.port}",
         "hive-metastore": profile.hive.metastore.rpartition("/")[2],
         "hiveserver2": f"{profile.hive.host}:{profile.hive.port}",
+        "spark-connect": (profile.spark.remote or "").removeprefix("sc://").partition("/")[0],
     }
     return addresses.get(service.name) or f"127.0.0.1:{service.ports['port'] + settings.port_offset}"
 
 
 def listens(service: Service) -> bool:
-    """Whether a service has clients that connect to it; three of Airflow's processes have none."""
+    """Whether a service has clients that connect to it; three of Airflow's processes have none.
+
+    Parameters
+    ----------
+    service : Service
+        Any.
+    """
     return not service.beside or "port" in service.ports
 
 
 def ports(settings: Settings, service: Service) -> dict[str, int]:
-    """The ports that a local service listens on, by role; ``port`` is the one that clients use."""
+    """The ports that a local service listens on, by role; ``port`` is the one that clients use.
+
+    Parameters
+    ----------
+    settings : Settings
+        Has the ports' offset and the profile.
+    service : Service
+        The one to start.
+    """
     moved = {role: number + settings.port_offset for role, number in service.ports.items()}
     return {**moved, "port": int(address(settings, service).rpartition(":")[2])} if listens(service) else moved
 
@@ -147,6 +182,10 @@ def select(names: Iterable[str] | None = None) -> list[Service]:
 
 #: Where a server's JVM tells Prometheus what it measures of itself; a service that has it has the role `<name>_jmx`.
 _JMX = "-javaagent:${jmx_agent}=127.0.0.1:${%s_jmx}:${conf}/jmx.yaml"
+#: One thread collects, which takes the least memory; pauses of a small heap are short.
+_LITTLE = ("-XX:+UseSerialGC", "-XX:MinHeapFreeRatio=15", "-XX:MaxHeapFreeRatio=30")
+#: For what hands on requests and computes little: the second compiler would not pay.
+_BRIEF = (*_LITTLE, "-XX:TieredStopAtLevel=1")
 # Hadoop 3 and what stands on it reflect into the JDK; Java 17 must be told to allow it.
 _OPEN = (
     *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("io", "lang", "math", "net", "nio")),
@@ -196,7 +235,6 @@ def _airflow(role: str, *main: str, memory_mb: int, **more: Any) -> Service:
         folder="airflow",
         group="airflow",
         beside=True,
-        start_seconds=240,
         **{"ports": {}, "needs": ("airflow-api-server",), **more},
     )
 
@@ -212,7 +250,7 @@ SERVICES: dict[str, Service] = {
             memory_mb=700,
             ports={"controller": 9095, "kafka_jmx": 7071},
             flags=(
-                "-Xms256m",
+                "-Xms64m",
                 "-XX:+UseG1GC",
                 "-XX:MaxGCPauseMillis=20",
                 "-Dlog4j2.configurationFile=${conf}/log4j2.yaml",
@@ -229,11 +267,11 @@ SERVICES: dict[str, Service] = {
             artifacts="cassandra",
             main=("org.apache.cassandra.service.CassandraDaemon",),
             heap_mb=512,
-            memory_mb=1200,
+            memory_mb=1000,
             ports={"storage": 7000, "ssl_storage": 7001, "cassandra_jmx": 7072},
             flags=(
-                "-Xms512m",
-                "-XX:MaxDirectMemorySize=512m",
+                "-Xms128m",
+                "-XX:MaxDirectMemorySize=256m",
                 "-javaagent:${jamm}",
                 "-Dcassandra.config=file://${conf}/cassandra.yaml",
                 "-Dcassandra.storagedir=${data}",
@@ -253,9 +291,9 @@ SERVICES: dict[str, Service] = {
             artifacts="hbase",
             main=("org.apache.hadoop.hbase.master.HMaster", "start"),
             heap_mb=768,
-            memory_mb=900,
+            memory_mb=800,
             ports={"port": 12600, "regionserver": 12620, "zookeeper": 12181, "hbase_jmx": 7073},
-            flags=(*_HBASE_FLAGS, _JMX % "hbase"),
+            flags=(*_HBASE_FLAGS, *_LITTLE, _JMX % "hbase"),
             files=_HBASE_FILES,
             folder="hbase",
             stop_seconds=30,
@@ -267,7 +305,7 @@ SERVICES: dict[str, Service] = {
             heap_mb=256,
             memory_mb=400,
             ports={},
-            flags=_HBASE_FLAGS,
+            flags=(*_HBASE_FLAGS, *_BRIEF),
             files=_HBASE_FILES,
             needs=("hbase",),
             folder="hbase",
@@ -277,9 +315,9 @@ SERVICES: dict[str, Service] = {
             artifacts="hive",
             main=("org.apache.hadoop.hive.metastore.HiveMetaStore", "-p", "${hive_metastore}"),
             heap_mb=384,
-            memory_mb=600,
+            memory_mb=500,
             ports={},
-            flags=_HIVE_FLAGS,
+            flags=(*_HIVE_FLAGS, *_BRIEF),
             files=_HIVE_FILES,
             folder="hive",
         ),
@@ -288,12 +326,22 @@ SERVICES: dict[str, Service] = {
             artifacts="hive",
             main=("org.apache.hive.service.server.HiveServer2",),
             heap_mb=1024,
-            memory_mb=1300,
+            memory_mb=1200,
             ports={},
-            flags=_HIVE_FLAGS,
+            flags=(*_HIVE_FLAGS, *_LITTLE),
             files=_HIVE_FILES,
             needs=("hive-metastore",),
             folder="hive",
+        ),
+        Service(
+            name="spark-connect",
+            artifacts="",
+            main=("-m", "retailpulse_kernel.stack.connect_server"),
+            heap_mb=768,
+            memory_mb=1350,
+            ports={"port": 12002, "spark_driver": 12003, "spark_blocks": 12004},
+            needs=("hive-metastore",),
+            folder="spark",
         ),
         _airflow("api-server", "airflow", "api-server", memory_mb=450, ports={"port": 8080}, needs=()),
         _airflow("dag-processor", "retailpulse_kernel.stack.airflow_main", "dag-processor", memory_mb=400),

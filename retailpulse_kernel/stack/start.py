@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 
 from rich.console import Console
 
-from retailpulse_kernel.errors import ServiceError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import ServiceError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine.daemon import Supervisor, tail
 from retailpulse_kernel.stack.configuration import prepare
-from retailpulse_kernel.stack.daemon import Supervisor, tail
 from retailpulse_kernel.stack.health import check
 from retailpulse_kernel.stack.services import Service, address
 
 __all__ = ["Start"]
 
 _POLL_SECONDS = 0.3
+#: How often it is said what is waited for: in a line that moves in a terminal, and in lines of a log.
+_MOVE_SECONDS, _LINE_SECONDS = 1.0, 10.0
 
 
 class Start:
@@ -32,7 +35,7 @@ class Start:
     services : list of Service
         With all that they need.
     console : rich.console.Console
-        Gets a line for each service.
+        Gets a line for each service as it becomes healthy, and what is waited for.
     """
 
     def __init__(self, settings: Settings, supervisor: Supervisor, services: list[Service], console: Console) -> None:
@@ -45,14 +48,33 @@ class Start:
     def run(self) -> None:
         """Start them all, and return when each is healthy."""
         started = time.monotonic()
-        with ThreadPoolExecutor(len(self._services)) as pool:
+        moves = self._console.is_terminal
+        pause = _MOVE_SECONDS if moves else _LINE_SECONDS
+        with (
+            ThreadPoolExecutor(len(self._services)) as pool,
+            self._console.status("") if moves else nullcontext() as status,
+        ):
             futures = [pool.submit(self._start, service) for service in self._services]
             try:
+                while wait(futures, pause, FIRST_EXCEPTION).not_done and not self._failed.is_set():
+                    said = f"waiting for {', '.join(self._awaited())} ({time.monotonic() - started:.0f} s)"
+                    if status is None:
+                        self._console.print(f"  {said}", soft_wrap=True)
+                    else:
+                        status.update(said)
                 for future in futures:
                     future.result()
             finally:
                 self._failed.set()
         self._console.print(f"all healthy after {time.monotonic() - started:.1f} s", style="bold")
+
+    def _awaited(self) -> list[str]:
+        """The services under way: those that wait for another one are not."""
+        return [
+            service.name
+            for service in self._services
+            if not self._healthy[service.name].is_set() and all(self._healthy[need].is_set() for need in service.needs)
+        ]
 
     def _start(self, service: Service) -> None:
         try:

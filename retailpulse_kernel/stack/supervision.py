@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,15 +15,19 @@ import psutil
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from retailpulse_kernel.errors import UnknownName, UsageError
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack import artifacts, doctor
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.extras import require_extra
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine import artifacts
+from retailpulse_kernel.machine.daemon import Supervisor
+from retailpulse_kernel.machine.strays import tree
+from retailpulse_kernel.stack import doctor
 from retailpulse_kernel.stack.configuration import command, environment
-from retailpulse_kernel.stack.daemon import Supervisor
 from retailpulse_kernel.stack.health import check
+from retailpulse_kernel.stack.observers import OBSERVERS, answer_of, port_of
 from retailpulse_kernel.stack.services import SERVICES, Service, address, select
 from retailpulse_kernel.stack.start import Start
-from retailpulse_kernel.stack.strays import tree
+from retailpulse_kernel.stores.confinement import require_free
 
 __all__ = [
     "ServiceStatus",
@@ -47,7 +51,7 @@ class ServiceStatus:
         As the command line knows it.
     state : str
         ``running``, ``starting``, ``stopped``, ``backoff``, ``fatal``, ``exited``, or ``external`` for a server of
-        another profile than ``local``.
+        another profile than ``local``. A server that does not answer is ``starting`` for as long as a start may take.
     pid : int or None
         Process id.
     uptime_s : float or None
@@ -85,26 +89,28 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
     names : sequence of str, optional
         Services, or groups of them; all servers by default.
     console : rich.console.Console
-        Gets a line for each service with its seconds.
+        Gets a line for each service with its seconds, as it becomes healthy.
 
     Raises
     ------
     UsageError
         The profile's servers are not on this machine's stack.
     RequirementError
-        The machine lacks something; all of it is named at once.
+        The machine lacks something; all of it is named at once. Or the extra ``stack`` is not installed.
     ArtifactError
         A jar can't be fetched.
     ServiceError
         A service did not start; its last log lines are in the message.
     """
+    require_free(settings, "Starting servers")
+    require_extra("stack")
     services = startable(settings, names)
     with _exclusive(settings, console):
         supervisor = Supervisor(settings)
         supervisor.end_strays()
         running = supervisor.processes()
         doctor.require(settings, [s for s in services if running.get(s.name, {}).get("statename") != "RUNNING"])
-        # Who starts all of the stack, or runs jobs, wants Spark's jars too, which are no server's.
+        # The whole stack, and services that run jobs, need Spark's jars too, which belong to no server.
         everything = not names or any(service.runs_jobs for service in services)
         _download(settings, None if everything else {s.artifacts for s in services} - {""}, console)
         supervisor.start()
@@ -136,6 +142,7 @@ def down(settings: Settings, wipe: bool = False, *, names: Sequence[str] | None 
     UsageError
         The profile's servers are not managed here, or what should be deleted does not look like a home folder.
     """
+    require_free(settings, "Stopping servers")
     if names:
         return _stop(settings, [service for service in select(names) if _is_named(service, names)])
     if not any(SERVICES[name].beside for name in Supervisor(settings).processes() if name in SERVICES):
@@ -167,7 +174,13 @@ def _stop(settings: Settings, services: Sequence[Service]) -> None:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """How every service and program is, each asked by a real request, all at once."""
+    """How every service and program is, each asked by a real request, all at once.
+
+    Parameters
+    ----------
+    settings : Settings
+        Home and profile.
+    """
     local = settings.profile.name == "local"
     processes = Supervisor(settings).processes()
     if not local:
@@ -214,6 +227,7 @@ def start_program(
         raise UsageError(f"{name!r} is the name of a service.", remedy="Give the program another name.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UsageError(f"{name!r} can't be a program's name.", remedy="Use letters, digits, '-', '_' and '.'.")
+    require_free(settings, f"Starting the program {name!r}")
     supervisor = Supervisor(settings)
     supervisor.start()
     supervisor.add(name, argv, env=env, cwd=cwd, autorestart=autorestart, stop_seconds=stop_seconds)
@@ -221,7 +235,16 @@ def start_program(
 
 
 def stop_program(settings: Settings, name: str) -> None:
-    """Stop a program and all that it started, and forget it. Its log stays."""
+    """Stop a program and all that it started, and forget it. Its log stays.
+
+    Parameters
+    ----------
+    settings : Settings
+        Says where the home is.
+    name : str
+        As `start_program` got it.
+    """
+    require_free(settings, f"Stopping the program {name!r}")
     known = programs(settings)
     if name not in known:
         raise UnknownName("program", name, known)
@@ -229,13 +252,17 @@ def stop_program(settings: Settings, name: str) -> None:
 
 
 def programs(settings: Settings) -> list[str]:
-    """Names of the supervised programs that are not services."""
+    """Names of the supervised programs that are not services.
+
+    Parameters
+    ----------
+    settings : Settings
+        Says where the home is.
+    """
     return [name for name in Supervisor(settings).processes() if name not in SERVICES]
 
 
 def _status(settings: Settings, name: str, info: Mapping[str, object] | None, local: bool) -> ServiceStatus:
-    from retailpulse_kernel.stack.observers import OBSERVERS, answer_of, port_of
-
     state = str(info["statename"]).lower() if info else "stopped" if local else "external"
     pid = int(str(info["pid"])) or None if info else None
     memory, uptime = _usage(pid)
@@ -248,6 +275,8 @@ def _status(settings: Settings, name: str, info: Mapping[str, object] | None, lo
         return ServiceStatus(name, state, pid, uptime, memory, "", state == "running", detail)
     reason, took = _asked(lambda: check(settings, name)) if pid or not local else ("not started", None)
     where = address(settings, SERVICES[name])
+    if reason is not None and state == "running" and (uptime or 0) < SERVICES[name].start_seconds:
+        state, reason = "starting", f"does not answer yet, {uptime or 0:.0f} s after its start"
     return ServiceStatus(name, state, pid, uptime, memory, where, reason is None, reason or "", took)
 
 
@@ -269,8 +298,11 @@ def _usage(pid: int | None) -> tuple[float | None, float | None]:
         return None, None
 
 
-def _download(settings: Settings, groups: Iterable[str] | None, console: Console) -> None:
+def _download(settings: Settings, groups: Collection[str] | None, console: Console) -> None:
     begun = time.monotonic()
+    if not console.is_terminal and (wanted := artifacts.missing(settings, groups)):
+        size = sum(artifact.size for artifact in wanted)
+        console.print(f"  downloading {len(wanted)} server artifacts, {size / 1e6:.0f} MB")
     with artifacts.download_progress(console) as progress:
         size = artifacts.ensure(settings, groups, progress)
     if size:
@@ -279,7 +311,15 @@ def _download(settings: Settings, groups: Iterable[str] | None, console: Console
 
 
 def startable(settings: Settings, names: Sequence[str] | None) -> list[Service]:
-    """The services to start; of another profile's only what runs beside its servers, which are there already."""
+    """The services to start; of another profile's only what runs beside its servers, which are there already.
+
+    Parameters
+    ----------
+    settings : Settings
+        Has the profile.
+    names : sequence of str or None
+        Services, or groups of them; all servers when absent.
+    """
     services = select(names)
     if settings.profile.name == "local":
         return services

@@ -1,1 +1,1 @@
-"""The stores: one module each, behind the interfaces in `stores.base`."""
+"""The stores: a room each, behind the interfaces in `stores.base`."""

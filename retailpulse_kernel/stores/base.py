@@ -1,28 +1,35 @@
-"""What a store of figures can do, and the helpers that stores share.
+"""What stores can do, each capability as a protocol, and the helpers that stores share.
 
-A new store is one module with `create`, `write` and `read`; the contract tests in
-``tests/integration/test_store_contract.py`` then run against it and against its in-memory twin.
+A store is a class that has the methods of its capabilities, and registers them in `retailpulse_kernel.stores.registry`.
+The contract tests in ``tests/integration/test_store_contract.py`` run against every store of figures.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from retailpulse_kernel.metrics import Figure, Kind
-from retailpulse_kernel.tables import GRAINS, FigureTable, Grain
+from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyspark.sql import DataFrame
 
 __all__ = [
     "PATHS",
+    "EventArchive",
+    "EventWriter",
+    "Expiring",
     "FigureStore",
+    "FigureWriter",
+    "Local",
     "Only",
-    "Row",
     "Rows",
+    "Store",
     "arrow_rows",
     "buckets",
     "combined",
@@ -32,8 +39,6 @@ __all__ = [
     "version_of",
 ]
 
-#: A row of a figure table: its key's columns and its figures, by name.
-Row = dict[str, Any]
 #: Rows of a figure table, as dictionaries or as an Arrow table with the columns of `arrow_rows`.
 Rows: TypeAlias = "Sequence[Row] | pa.Table"
 #: Values of dimensions: rows that have one of them in each; of `PATHS` also what is below it in its dot path.
@@ -42,17 +47,29 @@ Only = Mapping[str, Sequence[str]]
 PATHS = frozenset({"category"})
 
 
-@runtime_checkable
-class FigureStore(Protocol):
-    """A store that keeps figure tables as absolute values under deterministic keys."""
+#: A micro-batch's events, staged: only the archive that staged them knows the form.
+Staged = TypeVar("Staged")
+
+
+class Store(Protocol):
+    """What holds a part of a namespace."""
 
     name: str
 
-    def create(self, table: FigureTable) -> None:
-        """Make the table's physical tables where they are absent, and room for new figures where they are not."""
+    def close(self) -> None:
+        """Close the connection; the next use opens a new one."""
 
-    def remove(self, table: FigureTable) -> None:
-        """Remove the table's physical tables with all that they hold; nothing where they are absent."""
+    def drop(self) -> None:
+        """Remove all that the store holds of the namespace; nothing where it holds nothing."""
+
+    def ping(self) -> str:
+        """Ask the store something real; its version or size in words, or `StoreUnavailable`."""
+
+
+class FigureWriter(Protocol):
+    """Where a job's figures go."""
+
+    name: str
 
     def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Set rows. Of two writes of a key the one with the higher version stays.
@@ -61,10 +78,58 @@ class FigureStore(Protocol):
         the same version are the caller's mistake: Cassandra then keeps the larger value of each
         column, HBase the newer one.
 
+        Parameters
+        ----------
+        table : FigureTable
+            Which figures by which dimensions.
+        grain : Grain
+            How long the rows' windows are.
+        rows : Rows
+            Each has the window's start, all dimensions and all figures.
+        version : int
+            The micro-batch's, in milliseconds; see `version_of`.
+
         Raises
         ------
         StoreUnavailable
             The store can't be reached; the caller may write the same rows again.
+        """
+
+
+@runtime_checkable
+class FigureStore(Store, FigureWriter, Protocol):
+    """A store that keeps figure tables as absolute values under deterministic keys."""
+
+    def create(self, table: FigureTable) -> None:
+        """Make the table's physical tables where they are absent, and room for new figures where they are not.
+
+        Parameters
+        ----------
+        table : FigureTable
+            At all of its grains.
+
+        Raises
+        ------
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        StoreUnavailable
+            The store can't be reached.
+        """
+
+    def remove(self, table: FigureTable) -> None:
+        """Remove the table's physical tables with all that they hold; nothing where they are absent.
+
+        Parameters
+        ----------
+        table : FigureTable
+            At all of its grains.
+
+        Raises
+        ------
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        StoreUnavailable
+            The store can't be reached.
         """
 
     def dump(self, table: FigureTable, grain: Grain, *, since: datetime | None = None) -> dict[Any, Any]:
@@ -72,15 +137,56 @@ class FigureStore(Protocol):
 
         Nothing but `load` and `delete` of a store of this kind knows the form; a table that has the same columns takes
         such rows at a third of the cost of `read` and `write`.
+
+        Parameters
+        ----------
+        table, grain : FigureTable, Grain
+            Which stored table.
+        since : datetime, optional
+            Only windows that start at or after this moment; all when absent.
+
+        Raises
+        ------
+        NoSuchTable
+            The stored table is absent.
         """
 
     def load(self, table: FigureTable, grain: Grain, rows: Mapping[Any, Any], *, version: int) -> None:
-        """Set rows that `dump` gave, as `write` does."""
+        """Set rows that `dump` gave, as `write` does.
+
+        Parameters
+        ----------
+        table, grain : FigureTable, Grain
+            Which stored table.
+        rows : mapping of object to object
+            What `dump` of a store of this kind gave, or a part of that.
+        version : int
+            As `write` takes it.
+
+        Raises
+        ------
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        """
 
     def delete(self, table: FigureTable, grain: Grain, keys: Collection[Any], *, version: int) -> None:
         """Remove rows by the keys that `dump` gave, as far as they were written with this version or a lower one.
 
         A later write with a higher version brings a row back.
+
+        Parameters
+        ----------
+        table, grain : FigureTable, Grain
+            Which stored table.
+        keys : collection of object
+            Some keys of what `dump` gave.
+        version : int
+            The highest version that is removed, in milliseconds.
+
+        Raises
+        ------
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
         """
 
     def read(
@@ -99,17 +205,165 @@ class FigureStore(Protocol):
         With `figures` rows hold only these, with `by` they are combined over the table's other
         dimensions, with `only` there are no others: asking for little may be much cheaper than
         leaving away what is not needed.
+
+        Parameters
+        ----------
+        table, grain : FigureTable, Grain
+            Which stored table.
+        since, until : datetime, optional
+            The range of window starts, without its end; None is not a bound.
+        figures : sequence of Figure, optional
+            Some of the table's; all when absent.
+        by : sequence of str, optional
+            The dimensions to keep; all of the table's when absent.
+        only : Only, optional
+            The values that are wanted of some dimensions; of a dot path also what is below it. None is any.
+
+        Raises
+        ------
+        NoSuchTable
+            The table's physical table is absent.
         """
 
-    def close(self) -> None:
-        """Close the connection; the next use opens a new one."""
+    def read_versions(
+        self, table: FigureTable, grain: Grain, *, since: datetime, until: datetime, figures: Sequence[Figure]
+    ) -> list[tuple[Row, int]]:
+        """As `read`, each row with the version that it was written with; 0 where that is not known.
 
-    def ping(self) -> str:
-        """Ask the store something real; its version or size in words, or `StoreUnavailable`."""
+        Parameters
+        ----------
+        table, grain : FigureTable, Grain
+            Which stored table.
+        since, until : datetime
+            The range of window starts, without its end.
+        figures : sequence of Figure
+            Those that the rows are to hold, at least one.
+
+        Raises
+        ------
+        NoSuchTable
+            The stored table is absent.
+        """
+
+
+class EventWriter(Protocol[Staged]):
+    """Where a job's single events go, a micro-batch in two steps."""
+
+    name: str
+    table: str
+
+    def stage(self, rows: DataFrame, *, epoch: int, batch: int) -> Staged:
+        """Write a micro-batch's rows where no reader looks yet.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            The columns of the archive, and its partition's dt and hour.
+        epoch, batch : int
+            The micro-batch's numbers: a batch that is done again has the same ones.
+        """
+
+    def put(self, staged: Staged) -> None:
+        """Put a staged micro-batch into the archive, in place of what it wrote before; may be called again.
+
+        Parameters
+        ----------
+        staged : Staged
+            What `stage` gave.
+        """
+
+
+@runtime_checkable
+class EventArchive(Store, EventWriter[Any], Protocol):
+    """A store that keeps single events, in files of this machine, and answers HiveQL over them."""
+
+    @property
+    def location(self) -> Path:
+        """The folder of the files; all that the archive keeps of the namespace is below its parent."""
+
+    @property
+    def archive(self) -> Any:
+        """The files, as `retailpulse_kernel.stores.hive.archive.Archive` has them."""
+
+    def create(self) -> None:
+        """Make the archive's table where it is absent."""
+
+    def remove(self) -> None:
+        """Remove the archive's table with its files; nothing where it is absent."""
+
+    def retire(self, before_epoch: int, begin: Mapping[int, int], *, keep: Path | None = None) -> int:
+        """Remove what older epochs hold of messages that a new epoch reads again; how many rows that were.
+
+        Parameters
+        ----------
+        before_epoch : int
+            The new epoch's number.
+        begin : mapping of int to int
+            The first offset that the new epoch reads, by partition; rows of other partitions stay.
+        keep : Path, optional
+            A folder that gets what is removed; None removes it for good.
+        """
+
+    def take_in(self, folder: Path, epoch: int) -> int:
+        """Add the files of another archive, or of what `retire` kept, as those of an epoch; how many there are.
+
+        Parameters
+        ----------
+        folder : Path
+            In the archive's own form, on the same file system.
+        epoch : int
+            The number that the files get.
+        """
+
+    def tables(self) -> list[str]:
+        """The tables of the namespace."""
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Run a statement of HiveQL; its rows as a pandas frame.
+
+        Parameters
+        ----------
+        sql : str
+            One statement, with ``:name`` for each parameter.
+        parameters : mapping of str to object, optional
+            The values by name; None where the statement has no parameters.
+        """
+
+
+@runtime_checkable
+class Expiring(Protocol):
+    """A store of figures that lets rows go some time after they were written."""
+
+    def expire(self, table: FigureTable, grain: Grain, span: timedelta) -> list[str]:
+        """Keep rows that are written from now on for a span; the stored tables that this is said of.
+
+        Parameters
+        ----------
+        table, grain : FigureTable, Grain
+            Which stored table; nothing is done where it is absent.
+        span : timedelta
+            From when a row is written, in whole seconds.
+        """
+
+
+@runtime_checkable
+class Local(Protocol):
+    """A store that keeps a namespace in files of this machine."""
+
+    def folders(self) -> list[Path]:
+        """The folders of the namespace, and of no other: a notebook that is tried may write them."""
 
 
 def arrow_rows(table: FigureTable, grain: Grain, rows: Rows) -> pa.Table:
-    """Rows as an Arrow table: the window's start, the dimensions, the figures."""
+    """Rows as an Arrow table: the window's start, the dimensions, the figures.
+
+    Parameters
+    ----------
+    table, grain : FigureTable, Grain
+        What the rows are of.
+    rows : Rows
+        A table is given back as it is.
+    """
     import pyarrow as pa
 
     if isinstance(rows, pa.Table):
@@ -129,7 +383,13 @@ def arrow_rows(table: FigureTable, grain: Grain, rows: Rows) -> pa.Table:
 
 
 def plain_rows(rows: Rows) -> Sequence[Row]:
-    """Rows as dictionaries."""
+    """Rows as dictionaries.
+
+    Parameters
+    ----------
+    rows : Rows
+        Dictionaries are given back as they are.
+    """
     return rows if isinstance(rows, Sequence) else rows.to_pylist()
 
 
@@ -139,12 +399,27 @@ def version_of(epoch_ms: int, batch_id: int) -> int:
     The epoch's first moment plus the batch's number: it grows within an epoch whatever the
     clock does, a replayed batch gets the same one again, and a later epoch always wins because
     it begins after the newest batch of the one before (`checkpoint.next_start_ms`).
+
+    Parameters
+    ----------
+    epoch_ms : int
+        The epoch's first moment, in milliseconds since 1970.
+    batch_id : int
+        The batch's number in its epoch, from 0.
     """
     return epoch_ms + batch_id
 
 
 def buckets(grain: Grain, since: datetime, until: datetime) -> Iterator[datetime]:
-    """The starts of the partitions that hold windows of ``[since, until)``."""
+    """The starts of the partitions that hold windows of ``[since, until)``.
+
+    Parameters
+    ----------
+    grain : Grain
+        How long the windows are; `Grain.bucket` is how long a partition is.
+    since, until : datetime
+        The range of window starts, without its end.
+    """
     bucket = GRAINS[grain.bucket]
     moment = bucket.start(since)
     while moment < until:
@@ -155,7 +430,19 @@ def buckets(grain: Grain, since: datetime, until: datetime) -> Iterator[datetime
 def combined(
     rows: Iterable[Row], table: FigureTable, grain: Grain, figures: Sequence[Figure] | None, by: Sequence[str] | None
 ) -> list[Row]:
-    """What `FigureStore.read` makes of whole rows, for a store that can't do it by itself."""
+    """What `FigureStore.read` makes of whole rows, for a store that can't do it by itself.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        Whole, as they are stored.
+    table, grain : FigureTable, Grain
+        What the rows are of.
+    figures : sequence of Figure or None
+        Some of the table's; all when None.
+    by : sequence of str or None
+        The dimensions to keep; None keeps every row by itself.
+    """
     chosen = table.figures if figures is None else figures
     keys = (grain.name, *(table.by if by is None else by))
     if by is None:
@@ -171,7 +458,15 @@ def combined(
 
 
 def is_among(row: Row, only: Only | None) -> bool:
-    """Whether a row has the values that are asked for."""
+    """Whether a row has the values that are asked for.
+
+    Parameters
+    ----------
+    row : Row
+        Has all dimensions that `only` names.
+    only : Only or None
+        The values by dimension; None is any.
+    """
     return all(
         any(row[name] == value or (name in PATHS and row[name].startswith(f"{value}.")) for value in values)
         for name, values in (only or {}).items()
@@ -179,5 +474,13 @@ def is_among(row: Row, only: Only | None) -> bool:
 
 
 def in_range(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
-    """Whether a window's start lies in ``[since, until)``; None is no bound."""
+    """Whether a window's start lies in ``[since, until)``; None is not a bound.
+
+    Parameters
+    ----------
+    moment : datetime
+        The window's start.
+    since, until : datetime or None
+        The range.
+    """
     return (since is None or moment >= since) and (until is None or moment < until)

@@ -13,25 +13,37 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from retailpulse_kernel.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.errors import UsageError, did_you_mean
 
-__all__ = ["Dialect", "bound", "hive_literal", "names_in", "plain_value", "with_literals"]
+__all__ = ["Dialect", "bound", "hive_literal", "names_in", "one_statement", "places_of", "plain_value", "with_literals"]
 
 #: Whose quotes and comments a statement has.
 Dialect = Literal["cql", "hive", "spark"]
 
-_QUOTED = r"'(?:[^'\\]|\\.)*' | \"(?:[^\"\\]|\\.)*\" | `[^`]*`"
-_SKIPPED = {
+_BACKSLASHED = r"'(?:[^'\\]|\\.)*' | \"(?:[^\"\\]|\\.)*\" | `[^`]*`"
+_QUOTED = {
     # In CQL a backslash is a character like any other, and $$ quotes too.
-    "cql": r"'[^']*' | \"[^\"]*\" | \$\$.*?\$\$ | --[^\n]* | //[^\n]* | /\*.*?\*/",
-    "hive": rf"{_QUOTED} | --[^\n]* | /\*.*?\*/",
-    "spark": rf"{_QUOTED} | --[^\n]* | /\*.*?\*/",
+    "cql": r"'[^']*' | \"[^\"]*\" | \$\$.*?\$\$",
+    "hive": _BACKSLASHED,
+    "spark": _BACKSLASHED,
 }
+_COMMENT = r"--[^\n]* | /\*.*?\*/"
+_COMMENTS = {"cql": rf"{_COMMENT} | //[^\n]*", "hive": _COMMENT, "spark": _COMMENT}
 # Not `a::int`, nor `{'a':true}`, nor `[1:n]`.
 _PARAMETER = r"(?<![\w:'\"`\])}]):(?P<name>[A-Za-z_]\w*)"
 _PATTERNS = {
-    dialect: re.compile(f"{skipped} | {_PARAMETER}", re.DOTALL | re.VERBOSE) for dialect, skipped in _SKIPPED.items()
+    dialect: re.compile(f"{_QUOTED[dialect]} | {_COMMENTS[dialect]} | {_PARAMETER}", re.DOTALL | re.VERBOSE)
+    for dialect in _QUOTED
 }
+#: A statement's parts: what is quoted, what is not read, and any other character.
+_PARTS = {
+    dialect: re.compile(rf"{quoted} | (?P<nothing>\s+ | {_COMMENTS[dialect]} | ;) | .", re.DOTALL | re.VERBOSE)
+    for dialect, quoted in _QUOTED.items()
+}
+_IN = re.compile(r"\bin\s*\(?\s*$", re.IGNORECASE)
+#: Infinities as Hive spells them.
+_HIVE_FLOATS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+_HIVE_DIGITS = 38
 #: What stands for itself in a literal of Hive's. Of the rest, `${` is replaced by Hive even within quotes.
 _LETTERS = re.compile(r"[^A-Za-z0-9 _.,-]")
 
@@ -41,49 +53,123 @@ def names_in(statement: str, dialect: Dialect) -> list[str]:
 
     >>> names_in("select ':no' from t where a = :yes and b = :also -- :nor", "cql")
     ['yes', 'also']
+
+    Parameters
+    ----------
+    statement : str
+        With ``:name`` for each parameter.
+    dialect : Dialect
+        Says what is quoted and what is a comment.
     """
     found = (match["name"] for match in _PATTERNS[dialect].finditer(statement))
     return list(dict.fromkeys(name for name in found if name))
 
 
+def places_of(statement: str, dialect: Dialect) -> list[str]:
+    """The parameters of a statement as they come, as often as they come.
+
+    Parameters
+    ----------
+    statement : str
+        One statement.
+    dialect : str
+        Its language.
+    """
+    return [name for match in _PATTERNS[dialect].finditer(statement) if (name := match["name"])]
+
+
+def one_statement(text: str, dialect: Dialect) -> str:
+    r"""A statement without the semicolon and the comments at its end, which servers refuse and shells ask for.
+
+    Parameters
+    ----------
+    text : str
+        As it was typed.
+    dialect : str
+        Its language.
+
+    >>> one_statement("select ';' -- why\n; -- done", "hive")
+    "select ';'"
+    """
+    end = 0
+    for part in _PARTS[dialect].finditer(text):
+        if part["nothing"] is None:
+            end = part.end()
+    return text[:end].strip()
+
+
 def bound(statement: str, parameters: Mapping[str, Any] | None, dialect: Dialect) -> dict[str, Any]:
     """The values of a statement's parameters, as plain Python objects.
 
+    Parameters
+    ----------
+    statement : str
+        With ``:name`` for each parameter.
+    parameters : mapping of str to object or None
+        The values by name, which may be more than the statement's; None is no values.
+    dialect : Dialect
+        Says what is quoted and what is a comment.
+
     Raises
     ------
-    UnknownName
-        A parameter has no value.
     UsageError
-        A value is of a kind that can't be bound.
+        A parameter has no value, or one of a kind that can't be bound.
     """
     given = parameters or {}
     values = {}
     for name in names_in(statement, dialect):
         if name not in given:
-            raise UnknownName("value for the parameter", name, given)
+            raise UsageError(
+                f"The parameter :{name} of the statement has no value.",
+                remedy=f"{did_you_mean(name, given)}Give it with the statement: {{{name!r}: ...}}.",
+            )
         values[name] = plain_value(name, given[name])
+    for match in _PATTERNS[dialect].finditer(statement):
+        name = match["name"]
+        if name and values[name] == [] and (dialect != "cql" or _IN.search(statement[: match.start()])):
+            raise UsageError(
+                f"The list :{name} is empty.", remedy="Leave the condition away, or ask whether there is a value first."
+            )
     return values
 
 
 def plain_value(name: str, value: Any) -> Any:
     """A variable's value as a plain Python object: pandas' and numpy's become what they stand for.
 
+    Parameters
+    ----------
+    name : str
+        The variable's, for the error.
+    value : object
+        A list, tuple, set, series or array becomes a list.
+
     Raises
     ------
     UsageError
-        It is no value that a store knows.
+        It is not a value that a store knows.
     """
-    if hasattr(value, "tolist"):  # numpy's scalars and arrays, pandas' series and indexes
-        return plain_value(name, value.tolist())
-    if value is None or isinstance(value, (bool, int, float, str, bytes, Decimal, UUID)):
+    if hasattr(value, "dtype"):  # numpy's scalars and arrays, pandas' series and indexes
+        return _of_array(name, value)
+    if value is None or isinstance(value, bool | UUID):
         return value
-    if hasattr(value, "to_pydatetime") and not hasattr(value, "__len__"):  # pandas.Timestamp and NaT
-        return None if value != value else value.to_pydatetime(warn=False)
-    if isinstance(value, (datetime, date)):
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise UsageError(f"The variable {name!r} is the decimal {value}, which no store keeps.")
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str):  # a member of an enumeration may be one, or a number
+        return str.__str__(value)
+    for kind in (int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if hasattr(value, "to_pydatetime"):  # pandas.Timestamp and NaT
+        return _of_timestamp(name, value)
+    if isinstance(value, datetime | date):
         return value
     if type(value).__name__ == "NAType":
         return None
-    if isinstance(value, (list, tuple, set, frozenset, range)):
+    if isinstance(value, list | tuple | set | frozenset | range):
         return [plain_value(name, part) for part in value]
     raise UsageError(
         f"The variable {name!r} is a {type(value).__name__}, which can't be bound to :{name}.",
@@ -91,8 +177,57 @@ def plain_value(name: str, value: Any) -> Any:
     )
 
 
+def _of_array(name: str, value: Any) -> Any:
+    """A scalar or an array of numpy or pandas: what it stands for, exactly, or an error."""
+    import pandas as pd
+
+    if hasattr(value, "columns"):
+        raise UsageError(
+            f"The variable {name!r} is a frame, which can't be bound to :{name}.",
+            remedy=f"Bind one of its columns: `{name}[...]`.",
+        )
+    kind = getattr(value.dtype, "kind", "")
+    if kind == "m":
+        raise UsageError(
+            f"The variable {name!r} is a time span, which no store keeps.", remedy="Bind a number, of seconds perhaps."
+        )
+    if kind == "M" and str(value.dtype) == "datetime64[ns]" and not hasattr(value, "index"):
+        # Python's list of them would hold plain numbers.
+        times = [_of_timestamp(name, pd.Timestamp(time)) for time in value.reshape(-1)]
+        return times if value.ndim else times[0]
+    if str(value.dtype) in ("datetime64[ps]", "datetime64[fs]", "datetime64[as]"):
+        raise UsageError(f"The time {name!r} is finer than a microsecond, which no store keeps.")
+    plain = value.tolist()
+    if hasattr(plain, "dtype"):  # numpy has no Python number for its longest floats
+        raise UsageError(f"The variable {name!r} is a {value.dtype}, which no store keeps.", remedy="Use float(...).")
+    return plain_value(name, plain)
+
+
+def _of_timestamp(name: str, value: Any) -> datetime | None:
+    if value != value:  # NaT
+        return None
+    if value.nanosecond:
+        raise UsageError(
+            f"The time {name!r} is finer than a microsecond, which no store keeps.", remedy='Use `.floor("us")`.'
+        )
+    time: datetime = value.to_pydatetime(warn=False)
+    return time
+
+
 def with_literals(statement: str, values: Mapping[str, Any], dialect: Dialect, literal: Callable[[Any], str]) -> str:
-    """The statement with a literal in place of each parameter."""
+    """The statement with a literal in place of each parameter.
+
+    Parameters
+    ----------
+    statement : str
+        With ``:name`` for each parameter.
+    values : mapping of str to object
+        One for each of `names_in`.
+    dialect : Dialect
+        Says what is quoted and what is a comment.
+    literal : callable
+        Makes a value's literal, such as `hive_literal`.
+    """
 
     def replaced(match: re.Match[str]) -> str:
         name = match["name"]
@@ -108,6 +243,16 @@ def hive_literal(value: Any) -> str:
     "'it\\u0027s \\u0024\\u007benv\\u003aHOME\\u007d'"
     >>> hive_literal(Decimal("0.10")), hive_literal(date(2026, 1, 31))
     ('0.10BD', "date '2026-01-31'")
+
+    Parameters
+    ----------
+    value : object
+        What `plain_value` gives. A time with a zone is taken to UTC.
+
+    Raises
+    ------
+    UsageError
+        HiveQL has no literal for it.
     """
     match value:
         case None:
@@ -115,13 +260,11 @@ def hive_literal(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case int():
-            return f"{int(value)}L" if abs(value) >= 2**31 else str(int(value))
+            return _hive_integer(int(value))
         case float():
-            return f"cast('{'NaN' if value != value else repr(float(value))}' as double)"
+            return f"cast('{_HIVE_FLOATS.get(repr(value)) or repr(value)}' as double)"
         case Decimal():
-            if not value.is_finite():
-                raise UsageError(f"Hive has no decimal {value}.")
-            return f"{value:f}BD"
+            return _hive_decimal(value)
         case str() | UUID():
             return f"'{_LETTERS.sub(_number, str(value))}'"
         case bytes():
@@ -134,6 +277,26 @@ def hive_literal(value: Any) -> str:
         case list():
             return _list(value)
     raise UsageError(f"Hive has no literal for a {type(value).__name__}.")
+
+
+def _hive_integer(value: int) -> str:
+    if -(2**31) <= value < 2**31:
+        return str(value)
+    if -(2**63) < value < 2**63:
+        return f"{value}L"
+    # The least number of 64 bits is none with its sign taken off, as Hive's parser reads it.
+    return "cast('-9223372036854775808' as bigint)" if value == -(2**63) else _hive_decimal(Decimal(value))
+
+
+def _hive_decimal(value: Decimal) -> str:
+    if not value.is_finite():
+        raise UsageError(f"Hive has no decimal {value}.")
+    text = f"{value:f}"
+    if len(text.lstrip("-").replace(".", "").lstrip("0")) > _HIVE_DIGITS:
+        raise UsageError(
+            f"Hive's decimals have at most {_HIVE_DIGITS} digits: {text[:50]} has more.", remedy="Bind it as text."
+        )
+    return f"{text}BD"
 
 
 def _list(values: Iterable[Any]) -> str:

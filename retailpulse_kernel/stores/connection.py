@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from retailpulse_kernel.errors import ProfileError, StoreUnavailable
-from retailpulse_kernel.settings import CassandraAddress, HBaseAddress, HiveAddress, Settings
+from retailpulse_kernel.ground.errors import ProfileError, StoreUnavailable
+from retailpulse_kernel.ground.settings import CassandraAddress, HBaseAddress, HiveAddress, Settings
 
 __all__ = [
     "CONNECT_TIMEOUT",
@@ -67,7 +67,13 @@ class Reconnecting(Generic[C]):
         self._turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if shared else self._opening
 
     def run(self, request: Callable[[C], T]) -> T:
-        """The request's result; its error when a new connection does not help either."""
+        """The request's result; its error when a new connection does not help either.
+
+        Parameters
+        ----------
+        request : callable
+            Takes the connection. It is called again when the connection was lost: doing it twice must do no harm.
+        """
         with self._turn:
             connection, is_new = self._get()
             try:
@@ -108,7 +114,15 @@ class Reconnecting(Generic[C]):
 
 
 def why_unreachable(addresses: Iterable[Address], timeout: float = CONNECT_TIMEOUT) -> str | None:
-    """Why none of some addresses takes a connection, in words; None when one does."""
+    """Why none of some addresses takes a connection, in words; None when one does.
+
+    Parameters
+    ----------
+    addresses : iterable of (host, port)
+        Tried in turn.
+    timeout : float
+        Seconds for each.
+    """
     why = "the profile names no address"
     for host, port in addresses:
         try:
@@ -128,6 +142,11 @@ def why_unreachable(addresses: Iterable[Address], timeout: float = CONNECT_TIMEO
 
 def tls_context(address: CassandraAddress | HBaseAddress | HiveAddress) -> ssl.SSLContext | None:
     """How to encrypt a connection; None where the profile asks for none.
+
+    Parameters
+    ----------
+    address : CassandraAddress or HBaseAddress or HiveAddress
+        Its files may begin with ``~``.
 
     Raises
     ------
@@ -152,7 +171,13 @@ def tls_context(address: CassandraAddress | HBaseAddress | HiveAddress) -> ssl.S
 
 
 def why_tls_failed(error: BaseException) -> str | None:
-    """What went wrong with encryption, in words; None where something else did."""
+    """What went wrong with encryption, in words; None where something else did.
+
+    Parameters
+    ----------
+    error : BaseException
+        What a client raised.
+    """
     for cause in causes(error):
         said = str(cause)
         if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in said:
@@ -164,7 +189,13 @@ def why_tls_failed(error: BaseException) -> str | None:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from; clients keep the first one in different places."""
+    """An error and what it came from; clients keep the first one in different places.
+
+    Parameters
+    ----------
+    error : BaseException
+        What a client raised.
+    """
     seen: list[BaseException] = []
     waiting: list[Any] = [error]
     while waiting:
@@ -179,7 +210,21 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def refused(store: str, server: str, addresses: Iterable[Address], user: str | None, why: str) -> StoreUnavailable:
-    """The error for a server that does not let this user in."""
+    """The error for a server that does not let this user in.
+
+    Parameters
+    ----------
+    store : str
+        As in `StoreUnavailable`.
+    server : str
+        Its name for people.
+    addresses : iterable of (host, port)
+        Where it is.
+    user : str or None
+        Who was refused; None where nobody was named.
+    why : str
+        What the server said.
+    """
     where = ",".join(f"{host}:{port}" for host, port in addresses)
     return StoreUnavailable(
         store,
@@ -195,6 +240,8 @@ def unavailable(
 
     Parameters
     ----------
+    settings : Settings
+        The profile decides what is to be done.
     store : str
         As in `StoreUnavailable`.
     server : str

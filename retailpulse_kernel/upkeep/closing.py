@@ -9,15 +9,18 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from retailpulse_kernel.errors import JobError
-from retailpulse_kernel.metrics import EVENTS, ORDERS, REVENUE, UNITS
-from retailpulse_kernel.reconcile.batches import newest_epochs
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.streaming.accounts import read_accounts
+from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.spans import moment_at
+from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
+from retailpulse_kernel.stores.base import EventArchive
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.registry import event_archive
+from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.streaming.checkpoint.batches import newest_epochs
+from retailpulse_kernel.streaming.plan.finding import archiver
 
-__all__ = ["TABLE", "archived_until", "close_day", "days_to_close"]
+__all__ = ["TABLE", "close_day", "days_to_close"]
 
 TABLE = "daily"
 _FIGURES = (EVENTS, UNITS, REVENUE, ORDERS)
@@ -28,13 +31,23 @@ _ONCE = "row_number() over (partition by event_id order by late, arrival, kafka_
 
 
 def archived_until(settings: Settings, *, now: datetime | None = None) -> datetime | None:
-    """Up to when the archive has all events but late ones; None while its job has not run."""
-    archive = newest_epochs(read_accounts(settings), settings.namespace.events_topic).get("archive")
-    if archive is None:
+    """Up to when the archive has all events but late ones; None while its job has not run.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the namespace.
+    now : datetime, optional
+        The present time, UTC, when absent.
+    """
+    plan = archiver(settings)
+    jobs = newest_epochs(read_accounts(settings), settings.namespace.events_topic)
+    if plan is None or plan.job not in jobs:
         return None
-    if archive.has_all({partition: end for partition, (_, end) in KafkaStore(settings).offsets().items()}):
+    job = jobs[plan.job]
+    if job.has_all({partition: end for partition, (_, end) in KafkaStore(settings).offsets().items()}):
         return now or datetime.now(UTC)
-    return datetime.fromtimestamp(archive.watermark_ms / 1000, UTC)
+    return moment_at(job.watermark_ms)
 
 
 def days_to_close(
@@ -58,7 +71,7 @@ def days_to_close(
     if reached is None:
         return []
     over = min(reached, now - settle).date()  # not this one, but those before it
-    store = HiveStore(settings)
+    store = event_archive(settings)
     _create(store, settings)
     first = (now - look_back).date()
     archived = _counts(store, f"count(distinct event_id) from {store.table}", first, over)
@@ -66,7 +79,7 @@ def days_to_close(
     return sorted(day for day, count in archived.items() if count != closed.get(day))
 
 
-def _counts(store: HiveStore, what: str, first: date, over: date) -> dict[date, int]:
+def _counts(store: EventArchive, what: str, first: date, over: date) -> dict[date, int]:
     frame = store.query(
         f"select dt, {what} where dt >= :first and dt < :over group by dt",
         {"first": first.isoformat(), "over": over.isoformat()},
@@ -76,6 +89,13 @@ def _counts(store: HiveStore, what: str, first: date, over: date) -> dict[date, 
 
 def close_day(settings: Settings, day: date) -> Any:
     """Write a day's truth, in place of what stood there, and return it.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the namespace.
+    day : date
+        UTC.
 
     Returns
     -------
@@ -87,7 +107,7 @@ def close_day(settings: Settings, day: date) -> Any:
     JobError
         What was written is not what the archive holds.
     """
-    store = HiveStore(settings)
+    store = event_archive(settings)
     _create(store, settings)
     keys = ", ".join(_KEYS)
     figures = ", ".join(f"{figure.sql} as `{figure.name}`" for figure in _FIGURES)
@@ -115,9 +135,9 @@ def close_day(settings: Settings, day: date) -> Any:
     return truth
 
 
-def _create(store: HiveStore, settings: Settings) -> None:
+def _create(store: EventArchive, settings: Settings) -> None:
     store.create()
-    location = f"{settings.warehouse}/{store.database}.db/{TABLE}"
+    location = f"{settings.warehouse}/{settings.namespace.database}.db/{TABLE}"
     store.query(
         f"create external table if not exists {TABLE} (currency string, category string, event_type string, "
         f"events bigint, units bigint, revenue decimal(28,4), orders bigint, late bigint, closed timestamp) "

@@ -5,55 +5,63 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime, timedelta
 
-from retailpulse_kernel.errors import JobError, UsageError
-from retailpulse_kernel.reconcile.batches import newest_epochs
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.stores.kafka_config import client_config
-from retailpulse_kernel.streaming.accounts import read_accounts
-from retailpulse_kernel.tables import CATEGORY, GRAINS
-from retailpulse_kernel.topics import TIMEOUT, topic_states
+from retailpulse_kernel.ground.errors import CheckFailed, UsageError
+from retailpulse_kernel.ground.notes import say
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.tables import GRAINS
+from retailpulse_kernel.stores.base import Expiring
+from retailpulse_kernel.stores.confinement import require_own
+from retailpulse_kernel.stores.kafka.admin import Admin
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.kafka.topics import topic_states
+from retailpulse_kernel.stores.registry import event_archive, figure_store
+from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.streaming.checkpoint.batches import newest_epochs
+from retailpulse_kernel.streaming.plan.finding import plans
 from retailpulse_kernel.upkeep.closing import TABLE
 
 __all__ = ["keep_archive", "keep_minutes", "keep_topics"]
 
 
 def keep_topics(settings: Settings, span: timedelta) -> list[str]:
-    """Let Kafka delete messages of the topics of events, bad and late messages after some time.
+    """Let Kafka delete messages of the jobs' topics, and bad and late messages, after some time.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the namespace.
+    span : timedelta
+        How long messages are kept.
 
     Raises
     ------
-    JobError
+    CheckFailed
         A job has not taken messages that would go at once.
     """
-    from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+    require_own(settings, "Changing how long topics are kept")
     namespace = settings.namespace
-    _require_taken(settings, span)
-    names = (namespace.events_topic, namespace.dlq_topic, namespace.late_topic)
+    read = dict.fromkeys([namespace.events_topic, *(namespace.topic(plan.topic) for plan in plans(settings))])
     there = {state.name for state in topic_states(settings) if state.exists}
+    for topic in read:
+        if topic in there:
+            _require_taken(settings, topic, span)
+    names = (*read, namespace.dlq_topic, namespace.late_topic)
     entry = ConfigEntry(
         "retention.ms", str(span // timedelta(milliseconds=1)), incremental_operation=AlterConfigOpType.SET
     )
     wanted = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in names if name in there]
-    admin = AdminClient(client_config(settings))  # kept: its answers come only while it lives
-    answers = admin.incremental_alter_configs(wanted) if wanted else {}
-    for future in answers.values():
-        future.result(timeout=TIMEOUT)
-    return [resource.name for resource in answers]
+    Admin(settings).configure(wanted)
+    return [resource.name for resource in wanted]
 
 
-def _require_taken(settings: Settings, span: timedelta) -> None:
-    topic = settings.namespace.events_topic
-    if not any(state.exists for state in topic_states(settings) if state.name == topic):
-        return
+def _require_taken(settings: Settings, topic: str, span: timedelta) -> None:
     first_kept = _offsets_at(settings, topic, datetime.now(UTC) - span)
     for job in newest_epochs(read_accounts(settings), topic).values():
         behind = sum(max(0, first - job.ends.get(partition, 0)) for partition, first in first_kept.items())
         if behind:
-            raise JobError(
+            raise CheckFailed(
                 f"The job {job.name!r} has not taken {behind:,} messages that are older than {span}.",
                 remedy="Let it catch up first, or keep the topic for longer.",
             )
@@ -61,41 +69,62 @@ def _require_taken(settings: Settings, span: timedelta) -> None:
 
 def _offsets_at(settings: Settings, topic: str, moment: datetime) -> dict[int, int]:
     """The first offset of each partition that came at or after a time."""
-    from confluent_kafka import TopicPartition
-    from confluent_kafka.admin import AdminClient, OffsetSpec
+    from confluent_kafka.admin import OffsetSpec
 
     bounds = KafkaStore(settings).offsets(topic)
     at = OffsetSpec.for_timestamp(int(moment.timestamp() * 1000))
-    asked = {TopicPartition(topic, partition): at for partition in bounds}
-    admin = AdminClient(client_config(settings))
-    found = admin.list_offsets(asked, request_timeout=TIMEOUT)
-    offsets = {place.partition: future.result(timeout=TIMEOUT).offset for place, future in found.items()}
+    found = Admin(settings).offsets([(topic, partition) for partition in bounds], at)
     # Kafka answers -1 where nothing came since: then all of it is older.
-    return {partition: bounds[partition][1] if offset < 0 else offset for partition, offset in offsets.items()}
+    return {partition: bounds[partition][1] if offset < 0 else offset for (_, partition), offset in found.items()}
 
 
 def keep_minutes(settings: Settings, span: timedelta) -> list[str]:
-    """Let Cassandra drop a figure by minute some time after it was written; those by hour and day stay.
+    """Let a store drop a figure by minute some time after it was written; those by hour and day stay.
 
-    A backfill of an older range writes its minutes again, for as long.
+    A backfill of an older range writes its minutes again, for as long. A store that can't do this keeps all, and a note
+    says so.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the namespace.
+    span : timedelta
+        How long rows are kept.
     """
-    store = CassandraStore(settings)
-    table = CATEGORY.physical(GRAINS["minute"])
-    if table not in store.tables():
-        return []
-    store.query(f"alter table {table} with default_time_to_live = {int(span.total_seconds())}")
-    return [table]
+    minute, changed = GRAINS["minute"], []
+    written = {
+        (table.store, table.name): table.table
+        for plan in plans(settings)
+        for table in plan.tables
+        if minute.name in table.every
+    }
+    for (name, _), table in sorted(written.items()):
+        store = figure_store(name, settings)
+        if isinstance(store, Expiring):
+            changed += store.expire(table, minute, span)
+        else:
+            say(f"{name} lets no figures go by their age: those of {table.physical(minute)} stay.")
+    return changed
 
 
 def keep_archive(settings: Settings, span: timedelta, *, now: datetime | None = None) -> list[str]:
     """Remove the archive's days that are older than a span; only days that are closed go.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the namespace.
+    span : timedelta
+        How long days are kept.
+    now : datetime, optional
+        The present time, UTC, when absent.
 
     Returns
     -------
     list of str
         The days that went.
     """
-    store = HiveStore(settings)
+    store = event_archive(settings)
     over = ((now or datetime.now(UTC)) - span).date().isoformat()
     try:
         tables = store.tables()

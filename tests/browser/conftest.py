@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import BrowserContext
 
 from bench.browser import Labs, chromium, chromium_path, jupyter_lab
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

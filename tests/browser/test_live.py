@@ -19,16 +19,19 @@ from playwright.sync_api import BrowserContext, Page
 
 import retailpulse_kernel as rp
 from bench.browser import Labs, Notebook, write_notebook
-from retailpulse_kernel.events import Event, to_message
-from retailpulse_kernel.figures import money, summarise
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.answers.reading import money, summarise
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.assets import plotly_js
+from retailpulse_kernel.shop.events import Event, to_message
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.base import version_of
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.streaming.accounts import Account, Ledger
-from retailpulse_kernel.streaming.checkpoint import Epoch, open_epoch
-from retailpulse_kernel.tables import CATEGORY
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.streaming.checkpoint.accounts import Account, Ledger
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, open_epoch
+from tests.addresses import addresses_elsewhere
+from tests.browser.charts import leads_nowhere
 from tests.jobs import produce
 
 pytestmark = pytest.mark.integration
@@ -166,6 +169,43 @@ def test_new_events_are_shown_before_and_after_they_are_stored(notebook: Noteboo
     shows(notebook.page, seller, when=lambda data: data["lag"] == "0")
 
 
+def test_the_running_minute_is_a_hollow_point_at_the_end_of_dashes(notebook: Notebook, seller: Shop) -> None:
+    page = notebook.page
+    seller.sell(30)
+    shows(page, seller)
+    # Of one picture: the minutes of the line and of the dashes, as they are drawn, and the end of what is shown.
+    page.wait_for_function(
+        f"""() => {{
+            const traces = document.querySelector('{VIEW} .rp-chart-line')._fullData;
+            const minutes = (name) => {{
+                const {{ x, y }} = traces.find((trace) => trace.name === name) ?? {{ x: [], y: [] }};
+                return [...x].filter((_, i) => y[i] !== null && y[i] !== undefined).map((at) => at.slice(0, 16));
+            }};
+            const until = document.querySelector('{VIEW}').dataset.until;
+            const running = new Date((until - 60) * 1000).toISOString().slice(0, 16);
+            const open = traces.find((trace) => trace.name === 'so far');
+            return minutes('so far').at(-1) === running && !minutes('by minute').includes(running)
+                && minutes('by minute').length > 0 && open.marker.symbol === 'circle-open' && open.line.dash === 'dot';
+        }}"""
+    )
+    assert page.locator(f"{VIEW} .rp-chart-line .legendtext", has_text="so far").count() == 1
+    seller.store_all()
+
+
+def test_the_charts_draw_what_the_view_says(notebook: Notebook, seller: Shop) -> None:
+    """New events move the bars themselves, and not only the numbers beside them."""
+    page = notebook.page
+    drawn = f"[...document.querySelector('{VIEW} .rp-chart-bar')._fullData[0].x].reduce((a, b) => a + b, 0)"
+    before = page.evaluate(f"() => {drawn}")
+    picture = page.locator(f"{VIEW} .rp-chart-bar").screenshot()
+    seller.sell(40)
+    page.wait_for_function(f"before => {drawn} > before", arg=before)
+    data = shows(page, seller)
+    page.wait_for_function(f"sum => Math.abs({drawn} - sum) < 0.001", arg=float(data["revenue"].replace(",", "")))
+    assert page.locator(f"{VIEW} .rp-chart-bar").screenshot() != picture
+    seller.store_all()
+
+
 def test_numbers_are_those_of_figures_to_the_cent(notebook: Notebook, seller: Shop) -> None:
     seller.store_all()
     data = shows(notebook.page, seller, when=lambda data: data["lag"] == "0")
@@ -255,6 +295,19 @@ def test_freeze_keeps_a_copy(notebook: Notebook) -> None:
     page.click(f"{VIEW} .rp-freeze")
     page.wait_for_selector(".rp-frozen section .main-svg")
     assert page.locator(".rp-frozen .rp-chart").count() == 4
+    leads_nowhere(page)
+    labels = "of => [...document.querySelectorAll(`${of} .rp-chart-bar .ytick`)].map((tick) => tick.textContent.trim())"
+    assert page.evaluate(labels, ".rp-frozen") == page.evaluate(labels, f"{VIEW} > .rp-charts")
+    assert sorted(page.evaluate(labels, ".rp-frozen")) == sorted(CATEGORIES)
+    # Its colours are those of the page, also of a page whose theme changes: it is never dark on dark.
+    kept = page.evaluate("() => [...document.querySelector('.rp-frozen .rp-chart-bar')._fullData[0].x]")
+    ink = "of => getComputedStyle(document.querySelector(`${of} .rp-chart-bar .ytick text`)).fill"
+    light = page.evaluate(ink, ".rp-frozen")
+    page.evaluate("() => document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_function(f"light => ({ink})('.rp-frozen') !== light", arg=light)
+    assert page.evaluate(ink, ".rp-frozen") == page.evaluate(ink, f"{VIEW} > .rp-charts") == "rgb(224, 224, 224)"
+    assert page.evaluate("() => [...document.querySelector('.rp-frozen .rp-chart-bar')._fullData[0].x]") == kept
+    page.evaluate("() => document.body.dataset.jpThemeLight = 'true'")
     page.click(".rp-frozen .rp-remove")
     assert page.locator(".rp-frozen section").count() == 0
 
@@ -271,6 +324,9 @@ def test_export_is_one_file_with_its_data(
     held = json.loads(re.search(r'id="retailpulse-data">(.*?)</script>', file.read_text(), re.DOTALL)[1])
     assert held["revenue"] == data["revenue"].replace(",", "")
     assert Decimal(held["revenue"]) == sum(Decimal(value) for value in held["revenue_by_category"].values())
+    library = plotly_js().decode().replace("</script", "<\\/script")
+    own = file.read_text().replace(library, "")
+    assert len(own) < len(library) / 10 and addresses_elsewhere(own) == []
     alone = browser.new_page()
     try:
         asked: list[str] = []
@@ -278,6 +334,11 @@ def test_export_is_one_file_with_its_data(
         alone.goto(file.as_uri())
         alone.wait_for_function("() => document.querySelectorAll('#charts .main-svg').length >= 4")
         assert asked == [file.as_uri()]
+        leads_nowhere(alone)
+        paper = alone.evaluate("() => getComputedStyle(document.documentElement).backgroundColor")
+        assert paper == "rgb(255, 255, 255)", "also where the page around it is dark"
+        labels = alone.locator("#charts .ytick").all_text_contents()
+        assert {label.strip() for label in labels} >= set(CATEGORIES)
     finally:
         alone.close()
 
@@ -372,7 +433,10 @@ def test_a_reload_shows_it_again_without_a_gap(notebook: Notebook, seller: Shop)
     shows(notebook.page, seller, seconds=20)
 
 
-def test_nothing_was_wrong_and_nothing_left_the_machine(notebook: Notebook) -> None:
+def test_nothing_was_wrong_and_nothing_left_the_machine(notebook: Notebook, lab: Labs) -> None:
+    notebook.save()
+    assert addresses_elsewhere((lab.root / "live.ipynb").read_text()) == []
+    leads_nowhere(notebook.page)
     assert notebook.errors == []
     assert notebook.requests == []
 

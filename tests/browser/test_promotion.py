@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from bench.browser import Labs, Notebook, write_notebook
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.registry.registry import Registry
 from tests.jobs import wait_until
 
 pytestmark = pytest.mark.integration
@@ -67,7 +67,7 @@ def test_a_notebook_goes_to_production_by_a_click(notebook: Notebook, registry: 
     assert registry.version("greeting").manifest.parameters == {"name": "Ada"}
 
     greeting(lab.root / "greeting.ipynb", "good morning")
-    page.fill(".rp-gate input[placeholder='as before, or what fits']", "@daily")
+    page.fill(".rp-gate input[placeholder='by hand']", "@daily")
     page.keyboard.press("Tab")
     page.wait_for_selector(".rp-diff:has-text('good morning')")
     assert "+ schedule @daily" in page.inner_text(".rp-diff")
@@ -92,6 +92,10 @@ def test_a_job_goes_back_by_a_click(notebook: Notebook, registry: Registry) -> N
 def test_a_notebook_that_is_not_fit_stays_out(notebook: Notebook, registry: Registry, lab: Labs) -> None:
     greeting(lab.root / "greeting.ipynb", "/home/somebody/file")
     click(notebook.page, ".rp-gate", "Promote")
-    notebook.page.wait_for_selector(".rp-verdict.bad:has-text('stays out')", timeout=60_000)
+    notebook.page.wait_for_selector(".rp-verdict.bad:has-text('was not promoted')", timeout=60_000)
     assert "absolute path" in notebook.page.inner_text(".rp-steps")
     assert [version.label for version in registry.versions("greeting")] == ["v1", "v2"]
+
+
+def test_nothing_left_the_machine(notebook: Notebook) -> None:
+    assert notebook.requests == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
 from tests.faults.report import Report
 from tests.faults.shop import Shop
 

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from retailpulse_kernel import sketches
-from retailpulse_kernel.demo import JOBS
-from retailpulse_kernel.figures import summarise
+from retailpulse_kernel.answers.reading import summarise
+from retailpulse_kernel.feed.truth import Truth
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.reconcile.batches import newest_epochs
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hbase import HBaseStore
-from retailpulse_kernel.stores.hive import ARCHIVE_COLUMNS, HiveStore
-from retailpulse_kernel.streaming.accounts import read_accounts
-from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER
-from retailpulse_kernel.truth import Truth
-from tests.jobs import totals
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, USER
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hbase.store import HBaseStore
+from retailpulse_kernel.stores.hive.store import ARCHIVE_COLUMNS, HiveStore
+from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.streaming.checkpoint.batches import newest_epochs
+from tests.jobs import JOBS, totals
 
 __all__ = ["Verdict", "contents", "judge"]
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import nbformat
 import psutil
 
-from retailpulse_kernel.demo import job_notebook
-from retailpulse_kernel.promotion.gate import promote
-from retailpulse_kernel.promotion.manifest import Environment, Manifest
-from retailpulse_kernel.promotion.overview import runs_of
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.promotion.trial import Candidate, Tried, try_out
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.streaming.checkpoint import committed_batch, find_epoch
+from retailpulse_kernel.demo.jobs import job_notebook
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.notebooks.environment import Environment
+from retailpulse_kernel.promotion.cutover.overview import runs_of
+from retailpulse_kernel.promotion.gate.gate import promote
+from retailpulse_kernel.promotion.gate.trial import Candidate, Tried, try_out
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
+from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, find_epoch
 from tests.jobs import wait_until
 
 __all__ = ["Edit", "HandOver", "Line", "Report", "Runs", "write_edits"]

@@ -18,11 +18,11 @@ import orjson
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from retailpulse_kernel.generator import Generator, Message
-from retailpulse_kernel.replay import replay
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka_config import client_config
-from retailpulse_kernel.truth import Truth
+from retailpulse_kernel.feed.generator import Generator, Message
+from retailpulse_kernel.feed.replay import replay
+from retailpulse_kernel.feed.truth import Truth
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.stores.kafka.config import client_config
 from tests.jobs import wait_until
 
 __all__ = ["Load"]
@@ -189,7 +189,7 @@ class Load:
         self._ask(send)
 
     def poison(self) -> None:
-        """Messages of 1 MB that are no event, in all their ways."""
+        """Messages of 1 MB that are not events, in all their ways."""
         size = 1_000_000
         key, good = self._event(datetime.now(UTC))
         messages = [

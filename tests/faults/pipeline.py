@@ -17,14 +17,13 @@ from typing import Literal
 import psutil
 from rich.console import Console
 
-from retailpulse_kernel.demo import JOBS, job_command
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.demo.jobs import job_command
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.machine.daemon import Supervisor, tail
+from retailpulse_kernel.machine.strays import tree
 from retailpulse_kernel.stack import supervision
-from retailpulse_kernel.stack.daemon import Supervisor, tail
-from retailpulse_kernel.stack.strays import tree
-from retailpulse_kernel.streaming.checkpoint import LoggedBatch, find_epoch, logged_batch
-from tests.jobs import wait_until
+from retailpulse_kernel.streaming.checkpoint.epochs import LoggedBatch, find_epoch, logged_batch
+from tests.jobs import JOBS, wait_until
 
 __all__ = ["PARTS", "Part", "Pipeline"]
 
@@ -36,7 +35,7 @@ PARTS: tuple[Part, ...] = ("tree", "runner", "kernel", "jvm", "worker")
 PATIENCE = 600.0
 
 #: Seconds between two batches. The archive's own are longer; here it shall fail as often as the others.
-_TRIGGERS = {"metrics": "1s", "engagement": "2s", "archive": "3s"}
+_TRIGGERS = {job: f"{1 + place}s" for place, job in enumerate(JOBS)}
 
 
 class Pipeline:

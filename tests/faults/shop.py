@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
 from tests.faults.disk import SmallDisk
 from tests.faults.evidence import Verdict, judge
 from tests.faults.load import Load

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.demo import JOBS
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.promotion.switching import rollback
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.streaming.checkpoint import find_epoch
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.cutover.versions import rollback
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
 from tests.faults.evidence import judge
 from tests.faults.handover import Edit, Line
 from tests.faults.load import Load
+from tests.jobs import JOBS
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -29,7 +29,7 @@ LONG = os.environ.get("RETAILPULSE_LONG") == "1"
 #: Messages a second at the mean hour of the generator's day, and how many there are at least.
 RATE, EVENTS = (1_000, 1_000_000) if LONG else (200, 20_000)
 
-RUN, WATERMARK = "job.run()", "minutes=10"
+WATERMARK = "minutes=10"
 USD = ("=dedup_horizon)", "=dedup_horizon).where(\"currency = 'USD'\")")
 CARTS = (
     "figures = (EVENTS,",
@@ -38,10 +38,12 @@ CARTS = (
 EDITS = (
     *(Edit(job, 1, (), "first") for job in JOBS),
     Edit("metrics", 2, ((WATERMARK, "minutes=12"),), "another watermark"),
-    Edit("archive", 2, (("trigger=trigger)", 'trigger=trigger, output="close")'),), "another output mode"),
+    Edit("archive", 2, (("seconds=15", "seconds=10"),), "another trigger"),
     Edit("engagement", 2, (CARTS,), "a figure added, killed while it took over", "new epoch"),
     Edit("metrics", 3, ((WATERMARK, "minutes=12"), USD), "a filter", "new epoch"),
-    Edit("archive", 3, ((RUN, "# as ever\njob.run()"),), "the output mode as before", "new epoch"),
+    Edit(
+        "archive", 3, (('"count")', '"count").where("event_id IS NOT NULL")'),), "a filter that keeps all", "new epoch"
+    ),
 )
 
 

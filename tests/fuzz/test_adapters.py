@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from retailpulse_kernel.adapters import FORMATS, Accepted, Reject, adapt, read_rows
-from retailpulse_kernel.errors import EventError, UsageError
-from retailpulse_kernel.events import parse_event
+from retailpulse_kernel.feed.adapters import FORMATS, Accepted, Reject, adapt, read_rows
+from retailpulse_kernel.ground.errors import EventError, UsageError
+from retailpulse_kernel.shop.events import parse_event
 from tests.fuzz.forms import fuzzed, json_values, literals
 
 #: A record that each format accepts.

@@ -10,10 +10,10 @@ import orjson
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from retailpulse_kernel.errors import EventError
-from retailpulse_kernel.events import EVENT_TYPES, ORDER_EVENTS, REASONS, Event, Message, parse_event, to_message
-from retailpulse_kernel.iso4217 import CURRENCIES
-from retailpulse_kernel.streaming.rejects import reject_record
+from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.currencies import CURRENCIES
+from retailpulse_kernel.shop.events import EVENT_TYPES, ORDER_EVENTS, REASONS, Event, Message, parse_event, to_message
+from retailpulse_kernel.streaming.intake.rejects import reject_record
 from tests.fuzz.forms import fuzzed, json_texts, literals
 
 VIEW = {

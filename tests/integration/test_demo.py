@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stack import supervision
+from retailpulse_kernel.stores.namespaces import drop
 from tests.jobs import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -75,41 +75,32 @@ def test_the_real_sample(stack: Settings, tmp_path: Path) -> None:
 
 def live_demo(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """A demo that hears its signals, also where the tests themselves run in the background and ignore some."""
-
-    def hear() -> None:
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-
+    hears = ["env", "--default-signal=INT,HUP", *COMMAND]
     with (folder / "demo.log").open("wb") as log:
-        return subprocess.Popen(
-            [*COMMAND, "demo", *arguments], stdout=log, stderr=subprocess.STDOUT, cwd=folder, preexec_fn=hear
-        )
+        return subprocess.Popen([*hears, "demo", *arguments], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
 
 
+@pytest.mark.long
 def test_the_live_demo_ends_in_order(namespace: Settings, tmp_path: Path) -> None:
     """Airflow runs the jobs, figures appear, Ctrl-C ends feed and jobs, and servers that ran before go on."""
-    name = namespace.namespace.name
+    name, log = namespace.namespace.name, tmp_path / "demo.log"
+    # Its output is a file: plain lines.
+    line = re.compile(r"last hour: [\d,]+ events; .*metrics [\d,]+ events/s, lag")
     demo = live_demo(tmp_path, "--airflow", "--rate", "100", "--namespace", name)
     try:
-        end = time.monotonic() + 500
-        while time.monotonic() < end:
-            done = subprocess.run(
-                [*COMMAND, "figures", "--namespace", name, "--json"], capture_output=True, text=True, timeout=60
-            )
-            if done.returncode == 0 and json.loads(done.stdout)["events_by_type"].get("view", 0) > 500:
-                break
-            time.sleep(1)
-        else:
-            pytest.fail(f"no figures: {done.stderr} {(tmp_path / 'demo.log').read_text()[-2000:]}")
+        wait_until(lambda: line.search(log.read_text()) is not None, "a line with figures", seconds=500)
+        shown = figures("figures", "--namespace", name, cwd=tmp_path)
+        assert shown["events_by_type"]["view"] > 0
     finally:
         os.kill(demo.pid, signal.SIGINT)
         code = demo.wait(180)
-    assert code == 0, (tmp_path / "demo.log").read_text()[-2000:]
+    assert code == 0, log.read_text()[-2000:]
     assert supervision.programs(namespace) == []
     assert all(service.healthy for service in supervision.status(namespace))
-    assert "password in" in (tmp_path / "demo.log").read_text()
+    assert "password in" in log.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_demo_that_is_ended_leaves_no_feed_and_no_job(
     namespace: Settings, tmp_path: Path, number: signal.Signals
@@ -117,6 +108,11 @@ def test_a_demo_that_is_ended_leaves_no_feed_and_no_job(
     demo = live_demo(tmp_path, "--direct", "--namespace", namespace.namespace.name)
     try:
         wait_until(lambda: len(supervision.programs(namespace)) == 4, "the feed and three jobs")
+        second = subprocess.run(
+            [*COMMAND, "demo", "--direct"], capture_output=True, text=True, timeout=120, cwd=tmp_path
+        )
+        assert second.returncode == 2 and "A live demo runs already" in second.stderr
+        assert len(supervision.programs(namespace)) == 4 and demo.poll() is None, "the first one goes on"
     finally:
         demo.send_signal(number)
         code = demo.wait(180)

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from retailpulse_kernel import namespaces
-from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.tables import CATEGORY, SESSION
-from retailpulse_kernel.topics import ensure_topics
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.tables import CATEGORY, SESSION
+from retailpulse_kernel.stores import namespaces
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.workbench.workbench import Workbench
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.integration
@@ -65,8 +65,8 @@ REQUESTS: dict[str, dict[str, Callable[[Workbench], Any]]] = {
 # Spark is one for a process, and other tests have theirs: its requests are made in a child, one line of JSON each.
 CHILD = """
 import json, os, signal, sys, time
-from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.workbench.workbench import Workbench
 benches = {}
 for line in sys.stdin:
     profile, namespace, sql = json.loads(line)
@@ -271,8 +271,8 @@ def test_wrong_credentials(lab: Lab, store: str) -> None:
 @pytest.mark.parametrize("store", STORES)
 def test_unknown_table(lab: Lab, store: str) -> None:
     profile = lab.profile(store)
-    kind = {"kafka": "UsageError", "hbase": "UnknownName"}.get(store, "NoSuchTable")
-    remedy = {"kafka": "topics --create", "hbase": "Known: session_hour"}.get(store, ".tables()` lists")
+    kind = "UnknownName" if store in ("kafka", "hbase") else "NoSuchTable"
+    remedy = {"kafka": "dlq, late, progress", "hbase": "Known: session_hour"}.get(store, ".tables()` lists")
     assert lab.ask(store, profile, GOOD).kind is None
     lab.note(store, "unknown table", lab.ask(store, profile, UNKNOWN), kind, "nowhere", remedy)
     assert lab.ask(store, profile, GOOD).kind is None
@@ -282,7 +282,7 @@ def test_unknown_table(lab: Lab, store: str) -> None:
 def test_bad_query(lab: Lab, store: str) -> None:
     profile = lab.profile(store)
     cause = {"kafka": "'soon' is not a time span", "hbase": "HBase can't do this"}.get(store, "can't run this")
-    remedy = {"kafka": "Write 30s, 10m", "hbase": "rp.hbase.tables()"}.get(store, ".columns()` shows")
+    remedy = {"kafka": "30s, 10m", "hbase": "rp.hbase.tables()"}.get(store, ".columns()` shows")
     assert lab.ask(store, profile, GOOD).kind is None
     lab.note(store, "bad query", lab.ask(store, profile, BAD), "UsageError", cause, remedy)
     assert lab.ask(store, profile, GOOD).kind is None

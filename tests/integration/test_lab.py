@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from jupyter_core.paths import jupyter_runtime_dir
 
 from retailpulse_kernel.cli.jobs import START
 
@@ -38,6 +40,11 @@ def test_lab_offers_the_kernel(tmp_path: Path) -> None:
         assert opened.json()["content"]["metadata"]["kernelspec"]["name"] == "retailpulse"
         answer = httpx.get(f"http://127.0.0.1:{port}/api/kernelspecs", params={"token": found[1]}, timeout=30)
         assert answer.json()["kernelspecs"]["retailpulse"]["spec"]["display_name"] == "RetailPulse"
+        kernel = httpx.post(
+            f"http://127.0.0.1:{port}/api/kernels", params={"token": found[1]}, json={"name": "retailpulse"}, timeout=60
+        ).json()["id"]
+        connection = json.loads((Path(jupyter_runtime_dir()) / f"kernel-{kernel}.json").read_text())
+        assert connection["transport"] == "ipc", "no other user of the machine reaches the kernel"
     finally:
         lab.terminate()
         lab.wait(30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,16 +11,17 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from retailpulse_kernel.events import parse_event
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.running import run_notebook
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.tables import CATEGORY
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.running import run_notebook
+from retailpulse_kernel.shop.events import parse_event
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from tests.addresses import addresses_elsewhere
 from tests.archived import archive_events
 
 pytestmark = pytest.mark.integration
@@ -48,7 +50,9 @@ def shop(stack: Settings) -> Iterator[Settings]:
 @pytest.mark.parametrize("name", ["live", "categories"])
 def test_it_runs(shop: Settings, name: str, tmp_path: Path) -> None:
     run = run_notebook(shop, NOTEBOOKS / f"{name}.ipynb", {}, output=tmp_path / "out.ipynb")
-    outputs = [o for c in nbformat.read(run.output, as_version=4).cells if c.cell_type == "code" for o in c.outputs]
+    notebook = nbformat.read(run.output, as_version=4)
+    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    assert addresses_elsewhere(json.dumps([outputs, notebook.metadata])) == []
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert "application/vnd.jupyter.widget-view+json" in kinds
     if name == "categories":

@@ -16,13 +16,12 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.live.broadcast import Broadcast
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.replay import send
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.feed.replay import send
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.live.stream.broadcast import Broadcast
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +65,7 @@ class Browser:
 
     @property
     def processes(self) -> list[psutil.Process]:
-        return [p for p in psutil.Process().children() if "retailpulse_kernel.live.follower" in p.cmdline()]
+        return [p for p in psutil.Process().children() if "retailpulse_kernel.live.stream.follower" in p.cmdline()]
 
     @property
     def process(self) -> psutil.Process:
@@ -147,8 +146,8 @@ def test_a_browser_is_heard_while_a_cell_runs(shop: Settings, tmp_path: Path, mo
 
 def test_an_interrupt_of_the_cell_leaves_it_alone_and_the_end_of_the_kernel_ends_it(shop: Settings) -> None:
     kernel = (
-        "import sys, time\nfrom retailpulse_kernel.live.broadcast import Broadcast\n"
-        "from retailpulse_kernel.settings import Settings\n"
+        "import sys, time\nfrom retailpulse_kernel.live.stream.broadcast import Broadcast\n"
+        "from retailpulse_kernel.ground.settings import Settings\n"
         "b = Broadcast(Settings.load(), lambda m, c: print('frame', flush=True), hz=4, fold_up_to=1e4)\n"
         f"b.hear({HELLO!r})\n"
         "while True:\n    try:\n        time.sleep(60)\n    except KeyboardInterrupt:\n        pass\n"

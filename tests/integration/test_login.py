@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.errors import ProfileError, StoreUnavailable
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.kafka_config import reach
-from retailpulse_kernel.topics import ensure_topics
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.errors import ProfileError, StoreUnavailable
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.stores.kafka.config import reach
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.workbench.workbench import Workbench
 from tests.certificates import self_signed
 from tests.servers import refused_login, server_of_its_own
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 PASSWORD, WRONG = "tulip-in-the-rain", "stone-under-snow"
 

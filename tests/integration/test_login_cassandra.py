@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.errors import ProfileError, StoreUnavailable
-from retailpulse_kernel.metrics import EVENTS
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.tables import FigureTable, grain_of
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.errors import ProfileError, StoreUnavailable
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.figures import EVENTS
+from retailpulse_kernel.shop.tables import FigureTable, grain_of
+from retailpulse_kernel.workbench.workbench import Workbench
 from tests.servers import refused_login, server_of_its_own
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(300)]
 
 #: What Cassandra makes when it starts for the first time.
 USER, PASSWORD = "cassandra", "cassandra"

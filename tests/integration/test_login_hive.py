@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.errors import ProfileError, StoreUnavailable
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.errors import ProfileError, StoreUnavailable
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.workbench.workbench import Workbench
 from tests.servers import refused_login, server_of_its_own
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(300)]
 
 PASSWORD = "tulip-in-the-rain"
 #: Who says whether a login is right: one that takes any, and a directory that is not there, so that none is.
@@ -88,10 +87,8 @@ def test_a_login_is_taken(open_port: int, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_login_is_asked_for(open_port: int, tmp_path: Path) -> None:
     profile = tmp_path / "no-login.toml"
     profile.write_text(f"[hive]\nport = {open_port}\n")
-    started = time.monotonic()
     with pytest.raises(StoreUnavailable) as raised:
         Workbench(str(profile), "ct_login").hive.ping()
-    assert time.monotonic() - started < 5
     assert "where it asks for a login, set auth, username and password" in str(raised.value), raised.value
 
 

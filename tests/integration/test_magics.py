@@ -17,15 +17,15 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import retailpulse_kernel
-from retailpulse_kernel import namespaces
-from retailpulse_kernel.errors import UnknownName, UsageError
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.fold import fold
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.magics import completion, schema
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.tables import CATEGORY, SESSION
-from retailpulse_kernel.topics import ensure_topics
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY, SESSION
+from retailpulse_kernel.stores import namespaces
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.workbench.workbench import Workbench
 
 pytestmark = pytest.mark.integration
 
@@ -55,8 +55,8 @@ def bench(stack: Settings) -> Iterator[Workbench]:
 
 
 @pytest.fixture
-def shell(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    monkeypatch.setattr(retailpulse_kernel, "_default", bench)
+def shell(bench: Workbench, use_bench: Callable[[Any], None]) -> Iterator[InteractiveShell]:
+    use_bench(bench)
     schema.forget()
     shell = InteractiveShell()
     retailpulse_kernel.load_ipython_extension(shell)
@@ -79,7 +79,7 @@ def run(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Callable
 def test_cql(run: Callable[..., tuple[Any, str]], shell: InteractiveShell) -> None:
     frame, said = run("cql", "--limit 4", "select category, revenue from category_day where day = :day")
     assert list(frame["category"]) == ["c00", "c01", "c02", "c03"] and isinstance(frame["revenue"][0], Decimal)
-    assert said.startswith("4 of 30 rows · ")
+    assert said.startswith("4 of 30 rows: --limit all gives all · ")
     frame, said = run("cql", "select * from category_day where day = :day and currency in :currencies")
     assert len(frame) == 30 and said.startswith("30 rows · ")
     assert run("cql", "--into top --as polars", "select category from category_day")[0] is None
@@ -110,7 +110,7 @@ def test_hive(run: Callable[..., tuple[Any, str]]) -> None:
     frame, said = run("hive", "--limit 2", "select :nasty t union all select 'b' union all select 'c';")
     assert said.startswith("2 of 3 rows") and NASTY in set(frame["t"])
     frame, _ = run("hive", "select 'USD' in :currencies yes, :day d, 'XXX' in :currencies no")
-    assert frame.iloc[0].to_dict() == {"yes": True, "d": str(NOW.date()), "no": False}
+    assert frame.iloc[0].to_dict() == {"yes": True, "d": NOW.date(), "no": False}
     plan, said = run("hive", "--explain select count(*) from events")
     assert plan is None and "TableScan" in said
 
@@ -159,9 +159,11 @@ def test_hbase(run: Callable[..., tuple[Any, str]], shell: InteractiveShell) -> 
 
 def test_kafka(run: Callable[..., tuple[Any, str]], shell: InteractiveShell) -> None:
     frame, said = run("kafka", "tail --last 1h --limit 5")
-    assert len(frame) == 5 and said.startswith("5 of 40 rows")
+    assert len(frame) == 5 and said.startswith("The newest 5 of 40 messages, from ")
     oldest, said = run("kafka", "consume --limit 5 --as arrow")
-    assert isinstance(oldest, pa.Table) and oldest.num_rows == 5 and said.startswith("5 of 40 rows")
+    assert (
+        isinstance(oldest, pa.Table) and oldest.num_rows == 5 and said.startswith("The oldest 5 of 40 messages, up to ")
+    )
     assert max(oldest["arrival"].to_pylist()) <= frame["arrival"].min()
     assert len(run("kafka", "consume --limit all")[0]) == 40
     assert len(run("kafka", "")[0]) == 4

@@ -23,23 +23,25 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.monitoring.definitions import METRICS
-from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.feed.replay import send
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine.daemon import Supervisor
+from retailpulse_kernel.machine.strays import tree
+from retailpulse_kernel.monitoring import setup as observing
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.replay import send
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack import observing, supervision
-from retailpulse_kernel.stack.daemon import Supervisor
+from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.observers import OBSERVERS, port_of
 from retailpulse_kernel.stack.services import SERVICES
-from retailpulse_kernel.stack.strays import tree
-from retailpulse_kernel.streaming.accounts import read_accounts
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.telemetry.definitions import METRICS
 from tests.jobs import JobProcess, consumed, totals, wait_until
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.long,
     pytest.mark.skipif(
         not (shutil.which("prometheus") and shutil.which("prometheus-alertmanager")),
         reason="prometheus and prometheus-alertmanager are not installed",
@@ -250,12 +252,18 @@ def test_what_listens_is_what_the_table_of_sockets_says(measured: Settings, job:
     told = {(program, int(port)) for program, port in rows}
     found = set()
     for name, info in Supervisor(measured).processes().items():
-        for address, port in listening(tree(info["pid"]) if info["pid"] else []):
+        family = tree(info["pid"]) if info["pid"] else []
+        for address, port in listening(family):
             assert address == "127.0.0.1", (name, address, port)
+        # The Python workers of Spark's server listen where there is room, as a job's do.
+        for _, port in listening(family[:1] if name == "spark-connect" else family):
             if name in SERVICES or name in OBSERVERS:
                 found.add((name, port - measured.port_offset))
     running = {name for name, _ in found}
-    assert {*NAMES, *("kafka", "cassandra", "hbase", "hbase-thrift", "hive-metastore", "hiveserver2")} <= running
+    assert {
+        *NAMES,
+        *("kafka", "cassandra", "hbase", "hbase-thrift", "hive-metastore", "hiveserver2", "spark-connect"),
+    } <= running
     assert found == {(name, port) for name, port in told if name in running}
     # A job's ports are anybody's guess, but on loopback.
     of_job = listening(job[-1].tree())

@@ -6,24 +6,27 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pandas as pd
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from retailpulse_kernel import namespaces
-from retailpulse_kernel.errors import UnknownName, UsageError
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.tables import CATEGORY, SESSION
-from retailpulse_kernel.topics import ensure_topics
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY, SESSION
+from retailpulse_kernel.stores import namespaces
+from retailpulse_kernel.stores.kafka.config import client_config
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.workbench.workbench import Workbench
 
 pytestmark = pytest.mark.integration
 
-UTC_TIMES = "datetime64[ns, UTC]"
+UTC_TIMES, DATES = "datetime64[ns, UTC]", "date32[day][pyarrow]"
 #: Three minutes ago, so that the newest hour holds it.
 RECENT = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=3)
 
@@ -74,7 +77,12 @@ def test_kafka(rp: Workbench) -> None:
     assert set(frame["price"]) == {Decimal("0.10")} and isinstance(frame["price"][0], Decimal)
     assert str(frame["event_type"].dtype) == "category"
     newest = rp.kafka.tail(last="1m", limit=10)
-    assert newest.attrs["more"]
+    assert newest.attrs["more"] and newest.attrs["total"] == 50
+    reach = f"{newest['arrival'][0]:%Y-%m-%d %H:%M:%S}"
+    assert newest.attrs["note"].startswith(f"The newest 10 of 50 messages, from {reach} instead of ")
+    oldest = rp.kafka.consume(last="1m", limit=10)
+    assert oldest.attrs["note"].startswith("The oldest 10 of 50 messages, up to ")
+    assert [len(read(last="1m", limit=None)) for read in (rp.kafka.tail, rp.kafka.consume)] == [50, 50]
     pd.testing.assert_series_equal(newest["kafka_offset"], frame["kafka_offset"][-10:].reset_index(drop=True))
     assert rp.kafka.tail(last="1m", limit=50).attrs["more"] is False
     assert sum(end - first for first, end in rp.kafka.offsets().values()) == 50
@@ -89,8 +97,22 @@ def test_kafka_topics_by_short_names(rp: Workbench, short: str) -> None:
     assert list(frame["kafka_offset"]) == [0]
 
 
+def test_messages_that_kafka_has_deleted_are_told(rp: Workbench, capsys: pytest.CaptureFixture[str]) -> None:
+    rp.kafka.produce([{"reason": "not_json", "number": n} for n in range(5)], "late", key="reason")
+    (partition, (_, end)) = next(item for item in rp.kafka.offsets("late").items() if item[1][1] >= 5)
+    admin = AdminClient(client_config(rp.settings))
+    kept = TopicPartition(rp.settings.namespace.late_topic, partition, end - 2)
+    for future in admin.delete_records([kept]).values():
+        future.result(30)
+    for read in (rp.kafka.tail, rp.kafka.consume):
+        capsys.readouterr()
+        frame = read("late", last="10m")
+        assert frame["number"].iloc[-1] == 4 and frame.attrs["more"] is False
+        assert f"The topic begins at {frame['arrival'][0]:%Y-%m-%d %H:%M:%S} (UTC)" in capsys.readouterr().err
+
+
 def test_kafka_keeps_a_user_where_other_senders_put_him(rp: Workbench) -> None:
-    from retailpulse_kernel.replay import Sender
+    from retailpulse_kernel.stores.kafka.producer import Sender
 
     with Sender(rp.settings) as sender:
         for i in range(20):
@@ -105,8 +127,10 @@ def test_kafka_keeps_a_user_where_other_senders_put_him(rp: Workbench) -> None:
 
 def test_kafka_errors(rp: Workbench) -> None:
     for call in (rp.kafka.tail, rp.kafka.offsets, rp.kafka.require):
-        with pytest.raises(UsageError, match=r"no topic 'retail.evnts'.*topics --create"):
-            call("retail.evnts")
+        with pytest.raises(UnknownName, match=rf"Did you mean '{rp.settings.namespace.dlq_topic}'\? Known: .*late"):
+            call(f"{rp.settings.namespace.dlq_topic}s")
+    with pytest.raises(UsageError, match="'many' is not a number of rows"):
+        rp.kafka.tail(limit="many")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="as JSON"):
         rp.kafka.produce([{"user_id": object()}])
 
@@ -118,12 +142,22 @@ def test_cassandra(rp: Workbench) -> None:
         "select * from category_day where day = :day and currency = :currency", {"day": day, "currency": "USD"}
     ).set_index("category")
     assert list(frame["revenue"].loc[["boats", "books"]]) == [Decimal("99999999999999.9999"), Decimal("0.3")]
-    assert str(frame["day"].dtype) == UTC_TIMES and str(frame["events"].dtype) == "int64"
+    assert (frame["day"] == day).all() and str(frame["day"].dtype) == DATES and str(frame["events"].dtype) == "int64"
+    assert str(frame.index.dtype) == str(frame["currency"].dtype) == "string"
+    assert frame.loc["books", "day"] == day, "a value of a frame can be bound again"
     cut = rp.cassandra.query("select * from category_day", limit=1)
     assert (len(cut), cut.attrs["more"]) == (1, True)
     assert rp.cassandra.query("select * from category_day", limit=2).attrs["more"] is False
     none = rp.cassandra.query("select * from category_day where day = '1999-01-01'")
-    assert none.empty and str(none["day"].dtype) == UTC_TIMES and "revenue" in none
+    assert none.empty and str(none["day"].dtype) == DATES and "revenue" in none
+    as_floats = rp.cassandra.query("select category, revenue from category_day", as_="float")
+    assert list(as_floats.nlargest(1, "revenue")["category"]) == ["boats"]
+    assert rp.cassandra.columns("category_day")["category_day"][:2] == ["day", "currency"]
+    beyond = "blob_as_timestamp(bigint_as_blob(253402300800000))"  # the year 10,000
+    with pytest.raises(UsageError, match=r"a value that Python can't hold.*as text: `cast\(column as text\)`"):
+        rp.cassandra.query(f"select {beyond} as at from system.local")
+    as_text = rp.cassandra.query(f"select cast({beyond} as text) as at from system.local")
+    assert "10000-01-01" in as_text["at"][0]
     injected = rp.cassandra.query(
         "select * from category_day where day = :day and currency = :c", {"day": day, "c": "USD' or '1'='1"}
     )
@@ -135,6 +169,9 @@ def test_hbase(rp: Workbench) -> None:
     hour = RECENT.strftime("%Y%m%dT%H")
     frame = rp.hbase.scan("session_hour", hour)
     assert list(frame["user_id"]) == ["u1", "u2", "u3"]
+    assert str(frame["user_id"].dtype) == str(frame["row"].dtype) == "string"
+    assert len(rp.hbase.scan("session_hour", last="3h")) == 3
+    assert "user_id" in rp.hbase.columns("session_hour")["session_hour"]
     assert sum(frame["revenue"]) == Decimal("100000000000000.2999")
     assert str(frame["first_event"].dtype) == UTC_TIMES and (frame["first_event"] == RECENT).all()
     assert str(frame["orders"].dtype) == "int64"
@@ -158,12 +195,22 @@ def test_hive(rp: Workbench) -> None:
     assert rp.hive.tables() == ["events"]
     frame = rp.hive.query(
         "select cast(:price as decimal(18,4)) price, timestamp '2026-01-01 00:00:00.5' at, 1 one, "
-        "cast(null as bigint) gap, :text text",
+        "cast(null as bigint) gap, :text text, date '2026-01-31' day, date '9999-12-31' + 1 beyond, "
+        "cast('2026-01-31 12:00:00.5 Europe/Berlin' as timestamp with local time zone) zoned",
         {"price": "0.1000", "text": "it's 100 %"},
     )
     assert frame["price"][0] == Decimal("0.1") and isinstance(frame["price"][0], Decimal)
     assert frame["at"][0] == datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
-    assert [str(dtype) for dtype in frame.dtypes] == ["object", UTC_TIMES, "int64", "Int64", "object"]
+    assert [str(dtype) for dtype in frame.dtypes] == [
+        "object", UTC_TIMES, "int64", "Int64", "string", DATES, "object", UTC_TIMES,
+    ]  # fmt: skip
+    assert frame["day"][0] == date(2026, 1, 31) and frame["beyond"][0] == "+10000-01-01"
+    assert frame["zoned"][0] == datetime(2026, 1, 31, 11, 0, 0, 500_000, tzinfo=UTC)
+    assert "event_time" in rp.hive.columns("events")["events"]
+    archived = rp.hive.events(last="1h", limit=5, as_="float")
+    assert archived.empty and str(archived["price"].dtype) == "float64"
+    with pytest.raises(UnknownName, match="Did you mean 'events'"):
+        rp.hive.columns("event")
     assert frame["text"][0] == "it's 100 %"
     empty = rp.hive.query("select * from events", limit=5)
     assert empty.empty and str(empty["event_time"].dtype) == UTC_TIMES and empty.attrs["more"] is False
@@ -175,6 +222,10 @@ def test_figures(rp: Workbench) -> None:
     by_category = rp.figures(by="category", last="1h").set_index("category")
     assert by_category["revenue"].to_dict() == {"boats": Decimal("99999999999999.9999"), "books": Decimal("0.3")}
     assert by_category["average_order_value"]["books"] == Decimal("0.15")
+    best = rp.figures("revenue", by="category", last="1h", as_="float").nlargest(1, "revenue")
+    assert list(best["category"]) == ["boats"]
+    with pytest.raises(UsageError, match="`last` and `since` are both given"):
+        rp.figures(last="1h", since="2026-01-01")
     over_time = rp.figures(by=["bucket"], grain="hour")
     assert str(over_time["bucket"].dtype) == UTC_TIMES
     assert over_time["active_users"].sum() == 3
@@ -200,7 +251,7 @@ def test_bad_queries_are_the_callers(rp: Workbench) -> None:
         with pytest.raises(UsageError, match="Hive can't run this"):
             rp.hive.query(statement)
     for store in (rp.cassandra, rp.hive):
-        with pytest.raises(UnknownName, match="value for the parameter 'a'"):
+        with pytest.raises(UsageError, match="The parameter :a of the statement has no value"):
             store.query("select * from x where y = :a", {"b": 1})
     with pytest.raises(UnknownName, match="Did you mean 'session_hour'"):
         rp.hbase.scan("session_hor")
@@ -214,9 +265,19 @@ def test_a_namespace_without_tables_says_so(stack: Settings) -> None:
     nowhere = Workbench(namespace=f"ct_nowhere_{os.getpid()}")
     with pytest.raises(UsageError, match=r"rp.cassandra.tables\(\)"):
         nowhere.cassandra.query("select * from category_day")
-    with pytest.raises(UsageError, match="Hive can't run this"):
-        nowhere.hive.query("select 1")
+    with pytest.raises(UsageError, match=r"rp.hive.tables\(\)"):
+        nowhere.hive.query("select * from events")
     assert nowhere.hbase.tables() == nowhere.cassandra.tables() == []
+    namespaces.drop(nowhere.settings)
+
+
+def test_a_statement_that_needs_no_table_runs_in_a_new_namespace(stack: Settings) -> None:
+    new = Workbench(namespace=f"ct_new_{os.getpid()}")
+    assert new.hive.query("select 1 one")["one"][0] == 1
+    assert len(new.cassandra.query("select now() from system.local")) == 1
+    with pytest.raises(NoSuchTable, match=f"there is no keyspace '{new.cassandra.keyspace}' yet"):
+        new.cassandra.query("select * from category_day")
+    namespaces.drop(new.settings)
 
 
 def test_a_long_query_of_hive_is_not_cut_short(rp: Workbench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,17 +14,17 @@ import nbformat
 import psutil
 import pytest
 
-from retailpulse_kernel.demo import job_notebook
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.promotion.manifest import Environment, Manifest
-from retailpulse_kernel.promotion.overview import runs_of
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.promotion.trial import Candidate, try_out
+from retailpulse_kernel.demo.jobs import job_notebook
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.notebooks.environment import Environment
+from retailpulse_kernel.promotion.cutover.overview import runs_of
+from retailpulse_kernel.promotion.gate.trial import Candidate, try_out
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
 from tests.jobs import consumed, produce, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -31,36 +32,61 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = {"name": "retailpulse", "display_name": "RetailPulse", "language": "python"}
 TASK = """
-from retailpulse_kernel.promotion.operator import PipelineOperator
+from retailpulse_kernel.promotion.airflow.operator import PipelineOperator
 PipelineOperator(task_id="run", pipeline="metrics").execute({})
 """
 
 
-#: A DAG's run by Airflow's own machinery, without its four servers.
-DAG = """
-from retailpulse_kernel.promotion.dagging import dags
-run = dags()["greeting"].test()
-print("STATE", run.state)
+#: Runs of DAGs by Airflow's own machinery, without its four servers, and what is raised to it for one that broke.
+DAGS = """
+import json
+from sqlalchemy import select
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from retailpulse_kernel.promotion.airflow.dags import dags
+from retailpulse_kernel.promotion.airflow.operator import PipelineOperator
+made = dags()
+for name in ("greeting", "finding"):
+    made[name].test()
+try:
+    PipelineOperator(task_id="run", pipeline="broken").execute({})
+except Exception as error:
+    broken = type(error).__name__
+with create_session() as session:
+    tasks = session.execute(select(TaskInstance.dag_id, TaskInstance.state, TaskInstance.try_number)).all()
+    verdicts = session.execute(select(XComModel.dag_id, XComModel.value).where(XComModel.key == "verdict")).all()
+found = {"tasks": [tuple(t) for t in tasks], "verdicts": [tuple(v) for v in verdicts], "broken": broken}
+print("RESULT" + json.dumps(found))
+"""
+FINDING = """\
+from retailpulse_kernel.ground.errors import CheckFailed
+
+raise CheckFailed("Three are bad.", remedy="Look at them.")
 """
 
 
-def test_airflow_runs_a_promoted_notebook(tmp_path: Path) -> None:
+def test_airflow_retries_what_broke_and_no_verdict(tmp_path: Path) -> None:
     settings = Settings.load(home=tmp_path / "home", pipelines=tmp_path / "pipelines", namespace="t_airflow")
-    source = tmp_path / "greeting.ipynb"
-    cells = [
-        nbformat.v4.new_code_cell("who: str = 'nobody'", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("print('hello', who)"),
-    ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), source)
-    manifest = Manifest("greeting", 1, "greeting.ipynb", "", "batch", "@daily", "", "", {"who": "Airflow"})
-    Registry(settings).freeze(source, manifest)
+    for name, source in (("greeting", "print('hello', who)"), ("finding", FINDING), ("broken", "who / 0")):
+        notebook = tmp_path / f"{name}.ipynb"
+        cells = [
+            nbformat.v4.new_code_cell("who: str = 'nobody'", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(f"{source}\nprint(who)"),
+        ]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), notebook)
+        manifest = Manifest(name, 1, f"{name}.ipynb", "", "batch", "@daily", "", "", {"who": "Airflow"})
+        Registry(settings).freeze(notebook, manifest)
     variables = {**os.environ, **environment(settings), "AIRFLOW_HOME": str(tmp_path / "airflow")}
     variables |= {"AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
     variables["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] = "200"
-    for code in ("from airflow.utils.db import initdb; initdb()", DAG):
+    for code in ("from airflow.utils.db import initdb; initdb()", DAGS):
         done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr[-3000:]
-    assert "STATE success" in done.stdout
+    found = json.loads(done.stdout.split("RESULT")[1])
+    assert sorted(found["tasks"]) == [["finding", "failed", 1], ["greeting", "success", 1]], "no second try"
+    assert found["verdicts"] == [["finding", "Three are bad. Look at them."]]
+    assert found["broken"] == "JobError", "Airflow retries any error but AirflowFailException"
     (run,) = runs_of(settings, "greeting", limit=9)
     assert (run["state"], run["version"], run["parameters"]) == ("finished", "v1", "who=Airflow")
     assert "hello Airflow" in Path(run["output"]).read_text()

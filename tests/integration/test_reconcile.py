@@ -21,22 +21,23 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
-from retailpulse_kernel.demo import JOBS, job_command, job_notebook
-from retailpulse_kernel.errors import RetailPulseError
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.namespaces import drop
+from retailpulse_kernel.demo.jobs import job_command
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.errors import CheckFailed
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.reconcile import Reconciliation, reconcile
-from retailpulse_kernel.running import environment, run_notebook
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION
 from retailpulse_kernel.stores.base import arrow_rows
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hbase import HBaseStore
-from retailpulse_kernel.stores.hbase_rows import pack_keys
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka_config import client_config
-from retailpulse_kernel.streaming.accounts import Ledger, read_accounts
-from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION
-from retailpulse_kernel.topics import ensure_topics
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hbase.rows import pack_keys
+from retailpulse_kernel.stores.hbase.store import HBaseStore
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.config import client_config
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.accounts import Ledger, read_accounts
+from tests.jobs import JOBS, run_here
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -69,7 +70,7 @@ def taken(stack: Settings) -> Iterator[tuple[Settings, Generator]]:
     )  # fmt: skip
     produce(settings, generator)
     for job in JOBS:
-        run_notebook(settings, job_notebook(job), {"run": "available_now"})
+        run_here(settings, job)
     yield settings, generator
     drop(settings)
 
@@ -150,7 +151,7 @@ def test_a_changed_figure_in_cassandra(settings: Settings) -> None:
         assert reconcile(settings, row["hour"], row["hour"] + window).ok, "its hour is not within the range"
         assert not reconcile(settings, row["hour"], row["hour"] + HOUR.width).ok
 
-        with pytest.raises(RetailPulseError, match="cassandra category_hour"):
+        with pytest.raises(CheckFailed, match="cassandra category_hour"):
             run_notebook(settings, NOTEBOOK, {})
     finally:
         store.write(CATEGORY, HOUR, [row], version=now + 1)

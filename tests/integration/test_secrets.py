@@ -11,8 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from retailpulse_kernel.running import environment
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings, environment
 
 pytestmark = pytest.mark.integration
 
@@ -41,11 +40,11 @@ CELLS = [
     "%%cql\nselect release_version from system.local",
     "%%hive\nselect 1",
     "%tb",
-    "from retailpulse_kernel.stores.kafka_config import client_config\nclient_config(rp.connect().settings)",
+    "from retailpulse_kernel.stores.kafka.config import client_config\nclient_config(rp.connect().settings)",
     # A client that fails by itself, in the traceback's most talkative form.
     "from confluent_kafka import Consumer\nsettings = client_config(rp.connect().settings)\n"
     "Consumer({**settings, 'no.such.setting': 1})",
-    "from retailpulse_kernel.stores.hive_connection import connect\nconnect(rp.connect().settings)",
+    "from retailpulse_kernel.stores.hive.connection import connect\nconnect(rp.connect().settings)",
     "%whos",
     # What print(password) says is its owner's wish; whatever shows values by itself must not.
     "password = rp.connect().settings.profile.cassandra.secret()\nfound = {'password': password}\nfound, 1 / 0",

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from rich.console import Console
 
-from retailpulse_kernel.errors import RequirementError, UnknownName, UsageError
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stack import supervision
-from retailpulse_kernel.stack.daemon import Supervisor, log_path, tail
-from retailpulse_kernel.stack.strays import HOME_VARIABLE, of_home
+from retailpulse_kernel.ground.errors import RequirementError, UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine.daemon import Supervisor, log_path, tail
+from retailpulse_kernel.machine.strays import HOME_VARIABLE, of_home
+from retailpulse_kernel.stack import start, supervision
+from retailpulse_kernel.stack.services import SERVICES
 
 FOREVER = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
 
@@ -46,17 +49,52 @@ def state(settings: Settings, name: str) -> supervision.ServiceStatus:
     return next(entry for entry in supervision.status(settings) if entry.name == name)
 
 
-def start(settings: Settings, name: str) -> psutil.Process:
+def begin(settings: Settings, name: str) -> psutil.Process:
     """Start a program that runs for ever, and wait until it does: a signal to a process in the making is lost."""
     supervision.start_program(settings, name, FOREVER)
     until(lambda: "here" in tail(settings, name))
     return psutil.Process(state(settings, name).pid)
 
 
+def run_as(settings: Settings, name: str) -> Supervisor:
+    """Let a program that answers nobody run as a service does."""
+    supervisor = Supervisor(settings)
+    supervisor.start()
+    supervisor.add(name, FOREVER)
+    supervisor.start_program(name)
+    until(lambda: supervisor.processes()[name]["statename"] == "RUNNING")
+    return supervisor
+
+
+@pytest.mark.parametrize("name", ["spark-connect", "kafka"])
+def test_a_server_that_does_not_answer_yet_is_starting(
+    settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.load(home=settings.home, port_offset=21_000)
+    run_as(settings, name)
+    entry = state(settings, name)
+    assert (entry.state, entry.healthy) == ("starting", False)
+    assert re.fullmatch(r"does not answer yet, \d+ s after its start", entry.detail)
+    monkeypatch.setitem(SERVICES, name, replace(SERVICES[name], start_seconds=1))
+    entry = state(settings, name)
+    assert (entry.state, entry.healthy) == ("running", False)
+    assert "after its start" not in entry.detail, "a start that takes too long is told by its cause"
+
+
+def test_a_log_says_what_a_start_waits_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor, said = run_as(settings, "kafka"), io.StringIO()
+    monkeypatch.setattr(start, "_LINE_SECONDS", 0.05)
+    monkeypatch.setattr(start, "check", lambda *_: None if "waiting" in said.getvalue() else "no answer")
+    start.Start(settings, supervisor, [SERVICES["kafka"]], Console(file=said, width=120)).run()
+    first, *_, healthy, last = said.getvalue().splitlines()
+    assert first == "  waiting for kafka (0 s)"
+    assert re.match(r"  kafka .* healthy  already up", healthy) and last.startswith("all healthy after")
+
+
 # The second is so deep that a unix socket in it could not be bound.
 @pytest.mark.parametrize("settings", ["home", f"{100 * 'x'}/home"], indirect=True)
 def test_runs_a_program_and_restarts_it(settings: Settings) -> None:
-    first = start(settings, "ticker").pid
+    first = begin(settings, "ticker").pid
     assert supervision.programs(settings) == ["ticker"]
     until(lambda: state(settings, "ticker").healthy)
     entry = state(settings, "ticker")
@@ -68,8 +106,8 @@ def test_runs_a_program_and_restarts_it(settings: Settings) -> None:
 
 
 def test_the_same_program_is_left_alone_and_another_replaces_it(settings: Settings) -> None:
-    first = start(settings, "ticker")
-    assert start(settings, "ticker") == first
+    first = begin(settings, "ticker")
+    assert begin(settings, "ticker") == first
     supervision.start_program(settings, "ticker", FOREVER, env={"A": "1"})
     until(lambda: tail(settings, "ticker").count("here") == 2)
     assert state(settings, "ticker").pid not in (None, first.pid)
@@ -115,19 +153,19 @@ def test_a_program_can_be_started_again_after_it_ended(settings: Settings) -> No
 
 
 def test_orphans_of_a_killed_supervisor_are_found_and_ended(settings: Settings) -> None:
-    orphan = start(settings, "ticker")
+    orphan = begin(settings, "ticker")
     killed = psutil.Process(Supervisor(settings).pid())
     killed.kill()
     killed.wait(10)
     assert orphan.is_running()
     assert orphan in Supervisor(settings).strays()
-    start(settings, "other")
+    begin(settings, "other")
     assert not orphan.is_running()
     assert supervision.programs(settings) == ["other"]
 
 
 def test_down_ends_orphans_too(settings: Settings) -> None:
-    orphan = start(settings, "ticker")
+    orphan = begin(settings, "ticker")
     killed = psutil.Process(Supervisor(settings).pid())
     killed.kill()
     killed.wait(10)
@@ -138,7 +176,7 @@ def test_down_ends_orphans_too(settings: Settings) -> None:
 def test_down_spares_the_processes_of_other_homes(settings: Settings, tmp_path: Path) -> None:
     stranger = subprocess.Popen(["sleep", "600"], env={**os.environ, HOME_VARIABLE: str(tmp_path / "elsewhere")})
     try:
-        start(settings, "ticker")
+        begin(settings, "ticker")
         supervision.down(settings)
         assert stranger.poll() is None
     finally:
@@ -154,7 +192,7 @@ def test_a_home_that_configuration_files_can_not_name(tmp_path: Path, name: str)
 
 
 def test_wipe_deletes_the_home_and_nothing_else(settings: Settings) -> None:
-    start(settings, "ticker")
+    begin(settings, "ticker")
     beside = settings.home.parent / "beside"
     beside.touch()
     supervision.down(settings, wipe=True)

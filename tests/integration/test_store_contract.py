@@ -1,36 +1,47 @@
-"""What every store of figures does, on the real servers and on their in-memory twin."""
+"""What every store of figures does: on the real servers, on their in-memory twin, and in a further store."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel import sketches
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.metrics import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Kind
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.base import Row
-from retailpulse_kernel.stores.cassandra import CassandraStore
-from retailpulse_kernel.stores.hbase import HBaseStore
-from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable, Grain
+from retailpulse_kernel.ground.errors import ConfinedError, NoSuchTable
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Kind
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, TABLES, USER, FigureTable, Grain, Row
+from retailpulse_kernel.stores import registry
+from retailpulse_kernel.stores.base import FigureStore, arrow_rows
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hbase.connection import connect
+from retailpulse_kernel.stores.hbase.rows import pack_cells, pack_keys
+from retailpulse_kernel.stores.hbase.store import HBaseStore
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.topics import ensure_topics, topic_states
+from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch, new_epoch
+from tests.memory import MemoryStore
+from tests.sqlite_store import SqliteStore
 
 pytestmark = pytest.mark.integration
 
-Store = MemoryStore | CassandraStore | HBaseStore
+Store = MemoryStore | CassandraStore | HBaseStore | SqliteStore
 
-TABLES = (CATEGORY, SESSION, USER)
 PLACES = [(table, grain) for table in TABLES for grain in table.every]
 PLACE_IDS = [table.physical(grain) for table, grain in PLACES]
 MINUTE, HOUR, DAY = GRAINS["minute"], GRAINS["hour"], GRAINS["day"]
@@ -45,16 +56,23 @@ ODD_IDS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["memory", "cassandra", "hbase"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+#: Shipped ones, that of `tests/sqlite_store.py`, and what is installed.
+STORES = [name for name in registry.names() if registry.can(name, FigureStore)]
+
+
+@pytest.fixture(scope="module", params=["memory", *STORES])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store with every table, in a namespace of its own."""
     made: Store
     if request.param == "memory":
         made = MemoryStore()
     else:
-        home: Settings = request.getfixturevalue("stack")
-        own = Settings.load(home=home.home, namespace=f"ct_{os.getpid()}_{time.time_ns() % 10**9}")
-        made = CassandraStore(own) if request.param == "cassandra" else HBaseStore(own)
+        folder, servers = tmp_path_factory.mktemp("store"), request.param in ("cassandra", "hbase")
+        (folder / "local.toml").write_text("" if servers else f"[stores.{request.param}]\n")
+        home = request.getfixturevalue("stack").home if servers else folder
+        name = f"ct_{os.getpid()}_{time.time_ns() % 10**9}"
+        own = Settings.load(home=home, profile=str(folder / "local.toml"), namespace=name)
+        made = cast(Store, registry.open_store(request.param, own))
     for table in TABLES:
         made.create(table)
     yield made
@@ -286,6 +304,31 @@ class TestContract:
         ]
         assert canonical(mine, CATEGORY, grain) == canonical(wanted, CATEGORY, grain)
 
+    @pytest.mark.parametrize("grain", CATEGORY.every, ids=lambda grain: grain.name)
+    def test_rows_come_with_the_version_that_wrote_them(self, store: Store, start: datetime, grain: Grain) -> None:
+        rows = fold(shop(start), CATEGORY, grain)
+        newer = {CATEGORY.key(row, grain) for row in rows[::3]}
+        store.write(CATEGORY, grain, rows, version=7_000)
+        store.write(CATEGORY, grain, rows[::3], version=8_000)
+        bounds = {"since": start - timedelta(hours=1), "until": start + timedelta(hours=1)}
+        found = store.read_versions(CATEGORY, grain, **bounds, figures=(REVENUE, EVENTS))
+        few = replace(CATEGORY, figures=(REVENUE, EVENTS))
+        assert canonical([row for row, _ in found], few, grain) == canonical(
+            store.read(CATEGORY, grain, **bounds, figures=few.figures), few, grain
+        )
+        assert found and all(
+            version == (8_000 if CATEGORY.key(row, grain) in newer else 7_000) for row, version in found
+        )
+
+    def test_an_absent_table_is_told(self, store: Store, start: datetime) -> None:
+        absent = FigureTable("absent", (EVENTS,), ("currency",), (DAY,))
+        store.remove(absent)
+        for bounds in ({}, month(start)):
+            with pytest.raises(NoSuchTable):
+                store.read(absent, DAY, **bounds)
+        with pytest.raises(NoSuchTable):
+            store.read_versions(absent, DAY, **month(start), figures=absent.figures)
+
     def test_an_empty_range_and_an_empty_write(self, store: Store, start: datetime) -> None:
         store.write(SESSION, HOUR, [], version=1)
         assert store.read(SESSION, HOUR, **month(start)) == []
@@ -319,11 +362,28 @@ class TestContract:
 
         check()
 
+    def test_a_trial_writes_into_no_other_namespace(self, store: Store, tmp_path: Path) -> None:
+        if isinstance(store, MemoryStore):
+            pytest.skip("it has no namespace")
+        confined = {"home": tmp_path, "confined_to": "ct_trial"}
+        other = type(store)(store._settings.within("ct_other").model_copy(update=confined))
+        doors: list[Callable[[], object]] = [
+            lambda: other.create(USER),
+            lambda: other.remove(USER),
+            lambda: other.drop(),
+            lambda: other.write(USER, DAY, [], version=1),
+            lambda: other.load(USER, DAY, {}, version=1),
+            lambda: other.delete(USER, DAY, [], version=1),
+        ]
+        for door in doors:
+            with pytest.raises(ConfinedError, match="ct_other"):
+                door()
+
     def test_drop_takes_everything(self, store: Store) -> None:
         if isinstance(store, MemoryStore):
             other: Store = MemoryStore()
         else:
-            own = Settings.load(home=store._settings.home, namespace=f"ct_drop_{os.getpid()}")
+            own = store._settings.within(f"ct_drop_{os.getpid()}")
             other = type(store)(own)
         rows = fold(shop(datetime(2020, 1, 1, tzinfo=UTC), minutes=1), USER, DAY)
         for _ in range(2):
@@ -380,3 +440,117 @@ def any_row() -> st.SearchStrategy[Row]:
         {"day": st.just(_ANY_DAY), "user_id": ids, "currency": st.sampled_from(["USD", "EUR"])}
         | {figure.name: by_kind[figure.measure.kind] for figure in USER.figures}
     )
+
+
+def test_cassandra_s_table_is_altered_while_it_is_written(stack: Settings, start: datetime) -> None:
+    """As retention does: all that was prepared for the table is unknown to the server from then on."""
+    own = Settings.load(home=stack.home, namespace=f"ct_altered_{os.getpid()}")
+    table = FigureTable("altered", (EVENTS,), ("category",), (HOUR,))
+    writer, keeper = CassandraStore(own), CassandraStore(own)
+    writer.create(table)
+    over = threading.Event()
+
+    def alter() -> int:
+        for days in itertools.count(1):
+            keeper.query(f"alter table altered_hour with default_time_to_live = {days * 86_400}")
+            if over.is_set():
+                return days
+        raise AssertionError
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            altered = pool.submit(alter)
+            try:
+                for version in range(1, 80):
+                    rows = [
+                        {"category": f"c{i}", "hour": start + timedelta(days=i), "events": version} for i in range(30)
+                    ]
+                    writer.write(table, HOUR, rows, version=version)
+            finally:
+                over.set()
+            assert altered.result() > 3
+        assert [row["events"] for row in writer.read(table, HOUR)] == [79] * 30
+    finally:
+        writer.drop()
+        writer.close()
+        keeper.close()
+
+
+def test_two_namespaces_of_which_one_begins_as_the_other(stack: Settings) -> None:
+    """What is done to one of them, removal included, leaves the other whole."""
+    table = FigureTable("category", (EVENTS,), ("currency",), (DAY,))
+    short = Settings.load(namespace=f"ct_{os.getpid()}")
+    long = Settings.load(namespace=f"ct_{os.getpid()}_b")
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = {s.namespace_name: [{"day": day, "currency": s.namespace_name, "events": 1}] for s in (short, long)}
+    drop(short)
+    drop(long)
+    try:
+        for settings in (short, long):
+            ensure_topics(settings)
+            HiveStore(settings).create()
+            new_epoch(f"{settings.checkpoints}/metrics")
+            for store in (CassandraStore(settings), HBaseStore(settings)):
+                store.create(table)
+                store.write(table, DAY, rows[settings.namespace_name], version=1)
+        for settings in (short, long):
+            assert HBaseStore(settings).tables() == CassandraStore(settings).tables() == ["category_day"]
+            assert HBaseStore(settings).read(table, DAY) == rows[settings.namespace_name]
+        drop(short)
+        assert (HBaseStore(short).tables(), CassandraStore(short).tables()) == ([], [])
+        assert not any(state.exists for state in topic_states(short))
+        assert all(state.exists for state in topic_states(long))
+        for store in (CassandraStore(long), HBaseStore(long)):
+            assert store.read(table, DAY) == rows[long.namespace_name]
+        assert HiveStore(long).tables() == ["events"] and HiveStore(long).location.is_dir()
+        assert find_epoch(f"{long.checkpoints}/metrics") is not None
+        assert find_epoch(f"{short.checkpoints}/metrics") is None
+    finally:
+        drop(short)
+        drop(long)
+
+
+def test_tables_with_the_names_of_before_are_moved(stack: Settings) -> None:
+    """`a_b` and `a` were told apart by nothing: what a table is called without its namespace does it."""
+    table = FigureTable("session", (EVENTS,), ("currency",), (DAY, HOUR))
+    short = Settings.load(namespace=f"ct_{os.getpid()}")
+    long = Settings.load(namespace=f"ct_{os.getpid()}_b")
+    store, other = HBaseStore(short), HBaseStore(long)
+
+    def row(hour: int, events: int) -> dict[str, Any]:
+        return {"hour": datetime(2026, 1, 1, hour, tzinfo=UTC), "currency": "EUR", "events": events}
+
+    def of_before(settings: Settings, rows: dict[int, Row]) -> None:
+        connection = connect(settings)
+        connection.table_prefix_separator = b"_"
+        connection.create_table("session_hour", {"f": {"max_versions": 1}})
+        for version, one in rows.items():
+            found = arrow_rows(table, HOUR, [one])
+            with connection.table("session_hour").batch(timestamp=version) as batch:
+                for key, cell in zip(pack_keys(table, HOUR, found), pack_cells(table, found), strict=True):
+                    batch.put(key, {b"f:row": cell})
+        connection.close()
+
+    try:
+        of_before(short, {1: row(0, 10), 5: row(1, 11)})
+        of_before(long, {1: row(0, 99)})
+        assert store.tables() == []
+        store.create(table)
+        assert store.tables() == ["session_day", "session_hour"]
+        store.write(table, HOUR, [row(0, 12), row(1, 0)], version=3)
+        found = {one["hour"].hour: one["events"] for one in store.read(table, HOUR)}
+        assert found == {0: 12, 1: 11}, "each row has kept its version"
+        store.create(table)
+        assert len(store.read(table, HOUR)) == 2
+        store.drop()
+        assert other.tables() == []
+        other.create(table)
+        assert [one["events"] for one in other.read(table, HOUR)] == [99]
+        of_before(short, {1: row(0, 10)})
+        store.drop()
+        store.create(table)
+        assert store.read(table, HOUR) == [], "a namespace that was removed has left no old table"
+    finally:
+        for one in (store, other):
+            one.drop()
+            one.close()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.errors import ProfileError, StoreUnavailable
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.errors import ProfileError, StoreUnavailable
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.workbench.workbench import Workbench
 from tests.certificates import self_signed
 from tests.proxy import Proxy
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,16 +10,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from retailpulse_kernel.demo import job_command
-from retailpulse_kernel.errors import JobError
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.namespaces import drop
-from retailpulse_kernel.running import environment, run_notebook
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.topics import ensure_topics
-from retailpulse_kernel.truth import Truth
-from tests.jobs import produce
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.feed.truth import Truth
+from retailpulse_kernel.ground.errors import CheckFailed
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.running import run_notebook
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from tests.jobs import produce, run_here
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -45,11 +42,8 @@ def truth(settings: Settings) -> Truth:
     """The jobs have taken a shop's events; what these truly hold."""
     generator = Generator(rate=10, seconds=300, seed=11, start=YESTERDAY, duplicates=0.03, bad=0.02)
     produce(settings, [(message.key, message.value) for message in generator.messages()])
-    jobs = [
-        subprocess.Popen(job_command(name, run="available_now"), env={**os.environ, **environment(settings)})
-        for name in ("metrics", "archive")
-    ]
-    assert [job.wait(300) for job in jobs] == [0, 0]
+    for name in ("metrics", "archive"):
+        run_here(settings, name)
     return generator.truth
 
 
@@ -93,16 +87,16 @@ def test_the_hourly_ones_run(settings: Settings, truth: Truth, tmp_path: Path) -
 
 
 def test_quality_fails_the_run_and_says_why(settings: Settings, truth: Truth, tmp_path: Path) -> None:
-    # The messages came now, their events are of yesterday: silent since then, which so long a patience lets pass.
-    shown = run(settings, "quality", tmp_path, before="3d", silence="3d", bad="0.5", unknown="1")
+    # The messages came now; their events are of yesterday, and no type of them ended before the others did.
+    shown = run(settings, "quality", tmp_path, before="3d", bad="0.5")
     assert f"{truth.bad.total():,} of {truth.sent:,}" in shown
-    with pytest.raises(JobError, match=rf"bad messages: .*{truth.bad.total()} of .*; silence of add_to_cart") as caught:
-        run(settings, "quality", tmp_path, before="3d", bad="0.001", unknown="1")
+    with pytest.raises(CheckFailed, match=rf"bad messages: .*{truth.bad.total()} of ") as caught:
+        run(settings, "quality", tmp_path, before="3d", bad="0.001")
     assert "late events" not in str(caught.value), "what is as expected is not named"
 
 
 def test_retention_lets_go_only_what_is_closed(settings: Settings, truth: Truth, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="has not taken"):
+    with pytest.raises(CheckFailed, match="has not taken"):
         _behind(settings, tmp_path)
     shown = run(settings, "retention", tmp_path, topics="3d", minutes="30d")
     assert "no day left the archive" in shown

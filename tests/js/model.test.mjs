@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { Clock } from "../../retailpulse_kernel/live/js/clock.mjs";
 import { charts, THEMES } from "../../retailpulse_kernel/live/js/charts.mjs";
 import { data, page } from "../../retailpulse_kernel/live/js/export.mjs";
-import { chosen, counted, divide, Model, money, overTime, summarise, tree } from "../../retailpulse_kernel/live/js/model.mjs";
+import { asText, chosen, counted, divide, Model, money, overTime, summarise, tree } from "../../retailpulse_kernel/live/js/model.mjs";
 
 const HOUR = 1_795_564_800;
 const FIGURES = ["events", "units", "revenue", "orders"];
@@ -28,7 +28,7 @@ function filled(cells, more) {
 }
 
 const ask = (model, more = {}) =>
-  summarise(model, { since: HOUR, until: HOUR + 300, currency: "USD", orderEvents: ORDER_EVENTS, ...more });
+  summarise(model, { since: HOUR, until: HOUR + 300, now: HOUR + 300, currency: "USD", orderEvents: ORDER_EVENTS, ...more });
 
 test("sums are exact and never cross currencies", () => {
   const model = filled([HOUR, 0, 2, 3, 1234567, 1, HOUR, 1, 5, 0, 0, 0, HOUR + 60, 2, 1, 1, "9007199254740993", 1]);
@@ -86,11 +86,11 @@ test("ratios are rounded half up, as Decimal does", () => {
   assert.equal(divide(10n, 0), null);
 });
 
-test("the same peaks and totals as retailpulse_kernel.figures", () => {
+test("the same peaks and totals as retailpulse_kernel.answers.reading", () => {
   const path = process.env.RETAILPULSE_PEAKS;
   if (!path) return;
   for (const { buckets, expected } of JSON.parse(readFileSync(path, "utf8"))) {
-    const found = overTime(buckets.map(([start, revenue]) => ({ start, revenue: BigInt(revenue), orders: 1 })));
+    const found = overTime(buckets.map(([start, revenue, complete]) => ({ start, revenue: BigInt(revenue), orders: 1, complete })));
     assert.deepEqual(found.map((b) => [b.start, b.total.toString(), b.peak]), expected);
   }
 });
@@ -125,8 +125,41 @@ test("four charts, with the rest of many categories in one bar", () => {
   assert.deepEqual(Object.keys(made).sort(), ["aov", "bar", "line", "pie"]);
   const [bar] = made.bar.data;
   assert.equal(bar.y.at(-1), "c19");
-  assert.equal(bar.y[0], "8 more");
+  assert.equal(made.bar.layout.yaxis.ticktext[0], "8 more ");
   assert.equal(bar.x.reduce((sum, x) => sum + x, 0), 210);
+});
+
+test("what runs, and what the range cuts, is not drawn as a fall", () => {
+  const model = filled([0, 60, 120, 180].flatMap((second) => [HOUR + second, 0, 1, 1, second === 180 ? 1 : 90000 + second, 1]));
+  const summary = ask(model, { now: HOUR + 200 });
+  assert.deepEqual(summary.buckets.map((bucket) => bucket.complete), [true, true, true, false]);
+  assert.ok(ask(model).buckets.every((bucket) => bucket.complete), "a minute later it is over");
+  const hours = ask(model, { since: HOUR + 60, until: HOUR + 7 * 3600, now: HOUR + 7 * 3600 });
+  assert.deepEqual([hours.width, hours.buckets[0].complete], [3600, false], "the range holds a part of this hour");
+  const made = charts(summary, { revenue: "Revenue", events: "Events", average_order_value: "Average" }, THEMES.light);
+  for (const [chart, solid] of [[made.line, "by minute"], [made.aov, ""]]) {
+    const line = chart.data.find((trace) => trace.name === solid);
+    const open = chart.data.find((trace) => trace.name === "so far");
+    assert.deepEqual(line.y.map((value) => value !== null), [true, true, true, false]);
+    assert.deepEqual(open.y.map((value) => value !== null), [false, false, true, true], "dashes join the line and the point");
+    assert.deepEqual(open.marker.size, [0, 0, 0, 7]);
+  }
+  assert.ok(!charts({ ...ask(model), before: null }, {}, THEMES.light).line.data.some((trace) => trace.name === "so far"));
+});
+
+test("each category has a bar with its text as it is", () => {
+  const names = ["1499", "855", "2024-01-02", "12:30", "<b>bold</b>", "a & b", "learn more", "2 more", "true", "1e5", "x", "y", "z", "w"];
+  const keys = names.map((name, id) => [id, "USD", name, "purchase"]);
+  const model = filled(keys.flatMap(([id]) => [HOUR, id, 1, 1, (100 - id) * 10000, 1]), { keys });
+  const { data: [trace], layout } = charts({ ...ask(model), before: null }, { revenue: "Revenue" }, THEMES.light).bar;
+  const axis = layout.yaxis;
+  assert.equal(axis.type, "category");
+  assert.deepEqual(axis.tickvals, trace.y);
+  assert.equal(new Set(trace.y).size, 13, "twelve and the rest, each a bar of its own");
+  assert.deepEqual(axis.ticktext.map((text) => text.trim()).reverse(), [...names.slice(0, 12).map(asText), "2 more"]);
+  assert.deepEqual([asText("<b>bold</b>"), asText("a & b")], ["&lt;b&gt;bold&lt;/b&gt;", "a &amp; b"]);
+  const colours = trace.marker.color;
+  assert.deepEqual([colours[0], new Set(colours.slice(1)).size], [THEMES.light.total, 1], "only the rest has its colour");
 });
 
 test("an exported page holds exact data and can't be broken out of", () => {

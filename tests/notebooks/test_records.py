@@ -4,42 +4,46 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 import threading
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from retailpulse_kernel import records
-from retailpulse_kernel.errors import JobError
-from retailpulse_kernel.promotion.manifest import environment_of
-from retailpulse_kernel.records import pruned
-from retailpulse_kernel.running import run_notebook
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks import records
+from retailpulse_kernel.notebooks.environment import environment_of
+from retailpulse_kernel.notebooks.records import pruned
+from retailpulse_kernel.notebooks.running import run_notebook
+from retailpulse_kernel.promotion.cutover.overview import runs_folder, runs_of
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
 
 #: A job as far as its record goes: a report that is kept up to date, and a line for each batch.
 JOB = """
 import time
 from pathlib import Path
-from retailpulse_kernel.streaming.accounts import Account
-from retailpulse_kernel.streaming.report import Report
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
+from retailpulse_kernel.streaming.run.report import Report, shown
 
 report = Report("metrics", "here", 3, state="running")
 report.begin = {"retail.events": {"0": 0, "1": 5}}
-handle = display(report, display_id=True)
-for batch in range(batches):
-    ends = {"retail.events": {"0": 10 * batch, "1": 5}}
-    report.add(Account("metrics", 3, batch, ends, 10, 8, 1, 1, 0, 7, 0, 1000 * batch, 1000 * batch + 500))
-    print(f"batch {batch} of {batches}: something that somebody wanted to see in the log of the run" + 100 * ".")
-    if batch % 100 == 0:
-        handle.update(report)
-        display({"text/plain": f"a table of batch {batch}"}, raw=True)
-    if batch % 2_500 == 2_499:  # goes on once that was saved, in the middle of the cell
-        while f"{batch + 1:,}, " not in Path(output).read_text():
-            handle.update(report)
-            time.sleep(0.02)
-report.fail("Cassandra does not answer.\\nand so on")
-handle.update(report)
+with shown(report) as show:
+    for batch in range(batches):
+        ends = {"retail.events": {"0": 10 * batch, "1": 5}}
+        report.add(Account("metrics", 3, batch, ends, 10, 8, 1, 1, 0, 7, 0, 1000 * batch, 1000 * batch + 500))
+        print(f"batch {batch} of {batches}: something that somebody wanted to see in the log of the run" + 100 * ".")
+        if batch % 100 == 0:
+            show()
+            display({"text/plain": f"a table of batch {batch}"}, raw=True)
+        if batch % 2_500 == 2_499:  # goes on once that was saved, in the middle of the cell
+            while f"{batch + 1:,}, " not in Path(output).read_text():
+                show()
+                time.sleep(0.02)
+    report.fail("Cassandra does not answer.\\nand so on")
+report
 """
 
 
@@ -57,7 +61,7 @@ def notebook(path: Path, *cells: str) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings.load(home=tmp_path / "home", namespace="t_records")
+    return Settings.load(home=tmp_path / "home", pipelines=tmp_path / "pipelines", namespace="t_records")
 
 
 def test_a_long_run_is_read_while_it_lasts(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +77,7 @@ def test_a_long_run_is_read_while_it_lasts(settings: Settings, tmp_path: Path, m
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        run_notebook(
+        done = run_notebook(
             settings,
             notebook(tmp_path / "job.ipynb", JOB),
             {"batches": 10_000, "output": str(output)},
@@ -96,6 +100,13 @@ def test_a_long_run_is_read_while_it_lasts(settings: Settings, tmp_path: Path, m
     ):  # fmt: skip
         assert said in text, said
     assert "a table of batch 5000" not in text
+    assert text.count("messages/s") == 1, "the cell's result is the report that it has kept up to date"
+    (report,) = done.reports
+    assert (report["job"], report["batches"], report["lag"]) == ("metrics", 10_000, 0)
+    assert report["messages"] == {
+        "consumed": 100_000, "accepted": 80_000, "duplicate": 10_000, "late": 10_000, "bad": 0, "ahead": 0,
+        "rows": 70_000, "lost": 0,
+    }  # fmt: skip
     assert [path.name for path in output.parent.iterdir()] == ["run.ipynb"], "nothing is left beside it"
 
 
@@ -116,6 +127,38 @@ def test_a_run_that_fails_says_so_in_its_record(settings: Settings, tmp_path: Pa
     content = nbformat.read(output, as_version=4)
     assert content.metadata.papermill.exception is True
     assert any(o.output_type == "error" for cell in content.cells for o in cell.get("outputs", ()))
+
+
+def test_a_run_whose_kernel_dies_has_failed(settings: Settings, tmp_path: Path) -> None:
+    """Papermill's own words for it are those of a run that ended well."""
+    Registry(settings).freeze(
+        notebook(tmp_path / "job.ipynb"), Manifest("job", 1, "job.ipynb", "", "batch", "", "", "2026-01-01")
+    )
+    dying = notebook(tmp_path / "job.ipynb", "import os; os._exit(batches if not output else 0)")
+    with pytest.raises(JobError, match="lost its kernel"):
+        run_notebook(settings, dying, {}, output=runs_folder(settings, "job") / "a.ipynb")
+    (run,) = runs_of(settings, "job", limit=9)
+    assert run["state"] == "failed" and "lost its kernel" in run["error"]
+
+
+SOCKETS = """
+from ipykernel.connect import get_connection_info
+told = get_connection_info(unpack=True)
+print(told["transport"], told["ip"], batches, output)
+"""
+
+
+@pytest.mark.parametrize("folder", ["t", "a-folder-whose-name-is-so-long-that-no-socket-has-a-path-in-it-" + 60 * "x"])
+def test_no_other_user_reaches_the_kernel(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+    look = "from pathlib import Path; print(oct(Path(told['ip']).parent.stat().st_mode & 0o777))"
+    done = run_notebook(settings, notebook(tmp_path / "a.ipynb", SOCKETS, look), {})
+    shown = text_of(nbformat.read(done.output, as_version=4))
+    assert re.search(r"^ipc /\S+/kernel 1", shown, re.MULTILINE) and "0o700" in shown
+    assert capfd.readouterr().err == "", "nothing that the run has not to say"
 
 
 def test_one_output_that_is_too_large_is_left_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import jupytext
 import nbformat
 import pytest
 
-from retailpulse_kernel.demo import JOBS
-from retailpulse_kernel.parameters import read_parameters
-from retailpulse_kernel.streaming.job import Job
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.notebooks.parameters import read_parameters
+from retailpulse_kernel.streaming.run.context import RunContext, using_context
+from retailpulse_kernel.streaming.run.job import Job
+from retailpulse_kernel.streaming.run.report import Report
+from retailpulse_kernel.workbench.workbench import Workbench
+from tests.jobs import JOBS
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(p for p in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
@@ -51,18 +54,23 @@ def test_a_job_has_typed_parameters_that_mean_the_same_in_each(job: str) -> None
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_job_writes_the_tables_that_the_project_reads(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_writes_the_tables_that_the_project_reads(job: str, use_bench: Callable[[Any], None]) -> None:
     """The notebook names its figures itself; what reads them must find the same."""
-    from retailpulse_kernel.tables import CATEGORY, SESSION, USER
+    from retailpulse_kernel.shop.tables import CATEGORY, SESSION, USER
 
     made: list[Job] = []
-    monkeypatch.setattr(Job, "run", lambda job: made.append(job))
-    monkeypatch.setattr("retailpulse_kernel._default", Workbench(namespace="never_used"))
+
+    def run(job: Job) -> Report:
+        made.append(job)
+        return Report(job.name, job.settings.namespace.name, 0)
+
     source = jupytext.read(ROOT / "notebooks" / "jobs" / f"{job}.py")
     names: dict[str, Any] = {}
-    for cell in source.cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
+    use_bench(Workbench(namespace="never_used"))
+    with using_context(RunContext(run_job=run)):
+        for cell in source.cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
     written = {"metrics": [CATEGORY], "engagement": [SESSION, USER], "archive": []}[job]
     assert [stream.table for stream, _ in made[0]._figures] == written
     assert made[0].name == job

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from retailpulse_kernel.errors import UsageError
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.monitoring.alerts import ALERTS, OBJECTIVES, AlertSettings, rules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,5 +176,5 @@ def test_a_webhook_is_an_address_or_leads_to_one(tmp_path: Path) -> None:
     secret.write_text("https://example.org/hook\n")
     assert AlertSettings(webhook=f"file:{secret}").webhook_url() == "https://example.org/hook"
     assert AlertSettings().webhook_url() == ""
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="not an address"):
         AlertSettings(webhook="nonsense").webhook_url()

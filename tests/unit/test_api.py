@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -18,18 +19,19 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+from retailpulse_kernel.answers.reading import money, summarise
+from retailpulse_kernel.answers.request import asked
+from retailpulse_kernel.answers.rows import figure_rows
 from retailpulse_kernel.api.app import create_app
-from retailpulse_kernel.api.asking import asked
 from retailpulse_kernel.api.cache import AnswerCache
 from retailpulse_kernel.cli import main
-from retailpulse_kernel.errors import StoreUnavailable, UsageError
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.figures import money, summarise
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.stores.archive import Archive
-from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.tables import CATEGORY
+from retailpulse_kernel.ground.errors import StoreUnavailable, UsageError
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY
+from retailpulse_kernel.stores.hive.archive import Archive
 from tests.archived import archive_events
+from tests.memory import MemoryStore
 
 START = datetime(2026, 3, 1, 22, 58, tzinfo=UTC)
 END = START + timedelta(minutes=200)
@@ -89,6 +91,8 @@ class TestFigures:
             (category, money(revenue)) for category, revenue in expected.items()
         ]
         assert rows(client, "revenue", by="category", currency="USD", limit=1) == found[:1]
+        asked = {**RANGE, "by": "category", "currency": "USD", "limit": 1}
+        assert client.get("/api/v1/figures/revenue", params=asked).json()["total_rows"] == len(found)
         assert rows(client, "revenue", by="category", currency="USD", category="books") == [
             row for row in found if row["category"] == "books"
         ]
@@ -102,6 +106,23 @@ class TestFigures:
             assert [(r["decimal"], r["running_total_decimal"], r["peak"]) for r in found if r["minor"]] == [
                 (money(b.revenue), money(b.running_total), b.peak) for b in expected.revenue_over_time if b.revenue
             ]
+
+    @pytest.mark.parametrize("name", ["revenue", "orders", "average_order_value", "active_users"])
+    def test_a_window_that_runs_or_is_cut_says_so(self, store: MemoryStore, name: str) -> None:
+        asking = {"since": RANGE["from"], "until": RANGE["to"], "by": "bucket,currency", "grain": "hour"}
+        now = START + timedelta(minutes=150)  # 01:28
+        with ThreadPoolExecutor(1) as pool:
+            found = figure_rows(store, pool, name, asked(**asking, now=now), now=now)
+        dollars = [row for row in found if row["currency"] == "USD"]
+        assert [row["complete"] for row in dollars] == [False, True, True, False, False]  # 22:58 to 02:18
+        values = [row["value"] for row in dollars]
+        assert [row["complete_value"] for row in dollars] == [None, *values[1:3], None, None]
+        assert [row["unfinished_value"] for row in dollars] == values, "with their neighbours, where the line begins"
+
+    def test_what_is_over_has_no_dashes(self, client: TestClient) -> None:
+        whole = {"from": "2026-03-01T23:00:00Z", "to": "2026-03-02T02:00:00Z"}
+        for row in rows(client, "revenue", by="bucket", grain="hour", currency="USD", **whole):
+            assert row["complete"] and row["complete_value"] == row["value"] and row["unfinished_value"] is None
 
     def test_a_shifted_range_lies_under_the_unshifted_one(self, client: TestClient) -> None:
         later = {"from": (START + timedelta(days=7)).isoformat(), "to": (END + timedelta(days=7)).isoformat()}
@@ -133,11 +154,11 @@ class TestRefusals:
             ("revenue", {"by": "colour"}, 422, "no dimension 'colour'"),
             ("revenue", {"grain": "year"}, 422, "no grain"),
             ("revenue", {"from": "yesterday"}, 422, "not a time"),
-            ("revenue", {"from": "1" * 40}, 422, "no time"),
+            ("revenue", {"from": "1" * 40}, 422, "not a time"),
             ("revenue", {"from": "2026-03-03"}, 422, "is empty"),
             ("revenue", {"from": "2010-01-01"}, 422, "days is more than"),
             ("revenue", {"from": "2026-01-01", "by": "bucket", "grain": "minute"}, 422, "coarser grain"),
-            ("revenue", {"shift": "9" * 19 + "d"}, 422, "shift"),
+            ("revenue", {"shift": "9" * 19 + "d"}, 422, "longer"),
             ("revenue", {"limit": -1}, 422, "limit"),
         ],
     )

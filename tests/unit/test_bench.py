@@ -19,8 +19,8 @@ from bench.growth import decile, seconds_per_million
 from bench.jobs import together
 from bench.notebook import MEASURING
 from bench.results import Figure, Target, Timeline, as_json, as_table, number, percentile
-from retailpulse_kernel.settings import project_root
-from retailpulse_kernel.streaming.accounts import Account
+from retailpulse_kernel.ground.settings import project_root
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
 
 def test_a_rate_is_warm_after_the_first_mark_and_cold_from_the_start() -> None:
@@ -154,9 +154,9 @@ def test_every_measurement_and_competitor_is_described() -> None:
 #: A job's metrics, as a run makes them.
 _RUN = """
 from pathlib import Path
-from retailpulse_kernel.monitoring.jobs import JobMetrics
-from retailpulse_kernel.monitoring.recording import recording
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.telemetry.jobs import JobMetrics
+from retailpulse_kernel.telemetry.recording import recording
+from retailpulse_kernel.ground.settings import Settings
 
 with recording(Settings.load(home=Path("."), namespace="shop"), "job", "metrics", job_name="metrics") as recorder:
     JobMetrics(recorder, "retail.events", None).retried("cassandra")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import IntEnum, StrEnum
 from uuid import UUID
 
 import numpy as np
@@ -13,8 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retailpulse_kernel.errors import UnknownName, UsageError
-from retailpulse_kernel.stores.binding import bound, hive_literal, names_in, plain_value, with_literals
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.stores.binding import (
+    bound,
+    hive_literal,
+    names_in,
+    one_statement,
+    places_of,
+    plain_value,
+    with_literals,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +50,14 @@ def test_the_parameters_of_a_statement(statement: str, dialect: str, names: list
 
 
 def test_a_parameter_without_a_value_is_named_with_the_nearest() -> None:
-    with pytest.raises(UnknownName, match=r"'tody'. Did you mean 'today'\?"):
+    with pytest.raises(UsageError) as caught:
         bound("select :tody", {"today": 1, "other": 2}, "cql")
+    assert str(caught.value) == (
+        "The parameter :tody of the statement has no value. Did you mean 'today'? "
+        "Give it with the statement: {'tody': ...}."
+    )
+    with pytest.raises(UsageError, match=r"has no value\. Give it with the statement"):
+        bound("select :tody", None, "cql")
     assert bound("select :a", {"a": 1, "unused": object()}, "cql") == {"a": 1}
 
 
@@ -120,3 +135,114 @@ def test_no_text_ends_its_quotes_or_is_replaced_by_hive(text: str) -> None:
 def test_only_parameters_are_replaced() -> None:
     text = "select ':a', :a -- :a"
     assert with_literals(text, {"a": "x"}, "hive", hive_literal) == "select ':a', 'x' -- :a"
+
+
+# What was bound as something else, or in silence as nothing
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+TIME = datetime(2026, 3, 1, 10, 0, 0, 123456)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.datetime64("2026-03-01T10:00:00.123456", "ns"), TIME),
+        (np.datetime64("2026-03-01T10:00:00.123456", "us"), TIME),
+        (np.datetime64("2026-03-01", "D"), date(2026, 3, 1)),
+        (np.datetime64("NaT", "ns"), None),
+        (np.array(["2026-03-01T10:00:00.123456"], "datetime64[ns]"), [TIME]),
+        (pd.Series([TIME]), [TIME]),
+        (pd.Series([TIME]).dt.tz_localize("UTC"), [TIME.replace(tzinfo=UTC)]),
+        (np.float32(0.5), 0.5),
+        (np.str_("a"), "a"),
+        (np.bytes_(b"a"), b"a"),
+        (np.array(7), 7),
+        (Colour.RED, "red"),
+        (Level.HIGH, 3),
+        (bytearray(b"a"), b"a"),
+        (memoryview(b"ab"), b"ab"),
+    ],
+)
+def test_every_type_is_bound_exactly(value: object, plain: object) -> None:
+    found = plain_value("x", value)
+    assert found == plain and type(found) is type(plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (np.datetime64("2026-03-01T10:00:00.123456789", "ns"), "finer than a microsecond"),
+        (pd.Timestamp("2026-03-01T10:00:00.123456789"), "finer than a microsecond"),
+        (np.datetime64("2026-03-01T10:00:00", "ps"), "finer than a microsecond"),
+        (np.timedelta64(1, "s"), "is a time span"),
+        (pd.Timedelta("1s"), "is a Timedelta"),
+        (timedelta(seconds=1), "is a timedelta"),
+        (np.longdouble(1) / 3, "which no store keeps"),
+        (np.complex128(1), "is a complex"),
+        (Decimal("NaN"), "which no store keeps"),
+        (Decimal("-Infinity"), "which no store keeps"),
+        (pd.DataFrame({"a": [1]}), "which can't be bound"),
+    ],
+)
+def test_or_refused(value: object, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        plain_value("x", value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "dialect", "alone"),
+    [
+        ("select 1; -- done", "spark", "select 1"),
+        ("select 1 -- why\n ; /* done\n */ ;", "hive", "select 1"),
+        ("select ';' -- a;b", "hive", "select ';'"),
+        ("select 1 // done;", "cql", "select 1"),
+        ("begin batch insert into t (a) values (1); apply batch;", "cql",
+         "begin batch insert into t (a) values (1); apply batch"),
+        (r"select 'it\'s;' ;", "spark", r"select 'it\'s;'"),
+        ("-- nothing", "spark", ""),
+    ],
+)  # fmt: skip
+def test_a_statement_ends_before_its_semicolon_and_comments(statement: str, dialect: str, alone: str) -> None:
+    assert one_statement(statement, dialect) == alone  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dialect", ["cql", "hive", "spark"])
+def test_an_empty_list_is_refused_where_it_would_find_nothing(dialect: str) -> None:
+    for statement in ("select * from t where x in :names", "select * from t where x NOT IN (\n:names)"):
+        with pytest.raises(UsageError, match="The list :names is empty"):
+            bound(statement, {"names": []}, dialect)  # type: ignore[arg-type]
+    if dialect == "cql":  # a collection may be empty
+        assert bound("insert into t (tags) values (:names)", {"names": []}, "cql") == {"names": []}
+
+
+def test_places_are_in_order_and_as_often_as_they_come() -> None:
+    assert places_of("select :b, :a, ':no' where :b", "cql") == ["b", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "literal"),
+    [
+        (float("inf"), "cast('Infinity' as double)"),
+        (float("-inf"), "cast('-Infinity' as double)"),
+        (10**20, "100000000000000000000BD"),
+        (-(2**63), "cast('-9223372036854775808' as bigint)"),
+        (2**63 - 1, f"{2**63 - 1}L"),
+        (-(2**31), str(-(2**31))),
+    ],
+)
+def test_numbers_that_hive_would_read_as_others(value: object, literal: str) -> None:
+    assert hive_literal(value) == literal
+
+
+@pytest.mark.parametrize("value", [10**38, -(10**40), Decimal(10) ** 39, Decimal("0." + "1" * 39)])
+def test_numbers_of_more_digits_than_hive_has_are_refused(value: object) -> None:
+    with pytest.raises(UsageError, match="at most 38 digits"):
+        hive_literal(value)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.stack.java import find_java
-from retailpulse_kernel.streaming.class_archive import class_archive, java_options
+from retailpulse_kernel.machine.java import find_java
+from retailpulse_kernel.stores.spark.java import class_archive, java_options
 
 
 def test_without_one_java_is_told_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 
-from retailpulse_kernel.credentials import Secret, described, names_a_secret, resolve_secret
-from retailpulse_kernel.errors import ProfileError
-from retailpulse_kernel.profiles import described_profile
-from retailpulse_kernel.settings import Settings, load_profile
-from retailpulse_kernel.stores.kafka_config import client_config
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.credentials import Secret, described, names_a_secret, resolve_secret
+from retailpulse_kernel.ground.errors import ProfileError
+from retailpulse_kernel.ground.profiles import described_profile
+from retailpulse_kernel.ground.settings import Settings, load_profile
+from retailpulse_kernel.stores.kafka.config import client_config
+from retailpulse_kernel.workbench.workbench import Workbench
 
 CANARY = "canary-5c2d"
 
@@ -91,6 +91,36 @@ def test_a_secret_is_masked_wherever_it_is_shown(caplog: pytest.LogCaptureFixtur
         ("spark.executor.memory", False),
         ("spark.sql.shuffle.partitions", False),
         ("spark.hadoop.hadoop.security.credential.provider.path", False),
+        ("spark.security.credentials.hive.enabled", False),
+        ("spark.kubernetes.driver.secretKeyRef.SHOP_PASS", False),
+        ("spark.authenticate.secretBitLength", False),
+        ("spark.authenticate.secret.file", False),
+        ("spark.hadoop.fs.azure.account.key.file.core.windows.net", True),
+        ("spark.hadoop.fs.s3a.encryption.key", True),
+        ("spark.kafka.ssl.keystore.key", True),
+        ("sasl.jaas.config", True),
+        ("sasl.mechanism", False),
+        ("private_key", True),
+        ("privateKey", True),
+        ("aws_secret_access_key", True),
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("AWS_ACCESS_KEY_ID", False),
+        ("access_key", True),
+        ("passphrase", True),
+        ("ssh_key_passphrase", True),
+        ("apikey", True),
+        ("api-key", True),
+        ("DB_PASSWORD_2", True),
+        ("password_of_shop", True),
+        ("credentials_json", True),
+        ("token_url", False),
+        ("tokens", False),
+        ("max_tokens", False),
+        ("key", False),
+        ("keyboard", False),
+        ("primary_key", False),
+        ("secretary", False),
+        ("", False),
     ],
 )
 def test_which_settings_hold_secrets(name: str, secret: bool) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import nbformat
 import pytest
 
-from retailpulse_kernel.promotion.manifest import Environment, Manifest
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.environment import Environment
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Hourly, its last tick longer ago than any test takes.
@@ -85,7 +86,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             ),
         )  # fmt: skip
     registry.freeze(notebook, Manifest("metrics", 2, "metrics.ipynb", "", "stream", "@continuous", "# Now", "", {}))
-    registry.switch("metrics", 1)
+    registry.activate("metrics", 1)
     registry.pause("held", paused=True)
     shutil.copytree(ROOT / "pipelines" / "engagement", settings.pipelines / "engagement")
     shutil.copytree(ROOT / "pipelines" / "archive", settings.pipelines / "torn")
@@ -129,7 +130,7 @@ def test_what_a_run_reads_and_writes_is_told(read: dict[str, Any]) -> None:
 def test_a_pipeline_that_can_not_be_read_leaves_the_others_alone(read: dict[str, Any]) -> None:
     torn = read["dags"]["torn"]
     assert torn["tasks"] == [] and torn["schedule"] is None and "damaged" in torn["tags"]
-    assert "can't be read" in torn["doc"] and "Restore it from git" in torn["doc"]
+    assert "can't be read" in torn["doc"] and "Restore the manifest from git" in torn["doc"]
 
 
 @pytest.mark.parametrize(

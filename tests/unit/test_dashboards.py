@@ -15,11 +15,11 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.cli import main
 from retailpulse_kernel.dashboards.pushing import Grafana, GrafanaSettings
 from retailpulse_kernel.dashboards.writing import stale, write
-from retailpulse_kernel.errors import RequirementError, UsageError
-from retailpulse_kernel.figures import chosen_figures
+from retailpulse_kernel.ground.errors import RequirementError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "grafana" / "dashboards"
@@ -120,6 +120,16 @@ def test_a_panel_s_lines_have_names_of_their_own(name: str) -> None:
         shown += [target["legendFormat"] for target in panel["targets"] if "legendFormat" in target]
         lines = [text for text in shown if text != "Time"]
         assert len(set(lines)) == len(lines), panel["title"]
+
+
+def test_a_window_that_is_not_over_is_drawn_in_dashes() -> None:
+    """Of every line that is no running total: else its last point is a fall."""
+    for panel in DASHBOARDS["store-pulse"]["panels"]:
+        shown = {column["selector"] for target in panel["targets"] for column in target["columns"]}
+        if panel["type"] == "timeseries" and shown != {"bucket", "running_total"}:
+            assert {"complete_value", "unfinished_value"} <= shown and "value" not in shown, panel["title"]
+            styles = {o["matcher"]["options"]: o["properties"] for o in panel["fieldConfig"]["overrides"]}
+            assert {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [4, 6]}} in styles["So far"]
 
 
 class TestGrafanaThatRuns:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.events import (
+from retailpulse_kernel.shop.events import (
     EVENT_TYPES,
     MAX_DEPTH,
     REASONS,
@@ -408,7 +408,7 @@ def test_an_event_survives_pickling() -> None:
 
 def test_the_schema_file_is_fresh() -> None:
     file = ROOT / "docs" / "event.schema.json"
-    refresh = "python -c \"from retailpulse_kernel.events import schema_text; print(schema_text(), end='')\""
+    refresh = "python -c \"from retailpulse_kernel.shop.events import schema_text; print(schema_text(), end='')\""
     assert file.read_text() == schema_text(), f"Refresh it: {refresh} > docs/event.schema.json"
     jsonschema.Draft202012Validator.check_schema(json.loads(file.read_text()))
 

@@ -8,16 +8,27 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from retailpulse_kernel.errors import UnknownName, UsageError
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.figures import grouped, grouped_frame, money, read_rows, summarise
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.ranges import plan
-from retailpulse_kernel.stores.base import Row
-from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.tables import CATEGORY, GRAINS, FigureTable, Grain
+from retailpulse_kernel.answers.ranges import Extent, minutes_of, plan
+from retailpulse_kernel.answers.reading import (
+    chosen_figures,
+    grouped,
+    grouped_frame,
+    money,
+    over_time,
+    read_rows,
+    summarise,
+)
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, Row
+from retailpulse_kernel.stores.base import arrow_rows
+from retailpulse_kernel.streaming.run.streams import stored_form
+from tests.memory import MemoryStore
 
 START = datetime(2026, 3, 1, 22, 58, tzinfo=UTC)
 CATEGORIES = ("books", "shoes.sport", "unknown")
@@ -199,17 +210,79 @@ def test_of_today_few_rows_are_read() -> None:
     assert end.added == [(GRAINS["hour"], midnight + timedelta(hours=23), midnight + timedelta(days=1))]
 
 
+def test_the_newest_span_begins_on_a_whole_minute_and_says_when_that_is_not_what_was_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    noon = "2026-03-01T12:00"
+    assert minutes_of("90m", None, noon) == (
+        datetime(2026, 3, 1, 10, 30, tzinfo=UTC),
+        datetime(2026, 3, 1, 12, tzinfo=UTC),
+    )
+    assert minutes_of(None, noon, None) == (datetime(2026, 3, 1, 12, tzinfo=UTC), None)
+    assert capsys.readouterr().err == ""
+    assert minutes_of("90s", None, noon)[0] == datetime(2026, 3, 1, 11, 58, tzinfo=UTC)
+    assert "Figures go by the minute: this is from 2026-03-01 11:58 (UTC) on." in capsys.readouterr().err
+    begin, end = minutes_of(timedelta(hours=1), None, None)
+    assert begin is not None and end is not None and end - begin == timedelta(hours=1) and end > datetime.now(UTC)
+    for last, since in (("1h", noon), (3, None)):
+        with pytest.raises(UsageError, match=r"both given|is not a time span"):
+            minutes_of(last, since, None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("by", [["category"], ["bucket", "event_type"], ["currency"]])
 def test_a_frame_of_no_rows_has_its_columns(store: MemoryStore, by: list[str]) -> None:
     rows = read_rows(store, CATEGORY, since=None, until=None, grain=GRAINS["hour"])
     full, empty = grouped_frame(rows, by), grouped_frame([], by)
     assert len(full) > 0 and empty.empty
-    assert list(full.columns) == list(empty.columns) == [
-        *dict.fromkeys([*by, "currency"]),
-        "events", "units", "revenue", "orders", "active_users", "average_order_value",
-    ]  # fmt: skip
+    assert (
+        list(full.columns)
+        == list(empty.columns)
+        == [
+            *dict.fromkeys([*by, "currency"]),
+            *(figure.name for figure in chosen_figures(())),
+        ]
+    )
     assert list(map(str, full.dtypes)) == list(map(str, empty.dtypes))
     assert {str(full[name].dtype) for name in (*by, "currency") if name != "bucket"} == {"category"}
     assert full.to_dict("records") == grouped(rows, by)
     with pytest.raises(UnknownName):
         grouped_frame([], ["brand"])
+
+
+def test_a_preview_has_the_rows_of_the_table_that_will_be() -> None:
+    """What Spark's aggregation gives has a slot, a window's end and sketches; a person sees none of them."""
+    hour = GRAINS["hour"]
+    table = replace(CATEGORY, every=(hour,))
+    rows = arrow_rows(table, hour, fold(shop(150), table, hour))
+    ends = pc.add(rows["hour"], pa.scalar(hour.width, pa.duration("us")))
+    result = rows.append_column("slot", pa.array([0] * len(rows), pa.int32())).append_column("end", ends)
+    frame = stored_form(result, table)
+    assert list(frame.columns) == ["hour", *CATEGORY.by, *(figure.name for figure in CATEGORY.figures)]
+    assert str(frame["hour"].dtype) == "datetime64[ns, UTC]" and set(frame["active_users"]) <= set(range(8))
+    assert frame["revenue"].sum() == sum(Decimal(i) / 100 for i in range(150))
+    newest = stored_form(result, table, 2)
+    assert list(newest["hour"]) == [frame["hour"].max()] * 2
+    assert newest.attrs["note"] == f"2 of {len(frame)} rows"
+
+
+def test_windows_that_run_or_are_cut_are_not_complete(store: MemoryStore) -> None:
+    since, until = START + timedelta(minutes=1), START + timedelta(minutes=122)  # 22:59 to 01:00
+    now = START + timedelta(minutes=92)  # half past midnight
+    extent = Extent(GRAINS["hour"], since, until, now)
+    rows = read_rows(store, CATEGORY, since=since, until=until, grain=GRAINS["hour"])
+    frame = grouped_frame(rows, ["bucket"], extent=extent)
+    assert dict(zip(frame["bucket"].dt.hour, frame["complete"], strict=True)) == {22: False, 23: True, 0: False}
+    assert str(frame["complete"].dtype) == str(grouped_frame([], ["bucket"], extent=extent)["complete"].dtype) == "bool"
+    assert "complete" not in grouped_frame(rows, ["category"], extent=extent).columns
+    summary = summarise(store, since=since, until=until, grain="hour", now=now)
+    buckets = summary.currencies["USD"].revenue_over_time
+    assert [bucket.complete for bucket in buckets] == [False, True, False]
+    said = summary.to_json()["currencies"]["USD"]["revenue_over_time"]
+    assert [bucket["complete"] for bucket in said] == [False, True, False]
+
+
+def test_a_window_that_runs_is_no_peak_and_raises_no_bar() -> None:
+    amounts = {START + timedelta(minutes=i): Decimal(amount) for i, amount in enumerate((1, 1, 9, 1, 1, 500))}
+    last = max(amounts)
+    assert [bucket.peak for bucket in over_time(amounts, lambda start: start < last)] == [i == 2 for i in range(6)]
+    assert [bucket.peak for bucket in over_time(amounts, lambda _: True)] == [i == 5 for i in range(6)]

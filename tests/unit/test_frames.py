@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 
-from retailpulse_kernel.errors import UnknownName
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.stores.frames import cut, shaped, to_frame
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -42,6 +44,59 @@ def test_polars_keeps_money_exact_and_times_in_utc() -> None:
     assert frame["at"].dtype == pl.Datetime("ns", "UTC")
     assert frame["kind"].dtype == pl.Categorical or frame["kind"].dtype == pl.Enum(["a", "b"])
     assert frame["gaps"].to_list() == [None, 2**60 + 1]
+
+
+def test_floats_are_what_pandas_counts_with() -> None:
+    frame = shaped(
+        to_frame(["money", "n"], [(Decimal("0.1"), 1), (None, 2), (Decimal("30"), 3)], {1: "integer"}), "float"
+    )
+    assert list(map(str, frame.dtypes)) == ["float64", "int64"]
+    assert list(frame.nlargest(1, "money")["n"]) == [3]
+    assert frame["money"].describe()["max"] == 30.0
+    assert np.polyfit(frame["n"][[0, 2]], frame["money"][[0, 2]], 1)[0] == pytest.approx(14.95)
+    assert (frame["money"] * frame["n"]).sum() == pytest.approx(90.1)
+    assert str(shaped(to_frame(["money"], [], {}), "float")["money"].dtype) == "float64", "without rows, too"
+    raw = shaped(to_frame(["raw"], [(b"x",), (None,)], {}), "float")
+    assert raw["raw"][0] == b"x"
+
+
+def test_exact_money_stays_exact_in_sums_of_groups() -> None:
+    frame = to_frame(["key", "money"], [("a", Decimal("0.1")), ("a", Decimal("0.2")), ("b", None)], {0: "text"})
+    assert frame.groupby("key")["money"].sum()["a"] == Decimal("0.3")
+    assert (frame["money"] * 3)[1] == Decimal("0.6")
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "said"),
+    [
+        (2**70, "arrow", "whole numbers of more than 64 bits, which Arrow"),
+        (2**70, "polars", "whole numbers of more than 64 bits, which Arrow"),
+        (Decimal(10) ** 40, "polars", "decimals of more than 38 digits, which polars"),
+        (Decimal(10) ** 80, "arrow", "decimals of more than 76 digits, which Arrow"),
+    ],
+)
+def test_numbers_that_a_library_can_not_hold_are_named(value: object, form: str, said: str) -> None:
+    frame = to_frame(["wide"], [(value,)], {})
+    assert shaped(frame)["wide"][0] == value
+    with pytest.raises(UsageError, match=f"The column 'wide' has {said} can't hold.*as_=\"pandas\""):
+        shaped(frame, form)  # type: ignore[arg-type]
+
+
+def test_a_cut_is_said_once_with_how_to_get_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = to_frame(["n"], [(1,)], {}, more=True, total=1_234)
+    assert frame.attrs == {"more": True, "total": 1_234, "note": "1 of 1,234 rows"}
+    shaped(frame, "arrow")
+    assert capsys.readouterr().err == "1 of 1,234 rows: `limit=None` gives all.\n"
+    with unsaid():
+        shaped(frame)
+    shaped(to_frame(["n"], [(1,)], {}))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("limit", [-1, "5", 2.0, True])
+def test_a_limit_is_a_number_of_rows_or_none(limit: object) -> None:
+    with pytest.raises(UsageError, match=r"is not a number of rows\. Give a whole number, or None for all rows"):
+        cut([], limit)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", ["arrow", "polars"])

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from retailpulse_kernel.adapters import read
-from retailpulse_kernel.bad_messages import BAD_REASONS
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.events import REASONS, Event, EventError, parse_event
-from retailpulse_kernel.generator import LATE_AFTER, Generator, Message, intensity
+from retailpulse_kernel.feed.adapters import read
+from retailpulse_kernel.feed.bad_messages import BAD_REASONS
+from retailpulse_kernel.feed.generator import LATE_AFTER, Generator, Message, intensity
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.shop.events import REASONS, Event, EventError, parse_event
 
 SAMPLE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "rees46_2019-10-01.csv"
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

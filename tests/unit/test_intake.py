@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from retailpulse_kernel.lateness import PartitionClock
+from retailpulse_kernel.shop.lateness import PartitionClock
 from retailpulse_kernel.stores.base import version_of
-from retailpulse_kernel.streaming import intake as intakes
-from retailpulse_kernel.streaming.checkpoint import (
+from retailpulse_kernel.streaming.checkpoint.epochs import (
+    Clock,
     LoggedBatch,
     logged_batch,
     new_epoch,
@@ -22,9 +22,11 @@ from retailpulse_kernel.streaming.checkpoint import (
     read_clock,
     write_clock,
 )
-from retailpulse_kernel.streaming.intake import Chunk, Intake, Stretch
-from retailpulse_kernel.streaming.rejects import reject_record
-from retailpulse_kernel.streaming.seen import SeenIds
+from retailpulse_kernel.streaming.intake import judging as intakes
+from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
+from retailpulse_kernel.streaming.intake.rejects import reject_record
+from retailpulse_kernel.streaming.intake.source import SourceConfig, TopicSource
+from retailpulse_kernel.streaming.state.ids import SeenIds
 
 ARRIVAL = datetime(2026, 1, 1, 12, tzinfo=UTC)
 GOOD = {
@@ -81,7 +83,7 @@ def test_late_is_what_the_partition_has_left_behind() -> None:
     clock, expected = PartitionClock(600_000, ms("11:30:00")), []
     for moment in times:
         expected.append(clock.is_late(ms(moment)))
-        clock.advance(ms(moment))
+        clock.advance(ms(moment), ms("12:06:00"))
     assert expected == [False, False, True, False, True, False, True]
     intake = Intake(("offset",), "t", delay_ms=600_000, keep_late=True)
     for size in (1, 2, 7):
@@ -95,17 +97,65 @@ def test_late_is_what_the_partition_has_left_behind() -> None:
 
 def test_the_clock_goes_on_to_the_next_stretch() -> None:
     def clock_after(intake: Intake, *values: bytes, **stretch: Any) -> int | None:
-        rows = intake.rows([chunk(*values)], Stretch(0, **stretch))
-        while True:
-            try:
-                next(rows)
-            except StopIteration as end:
-                return end.value
+        return rows_and_clock(intake, [chunk(*values)], Stretch(0, **stretch))[1]
 
     for intake in (Intake((), "t", delay_ms=1), Intake((), "t")):
         assert clock_after(intake, at("11:00:00"), at("10:00:00"), b"bad") == ms("11:00:00")
         assert clock_after(intake, at("11:00:00"), clock_ms=ms("11:30:00")) == ms("11:30:00")
         assert clock_after(intake, b"bad") is None
+
+
+def at_arrival(*events: tuple[str, str], name: str = "") -> Chunk:
+    """Views by their times and their messages' arrivals."""
+    values = [at(moment, event_id=f"{name}{i}") for i, (moment, _) in enumerate(events)]
+    return Chunk(values, list(range(len(events))), [ms(arrival) for _, arrival in events])
+
+
+def rows_and_clock(intake: Intake, chunks: list[Chunk], stretch: Stretch) -> tuple[list[dict[str, Any]], int | None]:
+    rows, judging = [], intake.rows(chunks, stretch)
+    while True:
+        try:
+            rows += next(judging).to_pylist()
+        except StopIteration as end:
+            return rows, end.value
+
+
+@pytest.mark.parametrize(("delay", "fast"), [(60_000, "12:05:00"), (600_000, "12:09:00")])
+def test_fast_clocks_leave_the_others_their_whole_tolerance(delay: int, fast: str) -> None:
+    """Eight views with fast clocks, and behind them thousands of events that keep the watermark."""
+    latest = datetime.fromtimestamp((ms("12:00:00") - delay + 1) / 1000, UTC).strftime("%H:%M:%S.%f")
+    values = [at_arrival(*[(fast, "12:00:00")] * 8, name="fast"), at_arrival(*[(latest, "12:00:00")] * 3_000)]
+    (*_, counts), clock = rows_and_clock(Intake((), "t", delay_ms=delay), values, Stretch(0))
+    assert (counts["n_accepted"], counts["n_late"]) == (3_008, 0), "a fast event counts, too"
+    assert (counts["n_ahead"], counts["ahead_ms"]) == (8, ms(fast) - ms("12:00:00"))
+    assert clock == ms("12:00:00")
+    (*_, counts), _ = rows_and_clock(Intake((), "t", delay_ms=delay - 1), values, Stretch(0))
+    assert counts["n_late"] == 3_000, "they are at the very limit"
+
+
+def test_events_of_yesterday_are_late_and_harm_no_others() -> None:
+    yesterday = json.dumps({**GOOD, "event_time": "2025-12-31T12:00:00Z"}).encode()
+    slow = Chunk([yesterday] * 5, [1] * 5, [ms("12:00:00")] * 5)
+    ordinary = at_arrival(*[("11:59:30", "12:00:00")] * 10)
+    (*_, counts), clock = rows_and_clock(Intake((), "t", delay_ms=60_000), [ordinary, slow, ordinary], Stretch(0))
+    assert (counts["n_accepted"], counts["n_late"], counts["n_ahead"], counts["ahead_ms"]) == (20, 5, 0, 0)
+    assert clock == ms("11:59:30")
+
+
+def test_a_clock_from_before_the_rule_counts_as_far_as_the_brokers_time() -> None:
+    intake, chunks = Intake((), "t", delay_ms=60_000), [at_arrival(("11:59:30", "12:00:00"), ("11:59:00", "12:00:01"))]
+    before = Stretch(0, clock_ms=ms("12:05:00"), held=False)
+    (*_, counts), clock = rows_and_clock(intake, chunks, before)
+    assert (counts["n_accepted"], counts["n_late"], clock) == (1, 1, ms("12:00:00"))
+    (*_, counts), clock = rows_and_clock(intake, chunks, Stretch(0, clock_ms=ms("12:05:00")))
+    assert (counts["n_late"], clock) == (2, ms("12:05:00")), "a clock is not turned back where the broker's was"
+
+
+def test_messages_without_a_broker_time_are_judged_by_their_own() -> None:
+    chunk = Chunk([at("12:05:00"), at("12:00:00")], [0, 1], [-1, -1])
+    (*_, counts), clock = rows_and_clock(Intake((), "t", delay_ms=60_000), [chunk], Stretch(0))
+    assert (counts["n_accepted"], counts["n_late"], counts["n_ahead"]) == (1, 1, 0)
+    assert clock == ms("12:05:00") and counts["arrived_ms"] is None
 
 
 def test_late_rows_can_be_kept_and_are_never_duplicates() -> None:
@@ -203,10 +253,44 @@ def test_the_offset_log_gives_the_watermark_and_offsets(tmp_path: Path) -> None:
 def test_clocks_are_kept_by_offset_and_the_old_ones_go(tmp_path: Path) -> None:
     for offset in range(0, 300, 10):
         write_clock(str(tmp_path), 2, offset, 1_000 + offset)
-    assert read_clock(str(tmp_path), 2, 290) == 1_290
-    assert read_clock(str(tmp_path), 2, 280) == 1_280, "a batch that is done again starts from it"
+    assert read_clock(str(tmp_path), 2, 290) == Clock(1_290, held=True)
+    assert read_clock(str(tmp_path), 2, 280) == Clock(1_280, held=True), "a batch that is done again starts from it"
     assert read_clock(str(tmp_path), 2, 0) is None and read_clock(str(tmp_path), 3, 290) is None
     assert len(list((tmp_path / "clocks" / "2").iterdir())) == 10
+
+
+def test_a_clock_of_an_older_checkpoint_is_read_as_one_that_may_be_ahead(tmp_path: Path) -> None:
+    (tmp_path / "clocks" / "0").mkdir(parents=True)
+    (tmp_path / "clocks" / "0" / "70").write_text("1767268800000")
+    assert read_clock(str(tmp_path), 0, 70) == Clock(1_767_268_800_000, held=False)
+
+
+def planned(checkpoint: Path, clocks: dict[int, str], *, idle: tuple[int, ...] = ()) -> dict[int, Stretch]:
+    """The stretches of a batch of ten messages in each partition but the idle ones; the checkpoint has their clocks."""
+    for partition, content in clocks.items():
+        (checkpoint / "clocks" / str(partition)).mkdir(parents=True, exist_ok=True)
+        (checkpoint / "clocks" / str(partition) / "5").write_text(content)
+    config = SourceConfig({}, Intake((), "t", delay_ms=60_000), str(checkpoint))
+    reader = TopicSource({"config.secret": config.dump()}).streamReader(None)
+    ends = {str(partition): 5 if partition in idle else 15 for partition in clocks}
+    portions = reader.partitions({"t": dict.fromkeys(ends, 5)}, {"t": ends})
+    return {part.stretch.partition: part.stretch for portion in portions for part in portion.ranges}
+
+
+def test_an_idle_partition_holds_no_other_back(tmp_path: Path) -> None:
+    clocks = {0: "9000 held", 1: "8000 held", 2: "100 held"}
+    assert {p: s.low_ms for p, s in planned(tmp_path, clocks, idle=(2,)).items()} == {0: 8000, 1: 8000}
+
+
+def test_sparks_watermark_follows_the_slowest_clock_that_the_brokers_time_held(tmp_path: Path) -> None:
+    fast_and_slow = planned(tmp_path, {0: "9000 held", 1: "5000 held"})
+    assert {p: (s.clock_ms, s.held, s.low_ms) for p, s in fast_and_slow.items()} == {
+        0: (9000, True, 5000), 1: (5000, True, 5000),
+    }  # fmt: skip
+    of_before = planned(tmp_path, {0: "9000", 1: "5000 held"})
+    assert {p: (s.clock_ms, s.held, s.low_ms) for p, s in of_before.items()} == {
+        0: (9000, False, None), 1: (5000, True, None),
+    }, "a clock that may be ahead moves nothing"  # fmt: skip
 
 
 def test_the_schema_spark_is_told_is_the_one_that_comes() -> None:

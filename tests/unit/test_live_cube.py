@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retailpulse_kernel.events import Event, parse_event
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.live.cube import Cube, Reading
-from retailpulse_kernel.live.stored import Batches, VersionedRow
-from retailpulse_kernel.live.tail import ADDITIVE, TABLE, Judge, Key, Parts
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.live.stream.cube import Cube, Reading
+from retailpulse_kernel.live.stream.stored import Batches, VersionedRow
+from retailpulse_kernel.live.stream.tail import ADDITIVE, TABLE, Judge, Key, Parts
+from retailpulse_kernel.shop.events import Event, parse_event, to_message
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import GRAINS
 from retailpulse_kernel.stores.base import version_of
-from retailpulse_kernel.stores.kafka import Message
-from retailpulse_kernel.streaming.accounts import Account
-from retailpulse_kernel.tables import GRAINS
+from retailpulse_kernel.stores.kafka.store import Message
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
 TOPIC = "t"
 DELAY_MS = 600_000
@@ -217,3 +217,18 @@ def test_old_minutes_are_forgotten() -> None:
     newest = max(event.minute for event in events)
     cube.forget(newest)
     assert {cell.minute for cell in cube.cells()} == {newest} == cube.minutes
+
+
+def test_a_fast_event_is_shown_and_makes_no_other_late() -> None:
+    noon_ms = START_MS + 7_200_000
+    judge = Judge(60_000)
+
+    def taken(offset: int, lead_ms: int) -> bool:
+        time = datetime.fromtimestamp((noon_ms + lead_ms) / 1000, UTC)
+        event = Event(
+            event_id=str(offset), event_type="view", event_time=time, user_id="u", session_id="s", product_id="p"
+        )
+        return judge.judge(Message(0, offset, noon_ms, b"u", to_message(event))) is not None
+
+    assert [taken(0, 300_000), taken(1, -59_999), taken(2, -60_000)] == [True, True, False]
+    assert judge.late == 1

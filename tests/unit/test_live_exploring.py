@@ -10,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
-from retailpulse_kernel.errors import UnknownName
-from retailpulse_kernel.events import Event, parse_event
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.live.columns import sums
+from retailpulse_kernel.answers.questions import QUESTIONS, Scope, _events
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.errors import UnknownName
+from retailpulse_kernel.live.drawing import note
 from retailpulse_kernel.live.explorer import Chart, explore
-from retailpulse_kernel.live.exploring import QUESTIONS, Scope, _events
-from retailpulse_kernel.metrics import (
+from retailpulse_kernel.shop.columns import sums
+from retailpulse_kernel.shop.events import Event, parse_event
+from retailpulse_kernel.shop.figures import (
     ACTIVE_USERS,
     AVERAGE_ORDER_VALUE,
     EVENTS,
@@ -28,10 +29,11 @@ from retailpulse_kernel.metrics import (
     UNITS,
     VIEWS,
 )
-from retailpulse_kernel.stores.archive import Archive
-from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.tables import CATEGORY, GRAINS, FigureTable
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
+from retailpulse_kernel.stores.hive.archive import Archive
 from tests.archived import archive_events
+from tests.memory import MemoryStore
 
 START = datetime(2026, 3, 1, 9, 58, tzinfo=UTC)
 UNTIL = START + timedelta(minutes=12)
@@ -54,7 +56,7 @@ def rp(events: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Any:
     archive = Archive(Path(tmp_path_factory.mktemp("archive")) / "events")
     archive_events(archive, events)
     archive_events(archive, [events[0]], batch=1, late=True)  # late ones are in no figure
-    return SimpleNamespace(cassandra=store, hive=archive)
+    return SimpleNamespace(serving=store, hive=archive)
 
 
 def within(event: Event, scope: Scope) -> bool:
@@ -104,6 +106,16 @@ def test_top_lists_are_exact(rp: Any, events: list[Event], question: str, key: s
         assert revenue == expected[None if name == "(none)" else name]
         assert average == AVERAGE_ORDER_VALUE.divide(revenue, orders)
     assert list(frame["revenue"]) == sorted(expected.values(), reverse=True)[: len(frame)]
+
+
+@pytest.mark.parametrize("question", ["brands", "products"])
+def test_a_top_list_that_is_cut_says_so(rp: Any, question: str) -> None:
+    scope = Scope()
+    everything = QUESTIONS[question](rp, scope, limit=None)  # type: ignore[call-arg]
+    assert note(everything) == "" and len(everything) > 1
+    first = QUESTIONS[question](rp, scope, limit=1)  # type: ignore[call-arg]
+    pd.testing.assert_frame_equal(first, everything.head(1))
+    assert note(first).startswith(f"1 of {len(everything):,} rows, those with the highest revenue")
 
 
 def test_the_funnel_counts_sessions(rp: Any, events: list[Event]) -> None:
@@ -172,3 +184,17 @@ def test_a_currency_and_a_past_range_can_be_chosen(rp: Any, events: list[Event])
     assert explorer.answer["note"].startswith("The range is empty") and explorer.chart is shown
     explorer._answer({"last": "1h"})
     assert explorer.chart.scope == Scope((), last="1h", currency="EUR")
+
+
+@pytest.mark.parametrize("last", ["1d", "7d", "30d", None])
+def test_young_data_is_shown_by_the_minute_whatever_the_range(events: list[Event], last: str | None) -> None:
+    """Ten minutes of a day are ten points, not one."""
+    start = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=10)
+    moved = [replace(event, event_time=event.event_time - START + start) for event in events]
+    store = MemoryStore()
+    store.create(CATEGORY)
+    for grain in CATEGORY.every:
+        store.write(CATEGORY, grain, fold(moved, CATEGORY, grain), version=1)
+    frame = QUESTIONS["over_time"](SimpleNamespace(serving=store), Scope(last=last))
+    assert frame["bucket"].nunique() == len({event.event_time.minute for event in moved}) > 5
+    assert frame["revenue"].sum() == revenue_by(moved, "currency")["USD"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from retailpulse_kernel.live.feed import Feed
-from retailpulse_kernel.live.stored import Batches
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.streaming.accounts import Account
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.stream.feed import Feed
+from retailpulse_kernel.live.stream.stored import Batches
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
 
 class Topic:

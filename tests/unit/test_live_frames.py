@@ -7,15 +7,15 @@ from decimal import Decimal
 import orjson
 import pytest
 
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.live.cube import Cube, Reading
-from retailpulse_kernel.live.feed import Feed
-from retailpulse_kernel.live.frames import NOTHING, Clients, Keys, frame
-from retailpulse_kernel.live.health import Health
-from retailpulse_kernel.live.stored import Batches, VersionedRow
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.stream.cube import Cube, Reading
+from retailpulse_kernel.live.stream.feed import Feed
+from retailpulse_kernel.live.stream.frames import NOTHING, Clients, Keys, frame
+from retailpulse_kernel.live.stream.health import Health
+from retailpulse_kernel.live.stream.stored import Batches, VersionedRow
 from retailpulse_kernel.live.view import live
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.streaming.accounts import Account
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
 ONE, TWO, THREE = (1, 0, 0, 1), (2, 0, 0, 1), (3, 0, 0, 2)
 

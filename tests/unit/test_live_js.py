@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.figures import over_time
+from retailpulse_kernel.answers.reading import over_time
 from retailpulse_kernel.live import assets
+from retailpulse_kernel.live.plotting import CONFIG
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "retailpulse_kernel" / "live" / "js").glob("*.mjs"))
@@ -44,15 +45,16 @@ def test_the_pure_parts(tmp_path: Path) -> None:
     """Sums, ranges, texts; and totals and peaks as Python has them."""
     chance = random.Random(3)
     cases = []
-    for count in (0, 1, 2, 30, 200):
+    for count, running in ((0, 0), (1, 0), (1, 1), (2, 1), (30, 0), (30, 1), (200, 2)):
         start = datetime(2026, 1, 1, tzinfo=UTC)
         amounts = [Decimal(chance.randrange(-10_000, 5_000_000)) / 10_000 for _ in range(count)]
-        buckets = over_time({start + timedelta(minutes=i): amount for i, amount in enumerate(amounts)})
-        scaled = [(int(b.start.timestamp()), b.revenue, b.running_total, b.peak) for b in buckets]
+        by_bucket = {start + timedelta(minutes=i): amount for i, amount in enumerate(amounts)}
+        over = start + timedelta(minutes=count - running)
+        buckets = over_time(by_bucket, lambda moment, over=over: moment < over)
         cases.append(
             {
-                "buckets": [[at, str(int(value.scaleb(4)))] for at, value, _, _ in scaled],
-                "expected": [[at, str(int(total.scaleb(4))), peak] for at, _, total, peak in scaled],
+                "buckets": [[int(b.start.timestamp()), str(int(b.revenue.scaleb(4))), b.complete] for b in buckets],
+                "expected": [[int(b.start.timestamp()), str(int(b.running_total.scaleb(4))), b.peak] for b in buckets],
             }
         )
     peaks = tmp_path / "peaks.json"
@@ -60,12 +62,21 @@ def test_the_pure_parts(tmp_path: Path) -> None:
     node("--test", "tests/js/", RETAILPULSE_PEAKS=str(peaks))
 
 
-def test_the_widget_is_one_module_and_asks_no_network() -> None:
-    text = assets.module("live.mjs")
+@pytest.mark.parametrize("name", ["live.mjs", "explore.mjs", "canvas.mjs"])
+def test_a_widget_is_one_module_and_asks_no_network(name: str) -> None:
+    text = assets.module(name)
     assert not re.search(r'from "\.', text)
     held = [base64.b64decode(part).decode() for part in re.findall(r"base64,([\w+/=]+)", text)]
     for part in [text, *held]:
         assert not re.search(r"https?://|\bfetch\(|XMLHttpRequest|WebSocket", part)
+
+
+@needs_node
+def test_charts_behave_alike_in_views_and_notebooks() -> None:
+    assert NODE is not None
+    script = "import('./retailpulse_kernel/live/js/charts.mjs').then((m) => console.log(JSON.stringify(m.CONFIG)))"
+    done = subprocess.run([NODE, "-e", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert json.loads(done.stdout) == CONFIG
 
 
 def test_plotly_is_the_package_s_own_file() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.errors import JobError
-from retailpulse_kernel.streaming.checkpoint import open_local
+from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.streaming.checkpoint.epochs import begin_anew, open_local
 
 
 def _with_a_batch(checkpoint: Path) -> None:
@@ -25,8 +25,9 @@ def test_an_epoch_goes_on_as_it_began(tmp_path: Path) -> None:
     _with_a_batch(new)
     assert open_local(str(new), "ids", master="local[2]") == new / "ids"
     assert open_local(str(new), "sums", master="local[2]") is None
-    with pytest.raises(JobError, match="new epoch"):
-        open_local(str(new), "ids", master="spark://host:7077")
+    remedy = begin_anew("metrics", " --namespace shop")
+    with pytest.raises(JobError, match="`retailpulse epochs metrics --new --namespace shop`"):
+        open_local(str(new), "ids", master="spark://host:7077", remedy=remedy)
 
 
 def test_a_cluster_has_none(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retailpulse_kernel.generator import Generator
-from retailpulse_kernel.stores.messages import MessageTable
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.stores.kafka.messages import MessageTable
 
 ARRIVAL_MS = 1_700_000_000_000
 
@@ -96,6 +96,15 @@ def test_no_messages_are_a_frame_too() -> None:
     frame = MessageTable().frame(10)
     assert list(frame.columns) == ["kafka_partition", "kafka_offset", "arrival"]
     assert frame.empty and frame.attrs["more"] is False
+
+
+def test_a_frame_of_events_has_the_same_columns_whatever_came() -> None:
+    empty, one = MessageTable(), MessageTable()
+    one.add([0], [1], [5], [b'{"event_id":"a","price":"1.5","event_time":"2026-01-01T00:00:00Z","own":1}'])
+    nothing, something = empty.frame(9, of_events=True), one.frame(9, of_events=True)
+    assert nothing.dtypes.equals(something.drop(columns="own").dtypes)
+    assert list(nothing.groupby("event_type", observed=True)["quantity"].sum()) == []
+    assert something["order_id"].isna().all() and "raw" not in something
 
 
 def test_the_newest_are_kept_in_the_order_of_their_arrival() -> None:

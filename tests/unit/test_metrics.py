@@ -5,12 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from retailpulse_kernel import metrics, sketches
-from retailpulse_kernel.errors import UnknownName, UsageError
-from retailpulse_kernel.events import Event
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.metrics import AVERAGE_ORDER_VALUE, FIGURES, Figure
-from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, FigureTable, grain_of
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.shop import figures as metrics
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.figures import AVERAGE_ORDER_VALUE, FIGURES, Figure
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, FigureTable, grain_of
 
 NOON = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from retailpulse_kernel.errors import UsageError
-from retailpulse_kernel.monitoring.definitions import METRICS
-from retailpulse_kernel.monitoring.looking import ratios
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.monitoring.probes import ratios
 from retailpulse_kernel.monitoring.reading import put_together, read_recorded
-from retailpulse_kernel.monitoring.recording import Recorder, current, folder, forget, recording
-from retailpulse_kernel.monitoring.statsd import Statsd
-from retailpulse_kernel.monitoring.values import Values, exposition
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.telemetry.definitions import METRICS
+from retailpulse_kernel.telemetry.recording import Recorder, current, folder, forget, recording
+from retailpulse_kernel.telemetry.statsd import Statsd
+from retailpulse_kernel.telemetry.values import Values, exposition
 
 SENT = "retailpulse_producer_messages_total"
 LATENCY = "retailpulse_job_end_to_end_latency_seconds"
@@ -173,8 +173,8 @@ class TestRecording:
     def test_what_lives_as_long_as_its_process_ends_with_it(self, settings: Settings) -> None:
         frames = "retailpulse_live_frames_total"
         code = (
-            "from retailpulse_kernel.monitoring.recording import standing\n"
-            "from retailpulse_kernel.settings import Settings\n"
+            "from retailpulse_kernel.telemetry.recording import standing\n"
+            "from retailpulse_kernel.ground.settings import Settings\n"
             f"settings = Settings.load(home={str(settings.home)!r}, namespace='shop')\n"
             f"for _ in range(3): standing(settings, 'live', 'live').add({frames!r})"
         )

@@ -16,9 +16,9 @@ import yaml
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from retailpulse_kernel.settings import load_profile
+from retailpulse_kernel.ground.settings import load_profile
+from retailpulse_kernel.machine.java import SUPPORTED
 from retailpulse_kernel.stack import services
-from retailpulse_kernel.stack.java import SUPPORTED
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
+from typer.testing import CliRunner
 
-from retailpulse_kernel.demo import job_notebook
-from retailpulse_kernel.errors import StoreUnavailable, UsageError
-from retailpulse_kernel.notebooks import read_notebook, same_code
-from retailpulse_kernel.promotion import overview, panels
-from retailpulse_kernel.promotion.board import Jobs
-from retailpulse_kernel.promotion.candidate import cleaned, this_notebook
-from retailpulse_kernel.promotion.manifest import Environment, Manifest
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.promotion.rendering import diff_html, steps_html
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.streaming.plan import Plan
+from retailpulse_kernel.cli import app
+from retailpulse_kernel.demo.jobs import job_notebook
+from retailpulse_kernel.ground.errors import StoreUnavailable, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine.daemon import Supervisor
+from retailpulse_kernel.notebooks.environment import Environment
+from retailpulse_kernel.notebooks.files import read_notebook, same_code
+from retailpulse_kernel.promotion.cutover import overview
+from retailpulse_kernel.promotion.gate.candidate import cleaned, run_as, this_notebook
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
+from retailpulse_kernel.promotion.widgets import panels
+from retailpulse_kernel.promotion.widgets.board import Jobs
+from retailpulse_kernel.promotion.widgets.rendering import diff_html, steps_html
+from retailpulse_kernel.streaming.plan.data import Plan
 
 
 @pytest.fixture
@@ -54,7 +60,7 @@ def test_what_is_promoted_is_the_job_and_nothing_of_the_work_on_it(tmp_path: Pat
 
 def test_which_notebook_this_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    with pytest.raises(UsageError, match="Name it"):
+    with pytest.raises(UsageError, match="Name the notebook"):
         this_notebook()
     path = changed(tmp_path / "metrics.ipynb")
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
@@ -75,7 +81,51 @@ def test_the_gate_shows_what_would_change(settings: Settings, tmp_path: Path) ->
     assert "+ schedule @daily" in gate._diff.value and "+ watermark = 5m" in gate._diff.value
 
 
-def test_the_jobs_and_the_way_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gate_shows_what_is_frozen(settings: Settings, tmp_path: Path) -> None:
+    gate = panels.Gate(settings, changed(tmp_path / "metrics.ipynb"), {})
+    fields = {"schedule": gate._schedule, **gate._fields}
+    assert fields["schedule"].placeholder == "@continuous"
+    assert (fields["run"].placeholder, fields["run_for"].placeholder) == ("continuous", "30m")
+    assert fields["watermark"].placeholder == "0:10:00", "the notebook's own"
+    gate._schedule.value = "@daily"
+    assert (fields["run"].placeholder, fields["run_for"].placeholder) == ("available_now", "None")
+    frozen(settings, job_notebook("metrics"), 1)
+    gate._schedule.value, gate._fields["run_for"].value = "", "1h"
+    schedule, given = run_as(job_notebook("metrics"), gate.given, schedule=None, before=None)
+    assert (schedule, given) == ("@continuous", {"run": "continuous", "run_for": "1h"}), "what is given wins"
+
+
+def test_jobs_that_wait_say_for_what(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object) -> None:
+        raise StoreUnavailable("kafka", "Kafka is away")
+
+    monkeypatch.setattr(overview.KafkaStore, "offsets", down)
+    monkeypatch.setenv("RETAILPULSE_HOME", str(settings.home))
+    monkeypatch.setenv("RETAILPULSE_PIPELINES", str(settings.pipelines))
+    frozen(settings, job_notebook("metrics"), 1)
+    version, start = Registry(settings).version("metrics"), "`retailpulse up airflow --namespace t_panels`"
+    assert f"Airflow does not run, so no promoted job starts by itself: {start}" in Jobs(settings)._why.value
+    assert f"{start} starts Airflow" in CliRunner().invoke(app, ["jobs", "--namespace", "t_panels"]).stderr
+    assert (
+        overview.who_runs(settings, version)
+        == f"Airflow will run metrics (@continuous) once Airflow is started: {start}."
+    )
+    by_hand = replace(version, manifest=replace(version.manifest, schedule=""))
+    assert overview.who_runs(settings, by_hand) == (
+        "metrics has no schedule: `retailpulse run metrics --namespace t_panels` runs the job once."
+    )
+    supervisor = Supervisor(settings)
+    supervisor.start()
+    try:
+        supervisor.add("airflow-scheduler", ["sleep", "600"])
+        supervisor.start_program("airflow-scheduler")
+        assert Jobs(settings)._why.value == overview.waits_for(settings) == ""
+        assert overview.who_runs(settings, version) == "Airflow runs metrics (@continuous)."
+    finally:
+        supervisor.shutdown()
+
+
+def test_the_jobs_and_the_rollback(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def down(*_: object) -> None:
         raise StoreUnavailable("kafka", "Kafka is away")
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import nbformat
 import pytest
 
 from retailpulse_kernel.cli.jobs import with_pairs
-from retailpulse_kernel.errors import ParameterError, UnknownName, UsageError
-from retailpulse_kernel.notebooks import code_cells, with_parameters
-from retailpulse_kernel.parameters import check, read_parameters, unread
-from retailpulse_kernel.running import checked_parameters
+from retailpulse_kernel.ground.errors import ParameterError, UnknownName, UsageError
+from retailpulse_kernel.ground.spans import span_of, span_text
+from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters
+from retailpulse_kernel.notebooks.parameters import REQUIRED, Parameter, check, read_parameters, unread
+from retailpulse_kernel.notebooks.running import checked_parameters
 
 CELL = """
 from datetime import timedelta, datetime
@@ -91,6 +93,22 @@ def test_values_are_converted(parameters: dict, name: str, text: object, value: 
 def test_a_wrong_value_names_the_parameter(parameters: dict, name: str, text: str) -> None:
     with pytest.raises(ParameterError, match=re.escape(f"'{name}' can't be {text!r}: it is ")):
         check({name: text}, parameters, notebook="job.ipynb")
+
+
+def test_a_wrong_span_and_a_wrong_time_say_how_they_are_written() -> None:
+    parameters = {
+        "watermark": Parameter("watermark", timedelta, timedelta(minutes=10)),
+        "run_for": Parameter("run_for", timedelta | None, None),
+        "since": Parameter("since", datetime, REQUIRED),
+    }
+    for name, remedy in {
+        "watermark": "Write a time span as 30s, 10m, 2h or 1d. Its default is 10m.",
+        "run_for": "Write a time span as 30s, 10m, 2h or 1d. Its default is None.",
+        "since": "Write a time as 2026-01-31 or 2026-01-31T10:00.",
+    }.items():
+        with pytest.raises(ParameterError) as caught:
+            check({name: "10 minuts"}, parameters, notebook="job.ipynb")
+        assert caught.value.remedy == remedy
 
 
 @pytest.mark.parametrize(
@@ -211,3 +229,89 @@ def test_parameters_on_the_command_line_in_both_forms() -> None:
         "run", "a.ipynb", "-p", "x=1", "-p", "y=2", "--json",
     ]  # fmt: skip
     assert with_pairs(["logs", "-p", "x", "1"]) == ["logs", "-p", "x", "1"]
+
+
+# As other people write notebooks
+
+
+def test_a_parameter_without_a_type_has_that_of_its_default(tmp_path: Path) -> None:
+    cell = "x = 100\nflag = True\nxs = [1]\nshare = 0.5\nname = 'a'\nnothing = None"
+    untyped = read_parameters(notebook(tmp_path / "job.ipynb", cell))
+    given = {"x": "5", "flag": "False", "xs": "[2,3]", "share": "1", "name": "5", "nothing": "5"}
+    values = check(given, untyped, notebook="job.ipynb")
+    assert values == {"x": 5, "flag": False, "xs": [2, 3], "share": 1.0, "name": "5", "nothing": 5}
+    assert [type(value) for value in values.values()] == [int, bool, list, float, str, int]
+    for name, text in (("x", "many"), ("x", "0.5"), ("flag", "perhaps"), ("xs", "2")):
+        with pytest.raises(ParameterError, match=f"'{name}' can't be"):
+            check({name: text}, untyped, notebook="job.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("1461d", timedelta(days=1461)),
+        ("1234567s", timedelta(seconds=1234567)),
+        ("1234567ms", timedelta(milliseconds=1234567)),
+        ("0.000001s", timedelta(microseconds=1)),
+        ("123456789.123456s", timedelta(seconds=123456789, microseconds=123456)),
+        ("2w", timedelta(weeks=2)),
+    ],
+)
+def test_a_span_is_exact_on_its_whole_way(tmp_path: Path, text: str, span: timedelta) -> None:
+    path = notebook(tmp_path / "job.ipynb", "from datetime import timedelta\nspan: timedelta = timedelta(0)")
+    values = check({"span": text}, read_parameters(path), notebook="job.ipynb")
+    names: dict = {}
+    for source in code_cells(with_parameters(nbformat.read(path, as_version=4), values)):
+        exec(source, names)
+    assert names["span"] == values["span"] == span_of(span_text(span)) == span
+
+
+@pytest.mark.parametrize("text", ["0.0000001s", "0.0001ms", "9999999999999w"])
+def test_a_span_that_can_t_be_exact_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"microsecond|longer"):
+        span_of(text)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from __future__ import annotations\nfrom datetime import date, timedelta\nn: int = 1\nday: date | None = None",
+        'from datetime import date\nn: "int" = 1\nday: "date | None" = None',
+        "from typing import Annotated, Optional\nfrom datetime import date\n"
+        'from pydantic import Field\nn: Annotated["int", Field(ge=1)] = 1\nday: Optional["date"] = None',
+    ],
+)
+def test_types_are_read_as_python_reads_them(tmp_path: Path, cell: str) -> None:
+    path = notebook(tmp_path / "job.ipynb", cell)
+    values = check({"n": "7", "day": "2026-01-31"}, read_parameters(path), notebook="job.ipynb")
+    assert values == {"n": 7, "day": date(2026, 1, 31)}
+    names: dict = {}
+    for source in code_cells(with_parameters(nbformat.read(path, as_version=4), values)):
+        exec(source, names)
+    assert names["day"] == date(2026, 1, 31)
+
+
+def test_a_type_that_is_nowhere_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="name 'Nowhere' is not defined"):
+        read_parameters(notebook(tmp_path / "job.ipynb", 'n: "Nowhere" = 1'))
+
+
+def test_a_number_sign_within_quotes_begins_no_comment(tmp_path: Path) -> None:
+    cell = "x: str = 'a#b'  # help\ny: str = \"#\"\nz: list[str] = [  # not this\n    '#',\n]  # but this"
+    found = read_parameters(notebook(tmp_path / "job.ipynb", cell))
+    assert [parameter.help for parameter in found.values()] == ["help", "", "but this"]
+
+
+def test_an_older_notebook_stays_valid_with_parameters(tmp_path: Path) -> None:
+    old = {
+        "nbformat": 4, "nbformat_minor": 4, "metadata": {},
+        "cells": [
+            {"cell_type": "code", "execution_count": None, "metadata": {"tags": None}, "outputs": [], "source": "1"},
+            {"cell_type": "code", "execution_count": None, "metadata": {"tags": ["parameters"]}, "outputs": [],
+             "source": "x = 1"},
+        ],
+    }  # fmt: skip
+    path = tmp_path / "old.ipynb"
+    path.write_text(json.dumps(old))
+    assert read_parameters(path)["x"].default == 1
+    nbformat.validate(with_parameters(read_notebook(path), {"x": 2}))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.errors import EventError
-from retailpulse_kernel.events import Event, parse_event
-from retailpulse_kernel.streaming.parsing import EVENT_TYPES, parse_events
+from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.events import Event, parse_event
+from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES, parse_events
 
 ARRIVAL_MS = 1_800_000_000_000
 GOOD = {

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from retailpulse_kernel import metrics
-from retailpulse_kernel.demo import JOBS, job_notebook
-from retailpulse_kernel.errors import JobError, UnknownName, UsageError
-from retailpulse_kernel.notebooks import read_notebook
-from retailpulse_kernel.promotion.checkpoint import judge
-from retailpulse_kernel.promotion.comparing import Effect, compare
-from retailpulse_kernel.promotion.diffing import diff_versions
-from retailpulse_kernel.promotion.manifest import Environment, Manifest, Step, read_manifest
-from retailpulse_kernel.promotion.overview import runs_folder, runs_of
-from retailpulse_kernel.promotion.ownership import name_of, other_writer
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.promotion.schedules import check_schedule
-from retailpulse_kernel.promotion.snapshot import Snapshot, snapshot
-from retailpulse_kernel.promotion.static import static_problems
-from retailpulse_kernel.promotion.switching import Way, rollback, way_of
-from retailpulse_kernel.promotion.trial import Started, Tried
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.streaming.checkpoint import Epoch, new_epoch, open_local, write_note
-from retailpulse_kernel.streaming.job import Job
-from retailpulse_kernel.streaming.plan import FigurePlan, Plan, TablePlan, plan_of, write_plan
-from retailpulse_kernel.streaming.runner import Runner
+from retailpulse_kernel.demo.jobs import job_notebook
+from retailpulse_kernel.ground.errors import JobError, UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.environment import Environment
+from retailpulse_kernel.notebooks.files import read_notebook
+from retailpulse_kernel.promotion.cutover.overview import overview, runs_folder, runs_of
+from retailpulse_kernel.promotion.cutover.versions import ResumePlan, resume_plan, rollback
+from retailpulse_kernel.promotion.gate.ownership import name_of, other_writer
+from retailpulse_kernel.promotion.gate.resume import judge
+from retailpulse_kernel.promotion.gate.snapshot import Snapshot, snapshot
+from retailpulse_kernel.promotion.gate.static import static_problems
+from retailpulse_kernel.promotion.gate.trial import Started, Tried
+from retailpulse_kernel.promotion.registry.diffing import diff_versions
+from retailpulse_kernel.promotion.registry.manifest import Manifest, Step, read_manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
+from retailpulse_kernel.promotion.registry.schedules import check_schedule
+from retailpulse_kernel.shop import figures as metrics
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch, open_local, write_note
+from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
+from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan, write_plan
+from retailpulse_kernel.streaming.run.changes import Effect, compare
+from retailpulse_kernel.streaming.run.job import Job
+from retailpulse_kernel.streaming.run.planning import plan_of
+from retailpulse_kernel.streaming.run.runner import Runner
+from tests.jobs import JOBS
+from tests.memory import MemoryStore
 
 EVENTS = FigurePlan("events", "count", "1", "")
 UNITS = FigurePlan("units", "sum", "quantity", "purchase - refund")
@@ -67,10 +74,7 @@ class TestComparing:
             (PLAN, APART, Effect.RESUME, "remembered 10 min behind the watermark, as before"),
             (APART, PLAN, Effect.RESUME, "remembered 10 min behind the watermark, as before"),
             (PLAN, replace(PLAN, rejects="count"), Effect.RESUME, "only counted"),
-            (PLAN, replace(PLAN, output="close"), Effect.EPOCH, "don't know their keys"),
-            (IN_SPARK, replace(IN_SPARK, output="close"), Effect.RESUME, "when they are closed"),
-            (ARCHIVE, replace(ARCHIVE, output="close"), Effect.RESUME, "when they are closed"),
-            (replace(PLAN, output="close"), PLAN, Effect.EPOCH, "would never be written"),
+            (replace(PLAN, output="close"), PLAN, Effect.EPOCH, "at 'close', and are now at each change"),
             (PLAN, table(every=("minute", "hour")), Effect.RESUME, "category_day is no longer written"),
             (TWO, PLAN, Effect.EPOCH, "user is no longer written"),  # its key leaves the state's schema
             (PLAN, TWO, Effect.EPOCH, "user was added"),
@@ -106,7 +110,7 @@ class TestJudging:
     @pytest.mark.parametrize(
         ("plan", "copy", "fresh", "outcome", "words"),
         [
-            (PLAN, Started(batches=2, rows=9, compared=9), None, "resume", "nothing that it computes has changed"),
+            (PLAN, Started(batches=2, rows=9, compared=9), None, "resume", "the job computes the same as before"),
             (
                 PLAN,
                 Started(compared=9, differing=1, first="k: 1 -> 2"),
@@ -114,7 +118,7 @@ class TestJudging:
                 "new epoch",
                 "other figures .* k: 1 -> 2",
             ),
-            (PLAN, Started("no state"), Started(), "new epoch", "can't go on .* no state"),
+            (PLAN, Started("no state"), Started(), "new epoch", "can't continue .* no state"),
             (PLAN, Started("no state"), Started("no column"), "refused", "no column"),
             (replace(PLAN, watermark_ms=1), Started(compared=9, differing=1), None, "resume", "watermark"),
             (table(name="x"), Started(batches=2), None, "new epoch", "from category to x"),
@@ -173,13 +177,21 @@ class TestStatic:
 
     @pytest.mark.parametrize(
         "cell",
-        ["'''It is 1/2 or /none/.'''; rate", "password = 'env:SHOP'; rate", "x = 'a/b', 'Europe/Berlin', '/', rate"],
+        [
+            "'''It is 1/2 or /none/.'''; rate",
+            "password = 'env:SHOP'; rate",
+            "x = 'a/b', 'Europe/Berlin', '/', rate",
+            "url = '/products/123', '/api/v1/{id}', r'\\d+/\\w+'; rate",
+            "import sqlite3; sqlite3.connect('local.db'); rate",
+            "client.load('model', profile='fast'); rate",
+            "token_limit: int = 5; max_token = 256; rate",
+        ],
     )
     def test_what_only_looks_like_one_passes(self, tmp_path: Path, cell: str) -> None:
         assert static_problems(notebook(tmp_path / "job.ipynb", cell), {}) == []
 
     def test_outputs_kernel_and_types(self, tmp_path: Path) -> None:
-        path = notebook(tmp_path / "job.ipynb", "print(rate)", parameters="rate = 1", kernel="cobol")
+        path = notebook(tmp_path / "job.ipynb", "print(rate)", parameters="rate = None", kernel="cobol")
         content = read_notebook(path)
         content.cells[-1].execution_count = 1
         nbformat.write(content, path)
@@ -284,7 +296,7 @@ def test_a_diff_shows_cells_parameters_meaning_and_verdicts(settings: Settings, 
         diff_versions(settings, "metrics", None, "v1")
 
 
-class TestSwitching:
+class TestResumePlan:
     def epoch(self, settings: Settings, plan: Plan, now_ms: int) -> Epoch:
         epoch = new_epoch(f"{settings.checkpoints}/metrics", now_ms=now_ms)
         write_plan(epoch.path, plan)
@@ -294,18 +306,18 @@ class TestSwitching:
 
     def test_the_checkpoint_itself_says_how_a_version_goes_on(self, settings: Settings) -> None:
         changed = table(name="shelf")
-        assert way_of(settings, PLAN).kind == "first"
+        assert resume_plan(settings, PLAN).kind == "first"
         first = self.epoch(settings, PLAN, 1_000)
-        assert way_of(settings, replace(PLAN, watermark_ms=1)) == Way("resume", first)
-        way = way_of(settings, changed)
-        assert (way.kind, way.epoch) == ("new epoch", first), "the one that is replaced"
-        assert "from category to shelf" in way.reasons[0]
+        assert resume_plan(settings, replace(PLAN, watermark_ms=1)) == ResumePlan("resume", first)
+        resume = resume_plan(settings, changed)
+        assert (resume.kind, resume.epoch) == ("new epoch", first), "the one that is replaced"
+        assert "from category to shelf" in resume.reasons[0]
         self.epoch(settings, changed, 2_000)
-        assert way_of(settings, changed).kind == "resume"
-        assert way_of(settings, PLAN).kind == "new epoch", "its tables are not what they were"
+        assert resume_plan(settings, changed).kind == "resume"
+        assert resume_plan(settings, PLAN).kind == "new epoch", "its tables are not what they were"
         write_note(first.path, "kept.json", b"{}")
-        assert way_of(settings, PLAN).epoch == first
-        assert way_of(settings, PLAN).kind == "earlier epoch"
+        assert resume_plan(settings, PLAN).epoch == first
+        assert resume_plan(settings, PLAN).kind == "earlier epoch"
 
     def test_rollback_goes_to_what_ran_before(self, settings: Settings, tmp_path: Path) -> None:
         registry = Registry(settings)
@@ -355,6 +367,46 @@ def test_runs_are_read_from_their_output_notebooks(settings: Settings, tmp_path:
     found = runs_of(settings, "metrics", limit=10)
     assert [(run["state"], run["seconds"]) for run in found] == [("killed", None), ("failed", 60.0), ("finished", 60.0)]
     assert len(runs_of(settings, "metrics", limit=2)) == 2
+
+
+def test_what_a_job_does_now_is_told(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bounds(*_: object) -> dict[int, tuple[int, int]]:
+        return {0: (30, 50), 1: (0, 7)}
+
+    monkeypatch.setattr(KafkaStore, "offsets", bounds)
+    registry, folder = Registry(settings), runs_folder(settings, "metrics")
+    registry.freeze(notebook(tmp_path / "a.ipynb"), replace(manifest(1), kind="stream", plan=PLAN))
+    folder.mkdir(parents=True)
+
+    def now() -> tuple[str, int]:
+        (row,) = overview(settings)
+        return row["state"], row["lag"]
+
+    def run(**papermill: object) -> None:
+        content, told = nbformat.v4.new_notebook(), {"version": "v1", "pid": os.getpid()}
+        content.metadata |= {"papermill": papermill, "retailpulse": told}
+        nbformat.write(content, folder / f"{len(list(folder.iterdir()))}.ipynb")
+
+    assert now() == ("waiting", 27), "what was deleted is not waited for"
+    epoch = new_epoch(f"{settings.checkpoints}/metrics")
+    for log, batches in (("offsets", (20, 40, 45)), ("commits", (20, 40))):
+        (Path(epoch.path) / log).mkdir()
+        for batch, end in enumerate(batches):
+            ends = f'{{"{settings.namespace.topic(PLAN.topic)}": {{"0": {end}, "1": 7}}}}'
+            (Path(epoch.path) / log / str(batch)).write_text(f'v1\n{{"batchWatermarkMs": 0}}\n{ends}\n')
+    assert now() == ("waiting", 10), "the batch that is under way is not taken yet"
+    run(start_time=datetime.now(UTC).isoformat())
+    assert now()[0] == "starting"
+    with writer_lock(settings, "metrics"):
+        assert now()[0] == "running"
+    run(start_time="2026-01-01T00:00:00+00:00")
+    assert now()[0] == "failed", "its process is gone"
+    run(start_time="2026-01-01T00:00:00+00:00", end_time="2026-01-01T00:01:00+00:00", exception=True)
+    assert now()[0] == "failed"
+    run(start_time="2026-01-01T00:00:00+00:00", end_time="2026-01-01T00:01:00+00:00", exception=None)
+    assert now()[0] == "waiting"
+    registry.pause("metrics", paused=True)
+    assert now()[0] == "held"
 
 
 @pytest.mark.parametrize("schedule", ["", "@continuous", "@daily", "5 * * * *", "asset:archive"])

@@ -11,11 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from retailpulse_kernel.cli.app import app
-from retailpulse_kernel.promotion.manifest import Environment, Manifest
-from retailpulse_kernel.promotion.overview import runs_folder
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.readonly import ReadOnlyContents
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.lab.readonly import ReadOnlyContents
+from retailpulse_kernel.notebooks.environment import Environment
+from retailpulse_kernel.promotion.cutover.overview import runs_folder
+from retailpulse_kernel.promotion.registry.manifest import Manifest
+from retailpulse_kernel.promotion.registry.registry import Registry
 
 
 def test_a_record_is_read_and_never_written(tmp_path: Path) -> None:
@@ -58,4 +59,4 @@ def test_the_newest_record_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (command,) = started
     assert f"--ServerApp.root_dir={folder}" in command and "--port=9999" in command
     assert "--LabApp.default_url=/lab/tree/20260102T000000-v1-1.ipynb" in command
-    assert "--ServerApp.contents_manager_class=retailpulse_kernel.readonly.ReadOnlyContents" in command
+    assert "--ServerApp.contents_manager_class=retailpulse_kernel.lab.readonly.ReadOnlyContents" in command

@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
-from retailpulse_kernel.errors import EventError, RetailPulseError
-from retailpulse_kernel.events import Event, parse_event, to_message
-from retailpulse_kernel.fold import fold
-from retailpulse_kernel.generator import Generator
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.errors import CheckFailed, EventError
+from retailpulse_kernel.ground.spans import moment_at, ms_of
 from retailpulse_kernel.reconcile import Difference, JobCheck, Reconciliation, TableCheck, Totals
-from retailpulse_kernel.reconcile.batches import COUNTS, newest_epochs
-from retailpulse_kernel.reconcile.comparing import Range, compare_figures, moment_of, ms_of
-from retailpulse_kernel.reconcile.reconciling import _lost, _problems, _retained_from
+from retailpulse_kernel.reconcile.comparing import Range, compare_figures
+from retailpulse_kernel.reconcile.reconciling import _deleted, _problems, _retained_from, _retained_note
 from retailpulse_kernel.reconcile.sums import TableSums
-from retailpulse_kernel.reconcile.topic import ARCHIVE, JobFold, TopicFold
-from retailpulse_kernel.stores.kafka import Message
-from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.streaming.accounts import Account
-from retailpulse_kernel.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable
+from retailpulse_kernel.reconcile.tables import ARCHIVE, Share, share_of, without_plan
+from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
+from retailpulse_kernel.shop.events import Event, parse_event, to_message
+from retailpulse_kernel.shop.figures import REVENUE, Figure, count, sum_of
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.lateness import UNSTAMPED
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable
+from retailpulse_kernel.stores.kafka.store import Message
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
+from retailpulse_kernel.streaming.checkpoint.batches import COUNTS, newest_epochs
+from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
+from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan
+from tests.memory import MemoryStore
 
 TOPIC = "t.retail.events"
 TEN = datetime(2026, 1, 1, 10, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 NOON = TEN + 120 * MINUTE  # when all messages came
 ALL = Range(None, None)
+SHARES = {
+    "metrics": Share("metrics", (("cassandra", CATEGORY),)),
+    "engagement": Share("engagement", (("hbase", SESSION), ("hbase", USER))),
+    "archive": Share("archive", archive=TablePlan("events", "hive")),
+}
 
 
 def account(ends: dict[int, int], batch: int = 0, *, job: str = "metrics", epoch: int = 1, **more: Any) -> Account:
@@ -47,8 +62,25 @@ def message(offset: int, minute: float, *, id: str | None = None, partition: int
     return Message(partition, offset, ms_of(NOON), b"u", to_message(event))
 
 
+def came(minute: float, one: Message) -> Message:
+    """A message that the broker took so many minutes after ten."""
+    return replace(one, arrival_ms=ms_of(TEN + minute * MINUTE))
+
+
+def intake_of(delay_ms: int, messages: list[Message], stretch: Stretch, *, held: bool) -> tuple[dict[str, Any], Any]:
+    """What a job counts, and its clock afterwards; without `held` as jobs did it before the broker's time held it."""
+    values, offsets = [one.value for one in messages], [one.offset for one in messages]
+    arrivals = [one.arrival_ms if held else UNSTAMPED for one in messages]
+    judging = Intake((), TOPIC, delay_ms=delay_ms).rows([Chunk(values, offsets, arrivals)], stretch)
+    while True:
+        try:
+            counts = next(judging).to_pylist()[-1]
+        except StopIteration as end:
+            return counts, end.value
+
+
 def folded(accounts: list[Account], messages: Iterable[Message], **given: Any) -> TopicFold:
-    result = TopicFold(newest_epochs(accounts, TOPIC).values(), **given)
+    result = TopicFold(newest_epochs(accounts, TOPIC).values(), **{"shares": SHARES} | given)
     result.run(messages)
     return result
 
@@ -92,6 +124,49 @@ class TestCounts:
     def test_an_order_of_its_own_makes_a_message_late(self) -> None:
         messages = [message(0, 20), message(1, 10), message(2, 10.1), message(0, 0, partition=1)]
         assert found(folded([account({0: 3, 1: 1})], messages)) == [(4, 3, 0, 1, 0)]
+
+    def test_a_fast_event_makes_no_other_late(self) -> None:
+        messages = [came(0, message(0, 5)), came(0, message(1, 0)), came(0, message(2, -1))]
+        accounts = [account({0: 3}, delay_ms=60_000, held=True)]
+        assert found(folded(accounts, messages)) == [(3, 2, 0, 1, 0)]
+
+    def test_a_batch_of_before_is_judged_as_it_was(self) -> None:
+        messages = [came(0, message(0, 5)), came(0, message(1, 0))]
+        assert found(folded([account({0: 2}, delay_ms=60_000)], messages)) == [(2, 1, 0, 1, 0)]
+
+    def test_a_job_goes_on_from_a_clock_of_before_as_far_as_the_brokers_time(self) -> None:
+        """What the intake does with such a clock, job by job."""
+        messages = [came(0, message(0, 5)), *(came(2, message(offset, minute)) for offset, minute in
+                    ((1, 1.5), (2, 1), (3, 3)))]  # fmt: skip
+        accounts = [
+            account({0: 1}, 0, delay_ms=60_000), account({0: 2}, 1, delay_ms=60_000),
+            account({0: 4}, 2, delay_ms=60_000, held=True), account({0: 4}, job="archive", delay_ms=60_000, held=True),
+        ]  # fmt: skip
+        result = folded(accounts, messages)
+        assert found(result) == [(1, 1, 0, 0, 0), (1, 0, 0, 1, 0), (2, 1, 0, 1, 0)]
+        assert found(result, "archive") == [(4, 4, 0, 0, 0)]
+
+    @hypothesis.given(
+        st.lists(st.tuples(st.integers(-3, 12), st.integers(0, 3)), min_size=1, max_size=30),
+        st.integers(0, 30), st.integers(0, 30), st.integers(0, 5),
+    )  # fmt: skip
+    def test_it_judges_as_the_intake_does_over_a_change_of_the_rule(
+        self, events: list[tuple[int, int]], first: int, second: int, delay: int
+    ) -> None:
+        messages, at = [], 0
+        for offset, (lead, step) in enumerate(events):
+            at += step
+            messages.append(came(at, message(offset, at + lead - 2)))
+        ends = sorted({min(first, len(messages)), min(second, len(messages)), len(messages)} - {0})
+        accounts, begin, stretch = [], 0, Stretch(0)
+        for number, end in enumerate(ends):
+            rows, clock_ms = intake_of(delay * 60_000, messages[begin:end], stretch, held=number > 0)
+            stretch = Stretch(0, clock_ms=clock_ms, held=number > 0)
+            counts = {"accepted": rows["n_accepted"], "late": rows["n_late"], "bad": rows["n_bad"]}
+            accounts.append(account({0: end}, number, delay_ms=delay * 60_000, held=number > 0, **counts))
+            begin = end
+        judged = [(batch[1], batch[3], batch[4]) for batch in found(folded(accounts, messages))]
+        assert judged == [(one.accepted, one.late, one.bad) for one in accounts]
 
     def test_the_delay_is_the_batchs(self) -> None:
         messages = [message(0, 20), message(1, 10), message(2, 10)]
@@ -138,16 +213,23 @@ class TestCounts:
         accounts = [account({0: 5}, 0, consumed=5, accepted=5), account({0: 7}, 1, consumed=2, accepted=2)]
         result = folded(accounts, [message(n, 0) for n in range(3, 7)])
         job = result.folds["metrics"].job
-        lost = _lost(job, {0: 3})
+        lost = _deleted(job, {0: 3})
         assert lost == job.batches[:1]
         assert _problems(result.folds["metrics"], lost) == []
         assert _retained_from(result, {0: 3, 1: 0}) == ms_of(NOON + 10 * MINUTE)
         assert _retained_from(result, {0: 0}) is None
-        assert _lost(job, {0: 0}) == [], "without retention, missing messages are a difference"
+        assert _deleted(job, {0: 0}) == [], "without retention, missing messages are a difference"
+        assert "from 2026" in _retained_note(ms_of(NOON), ms_of(NOON))
+
+    def test_an_empty_topic_leaves_nothing_to_compare(self) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        retained_from = _retained_from(folded([account({0: 5})], []), {0: 5})
+        assert retained_from is not None
+        assert _retained_note(retained_from, now_ms).endswith("no window can be compared yet.")
 
     def test_a_topic_that_was_young_when_the_job_began_has_lost_nothing(self) -> None:
         result = folded([account({0: 5}, consumed=2, accepted=2)], [message(n, 0) for n in (3, 4)])
-        assert _lost(result.folds["metrics"].job, {0: 3}) == []
+        assert _deleted(result.folds["metrics"].job, {0: 3}) == []
 
 
 @pytest.fixture(scope="module")
@@ -231,8 +313,115 @@ class TestFigures:
         assert TableSums(CATEGORY).rows(GRAINS["day"]) == {}
 
 
+class TestOtherJobs:
+    """A fourth job is folded by its plan, as the shipped ones are."""
+
+    OWN = FigureTable(
+        "own",
+        (
+            Figure("events", "Purchase lines", count(), where="purchase"),
+            REVENUE,
+            Figure("top", "Top", sum_of("quantity")),
+        ),
+        ("brand", "currency"),
+        (GRAINS["day"],),
+    )
+
+    def plan(self, **more: Any) -> Plan:
+        given = {"job": "own", "topic": "retail.events", "unique_by": "event_id", "watermark_ms": 600_000,
+                 "conditions": (), "output": "change", "rejects": "count",
+                 "tables": (TablePlan.describing(self.OWN, "hbase"),)}  # fmt: skip
+        return Plan(**given | more)
+
+    def share(self, **more: Any) -> Share:
+        return share_of(self.plan(**more), topic="retail.events", others=())
+
+    def test_its_conditions_and_its_own_figures_beside_those_of_the_same_name(
+        self, stream: tuple[list[Message], list[Event]]
+    ) -> None:
+        messages, events = stream
+        share = self.share(conditions=("currency = 'EUR'", "event_type IN ('purchase', 'view')"))
+        accounts = [account({0: 10**6, 1: 10**6}, job=job, bounded=True) for job in ("own", "metrics")]
+        result = folded(accounts, messages, shares=SHARES | {"own": share})
+        day = GRAINS["day"]
+        for job, table, chosen in [
+            ("own", self.OWN, [e for e in events if e.currency == "EUR" and e.event_type in ("purchase", "view")]),
+            ("metrics", CATEGORY, events),
+        ]:
+            plain = {
+                (ms_of(row["day"]), *(row[d] for d in table.by)): tuple(row[f.name] for f in table.figures)
+                for row in fold(chosen, table, day)
+            }
+            rows = result.folds[job].tables[table.name].rows(day)
+            assert plain and rows.keys() == plain.keys()
+            assert all(_same(table, rows[key], plain[key]) for key in plain)
+        assert found(result, "own") == found(result), "what does not meet the conditions counts as accepted"
+
+    def test_an_archive_of_some_events(self) -> None:
+        share = self.share(tables=(TablePlan("events", "hive"),), conditions=("product_id = 'p'", "brand <> 'a'"))
+        one = folded([account({0: 3}, job="own")], [message(n, n) for n in range(3)], shares={"own": share}).folds[
+            "own"
+        ]
+        assert one.tables["events"].rows(GRAINS["hour"]) == {}
+        assert found(folded([account({0: 3}, job="own")], [message(n, n) for n in range(3)]), "own") == [
+            (3, 3, 0, 0, 0)
+        ]
+
+    def test_one_that_takes_an_order_once_is_counted_so(self) -> None:
+        messages = [message(n, n, order_id=order) for n, order in enumerate(["a", "a", None, "b"])]
+        accounts = [account({0: 4}, job=job) for job in ("own", "metrics")]
+        result = folded(accounts, messages, shares=SHARES | {"own": self.share(unique_by="order_id")})
+        assert found(result, "own") == [(4, 3, 1, 0, 0)]
+        assert found(result) == [(4, 4, 0, 0, 0)]
+
+    @pytest.mark.parametrize(
+        ("changed", "why"),
+        [
+            ({"topic": "retail.other"}, "reads the topic 'retail.other'"),
+            ({"contract": 2}, "version 2 of the contract"),
+            ({"unique_by": "order_id"}, "which only the job knows"),
+            ({"conditions": ("brand RLIKE '^a'",)}, "RLIKE"),
+        ],
+    )
+    def test_what_can_t_be_told_is_not_checked(self, changed: dict[str, Any], why: str) -> None:
+        share = self.share(**changed)
+        assert (share.tables, share.archive, share.compared) == ((), None, [])
+        (check,) = share.unchecked
+        assert (check.store, check.table, check.job, check.state) == ("hbase", "own_day", "own", "not checked")
+        assert why in check.reason and not check.reason.endswith(".")
+
+    @pytest.mark.parametrize(
+        ("table", "why"),
+        [
+            (TablePlan("x", "nowhere", ("day",), (), (FigurePlan("events", "count", "1", ""),)), "'nowhere'"),
+            (TablePlan("x_events", "nowhere"), "'nowhere'"),
+            (TablePlan("x", "hbase", ("week",), (), (FigurePlan("events", "count", "1", ""),)), "week"),
+            (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "median", "price", ""),)), "median"),
+            (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "sum", "colour", ""),)), "colour"),
+            (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "first", "brand", ""),)), "folded here"),
+            (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "money", "price * price", ""),)), "folded here"),
+        ],
+    )
+    def test_a_table_that_can_t_be_folded_leaves_the_others_compared(self, table: TablePlan, why: str) -> None:
+        share = self.share(tables=(table, TablePlan.describing(USER, "hbase")))
+        assert share.tables == (("hbase", USER),)
+        (check,) = share.unchecked
+        assert check.table.startswith("x_") and why in check.reason
+
+    def test_a_table_that_another_job_has_is_that_job_s(self) -> None:
+        share = share_of(self.plan(), topic="retail.events", others=[("hbase", "own_day")])
+        assert (share.tables, share.unchecked, share.taken) == ((), (), ("own_day",))
+
+    def test_a_job_of_no_known_plan_is_not_checked(self) -> None:
+        (check,) = without_plan("lost").unchecked
+        assert (check.job, check.state) == ("lost", "not checked") and "plan" in check.reason
+        assert found(folded([account({0: 2}, job="lost")], [message(n, n) for n in range(2)]), "lost") == [
+            (2, 2, 0, 0, 0)
+        ]
+
+
 def _same(table: FigureTable, one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    from retailpulse_kernel import sketches
+    from retailpulse_kernel.shop import sketches
 
     def shown(values: tuple[Any, ...]) -> list[Any]:
         return [
@@ -257,7 +446,7 @@ class TestComparing:
         return folded([account({0: 10**6, 1: 10**6}, bounded=True)], stream[0]).folds["metrics"]
 
     def checks(self, store: MemoryStore, one: JobFold, within: Range = ALL) -> list[TableCheck]:
-        return compare_figures(store, one, within, {}).checks  # type: ignore[arg-type]
+        return compare_figures(store, one, [CATEGORY], within).checks
 
     def test_equal_tables_are_equal(self, store: MemoryStore, one: JobFold) -> None:
         checks = self.checks(store, one)
@@ -277,7 +466,7 @@ class TestComparing:
         )
 
     def test_other_users_are_a_difference_though_all_counts_agree(self, store: MemoryStore, one: JobFold) -> None:
-        from retailpulse_kernel import sketches
+        from retailpulse_kernel.shop import sketches
 
         row = store.read(CATEGORY, GRAINS["day"])[0]
         users = sketches.union([row["active_users"], sketches.of(["nobody we know"])])
@@ -318,7 +507,7 @@ class TestResult:
 
     def test_equal(self) -> None:
         result = self.result(tables=[TableCheck("hive", "events", "archive", "not run")])
-        assert result.ok
+        assert result.ok and result.outcome == "equal"
         result.require_equal()
 
     def test_each_kind_of_difference_is_one(self) -> None:
@@ -336,12 +525,23 @@ class TestResult:
         ]:
             result = self.result(**given)
             assert not result.ok
-            with pytest.raises(RetailPulseError, match="reconcile --namespace t") as caught:
+            with pytest.raises(CheckFailed, match="reconcile --namespace t") as caught:
                 result.require_equal()
             assert says in str(caught.value)
             written = json.loads(json.dumps(result.to_json()))
             assert written["ok"] is False
             assert written["until"] == "2026-01-01T10:00:00Z"
+
+    def test_what_is_not_checked_is_not_equal(self) -> None:
+        unchecked = TableCheck("sqlite", "own_day", "own", "not checked", reason="the store 'sqlite' is not known here")
+        result = self.result(tables=[TableCheck("hive", "events", "archive", "equal", 5), unchecked])
+        assert (result.outcome, result.ok, result.differences) == ("not checked", False, [])
+        assert result.unchecked == ["sqlite own_day of the job own: the store 'sqlite' is not known here."]
+        with pytest.raises(CheckFailed, match="Not checked: sqlite own_day"):
+            result.require_equal()
+        assert result.to_json()["outcome"] == "not checked"
+        problem = JobCheck("own", 1, 1, 0, None, {}, {}, ["late 1 by its accounts, 2 in the topic"])
+        assert self.result(tables=[unchecked], jobs=[problem]).outcome == "differs"
 
     def test_json_has_money_as_text(self) -> None:
         totals = Totals("EUR", {"revenue": {"topic": Decimal("1.10")}}, equal=True)
@@ -349,7 +549,7 @@ class TestResult:
 
 
 def test_times_go_there_and_back() -> None:
-    assert moment_of(ms_of(TEN + timedelta(milliseconds=7))) == TEN + timedelta(milliseconds=7)
+    assert moment_at(ms_of(TEN + timedelta(milliseconds=7))) == TEN + timedelta(milliseconds=7)
 
 
 def test_the_archive_is_compared_by_figures_that_it_can_give() -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import pytest
 
-from retailpulse_kernel.demo import JOBS
-from retailpulse_kernel.notebooks import is_parameters, read_notebook
-from retailpulse_kernel.promotion.registry import Registry
-from retailpulse_kernel.promotion.schedules import check_schedule
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.streaming.job import Job
-from retailpulse_kernel.streaming.plan import plan_of
-from retailpulse_kernel.workbench import Workbench
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.files import is_parameters, read_notebook
+from retailpulse_kernel.promotion.registry.registry import Registry
+from retailpulse_kernel.promotion.registry.schedules import check_schedule
+from retailpulse_kernel.streaming.run.context import RunContext, using_context
+from retailpulse_kernel.streaming.run.job import Job
+from retailpulse_kernel.streaming.run.planning import plan_of
+from retailpulse_kernel.streaming.run.report import Report
+from retailpulse_kernel.workbench.workbench import Workbench
+from tests.jobs import JOBS
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = Registry(Settings.load(pipelines=ROOT / "pipelines"))
@@ -64,15 +67,20 @@ def test_it_runs_when_it_should(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_it_means_what_the_notebook_means_now(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_means_what_the_notebook_means_now(name: str, use_bench: Callable[[Any], None]) -> None:
     """Also where not the notebook but a figure was changed."""
     made: list[Job] = []
-    monkeypatch.setattr(Job, "run", lambda job: made.append(job))
-    monkeypatch.setattr("retailpulse_kernel._default", Workbench(namespace="never_used"))
+
+    def run(job: Job) -> Report:
+        made.append(job)
+        return Report(job.name, job.settings.namespace.name, 0)
+
     names: dict[str, Any] = {}
-    for cell in jupytext.read(SOURCES[name].with_suffix(".py")).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
+    use_bench(Workbench(namespace="never_used"))
+    with using_context(RunContext(run_job=run)):
+        for cell in jupytext.read(SOURCES[name].with_suffix(".py")).cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
     assert REGISTRY.version(name).manifest.plan == plan_of(made[0]), f"A figure was changed: {promote(name)}"
 
 

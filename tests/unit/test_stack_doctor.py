@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.errors import RequirementError
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.errors import RequirementError
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stack.doctor import Check, diagnose, require
 from retailpulse_kernel.stack.services import SERVICES
 
@@ -26,10 +26,12 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 def test_looks_at_everything(settings: Settings) -> None:
     checks = by_name(diagnose(settings))
-    assert list(checks) == ["java", "memory", "disk", "home", "ports", "artifacts", "python", "strays"]
+    names = ["machine", "java", "memory", "disk", "home", "ports", "artifacts", "python", "strays", "clocks"]
+    assert list(checks) == names
     assert checks["java"].verdict == "ok"
     assert checks["ports"].verdict == "ok"
     assert checks["strays"].verdict == "ok"
+    assert (checks["clocks"].verdict, "Kafka does not answer" in checks["clocks"].detail) == ("ok", True)
     assert checks["artifacts"].verdict == "warning"  # an empty cache
     assert all(check.remedy for check in checks.values() if check.verdict != "ok")
     assert not settings.home.exists()  # looking changes nothing

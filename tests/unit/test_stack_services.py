@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retailpulse_kernel.errors import RequirementError, UnknownName, UsageError
-from retailpulse_kernel.monitoring.statsd import STATSD_PORT
-from retailpulse_kernel.settings import Settings
+from retailpulse_kernel.ground.credentials import made_secret
+from retailpulse_kernel.ground.errors import RequirementError, UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.machine.java import Java, find_java
 from retailpulse_kernel.stack.airflow import USERS, make_secrets
 from retailpulse_kernel.stack.configuration import command, fingerprint
-from retailpulse_kernel.stack.java import Java, find_java
+from retailpulse_kernel.stack.connect_server import properties
 from retailpulse_kernel.stack.services import SERVICES, ports, select
 from retailpulse_kernel.stack.supervision import startable
+from retailpulse_kernel.telemetry.statsd import STATSD_PORT
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = [name for name, service in SERVICES.items() if not service.beside]
@@ -113,6 +115,16 @@ def test_cassandra_waits_for_the_disk(settings: Settings) -> None:
     assert given["commitlog_sync"] in ("batch", "group")
 
 
+def test_spark_s_server_listens_on_loopback_and_its_token_is_its_owner_s(settings: Settings) -> None:
+    told = properties(settings)
+    assert told["spark.connect.grpc.binding.address"] == told["spark.driver.bindAddress"] == "127.0.0.1"
+    assert settings.profile.spark.remote == f"sc://localhost:{told['spark.connect.grpc.binding.port']}"
+    assert settings.profile.spark.token == f"file:{settings.home}/secrets/spark-connect"
+    assert not any("token" in name for name in told), "what is compared at each start holds no secret"
+    secret = made_secret(settings.home / "secrets" / "spark-connect")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600 and len(secret.read_text().strip()) > 30
+
+
 def test_a_changed_configuration_has_another_fingerprint(settings: Settings) -> None:
     def of(settings: Settings) -> list[str]:
         return [command(settings, service) and fingerprint(settings, service) for service in SERVICES.values()]
@@ -142,7 +154,7 @@ def test_airflow_is_four_processes_that_start_by_name_alone() -> None:
     group = [name for name, service in SERVICES.items() if service.group == "airflow"]
     assert len(group) == 4 and not set(group) & set(SERVERS)
     started = [service.name for service in select(["airflow"])]
-    assert set(started) == {*SERVERS, *group}, "with the servers that its jobs need"
+    assert set(started) == {*SERVERS, *group} - {"spark-connect"}, "with the servers that its jobs need"
     assert started.index("airflow-scheduler") > max(started.index(name) for name in ("kafka", "airflow-api-server"))
 
 
@@ -215,7 +227,7 @@ def a_java(folder: Path, release: str | None, says: str = "") -> Path:
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """A machine without any Java, until a test puts one there."""
-    monkeypatch.setattr("retailpulse_kernel.stack.java._USUAL_FOLDERS", (str(tmp_path / "jvm" / "*"),))
+    monkeypatch.setattr("retailpulse_kernel.machine.java._USUAL_FOLDERS", (str(tmp_path / "jvm" / "*"),))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     find_java.cache_clear()

@@ -3,25 +3,26 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.errors import StoreUnavailable, UsageError
-from retailpulse_kernel.settings import Settings
-from retailpulse_kernel.spans import span_of
+from retailpulse_kernel.ground.errors import StoreUnavailable, UsageError
+from retailpulse_kernel.ground.settings import Namespace, Settings
+from retailpulse_kernel.ground.spans import span_of, span_text
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS
 from retailpulse_kernel.stores.base import FigureStore, buckets, in_range, version_of
-from retailpulse_kernel.stores.cassandra import CassandraStore
+from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.connection import Reconnecting, why_unreachable
 from retailpulse_kernel.stores.frames import to_frame
-from retailpulse_kernel.stores.hbase import HBaseStore
-from retailpulse_kernel.stores.hive import HiveStore
-from retailpulse_kernel.stores.kafka import KafkaStore
-from retailpulse_kernel.stores.kafka_config import bootstrap_addresses
-from retailpulse_kernel.stores.memory import MemoryStore
-from retailpulse_kernel.tables import CATEGORY, GRAINS
+from retailpulse_kernel.stores.hbase.store import HBaseStore
+from retailpulse_kernel.stores.hive.store import HiveStore
+from retailpulse_kernel.stores.kafka.admin import no_such_topic
+from retailpulse_kernel.stores.kafka.config import bootstrap_addresses
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from tests.memory import MemoryStore
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -152,17 +153,21 @@ STORES: list[Callable[[Settings], KafkaStore | CassandraStore | HBaseStore | Hiv
 ]  # fmt: skip
 
 
+def all_at(port: int, folder: Path) -> Settings:
+    """A profile with every server at one port."""
+    address = f'host = "127.0.0.1"\nport = {port}\n'
+    profile = folder / "shop.toml"
+    profile.write_text(
+        f'[kafka]\nbootstrap = "127.0.0.1:{port}"\n[cassandra]\nport = {port}\n[hbase]\n{address}[hive]\n{address}'
+    )
+    return Settings.load(profile=str(profile))
+
+
 @pytest.mark.parametrize("make", STORES)
 def test_a_store_that_is_down_is_named_with_its_address_and_a_remedy(
     make: Callable[[Settings], KafkaStore], closed_port: int, tmp_path: Path
 ) -> None:
-    address = f'host = "127.0.0.1"\nport = {closed_port}\n'
-    profile = tmp_path / "shop.toml"
-    profile.write_text(
-        f'[kafka]\nbootstrap = "127.0.0.1:{closed_port}"\n[cassandra]\nport = {closed_port}\n'
-        f"[hbase]\n{address}[hive]\n{address}"
-    )
-    store = make(Settings.load(profile=str(profile)))
+    store = make(all_at(closed_port, tmp_path))
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()
     assert caught.value.store == store.name
@@ -171,10 +176,14 @@ def test_a_store_that_is_down_is_named_with_its_address_and_a_remedy(
     assert "\n" not in str(caught.value)
 
 
-def test_making_a_store_connects_to_nothing() -> None:
-    for make in STORES:
-        store = make(Settings.load(namespace="nowhere"))
-        store.close()
+def test_making_a_store_connects_to_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        settings = all_at(server.getsockname()[1], tmp_path)
+        for make in STORES:
+            make(settings).close()
+            with pytest.raises(BlockingIOError):  # nobody waits to be accepted
+                server.accept()
 
 
 @pytest.mark.parametrize(
@@ -193,21 +202,25 @@ def test_brokers_by_address(bootstrap: str, addresses: list[tuple[str, int]], tm
 
 
 def test_a_frame_has_its_types_with_and_without_rows() -> None:
-    names = ["n", "gaps", "yes", "at", "money", "text"]
-    kinds = {0: "integer", 1: "integer", 2: "boolean", 3: "time"}
-    row = (1, 2**60 + 1, True, datetime(2026, 1, 1), Decimal("1.10"), "a")
-    full = to_frame(names, [row, (2, None, False, None, None, None)], kinds, more=True)  # type: ignore[arg-type]
+    names = ["n", "gaps", "yes", "at", "money", "text", "day"]
+    kinds = {0: "integer", 1: "integer", 2: "boolean", 3: "time", 5: "text", 6: "date"}
+    row = (1, 2**60 + 1, True, datetime(2026, 1, 1), Decimal("1.10"), "a", date(2026, 1, 1))
+    full = to_frame(names, [row, (2, None, False, *[None] * 4)], kinds, more=True)  # type: ignore[arg-type]
     empty = to_frame(names, [], kinds)  # type: ignore[arg-type]
-    expected = ["int64", "Int64", "bool", "datetime64[ns, UTC]", "object", "object"]
+    expected = ["int64", "Int64", "bool", "datetime64[ns, UTC]", "object", "string", "date32[day][pyarrow]"]
     assert [str(dtype) for dtype in full.dtypes] == expected
     assert [str(dtype) for dtype in empty.dtypes] == [d.replace("Int64", "int64") for d in expected]
     assert full["gaps"][0] == 2**60 + 1, "float64 would round it"
     assert full["money"][0] == Decimal("1.10") and isinstance(full["money"][0], Decimal)
     assert full["at"][0] == datetime(2026, 1, 1, tzinfo=UTC)
+    assert full["day"][0] == date(2026, 1, 1) and list(full["day"].dt.year)[:1] == [2026]
+    assert full["text"].str.split(".").str[0][0] == "a"
     assert (full.attrs["more"], empty.attrs["more"], len(empty)) == (True, False, 0)
 
 
 def test_a_frame_of_a_join_and_of_times_beyond_pandas() -> None:
+    odd = to_frame(["day", "text"], [("10000-01-01", "\ud800"), (None, "b")], {0: "date", 1: "text"})
+    assert odd.to_numpy().tolist() == [["10000-01-01", "\ud800"], [None, "b"]]
     frame = to_frame(["id", "id"], [(1, datetime(9999, 12, 31))], {0: "integer", 1: "time"})
     assert list(frame.columns) == ["id", "id"]
     assert frame.iloc[0, 1] == datetime(9999, 12, 31)
@@ -225,6 +238,29 @@ def test_a_frame_of_a_join_and_of_times_beyond_pandas() -> None:
 )
 def test_spans(text: str, span: timedelta) -> None:
     assert span_of(text) == span_of(span) == span
+
+
+def test_a_topic_that_is_not_there_is_told_with_the_nearest_or_with_how_it_is_made() -> None:
+    shop = Namespace("shop")
+    there = ["__consumer_offsets", *shop.topics, "orders", *(f"other.{number}" for number in range(1000))]
+    known = "Known: dlq, late, progress, shop.retail.events, "
+    for wrong, near in {
+        "nope": None,
+        "dql": "dlq",
+        "shop.retail.event": "shop.retail.events",
+        "order": "orders",
+    }.items():
+        said = str(no_such_topic(shop, wrong, there))
+        assert said.startswith(f"There is no topic {wrong!r}. ")
+        assert (f"Did you mean {near!r}?" in said) if near else known in said
+        assert "other.7" not in said and "topics --create" not in said
+    for name, topics in (("shop.retail.events", there[5:]), ("nope", [])):
+        assert "`retailpulse topics --create --namespace shop`" in str(no_such_topic(shop, name, topics))
+
+
+@pytest.mark.parametrize("text", ["30s", "0.25s", "10m", "90m", "2h", "36h", "7d", "0s"])
+def test_a_span_is_written_as_it_is_read(text: str) -> None:
+    assert span_text(span_of(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "-1h", "10 fortnights", "1h30m"])

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel import sketches
-from retailpulse_kernel.errors import JobError
-from retailpulse_kernel.metrics import ACTIVE_USERS, FIGURES, Figure, Kind
-from retailpulse_kernel.streaming import users
-from retailpulse_kernel.streaming.sums import COPIED, Sums, is_summable, note_of
-from retailpulse_kernel.tables import GRAINS, SESSION, USER, FigureTable
+from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, FIGURES, Figure, Kind
+from retailpulse_kernel.shop.tables import GRAINS, SESSION, USER, FigureTable
+from retailpulse_kernel.streaming.state import users
+from retailpulse_kernel.streaming.state.sums import COPIED, Sums, is_summable, note_of
 from tests.processes import forked
 
 FIGURE_LIST: list[Figure] = [*SESSION.figures, ACTIVE_USERS]
@@ -229,8 +229,8 @@ def test_a_damaged_note_is_said(tmp_path: Path) -> None:
 def test_sums_of_other_figures_are_refused(tmp_path: Path) -> None:
     add(Sums(tmp_path, SLOTS), [row("a")], batch=0)
     fewer = FigureTable("session", SESSION.figures[:-1], SESSION.by, SESSION.every)
-    with pytest.raises(JobError, match="other figures"):
-        Sums(tmp_path, [(fewer, GRAINS["hour"])])
+    with pytest.raises(JobError, match=r"other figures\. Begin a new epoch"):
+        Sums(tmp_path, [(fewer, GRAINS["hour"])], remedy="Begin a new epoch.")
 
 
 def _add_on(folder: str) -> None:
@@ -277,8 +277,9 @@ def test_killed_or_copied_at_any_moment(tmp_path: Path) -> None:
     for turn in range(6):
         before = _newest(live)
         copy = tmp_path / f"copy-{turn}"
-        with forked(_add_on, str(live)):
+        with forked(_add_on, str(live)) as worker:
             while not note_of(live, before + 25).exists():
+                assert worker.is_alive(), f"the worker ended with {worker.exitcode}"
                 time.sleep(0.005)
             newest = _copied(live, copy)
             time.sleep(turn * 0.013)

@@ -35,7 +35,7 @@ late: Literal["exclude", "include"] = "exclude"  # whether a backfill counts lat
 
 # %%
 import retailpulse_kernel as rp
-from retailpulse_kernel.metrics import EVENTS, FIRST_EVENT, LAST_EVENT, ORDERS, PURCHASES, REVENUE, UNITS, VIEWS
+from retailpulse_kernel.shop.figures import EVENTS, FIRST_EVENT, LAST_EVENT, ORDERS, PURCHASES, REVENUE, UNITS, VIEWS
 
 job = rp.job(
     "engagement", run=run, run_for=run_for, trigger=trigger, since=since, until=until, source=source, late=late

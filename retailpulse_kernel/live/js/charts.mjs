@@ -1,6 +1,6 @@
 // The four canonical figures as Plotly traces and layouts.
 
-import { money, plain } from "./model.mjs";
+import { asText, money, plain } from "./model.mjs";
 
 // Okabe and Ito's colours, which stay apart for every kind of colour vision.
 const BLUE = "#0072B2";
@@ -11,20 +11,49 @@ const TYPES = {
   view: "#56B4E9", click: BLUE, add_to_cart: ORANGE, remove_from_cart: "#CC79A7", purchase: GREEN, refund: VERMILION,
 };
 const MOST_CATEGORIES = 12;
+/** The bar of all other categories: no category has this name. */
+const REST = "\u0000";
 
 export const THEMES = {
   light: { ink: "#333333", faint: "#e3e3e3", paper: "rgba(0,0,0,0)", line: BLUE, total: "#767676" },
   dark: { ink: "#e0e0e0", faint: "#454545", paper: "rgba(0,0,0,0)", line: "#56B4E9", total: "#a0a0a0" },
 };
 
-export const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+/** How every chart behaves; the same as in retailpulse_kernel.live.plotting: no button or link leads anywhere else. */
+export const CONFIG = {
+  displaylogo: false, showSendToCloud: false, plotlyServerURL: "", typesetMath: false, responsive: true,
+  modeBarButtonsToRemove: ["select2d", "lasso2d"],
+};
+
+/** The theme that JupyterLab has now. */
+export const shownTheme = () => THEMES[document.body.dataset.jpThemeLight === "false" ? "dark" : "light"];
+
+function axisOf(theme) {
+  return {
+    gridcolor: theme.faint, zerolinecolor: theme.faint, linecolor: theme.faint, automargin: true,
+    separatethousands: true, exponentformat: "none",
+  };
+}
+
+/** Plotly's buttons: on a clear ground they would be on half-transparent black. */
+const buttons = (theme) => ({ bgcolor: theme.paper, color: theme.total, activecolor: theme.ink });
+
+/** A figure that Python has made, in the page's theme. */
+export function dressed(layout, theme) {
+  const axes = Object.keys({ xaxis: 0, yaxis: 0, ...layout }).filter((name) => /^[xy]axis\d*$/.test(name));
+  return {
+    ...layout, paper_bgcolor: theme.paper, plot_bgcolor: theme.paper, font: { ...layout.font, color: theme.ink },
+    modebar: { ...buttons(theme), ...layout.modebar },
+    ...Object.fromEntries(axes.map((name) => [name, { ...axisOf(theme), ...layout[name] }])),
+  };
+}
 
 function layout(theme, title, more = {}) {
-  const axis = { gridcolor: theme.faint, zerolinecolor: theme.faint, linecolor: theme.faint, automargin: true };
+  const axis = axisOf(theme);
   return {
     title: { text: title, font: { size: 13 }, x: 0.01, xanchor: "left", y: 0.97, yanchor: "top" },
     font: { color: theme.ink, size: 11 },
-    paper_bgcolor: theme.paper, plot_bgcolor: theme.paper,
+    paper_bgcolor: theme.paper, plot_bgcolor: theme.paper, modebar: buttons(theme),
     margin: { l: 8, r: 12, t: 32, b: 8 },
     xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
     // Zoom and hidden traces stay as the user set them while data goes on.
@@ -44,16 +73,23 @@ export function charts(summary, titles, theme) {
 function bar(summary, titles, theme) {
   const shown = summary.byCategory.slice(0, MOST_CATEGORIES);
   const rest = summary.byCategory.slice(MOST_CATEGORIES);
-  const rows = [...shown];
-  if (rest.length) rows.push([`${rest.length} more`, rest.reduce((sum, [, value]) => sum + value, 0n)]);
+  const rows = shown.map(([name, value]) => ({ key: name, label: asText(name), value }));
+  if (rest.length) {
+    rows.push({ key: REST, label: `${rest.length} more`, value: rest.reduce((sum, [, value]) => sum + value, 0n) });
+  }
   rows.reverse();
+  const keys = rows.map(({ key }) => key);
   return {
     data: [{
-      type: "bar", orientation: "h", x: rows.map(([, value]) => plain(value)), y: rows.map(([name]) => name),
-      customdata: rows.map(([, value]) => money(value)), hovertemplate: `%{y}: %{customdata} ${summary.currency}<extra></extra>`,
-      marker: { color: rows.map(([name]) => (name.endsWith(" more") ? theme.total : theme.line)) },
+      type: "bar", orientation: "h", x: rows.map(({ value }) => plain(value)), y: keys,
+      customdata: rows.map(({ label, value }) => [label, money(value)]),
+      hovertemplate: `%{customdata[0]}: %{customdata[1]} ${summary.currency}<extra></extra>`,
+      marker: { color: keys.map((key) => (key === REST ? theme.total : theme.line)) },
     }],
-    layout: layout(theme, `${titles.revenue} by category, ${summary.currency}`, { bargap: 0.25, yaxis: { ticksuffix: " " } }),
+    layout: layout(theme, `${titles.revenue} by category, ${summary.currency}`, {
+      bargap: 0.25,
+      yaxis: { type: "category", tickmode: "array", tickvals: keys, ticktext: rows.map(({ label }) => `${label} `) },
+    }),
   };
 }
 
@@ -65,10 +101,24 @@ function holed(buckets, width) {
   });
 }
 
+/** What is complete, with holes for the rest: a window that is not over would be drawn as a fall. */
+const complete = (buckets) => buckets.map((bucket) => (bucket.complete ? bucket : { start: bucket.start }));
+
+/** What is not complete, each with its neighbours: a dashed line that ends in a hollow point. */
+function unfinished(buckets, field, unit, colour) {
+  const open = (bucket) => bucket?.complete === false;
+  if (!buckets.some(open)) return [];
+  const shown = buckets.map((bucket, i) => (buckets.slice(Math.max(i - 1, 0), i + 2).some(open) ? bucket : { start: bucket.start }));
+  return [over(shown, field, unit, {
+    name: "so far", mode: "lines+markers", line: { color: colour, width: 1.5, dash: "dot" },
+    marker: { color: colour, symbol: "circle-open", size: shown.map((bucket) => (open(bucket) ? 7 : 0)) },
+  })];
+}
+
 /** A trace over time; what the hover says is exact. */
 function over(buckets, field, unit, more) {
   return {
-    type: "scatter", mode: buckets.length > 1 ? "lines" : "markers",
+    type: "scatter", mode: buckets.filter((bucket) => field in bucket).length > 1 ? "lines" : "markers",
     x: buckets.map((bucket) => time(bucket.start)), y: buckets.map((bucket) => plain(bucket[field] ?? null)),
     customdata: buckets.map((bucket) => money(bucket[field] ?? null)),
     hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata} ${unit}<extra></extra>`, ...more,
@@ -85,14 +135,18 @@ function line(summary, titles, theme) {
       over(summary.buckets, "total", unit, {
         name: "running total", yaxis: "y2", mode: "lines", line: { color: theme.total, width: 1.5, dash: "dot" },
       }),
-      over(buckets, "revenue", unit, { name: `by ${every}`, line: { color: theme.line, width: 2 }, marker: { color: theme.line } }),
+      over(complete(buckets), "revenue", unit, { name: `by ${every}`, line: { color: theme.line, width: 2 }, marker: { color: theme.line } }),
+      ...unfinished(buckets, "revenue", unit, theme.line),
       over(peaks, "revenue", unit, { name: "peak", mode: "markers", marker: { color: VERMILION, size: 9, symbol: "triangle-up" } }),
     ],
     layout: layout(theme, `${titles.revenue} by ${every}, ${unit}`, {
-      showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom", font: { size: 10 } },
+      // Below the chart: Plotly's buttons are above it, at the right.
+      showlegend: true, legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 10 } },
       xaxis: { type: "date", range: [time(summary.since), time(summary.until)] },
       yaxis: { rangemode: "tozero" },
-      yaxis2: { overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, automargin: true, color: theme.total },
+      yaxis2: {
+        ...axisOf(theme), overlaying: "y", side: "right", rangemode: "tozero", tickmode: "auto", showgrid: false, color: theme.total,
+      },
     }),
   };
 }
@@ -126,7 +180,11 @@ function average(summary, titles, theme) {
     };
   }
   return {
-    data: [indicator, over(points, "average", summary.currency, { name: "", line: { color: ORANGE, width: 1.5 }, marker: { color: ORANGE } })],
+    data: [
+      indicator,
+      over(complete(points), "average", summary.currency, { name: "", line: { color: ORANGE, width: 1.5 }, marker: { color: ORANGE } }),
+      ...unfinished(points, "average", summary.currency, ORANGE),
+    ],
     layout: layout(theme, titles.average_order_value, {
       xaxis: { type: "date", range: [time(summary.since), time(summary.until)], nticks: 4 },
       yaxis: { domain: [0, 0.45], nticks: 3, rangemode: "tozero" },

@@ -1,7 +1,7 @@
 // The category explorer: choose categories, a currency, a range and a question; a bar that is clicked is drilled into.
 
 import { loadPlotly } from "./channel.mjs";
-import { CONFIG, THEMES } from "./charts.mjs";
+import { CONFIG, dressed, shownTheme } from "./charts.mjs";
 import { closesByItself, element, fill, fillTree } from "./dom.mjs";
 
 const RANGES = [["1 hour", "1h"], ["6 hours", "6h"], ["1 day", "1d"], ["7 days", "7d"], ["all", ""], ["from … to …", "past"]];
@@ -102,13 +102,9 @@ class Explorer {
     parts.note.textContent = answer.note ?? "";
     parts.code.textContent = answer.code ?? "";
     if (!this.plotly || !answer.figure) return;
-    const theme = THEMES[document.body.dataset.jpThemeLight === "false" ? "dark" : "light"];
     const { data, layout } = JSON.parse(answer.figure);
-    const axis = { gridcolor: theme.faint, zerolinecolor: theme.faint, automargin: true };
-    this.plotly.react(parts.chart, data, {
-      ...layout, template: null, font: { color: theme.ink, size: 11 }, paper_bgcolor: theme.paper, plot_bgcolor: theme.paper,
-      xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis }, margin: { l: 8, r: 12, t: 36, b: 8 },
-    }, CONFIG);
+    const plain = { ...layout, height: undefined, template: null, font: { size: 11 }, margin: { l: 8, r: 12, t: 36, b: 8 } };
+    this.plotly.react(parts.chart, data, dressed(plain, shownTheme()), CONFIG);
     Object.assign(parts.root.dataset, { question: asked.question, categories: asked.categories.join(","), currency: asked.currency, answers: model.get("answer").number });
   }
 

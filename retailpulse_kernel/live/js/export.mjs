@@ -1,7 +1,7 @@
 // What is shown as one HTML file that needs nothing else: Plotly, the charts and their data are in it.
 
 import { CONFIG, time } from "./charts.mjs";
-import { money } from "./model.mjs";
+import { asText, money } from "./model.mjs";
 
 /** The data behind a summary; amounts are exact decimal strings. */
 export function data(summary, about) {
@@ -16,24 +16,25 @@ export function data(summary, about) {
     revenue_over_time: summary.buckets.map((bucket) => ({
       bucket: `${time(bucket.start)}Z`, revenue: exact(bucket.revenue), running_total: exact(bucket.total),
       orders: bucket.orders, average_order_value: exact(bucket.average), peak: bucket.peak,
+      complete: bucket.complete,
     })),
   };
 }
 
 const inScript = (value) => JSON.stringify(value).replaceAll("<", "\\u003c");
-const inText = (text) => text.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
 
 /** The file's text. */
 export function page({ plotly, figures, content, heading }) {
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>${inText(heading)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>${asText(heading)}</title>
 <style>
-body { font: 14px system-ui, sans-serif; margin: 16px; color: #333; }
+:root { color-scheme: light; background: #fff; }
+body { font: 14px system-ui, sans-serif; margin: 16px; color: #333; background: #fff; }
 #charts { display: grid; grid-template-columns: 3fr 2fr; gap: 8px; }
 #charts > div { height: 320px; min-width: 0; }
 @media (max-width: 800px) { #charts { grid-template-columns: 1fr; } }
 </style></head><body>
-<h1 style="font-size: 18px">${inText(heading)}</h1>
+<h1 style="font-size: 18px">${asText(heading)}</h1>
 <div id="charts"></div>
 <script type="application/json" id="retailpulse-data">${inScript(content)}</script>
 <script>${plotly.replaceAll("</script", "<\\/script")}</script>

@@ -1,13 +1,15 @@
 // The live view: one widget, four charts, all controls answered in the browser.
 
 import { Channel, loadPlotly } from "./channel.mjs";
-import { charts, CONFIG, THEMES, time } from "./charts.mjs";
+import { charts, CONFIG, shownTheme, THEMES, time } from "./charts.mjs";
 import { Clock } from "./clock.mjs";
 import { build, closesByItself, element, fill, fillTree } from "./dom.mjs";
 import { data, page } from "./export.mjs";
 import { counted, money, summarise } from "./model.mjs";
 
 const REPLAY_MS = 250;
+/** The charts in the order of the page. */
+const ORDER = ["line", "aov", "bar", "pie"];
 const number = new Intl.NumberFormat("en-US");
 
 class View {
@@ -101,7 +103,11 @@ class View {
     on("freeze", "click", () => this.freeze());
     on("export", "click", () => this.save());
     this.ticker = setInterval(() => clock.replaying && !document.hidden && this.draw(), REPLAY_MS);
-    this.redraw = () => this.draw();
+    this.frozen = new Map();
+    this.redraw = () => {
+      this.draw();
+      for (const [grid, summary] of this.frozen) this.drawCopy(grid, summary);
+    };
     document.addEventListener("visibilitychange", this.redraw);
     this.theme = new MutationObserver(this.redraw);
     this.theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
@@ -125,7 +131,10 @@ class View {
   summary() {
     const { model, clock } = this;
     const end = this.held ?? clock.end(model.state.edge, Date.now());
-    const ask = { currency: this.currency ?? this.guess, categories: this.categories, orderEvents: this.options.order_events };
+    const ask = {
+      now: (model.state.now_ms + Date.now() - this.channel.received) / 1000, currency: this.currency ?? this.guess,
+      categories: this.categories, orderEvents: this.options.order_events,
+    };
     const [since, until] = model.range(end, clock.window);
     const summary = summarise(model, { since, until, ...ask });
     const [before, from] = model.range(since, clock.window);
@@ -146,8 +155,7 @@ class View {
     }
     const summary = this.summary();
     this.shown = summary;
-    const theme = THEMES[document.body.dataset.jpThemeLight === "false" ? "dark" : "light"];
-    this.figures = charts(summary, this.options.titles, theme);
+    this.figures = charts(summary, this.options.titles, shownTheme());
     this.drawControls(summary);
     cancelAnimationFrame(this.drawing);
     this.drawCharts(Object.entries(this.figures), gently, () => this.painted(summary));
@@ -187,7 +195,7 @@ class View {
     const [consumed, duplicate, late, bad] = counted(model, summary.since, summary.until);
     const counts = { rate: Math.round(state.rate), lag: state.lag, late, bad, duplicate };
     for (const [name, count] of Object.entries(counts)) parts[name].textContent = number.format(count);
-    parts.strip.title = `Of ${number.format(consumed)} messages that the job "metrics" took in this range.`;
+    parts.strip.title = `Of ${number.format(consumed)} messages that the job took in this range.`;
     const age = state.folding && state.newest_ms ? Math.max(0, state.now_ms - state.newest_ms + Date.now() - this.channel.received) : null;
     parts.age.textContent = age === null ? "–" : age < 60_000 ? `${(age / 1000).toFixed(1)} s` : "no events";
     this.say(state.note || (state.loaded ? "" : "Reading the last hours …"));
@@ -219,21 +227,21 @@ class View {
     const close = element("button", { type: "button", text: "Remove", className: "rp-remove" });
     const grid = element("div", { className: "rp-charts" });
     const section = element("section", {}, element("div", { className: "rp-bar" }, element("b", { text: this.heading }), close), grid);
+    for (const name of ORDER) grid.append(element("div", { className: `rp-chart rp-chart-${name}` }));
     this.parts.frozen.append(section);
-    for (const figure of this.copies()) {
-      const chart = grid.appendChild(element("div", { className: "rp-chart" }));
-      this.library.plotly.newPlot(chart, figure.data, figure.layout, CONFIG);
-    }
+    this.frozen.set(grid, this.shown);
+    this.drawCopy(grid, this.shown);
     close.addEventListener("click", () => {
+      this.frozen.delete(grid);
       grid.childNodes.forEach((chart) => this.library.plotly.purge(chart));
       section.remove();
     });
   }
 
-  copies() {
-    const theme = THEMES[document.body.dataset.jpThemeLight === "false" ? "dark" : "light"];
-    const figures = charts(this.shown, this.options.titles, theme);
-    return ["line", "aov", "bar", "pie"].map((name) => figures[name]);
+  /** The data of a copy stays; its colours are those of the page. */
+  drawCopy(grid, summary) {
+    const figures = charts(summary, this.options.titles, shownTheme());
+    ORDER.forEach((name, i) => this.library.plotly.react(grid.childNodes[i], figures[name].data, figures[name].layout, CONFIG));
   }
 
   /** The charts and their data as one file. */
@@ -241,7 +249,7 @@ class View {
     if (!this.shown) return;
     const figures = charts(this.shown, this.options.titles, THEMES.light);
     const text = page({
-      plotly: this.library.text, figures: ["line", "aov", "bar", "pie"].map((name) => figures[name]),
+      plotly: this.library.text, figures: ORDER.map((name) => figures[name]),
       content: data(this.shown, { namespace: this.options.namespace, categories: this.categories }), heading: this.heading,
     });
     const address = URL.createObjectURL(new Blob([text], { type: "text/html" }));

@@ -107,8 +107,8 @@ export function chosen(category, choice) {
   return choice === null || choice.some((path) => category === path || category.startsWith(path + "."));
 }
 
-/** The canonical figures of a range, as retailpulse_kernel.figures.summarise gives them. */
-export function summarise(model, { since, until, currency, categories = null, orderEvents }) {
+/** The canonical figures of a range at a moment, in epoch seconds, as retailpulse_kernel.answers.reading.summarise gives them. */
+export function summarise(model, { since, until, now, currency, categories = null, orderEvents }) {
   const place = (name) => model.figures.indexOf(name);
   const [events, units, revenue, orders] = ["events", "units", "revenue", "orders"].map(place);
   const width = widthOf(model, since, until);
@@ -143,13 +143,17 @@ export function summarise(model, { since, until, currency, categories = null, or
     average: divide(sums.revenue, sums.orders),
     byCategory: [...byCategory].sort(([a, x], [b, y]) => (x === y ? (a < b ? -1 : 1) : x < y ? 1 : -1)),
     byType: [...byType].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)),
-    buckets: overTime([...buckets.values()].sort((a, b) => a.start - b.start)),
+    buckets: overTime(
+      [...buckets.values()]
+        .sort((a, b) => a.start - b.start)
+        .map((bucket) => ({ ...bucket, complete: since <= bucket.start && bucket.start + width <= Math.min(until, now) })),
+    ),
   };
 }
 
-/** Revenue by bucket with its running total; peaks stand out by more than a standard deviation. */
+/** Revenue by bucket with its running total; peaks are complete and stand out by more than a standard deviation. */
 export function overTime(buckets) {
-  const values = buckets.map((bucket) => Number(bucket.revenue) / 1e4);
+  const values = buckets.filter((bucket) => bucket.complete).map((bucket) => plain(bucket.revenue));
   const mean = values.reduce((sum, value) => sum + value, 0) / (values.length || 1);
   const spread = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length || 1));
   let total = 0n;
@@ -160,7 +164,7 @@ export function overTime(buckets) {
     return {
       ...bucket, total,
       average: divide(bucket.revenue, bucket.orders),
-      peak: highest && values[i] > mean + spread,
+      peak: bucket.complete && highest && plain(bucket.revenue) > mean + spread,
     };
   });
 }
@@ -180,6 +184,9 @@ export function money(amount) {
   const decimals = digits.slice(-4).replace(/0{1,2}$/, "");
   return (amount < 0n ? "-" : "") + digits.slice(0, -4).replace(/\B(?=(\d{3})+$)/g, ",") + "." + decimals;
 }
+
+/** Text as it is, where Plotly would read `<b>` and its like as markup. */
+export const asText = (text) => text.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
 
 /** An amount as a number, for drawing only. */
 export const plain = (amount) => (amount === null ? null : Number(amount) / 1e4);

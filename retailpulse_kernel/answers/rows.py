@@ -1,0 +1,194 @@
+"""Flat rows of one figure: each total is made here, exactly, so that a panel has nothing left to add up.
+
+A row has its keys, then ``value`` (a number to draw), ``decimal`` (the exact value as text), ``minor`` and ``exponent``
+(the exact value is ``minor * 10 ** exponent``). A series over time also has ``complete``, and ``running_total`` and
+``peak`` where values can be added up. What a chart draws in several ways is there in columns of their own:
+``complete_value`` is null where the window is not complete, ``unfinished_value`` where it and its neighbours are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from retailpulse_kernel.answers.ranges import Extent, SignedRead
+from retailpulse_kernel.answers.reading import chosen_figures, grouped, money, over_time, parts_of, read_rows
+from retailpulse_kernel.answers.request import Asked
+from retailpulse_kernel.ground.errors import NoSuchTable
+from retailpulse_kernel.ground.spans import iso_text
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, Figure, Ratio
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Row
+from retailpulse_kernel.stores.base import FigureStore
+
+__all__ = ["figure_rows", "funnel_rows", "valued"]
+
+#: Money has four exact decimal places everywhere.
+MONEY_EXPONENT = -4
+#: The steps from looking to buying.
+FUNNEL = ("view", "add_to_cart", "purchase")
+
+
+def figure_rows(
+    store: FigureStore, pool: Executor, name: str, asked: Asked, *, now: datetime | None = None
+) -> list[Row]:
+    """The rows of a figure, by the dimensions that were asked for; money always by its currency, too.
+
+    Parameters
+    ----------
+    store : FigureStore
+        Where the table `CATEGORY` is.
+    pool : Executor
+        What the requests to it run in.
+    name : str
+        One of the table's figures, or what is divided of them.
+    asked : Asked
+        Range, dimensions and values.
+    now : datetime, optional
+        The present, when absent; windows that end later are not complete.
+
+    Raises
+    ------
+    UnknownName
+        There is no such figure.
+    """
+    (figure,) = chosen_figures([name])
+    is_money = figure.unit == "currency"
+    split = is_money or "currency" in asked.by
+    rows = _read(store, pool, figure, asked)
+    if not split:  # counts may cross currencies: `grouped` keeps them apart, so they get the same
+        rows = [{**row, "currency": ""} for row in rows]
+    found = grouped(rows, asked.by, CATEGORY, [figure])
+    keys = [*asked.by, *(["currency"] if is_money and "currency" not in asked.by else [])]
+    result = [
+        {key: _plain(row[key], asked) for key in keys} | valued(row[figure.name], is_money=is_money)
+        for row in found
+        if row[figure.name] is not None
+    ]
+    if "bucket" in asked.by:
+        extent = Extent(asked.grain, asked.since, asked.until, (now or datetime.now(UTC)) + asked.shift)
+        additive = isinstance(figure, Figure) and figure is not ACTIVE_USERS
+        for members in _series(result, [key for key in keys if key != "bucket"]):
+            _mark(members, extent)
+            if additive:
+                _accumulate(members, is_money=is_money)
+    else:
+        result.sort(key=lambda row: -row["minor"])
+    return result
+
+
+def funnel_rows(store: FigureStore, pool: Executor, asked: Asked) -> list[Row]:
+    """Events of each step from looking to buying, with their share of the first step in percent.
+
+    Parameters
+    ----------
+    store : FigureStore
+        Where the figures are.
+    pool : Executor
+        Reads the steps side by side.
+    asked : Asked
+        Range, categories and currency.
+    """
+    by_type = {
+        row["event_type"]: row["minor"] for row in figure_rows(store, pool, EVENTS.name, _by(asked, "event_type"))
+    }
+    first = by_type.get(FUNNEL[0], 0)
+    return [
+        {
+            "step": step,
+            **valued(by_type.get(step, 0), is_money=False),
+            "percent": round(100 * by_type.get(step, 0) / first, 2) if first else None,
+        }
+        for step in FUNNEL
+    ]
+
+
+def _by(asked: Asked, dimension: str) -> Asked:
+    return Asked(
+        asked.since, asked.until, asked.grain, (dimension,), asked.currencies, asked.categories, asked.shift
+    )  # fmt: skip
+
+
+def _read(store: FigureStore, pool: Executor, figure: Figure | Ratio, asked: Asked) -> list[Row]:
+    since, until = asked.since - asked.shift, asked.until - asked.shift
+    # Without a series the widest windows do; with one, the range is read by its own.
+    grain = asked.grain if "bucket" in asked.by else GRAINS["day"]
+    parts = parts_of([figure])
+    try:
+        if ACTIVE_USERS in parts:
+            rows = read_rows(store, CATEGORY, since=since, until=until, grain=grain, figures=parts)
+        else:
+            rows = SignedRead(store, CATEGORY, pool, since, until, grain, parts, _read_by(asked)).rows()
+    except NoSuchTable:
+        return []
+    return [row for row in rows if _kept(row, "currency", asked.currencies)
+            and _kept(row, "category", asked.categories)]  # fmt: skip
+
+
+def _read_by(asked: Asked) -> Sequence[str]:
+    """The first columns of the key that hold all that is needed: Cassandra adds up the others."""
+    needed = {"currency", *asked.by, *(["category"] if asked.categories else [])}
+    last = max(place for place, name in enumerate(CATEGORY.by) if name in needed)
+    return CATEGORY.by[: last + 1]
+
+
+def _kept(row: Row, dimension: str, wanted: frozenset[str]) -> bool:
+    return not wanted or row[dimension] in wanted
+
+
+def _plain(value: Any, asked: Asked) -> Any:
+    return iso_text(value + asked.shift) if isinstance(value, datetime) else value
+
+
+def valued(value: Any, *, is_money: bool) -> Row:
+    """A value in every form that a row has it in.
+
+    Parameters
+    ----------
+    value : object
+        A stored or divided figure; None for nothing.
+    is_money : bool
+        Text of it gets two decimal places at least.
+    """
+    if not is_money:
+        return {"value": value, "decimal": str(value), "minor": value, "exponent": 0}
+    return {
+        "value": float(value),
+        "decimal": money(value),
+        "minor": int(value.scaleb(-MONEY_EXPONENT)),
+        "exponent": MONEY_EXPONENT,
+    }
+
+
+def _series(rows: list[Row], keys: Sequence[str]) -> Iterator[list[Row]]:
+    """The rows of each series, in the order of time."""
+    series: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        series[tuple(row[key] for key in keys)].append(row)
+    for members in series.values():
+        yield sorted(members, key=lambda row: row["bucket"])
+
+
+def _mark(rows: list[Row], extent: Extent) -> None:
+    """Tell of the rows of a series which windows are complete; a chart draws the others in their own way."""
+    for row in rows:
+        row["complete"] = extent.complete(datetime.fromisoformat(row["bucket"]))
+        row["complete_value"] = row["value"] if row["complete"] else None
+    for place, row in enumerate(rows):
+        around = rows[max(place - 1, 0) : place + 2]  # a dashed line begins where the drawn one ends
+        row["unfinished_value"] = None if all(other["complete"] for other in around) else row["value"]
+
+
+def _accumulate(rows: list[Row], *, is_money: bool) -> None:
+    """Add running totals and peaks to the rows of a series."""
+    complete = {datetime.fromisoformat(row["bucket"]): row["complete"] for row in rows}
+    by_bucket = {datetime.fromisoformat(row["bucket"]): Decimal(row["decimal"]) for row in rows}
+    for row, bucket in zip(rows, over_time(by_bucket, complete.__getitem__), strict=True):
+        total = bucket.running_total
+        row["running_total"] = float(total) if is_money else int(total)
+        row["running_total_decimal"] = money(total) if is_money else str(int(total))
+        row["peak"] = bucket.peak
+        row["peak_value"] = row["value"] if bucket.peak else None  # a column that a chart draws as points

@@ -1,0 +1,1 @@
+"""The demo: servers, events, jobs and live figures with one command."""

@@ -1,0 +1,1 @@
+"""Events for Kafka: made up, or from files of other systems."""

@@ -1,0 +1,224 @@
+"""What all adapters share: the interface, the rules that a shop may choose, and products' prices beside the events."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, NamedTuple
+
+from retailpulse_kernel.feed.adapters.values import currency_code, day_session, exact_price
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.shop.currencies import CURRENCIES
+
+__all__ = ["PRICES", "USERS", "Adapter", "Items", "Rules", "refuse_doubles"]
+
+#: What becomes of a price with more than four decimal places.
+PRICES: Final = ("computed", "exact", "round")
+#: What becomes of a hit whose user gave no consent, and so has no id.
+USERS: Final = ("own", "reject")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Choices where shops differ; docs/events.md says when each applies.
+
+    Attributes
+    ----------
+    currency : str
+        Of an amount that names none.
+    prices : str
+        ``computed`` rounds prices that a machine computed (15 digits or more), ``exact`` none, ``round`` all.
+    users : str
+        ``own`` gives a hit without any user's id a user of its own, ``reject`` rejects it.
+
+    Raises
+    ------
+    UsageError
+        The currency is not in ISO 4217.
+    UnknownName
+        There is no such choice.
+    """
+
+    currency: str = "USD"
+    prices: str = "computed"
+    users: str = "own"
+
+    def __post_init__(self) -> None:
+        if self.currency not in CURRENCIES:
+            raise UsageError(f"The currency {self.currency!r} is not in ISO 4217.", remedy="Write a code such as EUR.")
+        if self.prices not in PRICES:
+            raise UnknownName("rule of prices", self.prices, PRICES)
+        if self.users not in USERS:
+            raise UnknownName("rule of users", self.users, USERS)
+
+
+def refuse_doubles(names: Sequence[str], path: str | Path) -> None:
+    """Refuse a table in which two columns have one name: nobody can say which is meant.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The columns.
+    path : str or Path
+        The file, for the error.
+
+    Raises
+    ------
+    UsageError
+        It names the columns.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise UsageError(
+            f"{path} has more than one column {', '.join(map(repr, twice))}.",
+            remedy="Rename or remove all but one: which of them is meant can't be known.",
+        )
+
+
+class Item(NamedTuple):
+    """What is known of a product beside the events."""
+
+    category: str
+    price: str
+
+
+class Items(dict[str, Item]):
+    """Category and price by product, from a CSV file with the columns itemid, category, price."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Items:
+        """Read the file.
+
+        Parameters
+        ----------
+        path : str or Path
+            With the columns itemid, category and price.
+
+        Raises
+        ------
+        UsageError
+            It is missing, not text, or lacks a column.
+        """
+        try:
+            with Path(path).open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.DictReader(file)
+                found = [name.strip() for name in reader.fieldnames or ()]
+                reader.fieldnames = found
+                refuse_doubles(found, path)
+                missing = {"itemid", "category", "price"} - set(found)
+                if missing:
+                    raise UsageError(
+                        f"{path} has no column {', '.join(sorted(missing))}; found: {', '.join(found)}.",
+                        remedy="An items file has the columns itemid, category and price.",
+                    )
+                return cls(
+                    {row["itemid"]: Item(row["category"] or "", row["price"] or "") for row in reader if row["itemid"]}
+                )
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UsageError(f"The items file {path} can't be read: {error}.") from error
+
+
+class Adapter:
+    """One format. A subclass names its columns and maps a record.
+
+    Parameters
+    ----------
+    source : str
+        What an event id starts with where the format has none of its own.
+    items : Items, optional
+        Category and price by product.
+    rules : Rules, optional
+        Choices where shops differ.
+
+    Attributes
+    ----------
+    changed : list of str
+        What the last record's values had to be changed for: ``rounded:price``, ``defaulted:currency``,
+        ``derived:session_id`` ... Emptied by who counts.
+    """
+
+    name: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    #: All columns that are looked at, where `columns` are only those that a table needs.
+    reads: ClassVar[tuple[str, ...]] = ()
+    needs_source: ClassVar[bool] = False
+
+    def __init__(self, *, source: str = "", items: Items | None = None, rules: Rules | None = None) -> None:
+        self.source = source
+        self.items = items
+        self.rules = rules or Rules()
+        self.changed: list[str] = []
+
+    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+        """The fields of our events that a record holds; `row` counts the source's records from 1.
+
+        Parameters
+        ----------
+        record : mapping
+            One record, its fields by name.
+        row : int
+            The number of the record in its source, from 1.
+
+        Raises
+        ------
+        EventError
+            The record is nothing that our events know.
+        """
+        raise NotImplementedError
+
+    def event_id(self, row: int) -> str:
+        """An id for a record that has none: where it comes from.
+
+        Parameters
+        ----------
+        row : int
+            The number of the record in its source, from 1.
+        """
+        return f"{self.source}-{row}" if self.source else str(row)
+
+    def price(self, value: Any) -> str | None:
+        """A price by the rules.
+
+        Parameters
+        ----------
+        value : object
+            As the file has it.
+        """
+        rule = self.rules.prices
+        return exact_price(value, self.changed, computed=rule != "exact", every=rule == "round")
+
+    def currency(self, value: Any, amount: Any) -> str:
+        """The currency that a record names, else that of the rules; told where an amount depends on it.
+
+        Parameters
+        ----------
+        value : object
+            As the file has it.
+        amount : object
+            What it is the currency of; None where there is no amount.
+        """
+        if code := currency_code(value):
+            return code
+        if amount is not None:
+            self.changed.append("defaulted:currency")
+        return self.rules.currency
+
+    def session(self, known: str | None, user: str | None, time: Any) -> str | None:
+        """The session that a record names, else the user's day in UTC.
+
+        Parameters
+        ----------
+        known : str or None
+            What the record names.
+        user : str or None
+            The user's id.
+        time : object
+            When it happened: RFC 3339, or milliseconds since 1970.
+        """
+        if known is None and user is not None:
+            self.changed.append("derived:session_id")
+            return day_session(user, time)
+        return known

@@ -1,0 +1,154 @@
+"""Google Analytics 4: rows of its BigQuery export (tables ``events_YYYYMMDD``), as JSONL or Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from retailpulse_kernel.feed.adapters.base import Adapter
+from retailpulse_kernel.feed.adapters.values import canonical, digest, exact_price, nested, text, whole
+from retailpulse_kernel.ground.errors import EventError
+
+__all__ = ["GA4"]
+
+_TYPES = {
+    "view_item": "view",
+    "select_item": "click",
+    "add_to_cart": "add_to_cart",
+    "remove_from_cart": "remove_from_cart",
+    "purchase": "purchase",
+    "refund": "refund",
+}
+_CATEGORIES = ("item_category", "item_category2", "item_category3", "item_category4", "item_category5")
+#: What a shop that gives no ids calls its products may be longer than an id.
+_LONGEST_ID = 128
+# An export row has no id of its own. These fields tell two hits apart where the export has all of them; hits of one
+# batch may share even the microsecond, so that what they say belongs to it too.
+_IDENTITY = (
+    "user_pseudo_id",
+    "event_timestamp",
+    "event_name",
+    "event_bundle_sequence_id",
+    "batch_page_id",
+    "batch_ordering_id",
+    "batch_event_index",
+)
+_ITEM_IDENTITY = ("item_id", "item_name", "item_variant", "price", "quantity")
+
+
+class GA4(Adapter):
+    """One of a row's items is one event; its position is the order line.
+
+    - Event id: a hash of what identifies the hit (its batch, order, parameters and items), and the item's position. It
+      is the same from JSON, CSV and Parquet. Two rows that are equal in all of it are one hit.
+    - User: ``user_pseudo_id`` (it is there before and after a login), else ``user_id``; a hit without consent has
+      neither, and gets a user of its own.
+    - Session: ``ga_session_id`` counts within a user, so both make the id; without it, the user's day.
+    - Product: ``item_id``, else ``item_name``; a name that is longer than an id ends in a hash of itself.
+    - Price: ``price``, else ``item_revenue`` divided by the quantity.
+    - Category: ``item_category`` to ``item_category5`` as a dot path.
+    - Currency: the event parameter ``currency``. Without it the amounts in US dollars count, where they are filled.
+    - Other events (page views, scrolls ...) are rejected as ``not_mapped``.
+    """
+
+    name: ClassVar[str] = "ga4"
+    columns: ClassVar[tuple[str, ...]] = ("event_name", "event_timestamp", "user_pseudo_id", "event_params", "items")
+    reads: ClassVar[tuple[str, ...]] = (*columns, *_IDENTITY, "user_id", "ecommerce")
+
+    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+        """One event for each item of the row."""
+        name = text(record.get("event_name"))
+        event_type = _TYPES.get(name or "")
+        if event_type is None:
+            raise EventError("not_mapped", f"the event {(name or '')[:60]!r} is about no product")
+        items = nested(record.get("items"), list, "items")
+        if not items:
+            raise EventError("missing:items", f"a {name} without items")
+        items = [nested(item, dict, "items") or {} for item in items]
+        params = _params(nested(record.get("event_params"), list, "event_params"))
+        ecommerce = nested(record.get("ecommerce"), dict, "ecommerce") or {}
+        order = _set(ecommerce.get("transaction_id")) or _set(params.get("transaction_id"))
+        hit = _identity(record, order, params, items)
+        user = _set(record.get("user_pseudo_id")) or _set(record.get("user_id"))
+        if user is None and self.rules.users == "own":
+            self.changed.append("derived:user_id")
+            user = f"no-consent.{hit}"
+        micros = whole(record.get("event_timestamp"))
+        time = micros // 1000 if isinstance(micros, int) and not isinstance(micros, bool) else micros
+        session = text(params.get("ga_session_id"))
+        shared = {
+            "event_type": event_type,
+            "event_time": time,
+            "user_id": user,
+            "session_id": self.session(f"{user}.{session}" if user and session else None, user, time),
+            "order_id": order,
+        }
+        currency = _set(params.get("currency"))
+        return [
+            {"event_id": f"{hit}-{position}", "order_line": position} | shared | self._item(item, currency)
+            for position, item in enumerate(items, start=1)
+        ]
+
+    def _item(self, item: Mapping[str, Any], currency: str | None) -> dict[str, Any]:
+        quantity = whole(item.get("quantity"))
+        amounts = ("_in_usd", "") if currency is None else ("", "_in_usd")
+        found = ((suffix, self._price_of(item, suffix, quantity)) for suffix in amounts)
+        suffix, price = next((one for one in found if one[1] is not None), ("", None))
+        if suffix:
+            self.changed.append("chosen:price_in_usd")
+        parts = [part.strip().replace(".", "_") for name in _CATEGORIES if (part := _set(item.get(name)))]
+        return {
+            "product_id": _set(item.get("item_id")) or self._named(_set(item.get("item_name"))),
+            "category": ".".join(part for part in parts if part),
+            "brand": _set(item.get("item_brand")),
+            "price": price,
+            "quantity": quantity,
+            "currency": "USD" if suffix else self.currency(currency, price),
+        }
+
+    def _price_of(self, item: Mapping[str, Any], suffix: str, quantity: Any) -> str | None:
+        """The item's price, else its share of what its pieces brought in."""
+        if (price := self.price(item.get(f"price{suffix}"))) is not None:
+            return price
+        revenue = exact_price(item.get(f"item_revenue{suffix}"), every=True)
+        if revenue is None:
+            return None
+        pieces = quantity if isinstance(quantity, int) and not isinstance(quantity, bool) and quantity > 0 else 1
+        self.changed.append("derived:price")
+        share = Decimal(revenue) / pieces
+        return exact_price(share, self.changed, every=True)
+
+    def _named(self, name: str | None) -> str | None:
+        if name is None:
+            return None
+        self.changed.append("derived:product_id")
+        return name if len(name) <= _LONGEST_ID else f"{name[: _LONGEST_ID - 17]}~{digest(name)}"
+
+
+def _identity(
+    record: Mapping[str, Any], order: str | None, params: Mapping[str, Any], items: list[Mapping[str, Any]]
+) -> str:
+    content = [
+        *(record.get(field) for field in _IDENTITY),
+        order,
+        params,
+        [[item.get(field) for field in _ITEM_IDENTITY] for item in items],
+    ]
+    return digest(canonical(content))
+
+
+def _set(value: Any) -> str | None:
+    """GA4 writes "(not set)" where it knows nothing."""
+    found = text(value)
+    return None if found in ("(not set)", "(none)") else found
+
+
+def _params(params: list[Any] | None) -> dict[str, Any]:
+    """Event parameters: a list of keys, each with a value in one of four typed fields."""
+    found = {}
+    for param in params or ():
+        if isinstance(param, Mapping) and isinstance(value := param.get("value"), Mapping):
+            fields = ("string_value", "int_value", "float_value", "double_value")
+            found[str(param.get("key"))] = next((value[f] for f in fields if value.get(f) is not None), None)
+    return found

@@ -1,0 +1,214 @@
+"""A file as events: each row mapped, checked by the contract, and accepted or rejected."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from retailpulse_kernel.feed.adapters.base import Adapter, Items, Rules
+from retailpulse_kernel.feed.adapters.files import BadRow, Row, Rows, open_rows
+from retailpulse_kernel.feed.adapters.formats import ADAPTERS, AUTO, FORMATS, adapter, recognised
+from retailpulse_kernel.feed.adapters.retailpulse import RetailPulse
+from retailpulse_kernel.ground.errors import EventError, UsageError
+from retailpulse_kernel.shop.events import Event, parse_event, to_message
+
+__all__ = ["Accepted", "Reading", "Reject", "read", "read_rows"]
+
+
+class Reject(NamedTuple):
+    """A row that can't be an event.
+
+    Attributes
+    ----------
+    line : int
+        Its line in the file, from 1 (a Parquet file's row).
+    reason : str
+        A short code, as in `EventError.reason`.
+    detail : str
+        The same for a human.
+    raw : str
+        The row as it stands in the file.
+    """
+
+    line: int
+    reason: str
+    detail: str
+    raw: str
+
+
+class Accepted(NamedTuple):
+    """An event and the message to send: a RetailPulse line as it is, so that its unknown fields live on."""
+
+    event: Event
+    value: bytes
+
+
+class Reading:
+    """Rows on their way to become events; iterate once.
+
+    Attributes
+    ----------
+    format, known_by : str
+        The format's name, and the columns that told it when nobody named one.
+    rows : int
+        How many rows have been read.
+    changed : Counter
+        Rows in which a value was rounded, derived, chosen or defaulted, by which: ``rounded:price``.
+    ignored : tuple of str
+        Columns of a table that the format does not read.
+    """
+
+    def __init__(self, mapping: Adapter, rows: Rows, known_by: str = "") -> None:
+        self.format = mapping.name
+        self.known_by = known_by
+        self.rows = 0
+        self.changed: Counter[str] = Counter()
+        reads = mapping.reads or mapping.columns
+        self.ignored = tuple(name for name in (rows.columns or ()) if name not in reads) if rows.fixed else ()
+        self._mapping = mapping
+        self._source = rows
+
+    @property
+    def fraction(self) -> float:
+        """How much has been read, from 0 to 1."""
+        return self._source.fraction(self.rows)
+
+    def __iter__(self) -> Iterator[Accepted | Reject]:
+        for row in self._source:
+            self.rows += 1
+            if isinstance(row, BadRow):
+                yield Reject(*row)
+                continue
+            try:
+                # Every format passes through the contract's own parser: it alone says what an event is.
+                for value, as_sent in self._messages(row):
+                    try:
+                        event = parse_event(value, arrival_ms=row.arrival_ms)
+                    except EventError as error:
+                        yield Reject(row.line, error.reason, error.detail, row.raw)
+                    else:
+                        yield Accepted(event, value if as_sent else to_message(event))
+            except EventError as error:
+                yield Reject(row.line, error.reason, error.detail, row.raw)
+
+    def _messages(self, row: Row) -> Iterator[tuple[bytes, bool]]:
+        """The row's events as the contract has them, and whether they go through as they are."""
+        if row.value is not None and isinstance(self._mapping, RetailPulse):
+            yield row.value, True
+            return
+        self._mapping.changed.clear()
+        found = self._mapping.adapt(row.record, self.rows)
+        self.changed.update(set(self._mapping.changed))
+        for fields in found:
+            yield _encode(fields), False
+
+
+def read(
+    path: str | Path,
+    format: str = AUTO,
+    *,
+    source: str | None = None,
+    items: str | Path | None = None,
+    rules: Rules | None = None,
+) -> Iterator[Event | Reject]:
+    """Read a file's events, in the order of the file.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV, JSON, JSONL or Parquet, plain or packed (gzip, zstd, bzip2, xz, a zip of one file); the content says which.
+    format : str
+        One of `FORMATS`; ``auto`` takes the one whose columns the file has.
+    source : str, optional
+        What event ids start with where the format has none; a hash of the file's content when absent, so
+        that the same file read twice gives the same ids.
+    items : str or Path, optional
+        CSV file with the columns itemid, category and price, for RetailRocket.
+    rules : Rules, optional
+        Choices where shops differ.
+
+    Raises
+    ------
+    UsageError
+        The file or the format is missing, or a column is; known before the first event.
+    """
+    rows = read_rows(path, format, source=source, items=items, rules=rules)
+    return (row.event if isinstance(row, Accepted) else row for row in rows)
+
+
+def read_rows(
+    path: str | Path,
+    format: str = AUTO,
+    *,
+    source: str | None = None,
+    items: str | Path | None = None,
+    rules: Rules | None = None,
+) -> Reading:
+    """Like `read`, with the message of each event beside it, and how far the reading is.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file of that format.
+    format : str
+        One of `FORMATS`, or ``auto``.
+    source : str, optional
+        Goes into the ids of events that have none; the file's hash when absent.
+    items : str or Path, optional
+        For RetailRocket: the file with the items' categories and prices.
+    rules : Rules, optional
+        Choices where shops differ.
+    """
+    path = Path(path)
+    if format != AUTO:
+        adapter(format)  # an unknown one is told before the file is opened
+    prices = Items.load(items) if items else None
+    rows = open_rows(path)
+    known_by = ""
+    if format == AUTO:
+        format, known_by = recognised(rows.columns or (), path)
+    mapping = adapter(format, items=prices, rules=rules)
+    _check_columns(mapping, rows, path)
+    if mapping.needs_source:
+        mapping.source = source or content_hash(path)
+    return Reading(mapping, rows, known_by)
+
+
+def content_hash(path: Path) -> str:
+    """The first 12 hex digits of the BLAKE2b hash of a file's bytes.
+
+    Parameters
+    ----------
+    path : Path
+        A file of any size; it is read in pieces.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=6)).hexdigest()
+
+
+def _check_columns(mapping: Adapter, rows: Rows, path: Path) -> None:
+    if rows.columns is None:
+        return
+    missing = [name for name in mapping.columns if name not in rows.columns]
+    # A JSON object may leave out what is null; a file that has all columns of another format is of that one.
+    others = [kind for kind in ADAPTERS.values() if kind.name != mapping.name and set(kind.columns) <= {*rows.columns}]
+    if missing and (rows.fixed or others or len(missing) == len(mapping.columns)):
+        found = ", ".join(rows.columns[:20]) or "nothing"
+        raise UsageError(
+            f"{path} has no column {', '.join(repr(name) for name in missing)}, which the format {mapping.name} needs; "
+            f"found: {found[:300]}.",
+            remedy=f"Check --format (known: {', '.join(FORMATS)}).",
+        )
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(fields)
+    except TypeError as error:
+        reason = "not_utf8" if "UTF-8" in str(error) else "not_json"
+        raise EventError(reason, str(error)[:200]) from None

@@ -1,0 +1,65 @@
+"""RetailRocket: the events file of "Retailrocket recommender system dataset"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from retailpulse_kernel.feed.adapters.base import Adapter
+from retailpulse_kernel.feed.adapters.values import text, whole
+from retailpulse_kernel.ground.errors import EventError
+
+__all__ = ["RetailRocket"]
+
+_TYPES = {"view": "view", "addtocart": "add_to_cart", "transaction": "purchase"}
+
+
+class RetailRocket(Adapter):
+    """One row is one event; a transaction's rows are one order.
+
+    - No price and no category: they come from `items` (by itemid). A transaction of an item without a price is
+      rejected as ``missing:price``, since revenue must not be guessed; views and carts need none.
+    - No event id: the file and the row are it. No session: the visitor's day is one. Currency: that
+      of the rules, US dollars unless told.
+    """
+
+    name: ClassVar[str] = "retailrocket"
+    columns: ClassVar[tuple[str, ...]] = ("timestamp", "visitorid", "event", "itemid", "transactionid")
+    needs_source: ClassVar[bool] = True
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._lines: Counter[str] = Counter()
+
+    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+        """One event for the row."""
+        name = text(record.get("event"))
+        event_type = _TYPES.get(name or "")
+        if event_type is None:
+            raise EventError("unknown:event_type", f"{(name or '')[:40]!r} is not an event of RetailRocket")
+        time = whole(record.get("timestamp"))
+        visitor = text(record.get("visitorid"))
+        product = text(record.get("itemid"))
+        item = self.items.get(product or "") if self.items else None
+        fields = {
+            "event_id": self.event_id(row),
+            "event_type": event_type,
+            "event_time": time,
+            "user_id": visitor,
+            "session_id": self.session(None, visitor, time),
+            "product_id": product,
+            "category": item.category if item else None,
+            "price": self.price(item.price) if item else None,
+            "quantity": 1,
+            "currency": self.rules.currency,
+        }
+        if event_type == "purchase":
+            if fields["price"] is None:
+                raise EventError("missing:price", "a transaction needs a price: give an items file")
+            order = text(record.get("transactionid"))
+            if order is None:
+                raise EventError("missing:order_id", "a transaction needs a transactionid")
+            self._lines[order] += 1
+            fields |= {"order_id": order, "order_line": self._lines[order]}
+        return [fields]

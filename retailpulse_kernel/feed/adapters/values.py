@@ -1,0 +1,268 @@
+"""Careful reading of values of any type: what is not exact says so, what has to be changed is told to who counts it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.ground.spans import moment_at
+
+__all__ = ["canonical", "currency_code", "day_session", "digest", "exact_price", "nested", "text", "utc_time", "whole"]
+
+#: Digits that a binary float can hold; a number that has as many was computed by a machine, and not written by a shop.
+_FLOAT_DIGITS: Final = 15
+_PLACES: Final = Decimal("0.0001")
+_LONGEST_NUMBER: Final = 40
+# Minutes are optional in an offset, and so is the colon before them (ISO 8601).
+_OFFSET: Final = re.compile(r"(?<=[0-9])\s*([+-])(\d\d):?(\d\d)?$", re.ASCII)
+_WHOLE_FLOAT: Final = re.compile(r"(-?\d+)\.0+", re.ASCII)
+
+_decode_json = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+def text(value: Any) -> str | None:
+    """An identifier or a name as text; None when there is nothing.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):  # some writers leave text in Parquet as plain bytes
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            if len(value) == 16:
+                raise EventError("type:row", "16 bytes that are not text: a UUID is stored as plain bytes") from None
+            return value.decode(errors="surrogateescape")
+    if isinstance(value, float | Decimal):
+        return _number(value)
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
+        return str(value)
+    raise EventError("type:row", f"a text was expected, found {type(value).__name__}")
+
+
+def _number(value: float | Decimal) -> str | None:
+    """A number as an identifier: a column of ids with gaps becomes float on its way through pandas, and 17.0 was 17."""
+    exact = Decimal(repr(value)) if isinstance(value, float) else value
+    if not exact.is_finite():
+        return None
+    if abs(exact.adjusted()) > _LONGEST_NUMBER:
+        return str(value)
+    return format(exact.to_integral_value() if exact == exact.to_integral_value() else exact, "f")
+
+
+def whole(value: Any) -> Any:
+    """A count: 2, "2" and 2.0 are the same; anything else is left to the contract to refuse.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        plain = value.strip()
+        if found := _WHOLE_FLOAT.fullmatch(plain):
+            plain = found[1]
+        return int(plain) if plain.isascii() and plain.isdigit() and len(plain) < 19 else value
+    if isinstance(value, (float, Decimal)):
+        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
+            return None
+        if -(10**18) < value < 10**18 and value == int(value):
+            return int(value)
+    return value
+
+
+def exact_price(
+    value: Any, changed: list[str] | None = None, *, computed: bool = True, every: bool = False
+) -> str | None:
+    """A price as decimal text of at most four places.
+
+    The noise of a binary float is taken off. A number that was computed, with as many digits as a binary float has, is
+    rounded half to even; a price that somebody wrote with more than four places is not, unless told to.
+
+    Parameters
+    ----------
+    value : Any
+        A number, or a text that holds one.
+    changed : list of str, optional
+        Told ``rounded:price`` where the price was rounded.
+    computed, every : bool
+        Whether computed prices are rounded, and whether all are.
+
+    Raises
+    ------
+    EventError
+        It is not a number, or has more than four decimal places.
+    """
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise EventError("type:price", f"a price was expected, found {type(value).__name__}")
+    if isinstance(value, str):
+        value = value.strip()
+        if len(value) > _LONGEST_NUMBER:
+            raise EventError("format:price", f"{value[:40]!r} is too long for a price")
+    try:
+        price = Decimal(repr(value) if isinstance(value, float) else value)
+        if not price.is_finite() or price.adjusted() > 15:
+            raise EventError("range:price", f"{str(value)[:40]} is not an amount")
+        rounded = price.quantize(_PLACES)
+    except (InvalidOperation, ValueError):
+        raise EventError("format:price", f"{str(value)[:40]!r} is not a number") from None
+    if price == rounded:
+        exponent = int(price.as_tuple().exponent)
+        return format(price if -4 <= exponent <= 0 else rounded, "f")
+    machine_made = len(price.as_tuple().digits) >= _FLOAT_DIGITS
+    if (
+        isinstance(value, float | Decimal)
+        and (machine_made or isinstance(value, float))
+        and abs(price - rounded) < 1e-9
+    ):
+        return format(rounded.normalize(), "f")
+    if every or (computed and machine_made):
+        if changed is not None:
+            changed.append("rounded:price")
+        return format(rounded, "f")
+    raise EventError("range:price", f"{str(value)[:40]} has more than 4 decimal places")
+
+
+def currency_code(value: Any) -> str | None:
+    """A currency's code in upper case, as ISO 4217 writes it.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it.
+    """
+    code = text(value)
+    return code.strip().upper() or None if code else None
+
+
+def utc_time(value: Any) -> Any:
+    """A time in RFC 3339; one without a zone is UTC, as these formats have it.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it.
+    """
+    if isinstance(value, datetime):
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+    elif isinstance(value, date):
+        value = f"{value.isoformat()}T00:00:00Z"
+    if not isinstance(value, str):
+        return value
+    value = value.strip().removesuffix(" UTC")
+    if len(value) < 19 or value[-1] in "Zz":
+        return value
+    if offset := _OFFSET.search(value, 19):
+        return f"{value[: offset.start()]}{offset[1]}{offset[2]}:{offset[3] or '00'}"
+    return value if "+" in value[19:] or "-" in value[19:] else value + "Z"
+
+
+def day_session(user: str | None, time: Any) -> str | None:
+    """A session for a record without one: the user's day in UTC, whatever zone the time was written in.
+
+    Parameters
+    ----------
+    user : str or None
+        The user's id; no session without one.
+    time : object
+        RFC 3339, or milliseconds since 1970.
+    """
+    if user is None:
+        return None
+    day = str(time)[:10]
+    try:
+        if isinstance(time, int):
+            moment = moment_at(time) if abs(time) < 10**13 else None
+        else:
+            moment = datetime.fromisoformat(time)
+        day = moment.astimezone(UTC).date().isoformat() if moment else ""
+    except (TypeError, ValueError, OverflowError):
+        pass  # the contract refuses such a time
+    return f"{user[:100]}-{day}"
+
+
+def nested(value: Any, kind: type, name: str) -> Any:
+    """A record or a list; in CSV, where a cell holds text, its JSON. Nothing is None.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it.
+    kind : type
+        `dict` or `list`.
+    name : str
+        The field, for the error.
+
+    Raises
+    ------
+    EventError
+        It is something else.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        try:
+            value = _decode_json(value)
+        except (ValueError, RecursionError):
+            value = ""
+    if not isinstance(value, kind):
+        what = "a list" if kind is list else "an object"
+        raise EventError(f"type:{name}", f"{name} is {what}")
+    return value
+
+
+def canonical(value: Any) -> str:
+    """A value's content as text, the same whichever container it came from.
+
+    A field that is null or empty is as one that is absent, ``5``, ``5.0`` and ``"5"`` are one number.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it, however deep.
+    """
+    if isinstance(value, Mapping):
+        fields = ((str(key), canonical(inner)) for key, inner in value.items())
+        return "{" + ",".join(f"{key}:{inner}" for key, inner in sorted(fields) if inner) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(canonical(inner) for inner in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and (found := _WHOLE_FLOAT.fullmatch(value)):
+        return found[1]
+    try:
+        return text(value) or ""
+    except EventError:
+        return str(value)
+
+
+def digest(content: str, size: int = 8) -> str:
+    """A short hash of a text.
+
+    Parameters
+    ----------
+    content : str
+        What is hashed.
+    size : int
+        Bytes of the hash; each gives two hex digits.
+    """
+    return hashlib.blake2b(content.encode(errors="replace"), digest_size=size).hexdigest()

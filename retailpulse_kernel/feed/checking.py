@@ -1,0 +1,258 @@
+"""What a file or a topic holds, without sending or writing anything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from retailpulse_kernel.feed.adapters import Reading, Reject, Row, Rows, Rules, adapter, read_rows
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.spans import iso_text
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.figures import ORDERS, REVENUE
+
+__all__ = ["Check", "check_file", "check_topic"]
+
+_EVERY = 1024  # rows between two looks at progress
+
+
+class First(NamedTuple):
+    """The first row that was rejected for a reason: its line (in a topic partition and offset), why, and the row."""
+
+    place: str
+    detail: str
+    raw: str
+
+
+@dataclass
+class Check:
+    """Counts and sums of what was read, as the figures show them after a real replay: an id counts once.
+
+    Attributes
+    ----------
+    format, known_by : str
+        The format, and what told it when nobody named one.
+    rows : int
+        Rows of the file, or messages of the topic.
+    sent : int
+        Events, those that repeat an id too: what a replay sends.
+    by_type, orders : Counter
+        Events by type, orders by currency.
+    revenue : dict of str to Decimal
+        Purchases less refunds, by currency.
+    since, until : datetime or None
+        The first and the last event time, UTC.
+    rejected : Counter
+        Rows by the reason why they are no events.
+    first : dict of str to First
+        The first row of each reason.
+    repeated_ids, conflicting_ids : int
+        Events whose id came before, and those of them that say something else than the one before.
+    changed : Counter
+        Rows in which a value was rounded, derived, chosen or defaulted, by which.
+    ignored : tuple of str
+        Columns of a table that the format does not read.
+    """
+
+    format: str = ""
+    known_by: str = ""
+    rows: int = 0
+    sent: int = 0
+    by_type: Counter[str] = field(default_factory=Counter)
+    revenue: dict[str, Decimal] = field(default_factory=dict)
+    orders: Counter[str] = field(default_factory=Counter)
+    since: datetime | None = None
+    until: datetime | None = None
+    rejected: Counter[str] = field(default_factory=Counter)
+    first: dict[str, First] = field(default_factory=dict)
+    repeated_ids: int = 0
+    conflicting_ids: int = 0
+    changed: Counter[str] = field(default_factory=Counter)
+    ignored: tuple[str, ...] = ()
+    _users: set[str] = field(default_factory=set)
+    _ids: dict[bytes, int] = field(default_factory=dict)
+
+    @property
+    def events(self) -> int:
+        """Events of different ids."""
+        return self.by_type.total()
+
+    @property
+    def users(self) -> int:
+        """Different users of these events."""
+        return len(self._users)
+
+    def accept(self, event: Event) -> None:
+        """Count an event.
+
+        Parameters
+        ----------
+        event : Event
+            A valid one.
+        """
+        self.sent += 1
+        # An id may be long, and there may be millions: 16 bytes of a hash tell them apart.
+        key = hashlib.blake2b(event.event_id.encode(errors="surrogateescape"), digest_size=16).digest()
+        content = hash(event)
+        if key in self._ids:
+            self.repeated_ids += 1
+            self.conflicting_ids += self._ids[key] != content
+            return
+        self._ids[key] = content
+        self.by_type[event.event_type] += 1
+        self._users.add(event.user_id)
+        self.since = min(self.since or event.event_time, event.event_time)
+        self.until = max(self.until or event.event_time, event.event_time)
+        if amount := REVENUE.of_event(event):
+            self.revenue[event.currency] = self.revenue.get(event.currency, Decimal(0)) + amount
+        self.orders[event.currency] += ORDERS.of_event(event) or 0
+
+    def reject(self, reason: str, place: str, detail: str, raw: str) -> None:
+        """Count a row that is no event.
+
+        Parameters
+        ----------
+        reason : str
+            A short code, as in `EventError.reason`.
+        place : str
+            Where the row is.
+        detail : str
+            The reason for a human.
+        raw : str
+            The row as it is.
+        """
+        self.rejected[reason] += 1
+        self.first.setdefault(reason, First(place, detail, raw))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for JSON; amounts are texts."""
+        return {
+            "format": self.format,
+            "known_by": self.known_by or None,
+            "rows": self.rows,
+            "events": self.events,
+            "by_type": dict(self.by_type),
+            "revenue": {currency: format(amount, "f") for currency, amount in sorted(self.revenue.items())},
+            "orders": {currency: count for currency, count in sorted(self.orders.items()) if count},
+            "users": self.users,
+            "since": self.since and iso_text(self.since, "milliseconds"),
+            "until": self.until and iso_text(self.until, "milliseconds"),
+            "rejected": dict(self.rejected.most_common()),
+            "rejected_first": {reason: first._asdict() for reason, first in self.first.items()},
+            "repeated_ids": self.repeated_ids,
+            "conflicting_ids": self.conflicting_ids,
+            "changed": dict(self.changed.most_common()),
+            "ignored_columns": list(self.ignored),
+        }
+
+
+def check_file(
+    path: str | Path,
+    format: str,
+    *,
+    source: str | None = None,
+    items: str | Path | None = None,
+    rules: Rules | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    report: Callable[[Check, float], None] = lambda check, fraction: None,
+) -> Check:
+    """Read and judge a file's rows.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    format : str
+        One of `FORMATS`, or ``auto``.
+    source : str, optional
+        What event ids start with where the format has none.
+    items : str or Path, optional
+        For RetailRocket: the file with the items' categories and prices.
+    rules : Rules, optional
+        Choices where shops differ.
+    stop, report : callable
+        Asked now and then whether to end early, and told how far it is.
+
+    Raises
+    ------
+    UsageError
+        The file or the format is missing, or a column is.
+    """
+    reading = read_rows(path, format, source=source, items=items, rules=rules)
+    return _checked(reading, lambda line: f"line {line}", stop, report)
+
+
+def check_topic(
+    settings: Settings,
+    topic: str | None,
+    format: str,
+    *,
+    rules: Rules | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    report: Callable[[Check, float], None] = lambda check, fraction: None,
+) -> Check:
+    """Read and judge the messages that a topic holds now.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of a namespace.
+    topic : str, optional
+        Its name; the namespace's topic of events when absent.
+    format : str
+        One of `FORMATS`.
+    rules : Rules, optional
+        Choices where shops differ.
+    stop, report : callable
+        Asked now and then whether to end early, and told how far it is.
+
+    Raises
+    ------
+    UsageError
+        There is no such topic or format.
+    StoreUnavailable
+        Kafka does not answer.
+    """
+    from retailpulse_kernel.stores.kafka.store import KafkaStore
+
+    store = KafkaStore(settings)
+    held = sum(end - begin for begin, end in store.offsets(topic).values()) or 1
+    place = ""
+
+    def rows() -> Iterator[Row]:
+        nonlocal place
+        for number, message in enumerate(store.messages(topic), start=1):
+            place = f"partition {message.partition}, offset {message.offset}"
+            yield Row(number, value=message.value or b"", arrival_ms=message.arrival_ms)
+
+    mapping = adapter(format, source=topic or settings.namespace.events_topic, rules=rules)
+    reading = Reading(mapping, Rows(None, fixed=False, each=rows(), fraction=lambda read: read / held))
+    return _checked(reading, lambda _: place, stop, report)
+
+
+def _checked(
+    reading: Reading,
+    place: Callable[[int], str],
+    stop: Callable[[], bool],
+    report: Callable[[Check, float], None],
+) -> Check:
+    check = Check(format=reading.format, known_by=reading.known_by, ignored=reading.ignored)
+    for number, row in enumerate(reading):
+        if isinstance(row, Reject):
+            check.reject(row.reason, place(row.line), row.detail, row.raw)
+        else:
+            check.accept(row.event)
+        if number % _EVERY == 0:
+            check.rows = reading.rows
+            report(check, reading.fraction)
+            if stop():
+                break
+    check.rows = reading.rows
+    check.changed = reading.changed
+    return check

@@ -1,0 +1,1 @@
+"""The machine that the servers run on: their artifacts, Java, native libraries, and their processes."""

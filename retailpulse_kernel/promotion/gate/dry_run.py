@@ -1,0 +1,187 @@
+"""The dry run: the notebook, as production runs it, on a sample of the live events in a shadow namespace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from retailpulse_kernel.ground.errors import JobError, RetailPulseError, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.files import read_notebook
+from retailpulse_kernel.notebooks.running import run_notebook
+from retailpulse_kernel.promotion.gate.isolation import explained, run_apart
+from retailpulse_kernel.promotion.registry.manifest import Step
+from retailpulse_kernel.shop.figures import Kind
+from retailpulse_kernel.shop.tables import FigureTable
+from retailpulse_kernel.stores.base import EventArchive, FigureStore
+from retailpulse_kernel.stores.confinement import Refusal, refusals
+from retailpulse_kernel.stores.registry import can, event_archive, figure_store
+from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.streaming.plan.data import Plan
+
+__all__ = ["dry_run"]
+
+#: Seconds that a notebook has for the sample.
+_SECONDS = 3600
+_ADDED = (Kind.COUNT, Kind.SUM, Kind.MONEY)
+
+
+def dry_run(
+    live: Settings, shadow: Settings, notebook: Path, given: Mapping[str, str], plan: Plan | None, *, copied: int
+) -> Iterator[Step]:
+    """Run a notebook in the shadow namespace, and check what the run left there.
+
+    Parameters
+    ----------
+    live, shadow : Settings
+        The live namespace, and the shadow namespace.
+    notebook : Path
+        The notebook.
+    given : mapping of str to str
+        The parameters that the notebook is run with.
+    plan : Plan, optional
+        The plan of the notebook's job; None for a notebook without a job.
+    copied : int
+        The number of messages in the shadow's topic.
+
+    Yields
+    ------
+    Step
+        The steps of the gate, as they end.
+
+    Raises
+    ------
+    UsageError
+        The topic has no events.
+    RetailPulseError
+        A cell failed, or a server does not answer.
+    """
+    if plan is not None and not copied:
+        raise UsageError(
+            f"The topic {live.namespace.topic(plan.topic)!r} holds no events for the dry run.",
+            remedy="Feed some first: `retailpulse generate`.",
+        )
+    confined = shadow.confined()
+    output = live.home / "runs" / shadow.namespace.name / "dry-run.ipynb"
+    log = live.home / "logs" / "promote.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    request = msgspec.json.encode(Request(str(notebook), dict(given), str(output)))
+    before = len(refusals(confined))
+    answer = run_apart(shadow, f"{__name__}:{perform.__name__}", request, timeout=_SECONDS, log=log)
+    ran = msgspec.json.decode(answer, type=Ran)
+    if refused := refusals(confined)[before:]:
+        yield Step(
+            "dry run", f"cell {_cell_of(output, refused[0])} is not allowed. {refused[0].what}", "refused", ok=False
+        )
+        return
+    if ran.error is not None:
+        raise JobError(explained(ran.error))
+    yield Step("dry run", f"{copied:,} events in a shadow namespace, {ran.seconds:.0f} s", "ok")
+    if plan is None:
+        return
+    yield _tables(shadow, plan)
+    yield _conservation(shadow, plan, copied)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the other process is to run: a notebook, its parameters, and where the executed copy goes."""
+
+    notebook: str
+    given: dict[str, str]
+    output: str
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How that went."""
+
+    seconds: float = 0.0
+    error: str | None = None
+
+
+def perform(settings: Settings, request: bytes) -> bytes:
+    """Run the notebook that a request names; in the other process.
+
+    Parameters
+    ----------
+    settings : Settings
+        The shadow namespace.
+    request : bytes
+        A `Request` as JSON.
+
+    Returns
+    -------
+    bytes
+        A `Ran` as JSON.
+    """
+    asked = msgspec.json.decode(request, type=Request)
+    try:
+        done = run_notebook(settings, Path(asked.notebook), asked.given, output=Path(asked.output))
+    except RetailPulseError as error:
+        return msgspec.json.encode(Ran(error=str(error)))
+    return msgspec.json.encode(Ran(done.seconds))
+
+
+def _cell_of(output: Path, refusal: Refusal) -> int:
+    """The code cell that ran when something was refused, which may have happened in a process that it started."""
+    cells = [cell for cell in read_notebook(output).cells if cell.cell_type == "code"]
+    begun = [cell.metadata.get("papermill", {}).get("start_time") for cell in cells]
+    return sum(start is not None and datetime.fromisoformat(start).timestamp() <= refusal.at for start in begun)
+
+
+def _tables(shadow: Settings, plan: Plan) -> Step:
+    rows: Counter[str] = Counter()
+    problems: list[str] = []
+    for table in plan.tables:
+        if can(table.store, EventArchive):
+            found = event_archive(shadow).query(f"select count(*) n, count(distinct event_id) ids from {table.name}")
+            rows[table.name] = int(found["n"][0])
+            if found["ids"][0] != found["n"][0]:
+                problems.append(f"{table.name} holds an event twice")
+        else:
+            problems += _figures(figure_store(table.store, shadow), table.table, rows)
+    problems += [f"{name} has no rows" for name, count in rows.items() if not count]
+    if problems:
+        return Step("tables", "; ".join(problems), "failed", ok=False)
+    counts = ", ".join(f"{name} {count:,}" for name, count in rows.items())
+    return Step("tables", f"{counts} rows, keys unique", "ok")
+
+
+def _figures(store: FigureStore, table: FigureTable, counts: Counter[str]) -> Iterator[str]:
+    """What is wrong with a table of figures; its rows are counted."""
+    totals: dict[str, dict[str, Any]] = {}
+    for grain in table.every:
+        rows = store.read(table, grain)
+        name = table.physical(grain)
+        counts[name] = len(rows)
+        if len({table.key(row, grain) for row in rows}) < len(rows):
+            yield f"{name} has a key twice"
+        if any(value is None for row in rows for value in table.key(row, grain)):
+            yield f"{name} has a key without a value"
+        totals[name] = {f.name: f.combine(r[f.name] for r in rows) for f in table.figures if f.measure.kind in _ADDED}
+    (first, wanted), *others = totals.items()
+    for name, found in others:
+        for figure, total in found.items():
+            if total != wanted[figure]:
+                yield f"{figure} is {wanted[figure]} in {first} and {total} in {name}"
+
+
+def _conservation(shadow: Settings, plan: Plan, copied: int) -> Step:
+    counts: Counter[str] = Counter()
+    for account in read_accounts(shadow):
+        if account.job == plan.job:
+            counts.update({n: getattr(account, n) for n in ("consumed", "accepted", "duplicate", "late", "bad")})
+    parts = " + ".join(
+        [f"{counts['accepted']:,}", *(f"{counts[name]:,} {name}" for name in ("duplicate", "late", "bad"))]
+    )
+    total = sum(counts[name] for name in ("accepted", "duplicate", "late", "bad"))
+    ok = counts["consumed"] == total == copied
+    found = f"{counts['consumed']:,} = {parts}"
+    return Step("conservation", found if ok else f"{found}, of {copied:,} messages", "ok" if ok else "failed", ok=ok)

@@ -1,0 +1,233 @@
+"""The cells of a notebook, run in this process up to the job's `run`, which only shows what it would do."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from traitlets.config import Config
+
+from retailpulse_kernel.ground.errors import RetailPulseError, cause_line
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters
+from retailpulse_kernel.notebooks.running import checked_parameters
+from retailpulse_kernel.promotion.gate.isolation import explained
+from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
+from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
+from retailpulse_kernel.shop.tables import FigureTable, Grain
+from retailpulse_kernel.stores.base import Rows, plain_rows
+from retailpulse_kernel.stores.confinement import refusals
+from retailpulse_kernel.stores.hive.archive import Staged
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch, new_epoch
+from retailpulse_kernel.streaming.run.context import RunContext, using_context
+from retailpulse_kernel.streaming.run.job import Job
+from retailpulse_kernel.streaming.run.planning import plan_of
+from retailpulse_kernel.streaming.run.report import Report
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["perform"]
+
+#: Batches that a job does on a copy: the one that was undone, and one that is new where there is more.
+_BATCHES = 2
+_BATCH_SECONDS = 180.0
+_POLL_SECONDS = 0.1
+#: What the kernel RetailPulse loads.
+_EXTENSION = "retailpulse_kernel"
+
+#: Rows by table, then by key.
+_Rows = dict[str, dict[Any, dict[str, Any]]]
+
+
+def perform(settings: Settings, request: bytes) -> bytes:
+    """Try the notebooks that a request names; in the other process.
+
+    Parameters
+    ----------
+    settings : Settings
+        The shadow namespace.
+    request : bytes
+        A list of `Candidate` as JSON.
+
+    Returns
+    -------
+    bytes
+        A list of `Tried` as JSON.
+    """
+    rehearsal = Rehearsal(settings)
+    found: list[Tried] = []
+    for candidate in msgspec.json.decode(request, type=list[Candidate]):
+        try:
+            found.append(rehearsal.perform(candidate))
+        except RetailPulseError as error:
+            found.append(Tried(error=str(error)))
+    return msgspec.json.encode(found)
+
+
+class Rehearsal:
+    """Notebooks, one after the other, in one process with one Spark session.
+
+    Parameters
+    ----------
+    settings : Settings
+        The shadow namespace that the cells find themselves in.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        from IPython.core.interactiveshell import InteractiveShell
+
+        self._settings = settings
+        # What is tried does not belong to the user's history.
+        self._shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+        self._first: _Rows | None = None
+
+    def perform(self, candidate: Candidate) -> Tried:
+        """Run a notebook's cells, and its job on its copy.
+
+        Parameters
+        ----------
+        candidate : Candidate
+            The notebook, its parameters, and the copy of the checkpoint.
+        """
+        path = Path(candidate.notebook)
+        content = with_parameters(read_notebook(path), checked_parameters(path, candidate.parameters))
+        jobs: list[Job] = []
+        started: list[Started] = []
+
+        def rehearse(job: Job) -> Report:
+            jobs.append(job)
+            # Later cells may look at the tables, which a run would have made.
+            job.sink().create()
+            if candidate.checkpoint is not None and len(jobs) == 1:
+                started.extend(self._start(job, candidate))
+            return Report(job.name, job.settings.namespace.name, 0, state="rehearsed")
+
+        with using_context(RunContext(run_job=rehearse)):
+            error = self._run_cells(content)
+        if error or not jobs:
+            return Tried(jobs=len(jobs), error=error)
+        return Tried(len(jobs), None, plan_of(jobs[0]), *started)
+
+    def _run_cells(self, content: Any) -> str | None:
+        before = len(refusals(self._settings))
+        self._shell.reset(new_session=False)
+        # As the kernel does; whatever workbench the last notebook had made the default one is forgotten.
+        extensions = self._shell.extension_manager
+        assert extensions is not None, "a shell has one from its start"
+        extensions.unload_extension(_EXTENSION)
+        extensions.load_extension(_EXTENSION)
+        for number, source in enumerate(code_cells(content), 1):
+            done = self._shell.run_cell(source)
+            # Whatever the cell made of it: a notebook that tries to has failed.
+            if refused := refusals(self._settings)[before:]:
+                return f"cell {number} is not allowed. {refused[0].what}"
+            failure = done.error_before_exec or done.error_in_exec
+            if failure is not None:
+                return explained(f"cell {number} fails: {cause_line(failure).rstrip('.')}.")
+        return None
+
+    def _start(self, job: Job, candidate: Candidate) -> list[Started]:
+        """Start the job on its copy; where that fails, on an empty checkpoint too, to tell the two apart."""
+        assert candidate.checkpoint is not None
+        epoch = find_epoch(str(Path(candidate.checkpoint).parent))
+        assert epoch is not None, "a copy of a checkpoint has its description"
+        job.context = replace(job.context, topics_of=candidate.live or "")
+        KafkaStore(job.settings).require(job.topic)
+        # As in production, where the topic's order decides what is late.
+        job.mode = "continuous"
+        on_copy, rows = _try(job, replace(epoch, path=candidate.checkpoint))
+        if on_copy.error is None:
+            if self._first is None:
+                self._first = rows
+            else:
+                on_copy = _compared(on_copy, rows, self._first)
+            return [on_copy]
+        empty = f"{candidate.checkpoint}-empty"
+        try:
+            on_empty, _ = _try(job, new_epoch(empty))
+        finally:
+            shutil.rmtree(empty, ignore_errors=True)
+        return [on_copy, on_empty]
+
+
+def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:
+    """A few batches of a job on a checkpoint, written into memory."""
+    from pyspark.sql.streaming import StreamingQuery
+
+    written: list[_Rows] = []
+    query: StreamingQuery | None = None
+
+    def write(frame: DataFrame, batch: int) -> None:
+        if len(written) < _BATCHES:
+            written.append(_rows_of(job, frame, epoch, batch))
+
+    try:
+        query = (
+            job.result(epoch)
+            .writeStream.queryName(job.name)
+            .outputMode("update")
+            .option("checkpointLocation", epoch.path)
+            .foreachBatch(write)
+            .trigger(availableNow=True)
+            .start()
+        )
+        end = time.monotonic() + _BATCH_SECONDS
+        while query.isActive and len(written) < _BATCHES:
+            if time.monotonic() > end:
+                return Started(f"it did no batch within {_BATCH_SECONDS:.0f} s"), {}
+            time.sleep(_POLL_SECONDS)
+        if (failure := query.exception()) is not None:
+            return Started(cause_line(failure)), {}
+    except Exception as error:
+        return Started(cause_line(error)), {}
+    finally:
+        if query is not None:
+            with suppress(Exception):
+                query.stop()
+    rows = sum(len(table) for batch in written for table in batch.values())
+    return Started(batches=len(written), rows=rows), written[0] if written else {}
+
+
+class _Recorder:
+    """The target of a job that is tried; keeps what would be written."""
+
+    name = table = "rehearsal"
+
+    def __init__(self) -> None:
+        self.rows: _Rows = {}
+
+    def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
+        """Keep figures."""
+        found = self.rows.setdefault(table.physical(grain), {})
+        found |= {table.key(row, grain): comparable(table, row) for row in plain_rows(rows)}
+
+    def stage(self, rows: DataFrame, *, epoch: int, batch: int) -> Staged:
+        """Keep single events."""
+        found = self.rows.setdefault("events", {})
+        for row in rows.toArrow().to_pylist():
+            found[row["kafka_partition"], row["kafka_offset"]] = row
+        return Staged(epoch, batch, len(found), frozenset())
+
+    def put(self, staged: Staged) -> None:
+        """They are kept already."""
+
+
+def _rows_of(job: Job, frame: DataFrame, epoch: Epoch, batch: int) -> _Rows:
+    recorder = _Recorder()
+    job.sink(epoch, into=recorder).compute(frame, epoch=epoch, batch=batch)()
+    return recorder.rows
+
+
+def _compared(started: Started, rows: _Rows, first: _Rows) -> Started:
+    """The same batch by two notebooks, in the tables that both write."""
+    found = sum(
+        (compared_rows(table, first[table], rows[table]) for table in sorted(rows.keys() & first.keys())), Compared()
+    )
+    return replace(started, compared=found.rows, differing=found.differing, first=found.first)

@@ -1,0 +1,164 @@
+"""What of a job's plan is compared: its tables with what its conditions give; and what can't be, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.reconcile.conditions import compiled
+from retailpulse_kernel.reconcile.result import TableCheck
+from retailpulse_kernel.reconcile.sums import Facts
+from retailpulse_kernel.shop.events import CONTRACT, EVENT_TYPES, Event
+from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from retailpulse_kernel.stores.base import EventArchive, FigureStore
+from retailpulse_kernel.stores.registry import can
+from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
+
+__all__ = ["ARCHIVE", "Share", "share_of", "without_plan"]
+
+#: The figures by which the archive, which holds no figures, is compared; the totals are of them, too.
+ARCHIVE: Final = FigureTable(
+    "events",
+    figures=(EVENTS, UNITS, REVENUE, ORDERS),
+    by=("currency", "category", "event_type"),
+    every=(GRAINS["hour"],),
+)
+
+#: An event of each type, by which a figure is tried.
+_SAMPLES: Final = [
+    Event(
+        "e", event_type, datetime(2026, 1, 1, tzinfo=UTC), "u", "s", "p", "a.b", "brand", Decimal("1.0001"), 3, "EUR",
+        "o", 1,
+    )
+    for event_type in EVENT_TYPES
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one job's messages are folded into.
+
+    Attributes
+    ----------
+    job : str
+        The job.
+    tables : tuple of (str, FigureTable)
+        The figure tables that are compared, each with its store.
+    archive : TablePlan, optional
+        The table of single events, where the job keeps them.
+    unique_by : str
+        By which column an event is taken once.
+    meets : callable, optional
+        Whether an event meets the job's conditions; all do when absent.
+    unchecked : tuple of TableCheck
+        What the job writes and can't be compared.
+    taken : tuple of str
+        Tables that another job writes by now.
+    """
+
+    job: str
+    tables: tuple[tuple[str, FigureTable], ...] = ()
+    archive: TablePlan | None = None
+    unique_by: str = "event_id"
+    meets: Callable[[Event], bool] | None = None
+    unchecked: tuple[TableCheck, ...] = ()
+    taken: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> list[tuple[str, str]]:
+        """The stored tables that are compared: their stores and names."""
+        figures = [(store, table.physical(grain)) for store, table in self.tables for grain in table.every]
+        return figures if self.archive is None else [(self.archive.store, self.archive.name)]
+
+
+def without_plan(job: str) -> Share:
+    """The share of a job that ran and of which no plan is known.
+
+    Parameters
+    ----------
+    job : str
+        Its name.
+    """
+    reason = "neither its checkpoint nor a promoted version has a plan of it that can be read here"
+    return Share(job, unchecked=(TableCheck("", "", job, "not checked", reason=reason),))
+
+
+def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]]) -> Share:
+    """What of a plan can be compared.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of a job.
+    topic : str
+        The topic that is folded, by its name within the namespace.
+    others : iterable of (str, str)
+        The stored tables that other jobs have.
+    """
+    others = set(others)
+    mine = [table for table in plan.tables if not others & {(table.store, name) for name in table.physical}]
+    taken = tuple(name for table in plan.tables if table not in mine for name in table.physical)
+    tables: list[tuple[str, FigureTable]] = []
+    unchecked: list[TableCheck] = []
+    meets = None
+    why = _why_not(plan, topic)
+    if not why and plan.conditions:
+        try:
+            meets = compiled(plan.conditions)
+        except UsageError as error:
+            why = error.message.removesuffix(".")
+    archive = None
+    for table in mine:
+        reason = why
+        if not reason and not table.figures and _can(table.store, EventArchive):
+            archive = table
+        elif not reason:
+            try:
+                tables.append((table.store, _figure_table(table)))
+            except UsageError as error:
+                reason = error.message
+        if reason:
+            unchecked += [TableCheck(table.store, n, plan.job, "not checked", reason=reason) for n in table.physical]
+    return Share(plan.job, tuple(tables), archive, plan.unique_by, meets, tuple(unchecked), taken)
+
+
+def _why_not(plan: Plan, topic: str) -> str:
+    """Why nothing of a plan can be compared; empty where something can."""
+    if plan.topic != topic:
+        return f"the job reads the topic {plan.topic!r}, and {topic!r} is what is folded"
+    if plan.contract != CONTRACT:
+        return f"its events have version {plan.contract} of the contract, and this program folds version {CONTRACT}"
+    if plan.unique_by != "event_id":
+        return f"of all events of one {plan.unique_by} it takes the first that comes, which only the job knows"
+    return ""
+
+
+def _can(store: str, capability: type) -> bool:
+    try:
+        return can(store, capability)
+    except UnknownName:
+        return False
+
+
+def _figure_table(plan: TablePlan) -> FigureTable:
+    """The table that a plan describes.
+
+    Raises
+    ------
+    UsageError
+        It can't be folded here; the message says why.
+    """
+    if not _can(plan.store, FigureStore):
+        raise UsageError(f"the store {plan.store!r} is not known here")
+    try:
+        table = plan.table
+        Facts([table])(_SAMPLES, [0] * len(_SAMPLES))
+    except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:
+        what = error.message.removesuffix(".") if isinstance(error, UsageError) else str(error)
+        raise UsageError(f"one of its figures, windows or keys can't be folded here: {what}") from error
+    return table

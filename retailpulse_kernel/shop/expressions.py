@@ -1,0 +1,115 @@
+"""The small expression language in which figures are defined, in Python's own syntax.
+
+An expression names an event's columns (``price * quantity``) and event types, which count as
+1 where the event is of that type and 0 elsewhere (``purchase - refund``). The same text is
+evaluated in plain Python and translated to Spark SQL, so a figure is written once.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.shop.events import EVENT_TYPES, Event
+
+__all__ = ["compile_expression", "names_in", "to_sql"]
+
+_ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
+_COMPARISON = {ast.Eq: "=", ast.NotEq: "<>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_LOGIC = {ast.And: "AND", ast.Or: "OR"}
+
+
+def _parse(text: str) -> ast.expr:
+    try:
+        return ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise UsageError(f"The expression {text!r} is not valid: {error.msg}.") from error
+
+
+def to_sql(text: str, *, condition: bool = False) -> str:
+    """Translate an expression to Spark SQL.
+
+    Parameters
+    ----------
+    text : str
+        The expression.
+    condition : bool
+        Whether the result is used as a condition rather than as a number.
+
+    Raises
+    ------
+    UsageError
+        The expression uses something other than columns, event types, literals, ``+ - *``,
+        comparisons, ``and``, ``or`` and ``not``.
+    """
+    return _sql(_parse(text), text, condition)
+
+
+def _sql(node: ast.expr, text: str, condition: bool) -> str:
+    match node:
+        case ast.Name(id=name) if name in EVENT_TYPES:
+            test = f"(event_type = '{name}')"
+            return test if condition else f"CAST({test} AS INT)"
+        case ast.Name(id=name):
+            return f"`{name}`"
+        case ast.Constant(value=bool() as value):
+            return str(value).upper()
+        case ast.Constant(value=int() as value):
+            return str(value)
+        case ast.Constant(value=str() as value):
+            return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+            return f"({_sql(left, text, False)} {_ARITHMETIC[type(op)]} {_sql(right, text, False)})"
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return f"(-{_sql(operand, text, False)})"
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return f"(NOT {_sql(operand, text, True)})"
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISON:
+            # A missing value compares as false, as it does in Python, not as NULL.
+            test = f"{_sql(left, text, False)} {_COMPARISON[type(op)]} {_sql(right, text, False)}"
+            return f"coalesce({test}, FALSE)"
+        case ast.BoolOp(op=op, values=values):
+            return "(" + f" {_LOGIC[type(op)]} ".join(_sql(v, text, True) for v in values) + ")"
+    raise UsageError(
+        f"The expression {text!r} uses {ast.unparse(node)!r}, which figures can't.",
+        remedy="Use columns, event types, literals, + - *, comparisons, and, or, not.",
+    )
+
+
+class _EventNames(dict[str, Any]):
+    """Names of an expression, looked up in the event when they are needed."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__()
+        self._event = event
+
+    def __missing__(self, name: str) -> Any:
+        if name in EVENT_TYPES:
+            return int(self._event.event_type == name)
+        return getattr(self._event, name)
+
+
+def names_in(text: str) -> set[str]:
+    """The columns and event types that an expression uses.
+
+    Parameters
+    ----------
+    text : str
+        Python's syntax, such as ``"price * quantity"``.
+    """
+    return {node.id for node in ast.walk(_parse(text)) if isinstance(node, ast.Name)}
+
+
+def compile_expression(text: str) -> Callable[[Event], Any]:
+    """A function that evaluates the expression for one event.
+
+    Parameters
+    ----------
+    text : str
+        Python's syntax; a part that Spark SQL lacks is refused.
+    """
+    to_sql(text)  # refuses what Spark could not evaluate
+    code = compile(ast.Expression(_parse(text)), f"<figure {text}>", "eval")
+    return lambda event: eval(code, {"__builtins__": {}}, _EventNames(event))

@@ -1,0 +1,300 @@
+"""The figures: each defined once, here, and nowhere else.
+
+Spark's columns, the stores' tables, the plain-Python fold, the read side, views and dashboards
+are all derived from these definitions. What is stored are additive parts only (counts, sums,
+minima, maxima, sketches of users); ratios are divided when they are read.
+
+To add a figure, define it here and name it in a job's notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.expressions import compile_expression, names_in, to_sql
+
+__all__ = [
+    "ACTIVE_USERS",
+    "AVERAGE_ORDER_VALUE",
+    "EVENTS",
+    "FIGURES",
+    "FIRST_EVENT",
+    "LAST_EVENT",
+    "ORDERS",
+    "PURCHASES",
+    "REVENUE",
+    "UNITS",
+    "VIEWS",
+    "Figure",
+    "Kind",
+    "Measure",
+    "Ratio",
+    "count",
+    "first",
+    "last",
+    "sum_of",
+    "users_of",
+]
+
+
+class Kind(StrEnum):
+    """How parts of a figure combine, and so how they are stored."""
+
+    COUNT = "count"
+    SUM = "sum"
+    MONEY = "money"
+    FIRST = "first"
+    LAST = "last"
+    USERS = "users"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What one event adds to a figure, before the figure's filter.
+
+    Parameters
+    ----------
+    kind : Kind
+        How the values of several events combine.
+    of : str
+        An expression over an event's columns; see `retailpulse_kernel.shop.expressions`.
+    """
+
+    kind: Kind
+    of: str
+
+
+def count() -> Measure:
+    """The number of events."""
+    return Measure(Kind.COUNT, "1")
+
+
+def sum_of(expression: str, *, money: bool = False) -> Measure:
+    """The sum of an expression: of one with a price four exact decimal places, else a whole number.
+
+    `money` says of an expression without a price that it is money, too.
+
+    Parameters
+    ----------
+    expression : str
+        Of columns of an event, such as ``"price * quantity"``.
+    money : bool
+        The sum is money although the expression has no price.
+    """
+    return Measure(Kind.MONEY if money or "price" in names_in(expression) else Kind.SUM, expression)
+
+
+def first(column: str) -> Measure:
+    """The smallest value of a column.
+
+    Parameters
+    ----------
+    column : str
+        A field of `Event`.
+    """
+    return Measure(Kind.FIRST, column)
+
+
+def last(column: str) -> Measure:
+    """The largest value of a column.
+
+    Parameters
+    ----------
+    column : str
+        A field of `Event`.
+    """
+    return Measure(Kind.LAST, column)
+
+
+def users_of(column: str) -> Measure:
+    """The number of different values, as a HyperLogLog sketch.
+
+    Parameters
+    ----------
+    column : str
+        A field of `Event` whose values are counted, such as ``"user_id"``.
+    """
+    return Measure(Kind.USERS, column)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One additive figure.
+
+    Parameters
+    ----------
+    name : str
+        Its name in columns, tables and JSON.
+    title : str
+        Its name for people.
+    measure : Measure
+        What an event adds.
+    where : str
+        A condition (``purchase and order_line == 1``), or for sums a weight
+        (``purchase - refund``). All events when empty.
+    unit : str
+        ``events``, ``orders``, ``currency`` ...; money is in the key's currency.
+    """
+
+    name: str
+    title: str
+    measure: Measure
+    where: str = ""
+    unit: str = ""
+
+    @property
+    def names(self) -> set[str]:
+        """The columns and event types on which what an event adds depends."""
+        return names_in(self.measure.of) | (names_in(self.where) if self.where else set())
+
+    @property
+    def sql(self) -> str:
+        """Spark SQL for what one event adds; NULL or 0 where it adds nothing."""
+        match self.measure.kind:
+            case Kind.COUNT:
+                return f"IF({to_sql(self.where, condition=True)}, 1L, 0L)" if self.where else "1L"
+            case Kind.SUM:
+                return f"CAST({self._weighted_sql} AS BIGINT)"
+            case Kind.MONEY:
+                return f"CAST({self._weighted_sql} AS DECIMAL(18,4))"
+            case _:
+                value = to_sql(self.measure.of)
+                return f"IF({to_sql(self.where, condition=True)}, {value}, NULL)" if self.where else value
+
+    @property
+    def _weighted_sql(self) -> str:
+        value = f"coalesce({to_sql(self.measure.of)}, 0)"
+        return f"({value} * {to_sql(self.where)})" if self.where else value
+
+    @property
+    def aggregate_sql(self) -> str:
+        """Spark SQL that combines the column of this figure's name over many events."""
+        match self.measure.kind:
+            case Kind.COUNT | Kind.SUM:
+                return f"sum(`{self.name}`)"
+            case Kind.MONEY:
+                return f"CAST(sum(`{self.name}`) AS DECIMAL(28,4))"
+            case Kind.FIRST:
+                return f"min(`{self.name}`)"
+            case Kind.LAST:
+                return f"max(`{self.name}`)"
+            case Kind.USERS:
+                return f"hll_sketch_agg(`{self.name}`, {sketches.LG_K})"
+
+    @cached_property
+    def _of(self) -> Any:
+        return compile_expression(self.measure.of)
+
+    @cached_property
+    def _where(self) -> Any:
+        return compile_expression(self.where) if self.where else None
+
+    def of_event(self, event: Event) -> Any:
+        """What one event adds, in plain Python; None where it adds nothing.
+
+        Parameters
+        ----------
+        event : Event
+            Any event; the figure's own filter is applied.
+        """
+        weight = 1 if self._where is None else self._where(event)
+        if not weight:
+            return None
+        if self.measure.kind is Kind.COUNT:
+            return 1
+        value = self._of(event) if self.measure.kind not in (Kind.SUM, Kind.MONEY) else self._amount(event)
+        return value * weight if self.measure.kind in (Kind.SUM, Kind.MONEY) else value
+
+    def _amount(self, event: Event) -> Any:
+        # An event without a price (a view) adds nothing, as coalesce does in Spark.
+        try:
+            value = self._of(event)
+        except TypeError:
+            return 0
+        return 0 if value is None else value
+
+    def combine(self, parts: Iterable[Any]) -> Any:
+        """Combine stored parts, or what single events add; None or 0 for no parts.
+
+        Parameters
+        ----------
+        parts : iterable of object
+            Values of one figure, each of other events.
+
+        Notes
+        -----
+        Users combine as sets here when they are plain values, and by `sketches.union` when
+        they are stored sketches.
+        """
+        values = [p for p in parts if p is not None]
+        match self.measure.kind:
+            case Kind.COUNT | Kind.SUM:
+                return sum(values)
+            case Kind.MONEY:
+                return sum(values, Decimal(0))
+            case Kind.FIRST:
+                return min(values, default=None)
+            case Kind.LAST:
+                return max(values, default=None)
+            case Kind.USERS:
+                return sketches.union(values)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A figure that is divided when it is read, never stored.
+
+    Parameters
+    ----------
+    name, title, unit : str
+        As in `Figure`.
+    over, under : Figure
+        Numerator and denominator.
+    """
+
+    name: str
+    title: str
+    over: Figure
+    under: Figure
+    unit: str = ""
+
+    def divide(self, over: Any, under: Any) -> Decimal | None:
+        """The ratio as an exact decimal rounded half up to 4 places; None over nothing.
+
+        Parameters
+        ----------
+        over : object
+            The numerator's stored value; None counts as nothing.
+        under : object
+            The denominator's stored value.
+        """
+        from decimal import ROUND_HALF_UP
+
+        if not under:
+            return None
+        return (Decimal(over) / Decimal(under)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+
+
+EVENTS = Figure("events", "Events", count(), unit="events")
+VIEWS = Figure("views", "Views", count(), where="view", unit="events")
+PURCHASES = Figure("purchases", "Purchase lines", count(), where="purchase", unit="events")
+UNITS = Figure("units", "Units sold", sum_of("quantity"), where="purchase - refund", unit="units")
+REVENUE = Figure("revenue", "Total revenue", sum_of("price * quantity"), "purchase - refund", "currency")
+ORDERS = Figure("orders", "Orders", count(), where="purchase and order_line == 1", unit="orders")
+ACTIVE_USERS = Figure("active_users", "Active users", users_of("user_id"), unit="users")
+FIRST_EVENT = Figure("first_event", "First event", first("event_time"), unit="time")
+LAST_EVENT = Figure("last_event", "Last event", last("event_time"), unit="time")
+
+AVERAGE_ORDER_VALUE = Ratio("average_order_value", "Average order value", REVENUE, ORDERS, unit="currency")
+
+#: Every figure by its name, ratios among them.
+FIGURES: dict[str, Figure | Ratio] = {
+    figure.name: figure for figure in list(globals().values()) if isinstance(figure, Figure | Ratio)
+}

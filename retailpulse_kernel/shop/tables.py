@@ -1,0 +1,203 @@
+"""The tables that hold figures, derived from the figures and the keys they are wanted by.
+
+A table has one physical form for each grain (``category_minute``, ``category_hour``,
+``category_day``). Its rows are absolute values under a deterministic key, so that writing a
+micro-batch again changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.names import NAME_RULE, is_name
+from retailpulse_kernel.shop.figures import (
+    ACTIVE_USERS,
+    EVENTS,
+    FIRST_EVENT,
+    LAST_EVENT,
+    ORDERS,
+    PURCHASES,
+    REVENUE,
+    UNITS,
+    VIEWS,
+    Figure,
+)
+
+__all__ = ["CATEGORY", "GRAINS", "SESSION", "TABLES", "USER", "FigureTable", "Grain", "Row", "grain_of"]
+
+#: A row of a figure table: its key's columns and its figures, by name.
+Row = dict[str, Any]
+
+#: Columns of an event that figures can be grouped by.
+DIMENSIONS = (
+    "brand",
+    "category",
+    "currency",
+    "event_type",
+    "order_id",
+    "product_id",
+    "session_id",
+    "user_id",
+)
+
+
+#: With the grain it fits into Cassandra's 48 characters, and means the same with and without quotes.
+
+
+@dataclass(frozen=True)
+class Grain:
+    """A width of time window, aligned to UTC.
+
+    Attributes
+    ----------
+    name : str
+        ``minute``, ``hour`` or ``day``; also the column that holds a window's start.
+    seconds : int
+        The width.
+    bucket : str
+        The grain whose start is the partition that a window lies in.
+    """
+
+    name: str
+    seconds: int
+    bucket: str
+
+    @property
+    def width(self) -> timedelta:
+        """The width as a time span."""
+        return timedelta(seconds=self.seconds)
+
+    def start(self, moment: datetime) -> datetime:
+        """The start of the window that holds a moment.
+
+        Parameters
+        ----------
+        moment : datetime
+            Any time with a zone.
+        """
+        seconds = int(moment.timestamp()) // self.seconds * self.seconds
+        return datetime.fromtimestamp(seconds, UTC)
+
+
+GRAINS = {
+    grain.name: grain for grain in (Grain("minute", 60, "hour"), Grain("hour", 3600, "day"), Grain("day", 86400, "day"))
+}
+
+
+def grain_of(text: str) -> Grain:
+    """The grain behind ``"minute"``, ``"1 minute"`` or ``"1m"``.
+
+    Parameters
+    ----------
+    text : str
+        A grain's name, or its length.
+
+    Raises
+    ------
+    UnknownName
+        There is no such grain.
+    """
+    name = text.lower().removeprefix("1").strip()
+    name = {"m": "minute", "min": "minute", "h": "hour", "d": "day"}.get(name, name)
+    if name not in GRAINS:
+        raise UnknownName("grain", text, GRAINS)
+    return GRAINS[name]
+
+
+@dataclass(frozen=True)
+class FigureTable:
+    """Figures by some dimensions, in windows of one or more grains.
+
+    Parameters
+    ----------
+    name : str
+        The table's name without the grain.
+    figures : tuple of Figure
+        What its rows hold.
+    by : tuple of str
+        The dimensions that, with the window, make the key. Money needs ``currency`` among them.
+    every : tuple of Grain
+        The windows.
+    """
+
+    name: str
+    figures: tuple[Figure, ...]
+    by: tuple[str, ...]
+    every: tuple[Grain, ...]
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise UsageError(f"{self.name!r} can't be the name of a table.", remedy=NAME_RULE)
+        for dimension in self.by:
+            if dimension not in DIMENSIONS:
+                raise UnknownName("dimension", dimension, DIMENSIONS)
+        if not self.figures or not self.every:
+            raise UsageError(f"The table {self.name!r} has no figures or no windows.", remedy="Name at least one each.")
+        if "currency" not in self.by and any(f.unit == "currency" for f in self.figures):
+            raise UsageError(
+                f"The table {self.name!r} would add up money of different currencies.",
+                remedy="Put 'currency' into by=[...].",
+            )
+
+    def physical(self, grain: Grain) -> str:
+        """The name of the stored table of one grain.
+
+        Parameters
+        ----------
+        grain : Grain
+            One that the table keeps.
+        """
+        return f"{self.name}_{grain.name}"
+
+    def key_columns(self, grain: Grain) -> tuple[str, ...]:
+        """The columns of a row's key: the window's start, then the dimensions.
+
+        Parameters
+        ----------
+        grain : Grain
+            Its name is the column of the window's start.
+        """
+        return (grain.name, *self.by)
+
+    def key(self, row: dict[str, Any], grain: Grain) -> tuple[Any, ...]:
+        """A row's key.
+
+        Parameters
+        ----------
+        row : dict
+            A row with all of the key's columns.
+        grain : Grain
+            The grain of the row.
+        """
+        return tuple(row[column] for column in self.key_columns(grain))
+
+
+#: What the dashboards, the live views and `retailpulse figures` read.
+CATEGORY = FigureTable(
+    "category",
+    figures=(EVENTS, UNITS, REVENUE, ORDERS, ACTIVE_USERS),
+    by=("currency", "category", "event_type"),
+    every=(GRAINS["minute"], GRAINS["hour"], GRAINS["day"]),
+)
+
+#: A session's part in each hour; a session that crosses the hour has two.
+SESSION = FigureTable(
+    "session",
+    figures=(EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS, FIRST_EVENT, LAST_EVENT),
+    by=("session_id", "user_id", "currency"),
+    every=(GRAINS["hour"],),
+)
+
+#: A user's day.
+USER = FigureTable(
+    "user",
+    figures=(EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS, FIRST_EVENT, LAST_EVENT),
+    by=("user_id", "currency"),
+    every=(GRAINS["day"],),
+)
+
+#: Every table above. No job of somebody's own can have the name of one.
+TABLES = tuple(table for table in list(globals().values()) if isinstance(table, FigureTable))

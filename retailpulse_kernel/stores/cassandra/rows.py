@@ -1,0 +1,212 @@
+"""How a figure table lies in Cassandra.
+
+A partition holds a bucket of windows (the minutes of an hour, say), a row a key, and a column a figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from itertools import chain, product
+from typing import Any
+
+from retailpulse_kernel.shop.figures import Kind
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
+from retailpulse_kernel.stores.base import PATHS, Only
+
+__all__ = [
+    "ADDED",
+    "TIMES",
+    "TYPES",
+    "choices_of",
+    "columns_of",
+    "ddl",
+    "from_cql",
+    "halves",
+    "plain",
+    "portions",
+    "to_cql",
+    "unpack",
+]
+
+#: The type of a figure's column.
+TYPES = {
+    Kind.COUNT: "bigint",
+    Kind.SUM: "bigint",
+    Kind.MONEY: "decimal",
+    Kind.FIRST: "timestamp",
+    Kind.LAST: "timestamp",
+    Kind.USERS: "blob",
+}
+#: Figures that Cassandra can add up, and those that hold times.
+ADDED = {Kind.COUNT, Kind.SUM, Kind.MONEY}
+TIMES = {Kind.FIRST, Kind.LAST}
+
+#: Rows in one unlogged batch; batches of one partition were measured fastest at this size.
+_BATCH_ROWS = 20
+#: Bytes of sketches in one; Cassandra refuses batches of more than 50 KiB by default.
+_BATCH_BYTES = 16 * 1024
+
+
+def ddl(keyspace: str, table: FigureTable, grain: Grain) -> str:
+    """The statement that makes the table of a grain where it is absent.
+
+    Parameters
+    ----------
+    keyspace : str
+        The namespace's.
+    table, grain : FigureTable, Grain
+        Which stored table.
+    """
+    bucket = GRAINS[grain.bucket]
+    columns = {bucket.name: _time_type(bucket), grain.name: _time_type(grain)}
+    columns |= dict.fromkeys(table.by, "text")
+    columns |= {figure.name: TYPES[figure.measure.kind] for figure in table.figures}
+    clustering = [c for c in table.key_columns(grain) if c != bucket.name]
+    return (
+        f"create table if not exists {keyspace}.{table.physical(grain)} ("
+        + ", ".join(f"{name} {cql_type}" for name, cql_type in columns.items())
+        + f", primary key (({bucket.name}), {', '.join(clustering)}))"
+    )
+
+
+def columns_of(table: FigureTable, grain: Grain) -> list[str]:
+    """The columns of a stored row: the partition's key, the rest of the key, the figures.
+
+    Parameters
+    ----------
+    table, grain : FigureTable, Grain
+        Which stored table.
+    """
+    bucket = GRAINS[grain.bucket]
+    return list(dict.fromkeys([bucket.name, *table.key_columns(grain), *(f.name for f in table.figures)]))
+
+
+def portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows in batches that are neither too many nor too large: a sketch of many users has 32 KiB.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Those of one partition.
+    """
+    portion: list[Row] = []
+    size = 0
+    for row in rows:
+        more = sum(len(value) for value in row.values() if isinstance(value, bytes))
+        if portion and (len(portion) >= _BATCH_ROWS or size + more > _BATCH_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(row)
+        size += more
+    if portion:
+        yield portion
+
+
+def choices_of(only: Only) -> tuple[str, list[tuple[str, ...]]]:
+    """Conditions for some values of dimensions, and what to bind to them: a request for each choice.
+
+    What is below a dot path lies between it and it with the next character after the dot; what else does is removed
+    by `is_among`.
+
+    Parameters
+    ----------
+    only : Only
+        The values by dimension; empty asks once, without conditions.
+    """
+    conditions = [f"{name} >= ? and {name} < ?" if name in PATHS else f"{name} = ?" for name in only]
+    bound = [
+        [(value, f"{value}/") if name in PATHS else (value,) for value in dict.fromkeys(values)]
+        for name, values in only.items()
+    ]
+    return "".join(f" and {text}" for text in conditions), [tuple(chain(*choice)) for choice in product(*bound)]
+
+
+def halves(grain: Grain, start: datetime, first: datetime, end: datetime) -> list[tuple[datetime, datetime, datetime]]:
+    """A range of windows within a partition as two of about the same length.
+
+    Parameters
+    ----------
+    grain : Grain
+        How long the windows are.
+    start : datetime
+        The partition's.
+    first, end : datetime
+        The range within the partition, without its end. A single window is not divided.
+    """
+    middle = grain.start(first + (end - first) / 2)
+    return [(start, first, middle), (start, middle, end)] if first < middle < end else [(start, first, end)]
+
+
+def unpack(columns: Sequence[str], times: set[str], results: Iterable[tuple[bool, Iterable[Any]]]) -> Iterator[Row]:
+    """Rows from the driver's tuples. Few different times stand in many rows, so each is converted once.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        What each tuple holds, in order.
+    times : set of str
+        Those of the columns that are dates or times.
+    results : iterable of tuple of bool and iterable of object
+        Whether a request succeeded, and its tuples, as ``execute_concurrent`` gives them.
+    """
+    known: dict[Any, Any] = {}
+    places = [(name, columns.index(name)) for name in times]
+    for _, found in results:
+        for values in found:
+            row = dict(zip(columns, values, strict=True))
+            for name, place in places:
+                value = values[place]
+                if value not in known:
+                    known[value] = from_cql(value)
+                row[name] = known[value]
+            yield row
+
+
+def to_cql(column: str, value: Any) -> Any:
+    """A value as its column takes it: that of a day's windows is a date.
+
+    Parameters
+    ----------
+    column : str
+        Its name.
+    value : object
+        A time has a zone.
+    """
+    return value.astimezone(UTC).date() if column == GRAINS["day"].name else value
+
+
+def from_cql(value: Any) -> Any:
+    """A value of the driver's with dates and times as UTC times; any other as it is.
+
+    Parameters
+    ----------
+    value : object
+        As the driver gives it: times without a zone, which are UTC.
+    """
+    value = plain(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return value
+
+
+def plain(value: Any) -> Any:
+    """A value of the driver's with times in UTC, and dates as Python's, or as text where Python has none.
+
+    Parameters
+    ----------
+    value : object
+        As the driver gives it: times without a zone, which are UTC.
+    """
+    from cassandra.util import Date
+
+    if isinstance(value, Date):
+        try:
+            return value.date()
+        except (OverflowError, ValueError):
+            return str(value)
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+
+def _time_type(grain: Grain) -> str:
+    return "date" if grain.name == "day" else "timestamp"

@@ -1,0 +1,1 @@
+"""Kafka: the topics, what is in them, and what is sent to them."""

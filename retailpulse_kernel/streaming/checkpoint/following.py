@@ -1,0 +1,45 @@
+"""Following a live job: what is made anew beside it reads as far as that has come, and no further.
+
+So both stand at the same offsets when the live job stops, and what they wrote can be compared and exchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch
+
+__all__ = ["Leader"]
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The live job's epoch.
+
+    Attributes
+    ----------
+    checkpoint : str
+        Its folder; it is only read.
+    last : str
+        A file that appears once the live job has stopped: whoever follows ends when it has come as far.
+    """
+
+    checkpoint: str
+    last: str
+
+    def ends(self, topic: str) -> dict[str, int] | None:
+        """The offsets that the live job has committed, by partition; None where it reads another topic.
+
+        Parameters
+        ----------
+        topic : str
+            Its full name.
+        """
+        batch = committed_batch(self.checkpoint)
+        return {} if batch is None else batch.offsets.get(topic)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it goes no further."""
+        return Path(self.last).exists()

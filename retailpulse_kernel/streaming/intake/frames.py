@@ -1,0 +1,111 @@
+"""The topic as a DataFrame: judged rows, each event once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.stores.kafka.config import client_config
+from retailpulse_kernel.streaming.checkpoint.following import Leader
+from retailpulse_kernel.streaming.intake.judging import (
+    ACCEPTED,
+    AHEAD,
+    BAD,
+    LATE,
+    OBSERVED_INTAKE,
+    OBSERVED_UNIQUE,
+    Intake,
+)
+from retailpulse_kernel.streaming.intake.source import SourceConfig, TopicSource
+from retailpulse_kernel.streaming.state.aggregation import event_time
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["deduplicated", "read_range", "read_topic"]
+
+
+def read_topic(
+    spark: SparkSession,
+    settings: Settings,
+    intake: Intake,
+    *,
+    checkpoint: str | None,
+    leader: Leader | None = None,
+    drain: Path | None = None,
+) -> DataFrame:
+    """A topic as a stream of judged rows; it fails rather than skips when offsets are gone.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        The session of the job.
+    settings : Settings
+        How to reach Kafka.
+    intake : Intake
+        Which topic, which columns.
+    checkpoint : str or None
+        Where the partitions' clocks are kept beside Spark's own logs.
+    leader : Leader, optional
+        The live job that is read as far as.
+    drain : Path, optional
+        A file; once it is there, the stream has nothing new.
+    """
+    spark.dataSource.register(TopicSource)
+    config = SourceConfig(client_config(settings), intake, checkpoint, leader, drain=str(drain) if drain else None)
+    return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
+
+
+def read_range(
+    spark: SparkSession, settings: Settings, intake: Intake, ranges: dict[int, tuple[int, int]]
+) -> DataFrame:
+    """Judged rows of some offsets of a topic, as a bounded DataFrame.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        A session of this process or of a Connect server.
+    settings : Settings
+        How to reach Kafka.
+    intake : Intake
+        Which topic, which columns.
+    ranges : dict of int to (int, int)
+        First offset and the one after the last, by partition.
+    """
+    spark.dataSource.register(TopicSource)
+    config = SourceConfig(client_config(settings), intake, ranges={str(p): bounds for p, bounds in ranges.items()})
+    return spark.read.format(TopicSource.name()).option("config.secret", config.dump()).load()
+
+
+def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelta) -> DataFrame:
+    """Accepted events, each once, and with `Intake.keep_late` the late ones.
+
+    Parameters
+    ----------
+    messages : DataFrame
+        Streaming, as `read_topic` gives it. The duplicates are gone already where the intake finds them.
+    watermark : timedelta
+        How far event time may run ahead before an event is late.
+    horizon : timedelta
+        How long an event's id is remembered after the watermark has passed its time, where Spark does it.
+    """
+    from pyspark.sql import functions as F
+
+    counted = (F.coalesce(F.sum(f"n_{status}"), F.lit(0)).alias(status) for status in (ACCEPTED, LATE, BAD, AHEAD))
+    verdicts = ("low", "n_accepted", "n_late", "n_bad", "n_ahead", "ahead_ms", "arrived_ms")
+    rows = (
+        # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
+        messages.withWatermark("low", f"{milliseconds(watermark)} milliseconds")
+        .observe(
+            OBSERVED_INTAKE, *counted, F.max("ahead_ms").alias("ahead_ms"), F.min("arrived_ms").alias("arrived_ms")
+        )
+        .where("late IS NOT NULL")
+        .drop(*verdicts)
+    )
+    if "dedup_key" in rows.columns:
+        rows = rows.withColumn("clock", event_time("clock", "clock", horizon))
+        rows = rows.dropDuplicatesWithinWatermark(["dedup_key"]).drop("dedup_key", "clock")
+    return rows.observe(OBSERVED_UNIQUE, F.count_if(~F.col("late")).alias(ACCEPTED))

@@ -1,0 +1,148 @@
+"""What a job's topic still has for it: looked at before the job starts, and whenever its query has failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.ground.spans import moment_at
+from retailpulse_kernel.stores.kafka.admin import Admin
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, LoggedBatch, logged_batch
+from retailpulse_kernel.streaming.checkpoint.losses import (
+    Gap,
+    accept,
+    accepted,
+    gaps_of,
+    lost_between,
+    open_topic,
+    taken_until,
+)
+from retailpulse_kernel.streaming.plan.finding import archiver
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.streaming.run.job import Job
+
+__all__ = ["Supply", "explained_loss"]
+
+
+class Supply:
+    """The messages that an epoch of a job has yet to take.
+
+    Parameters
+    ----------
+    job : Job
+        Its `on_data_loss` says what to do where some are gone.
+    epoch : Epoch
+        How far the job has come.
+    """
+
+    def __init__(self, job: Job, epoch: Epoch) -> None:
+        self._job, self._path, self._epoch = job, epoch.path, epoch.number
+
+    def require(self) -> bool:
+        """Make sure that the topic is the same, and has all of them; True where gaps were accepted just now.
+
+        Raises
+        ------
+        JobError
+            It is another topic of the same name, or messages are gone and the job is to stop then.
+        UsageError
+            There is no such topic any more.
+        StoreUnavailable
+            Kafka does not answer.
+        """
+        job, settings = self._job, self._job.settings
+        bounds = KafkaStore(settings).offsets(job.topic)
+        topic_id, option = Admin(settings).topic_id(job.topic), settings.namespace.option
+        open_topic(self._path, job.name, job.topic, topic_id, bounds, option=option)
+        known = set(accepted(self._path))
+        gaps = [gap for gap in gaps_of(taken_until(self._path, job.topic), bounds) if gap not in known]
+        if not gaps:
+            return False
+        if job.on_data_loss == "stop":
+            keeps = archiver(settings)
+            raise explained_loss(
+                read_accounts(settings), job.name, self._epoch, job.topic, gaps,
+                option=option, archiver="" if keeps is None else keeps.job,
+            )  # fmt: skip
+        accept(self._path, gaps)
+        print(f"{time.strftime('%H:%M:%S')} {job.name} goes on behind lost messages: {', '.join(map(str, gaps))}.")
+        return True
+
+    def lost(self, batch: LoggedBatch) -> int:
+        """How many messages of a batch were gone before it, and are accounted for as lost.
+
+        Parameters
+        ----------
+        batch : LoggedBatch
+            From the offset log of this epoch.
+        """
+        gaps, topic = accepted(self._path), self._job.topic
+        if not gaps:
+            return 0
+        before = logged_batch(self._path, batch.batch_id - 1)
+        starts = before.offsets.get(topic, {}) if before else taken_until(self._path, topic)
+        return lost_between(gaps, starts, batch.offsets.get(topic, {}))
+
+
+def explained_loss(
+    accounts: Iterable[Account],
+    job: str,
+    epoch: int,
+    topic: str,
+    gaps: Sequence[Gap],
+    *,
+    option: str = "",
+    archiver: str = "",
+) -> JobError:
+    """What to tell where messages are gone that a job has not taken: which, since when, and what to do.
+
+    Parameters
+    ----------
+    accounts : iterable of Account
+        The namespace's: they say when the job last took a message, and what the archive has.
+    job : str
+        Its name.
+    epoch : int
+        The number of the job's epoch.
+    topic : str
+        Its full name.
+    gaps : sequence of Gap
+        Those that are not accepted.
+    option : str
+        The namespace as a command takes it; see `settings.Namespace.option`.
+    archiver : str
+        The job that keeps single events, where there is one.
+    """
+    count = sum(gap.messages for gap in gaps)
+    arrivals, archived = [], dict[str, int]()
+    for account in accounts:
+        if (account.job, account.epoch) == (job, epoch) and account.arrived_ms is not None:
+            arrivals.append(account.arrived_ms)
+        elif account.job == archiver != job:
+            archived |= {p: max(end, archived.get(p, 0)) for p, end in account.offsets.get(topic, {}).items()}
+    kept = sum(max(0, min(gap.end, archived.get(str(gap.partition), 0)) - gap.start) for gap in gaps)
+    since = f" They arrived after {_moment(max(arrivals))}, when the job last took some." if arrivals else ""
+    remedy = (
+        f"Go on without them and account for them as lost: `retailpulse epochs {job} --accept-loss{option}` once, or "
+        "on_data_loss='account' in the job."
+    )
+    if kept:
+        share = "all" if kept == count else f"{kept:,}"
+        remedy += (
+            f" The archive has {share} of them: once the job has gone on, fill their windows with run=backfill, "
+            "source=archive and their times as since and until."
+        )
+    return JobError(
+        f"{count:,} messages are lost: the topic {topic} deleted them before the job {job!r} took them "
+        f"({', '.join(map(str, gaps))}).{since}",
+        remedy=remedy,
+    )
+
+
+def _moment(ms: int) -> str:
+    return f"{moment_at(ms):%Y-%m-%d %H:%M:%S} UTC"

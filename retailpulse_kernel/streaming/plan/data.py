@@ -1,0 +1,227 @@
+"""What a job means: its topic, filters, keys, figures, windows and tables, as data.
+
+Every run leaves its plan beside the checkpoint, so the state tells what it is the state of. Spark compares
+no more than types and numbers of columns: it would take the sums of one filter for those of another. A promoted
+version has its plan in the manifest. Whoever asks which job writes what reads plans (`finding`), and names no job.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.shop.figures import FIGURES, Figure, Kind, Measure
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
+from retailpulse_kernel.streaming.state.sums import is_summable
+
+__all__ = ["VERSION", "FigurePlan", "Plan", "TablePlan", "read_plan", "write_plan"]
+
+#: The version in which plans are written. Plans without one are older; what they lack has its default.
+VERSION: Final = 2
+
+_NAME = "plan.json"
+
+
+@dataclass(frozen=True)
+class FigurePlan:
+    """A figure's definition: what an event adds, how that combines, and which events count."""
+
+    name: str
+    kind: str
+    of: str
+    where: str
+
+    @classmethod
+    def describing(cls, figure: Figure) -> FigurePlan:
+        """A figure's plan. The same expression in other spaces and brackets is the same figure.
+
+        Parameters
+        ----------
+        figure : Figure
+            As the job's notebook defines it.
+        """
+        of, where = (
+            ast.unparse(ast.parse(text, mode="eval")) if text else "" for text in (figure.measure.of, figure.where)
+        )
+        return cls(figure.name, str(figure.measure.kind), of, where)
+
+    @property
+    def figure(self) -> Figure:
+        """The figure: the shop's own where it is defined the same, with its title and unit.
+
+        Raises
+        ------
+        ValueError
+            There is no such kind of figure.
+        """
+        known = FIGURES.get(self.name)
+        if isinstance(known, Figure) and FigurePlan.describing(known) == self:
+            return known
+        return Figure(self.name, self.name, Measure(Kind(self.kind), self.of), self.where)
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """A table: the store it is in, its windows, its keys and figures in order. One of single events has only a name."""
+
+    name: str
+    store: str
+    every: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+    figures: tuple[FigurePlan, ...] = ()
+
+    @classmethod
+    def describing(cls, table: FigureTable, store: str) -> TablePlan:
+        """A figure table's plan.
+
+        Parameters
+        ----------
+        table : FigureTable
+            As the job's notebook defines it.
+        store : str
+            The store's name.
+        """
+        grains = tuple(grain.name for grain in table.every)
+        return cls(table.name, store, grains, table.by, tuple(map(FigurePlan.describing, table.figures)))
+
+    @property
+    def physical(self) -> tuple[str, ...]:
+        """The stored tables."""
+        return tuple(f"{self.name}_{grain}" for grain in self.every) or (self.name,)
+
+    @property
+    def table(self) -> FigureTable:
+        """The figure table that this describes.
+
+        Raises
+        ------
+        ValueError, KeyError, UsageError
+            This program does not know such figures, windows or keys.
+        """
+        figures = tuple(figure.figure for figure in self.figures)
+        return FigureTable(self.name, figures, self.by, tuple(GRAINS[grain] for grain in self.every))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The meaning of a job. Names are those within a namespace, so plans of two namespaces compare.
+
+    Attributes
+    ----------
+    job : str
+        The job's name.
+    topic : str
+        What it reads.
+    unique_by : str
+        By which column an event is taken once.
+    watermark_ms : int
+        When an event is late.
+    conditions : tuple of str
+        Which events count.
+    output : str
+        When a window is written: at each change, or when it is closed.
+    rejects : str
+        Whether bad and late messages are published.
+    tables : tuple of TablePlan
+        What it writes, in the order of the state's slots.
+    dedup_horizon_ms : int, optional
+        How long an id is remembered behind the watermark; as long as the watermark when absent.
+    revision : str
+        Tells plans apart that read the same and compute something else, as the gate has seen: a library was
+        changed beneath the notebook.
+    contract : int
+        The version of the events' shape, their `schema_version`. Plans that don't say so are of the first.
+    version : int
+        That of the plan's own form. Two plans that say the same are equal whichever version each was written in.
+
+    Raises
+    ------
+    ValueError
+        It was written in a version that this program does not know yet.
+    """
+
+    job: str
+    topic: str
+    unique_by: str
+    watermark_ms: int
+    conditions: tuple[str, ...]
+    output: str
+    rejects: str
+    tables: tuple[TablePlan, ...]
+    dedup_horizon_ms: int | None = None
+    revision: str = ""
+    contract: int = 1
+    version: int = field(default=VERSION, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.version > VERSION:
+            raise ValueError(f"the plan has version {self.version}, and this program knows {VERSION} at most")
+        # What was read from an older form is of today's; and of what it reads, msgspec writes no mere defaults.
+        object.__setattr__(self, "version", VERSION)
+
+    @property
+    def state(self) -> tuple[FigurePlan, ...]:
+        """The figures in the order in which the state keeps them."""
+        return tuple({figure.name: figure for table in self.tables for figure in table.figures}.values())
+
+    @property
+    def summed(self) -> bool:
+        """Whether an epoch on one machine may have its sums in files of its own: without the keys of the windows."""
+        summable = [is_summable(figure.kind, figure.of) for figure in self.state]
+        return self.output == "change" and bool(summable) and all(summable)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The dimensions by which the state is kept."""
+        return tuple(sorted({dimension for table in self.tables for dimension in table.by}))
+
+    @property
+    def slots(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+        """What the numbers stand for by which the state tells tables and windows apart."""
+        return tuple((table.name, grain, table.by) for table in self.tables for grain in table.every)
+
+    @property
+    def archive(self) -> TablePlan | None:
+        """The table of single events, of a job that keeps them."""
+        return next((table for table in self.tables if not table.figures), None)
+
+
+def read_plan(checkpoint: str) -> Plan | None:
+    """The plan of the last run on a checkpoint; None where none was left.
+
+    Parameters
+    ----------
+    checkpoint : str
+        The epoch's folder, a path or a URI.
+
+    Raises
+    ------
+    JobError
+        It is damaged, or was written by a newer version of the package.
+    """
+    content = read_note(checkpoint, _NAME)
+    try:
+        return None if content is None else msgspec.json.decode(content, type=Plan)
+    except msgspec.MsgspecError as error:
+        raise JobError(
+            f"The plan beside the checkpoint {checkpoint} can't be read: {error}.",
+            remedy="Use the version of the package that wrote it, or begin a new epoch.",
+        ) from error
+
+
+def write_plan(checkpoint: str, plan: Plan) -> None:
+    """Leave the plan beside a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : str
+        The epoch's folder, a path or a URI.
+    plan : Plan
+        Replaces the one of the run before.
+    """
+    write_note(checkpoint, _NAME, msgspec.json.encode(plan))

@@ -1,0 +1,139 @@
+"""The plans of a namespace: which job writes which table, and which one keeps single events.
+
+A job that ran has its plan beside its checkpoint, and a promoted version has one in its manifest. No name of a job or
+of a notebook says what it does.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+import pyarrow as pa
+
+from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.streaming.checkpoint.epochs import epochs, jobs_with_checkpoints
+from retailpulse_kernel.streaming.plan.data import Plan, read_plan
+
+__all__ = ["archiver", "plan_of_epoch", "plans", "writer_of"]
+
+
+@dataclass
+class _Job:
+    """What is known of a job: its promoted plan, and the plan of its newest epoch that ran."""
+
+    promoted: Plan | None = None
+    ran: Plan | None = None
+    start_ms: int = 0
+    epochs: dict[int, str] = field(default_factory=dict)
+
+
+def plans(settings: Settings) -> list[Plan]:
+    """The plan of each job that ran in a namespace or is promoted.
+
+    Where several write one table, the first of them has it. Jobs that ran here come before those that did not,
+    promoted ones before others, and of those the one whose epoch is younger: a job may have been renamed.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its checkpoints, and its promoted versions. Checkpoints that can't be reached from here are left out.
+    """
+    found = _jobs(settings)
+
+    def rank(name: str) -> tuple[bool, bool, int, str]:
+        job = found[name]
+        return job.ran is None, job.promoted is None, -job.start_ms, name
+
+    ordered = (found[name] for name in sorted(found, key=rank))
+    return [plan for job in ordered if (plan := job.ran or job.promoted) is not None]
+
+
+def writer_of(settings: Settings, table: str) -> Plan | None:
+    """The plan of the job that writes a table, by the table's name without a grain; None where there is none.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose namespace.
+    table : str
+        Such as ``category``.
+    """
+    return next((plan for plan in plans(settings) if any(one.name == table for one in plan.tables)), None)
+
+
+def archiver(settings: Settings) -> Plan | None:
+    """The plan of the job that keeps single events; None where there is none.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose namespace.
+    """
+    return next((plan for plan in plans(settings) if plan.archive is not None), None)
+
+
+def plan_of_epoch(settings: Settings, job: str, epoch: int) -> Plan | None:
+    """What an epoch of a job is the state of; what was promoted where the epoch does not say, as early ones do not.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose namespace.
+    job : str
+        Its name.
+    epoch : int
+        Its number.
+    """
+    known = _jobs(settings).get(job)
+    if known is None:
+        return None
+    return (_plan_beside(known.epochs[epoch]) if epoch in known.epochs else None) or known.promoted
+
+
+def _jobs(settings: Settings) -> dict[str, _Job]:
+    found: dict[str, _Job] = {}
+    for plan in _promoted(settings):
+        found.setdefault(plan.job, _Job()).promoted = plan
+    for name in _with_checkpoints(settings.checkpoints):
+        job = found.setdefault(name, _Job())
+        try:
+            lives = epochs(f"{settings.checkpoints}/{name}")
+        except (OSError, pa.ArrowException, JobError):  # damaged, or being removed
+            continue
+        job.epochs = {epoch.number: epoch.path for epoch in lives}
+        # The newest one has none until it has run.
+        for epoch in reversed(lives):
+            if (ran := _plan_beside(epoch.path)) is not None:
+                job.ran, job.start_ms = ran, epoch.start_ms
+                break
+    return found
+
+
+def _with_checkpoints(folder: str) -> list[str]:
+    try:
+        return jobs_with_checkpoints(folder)
+    except (OSError, pa.ArrowException):
+        return []
+
+
+def _plan_beside(checkpoint: str) -> Plan | None:
+    try:
+        return read_plan(checkpoint)
+    except (OSError, pa.ArrowException, JobError):
+        return None
+
+
+def _promoted(settings: Settings) -> Iterator[Plan]:
+    """The plans of the current versions. Only these lines of the files are of interest here."""
+    for current in sorted(settings.pipelines.glob("*/current.toml")):
+        try:
+            version = tomllib.loads(current.read_text())["version"]
+            manifest = tomllib.loads((current.parent / f"v{version}" / "manifest.toml").read_text())
+            if "plan" in manifest:
+                yield msgspec.convert(manifest["plan"], Plan)
+        except (OSError, tomllib.TOMLDecodeError, KeyError, msgspec.ValidationError):
+            continue  # `retailpulse jobs` says what is wrong with it

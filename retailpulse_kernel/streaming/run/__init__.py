@@ -1,0 +1,1 @@
+"""A job as a notebook writes it, the plan that it means, and how it runs."""

@@ -1,0 +1,238 @@
+"""What a change of a job's plan means for its checkpoint and its tables.
+
+Spark asks only whether it can read the state. Whether the figures that it would go on with are still the same
+figures is asked here, and answered in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+
+from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan
+
+__all__ = ["Difference", "Effect", "compare"]
+
+
+class Effect(IntEnum):
+    """What a difference asks for; the greatest decides."""
+
+    RESUME = 1
+    EPOCH = 2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference of two plans.
+
+    Attributes
+    ----------
+    what : str
+        ``job``, ``topic``, ``contract``, ``dedup key``, ``dedup horizon``, ``watermark``, ``filter``, ``output``,
+        ``rejects``, ``table``, ``windows``, ``key``, ``figures``, ``measure`` or ``revision``.
+    effect : Effect
+        What it asks for.
+    reason : str
+        What changed, and what follows.
+    """
+
+    what: str
+    effect: Effect
+    reason: str
+
+
+def compare(old: Plan, new: Plan) -> list[Difference]:
+    """The differences of two plans, in the order in which a reader wants them.
+
+    Parameters
+    ----------
+    old, new : Plan
+        Of the same job.
+    """
+    return [*_of_source(old, new), *_of_tables(old, new), *_of_output(old, new)]
+
+
+def _of_source(old: Plan, new: Plan) -> Iterator[Difference]:
+    if old.job != new.job:
+        yield Difference(
+            "job",
+            Effect.EPOCH,
+            f"the job was renamed from {old.job} to {new.job}: a checkpoint goes by its job's name, "
+            "so the new one begins with none",
+        )
+    if old.topic != new.topic:
+        yield Difference(
+            "topic",
+            Effect.EPOCH,
+            f"the topic changed from {old.topic} to {new.topic}: the checkpoint's offsets are those of the old one",
+        )
+    if old.contract != new.contract:
+        yield Difference(
+            "contract",
+            Effect.EPOCH,
+            f"the events' contract changed from version {old.contract} to {new.contract}: "
+            "the same message may be another event",
+        )
+    if old.revision != new.revision:
+        yield Difference(
+            "revision",
+            Effect.EPOCH,
+            f"the same batch gave other figures in revision {new.revision or 'none'} than in {old.revision or 'none'}",
+        )
+    if old.unique_by != new.unique_by:
+        yield Difference(
+            "dedup key",
+            Effect.EPOCH,
+            f"the key of deduplication changed from {old.unique_by} to {new.unique_by}: "
+            "the state remembers values of the old one, and what was counted once would count again",
+        )
+    if old.dedup_horizon_ms != new.dedup_horizon_ms:
+        before, after = (
+            _span(plan.watermark_ms if plan.dedup_horizon_ms is None else plan.dedup_horizon_ms) for plan in (old, new)
+        )
+        yield Difference(
+            "dedup horizon",
+            Effect.RESUME,
+            f"ids are remembered {after} behind the watermark"
+            # The same span where the horizon was the watermark's and no longer is, or the other way round.
+            + (", as before" if before == after else f" instead of {before}: it holds from the next batch on"),
+        )
+    if old.conditions != new.conditions:
+        yield Difference(
+            "filter",
+            Effect.EPOCH,
+            f"the filter changed from {_filter(old)} to {_filter(new)}: "
+            "open windows would mix both, and closed ones keep the old one",
+        )
+    if old.watermark_ms != new.watermark_ms:
+        yield Difference(
+            "watermark",
+            Effect.RESUME,
+            f"the watermark changed from {_span(old.watermark_ms)} to {_span(new.watermark_ms)}: "
+            "it holds from the next batch on, what was called late stays late",
+        )
+
+
+def _of_tables(old: Plan, new: Plan) -> Iterator[Difference]:
+    before, after = ({table.name: table for table in plan.tables} for plan in (old, new))
+    gone = [table for name, table in before.items() if name not in after]
+    for table in (table for name, table in after.items() if name not in before):
+        source = next((t for t in gone if (t.by, t.figures, t.every) == (table.by, table.figures, table.every)), None)
+        if source is not None:
+            gone.remove(source)
+            what = f"the table changed from {source.name} to {table.name}: the new one would lack every closed window"
+        else:
+            what = f"the table {table.name} was added: it would begin without its past"
+        yield Difference("table", Effect.EPOCH, what)
+    kept = _keeps_state(old, new)
+    for name, table in after.items():
+        if name in before:
+            yield from _of_table(before[name], table, kept=kept)
+    if gone:
+        reason = f"{_words(table.name for table in gone)} is no longer written: its rows stay as they are"
+        yield Difference("table", Effect.RESUME if kept else Effect.EPOCH, reason)
+    yield from _of_order(old, new)
+
+
+def _keeps_state(old: Plan, new: Plan) -> bool:
+    """Whether everything that is left has the place in the state that it had."""
+    names = [[figure.name for figure in plan.state] for plan in (old, new)]
+    return old.keys == new.keys and names[0] == names[1] and new.slots == old.slots[: len(new.slots)]
+
+
+def _of_table(old: TablePlan, new: TablePlan, *, kept: bool) -> Iterator[Difference]:
+    name = new.name
+    if old.store != new.store:
+        yield Difference(
+            "table",
+            Effect.EPOCH,
+            f"the table {name} moved from {old.store} to {new.store}: the new one would lack every closed window",
+        )
+    if old.by != new.by:
+        yield Difference(
+            "key",
+            Effect.EPOCH,
+            f"the grouping key of {name} changed from {_words(old.by)} to {_words(new.by)}: "
+            "the state can't be reused, and the table is made anew",
+        )
+    if set(old.every) != set(new.every):
+        lost = _words(f"{name}_{grain}" for grain in old.every if grain not in new.every)
+        yield Difference(
+            "windows",
+            Effect.RESUME if kept else Effect.EPOCH,
+            f"{lost} is no longer written: its rows stay as they are"
+            if kept
+            else f"the grouping key of {name} changed from {_words(old.every)} to {_words(new.every)}: "
+            "the state can't be reused",
+        )
+    yield from _of_figures(name, old.figures, new.figures)
+
+
+def _of_figures(table: str, old: Sequence[FigurePlan], new: Sequence[FigurePlan]) -> Iterator[Difference]:
+    before, after = ({figure.name: figure for figure in figures} for figures in (old, new))
+    for names, done in ((after.keys() - before.keys(), "added to"), (before.keys() - after.keys(), "removed from")):
+        for name in sorted(names):
+            reason = f"the figure {name} was {done} {table}: same keys, new state schema"
+            yield Difference("figures", Effect.EPOCH, reason)
+    for name in before.keys() & after.keys():
+        if before[name] != after[name]:
+            yield Difference(
+                "measure",
+                Effect.EPOCH,
+                f"the figure {name} of {table} is now {_figure(after[name])}, it was {_figure(before[name])}: "
+                "open windows would mix both, and closed ones keep the old one",
+            )
+
+
+def _of_order(old: Plan, new: Plan) -> Iterator[Difference]:
+    """What keeps its type but changes its place: Spark would take one for the other."""
+    names = [[figure.name for figure in plan.state] for plan in (old, new)]
+    if names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
+        yield Difference(
+            "figures",
+            Effect.EPOCH,
+            f"the figures stand in another order, {_words(names[1])}: the state keeps them by their place, "
+            "and one would be taken for another",
+        )
+    if old.slots != new.slots and sorted(old.slots) == sorted(new.slots):
+        yield Difference(
+            "windows",
+            Effect.EPOCH,
+            "tables or windows stand in another order: the state keeps them by their place, "
+            "and one would be taken for another",
+        )
+
+
+def _of_output(old: Plan, new: Plan) -> Iterator[Difference]:
+    if old.output != new.output:
+        yield Difference(
+            "output",
+            Effect.EPOCH,
+            f"windows were written at {old.output!r}, and are now at each change: open ones that do not change again "
+            "would never be written",
+        )
+    if old.rejects != new.rejects:
+        verb = "are published" if new.rejects == "publish" else "are only counted"
+        yield Difference("rejects", Effect.RESUME, f"bad and late messages {verb} from the next batch on")
+
+
+def _filter(plan: Plan) -> str:
+    return " and ".join(f"({condition})" for condition in plan.conditions) or "none"
+
+
+def _figure(figure: FigurePlan) -> str:
+    return f"{figure.kind} of {figure.of}" + (f" where {figure.where}" if figure.where else "")
+
+
+def _span(ms: int) -> str:
+    seconds = timedelta(milliseconds=ms).total_seconds()
+    size, unit = next(
+        (s, u) for s, u in ((3600, "h"), (60, "min"), (1, "s")) if s == 1 or (seconds >= s and not seconds % s)
+    )
+    return f"{seconds / size:g} {unit}"
+
+
+def _words(names: Iterable[str]) -> str:
+    return ", ".join(names)

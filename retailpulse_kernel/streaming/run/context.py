@@ -1,0 +1,115 @@
+"""What a run is told beside its parameters: whom it follows, when to stop, whose topics it reads.
+
+A runner tells the kernel of a notebook in one environment variable. A rehearsal, in the same process, passes a
+context with a runner of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retailpulse_kernel.streaming.checkpoint.following import Leader
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.streaming.run.job import Job
+    from retailpulse_kernel.streaming.run.report import Report
+
+__all__ = ["RUN", "RunContext", "current_context", "using_context"]
+
+#: Environment variable with the context of this process's job, as JSON.
+RUN = "RETAILPULSE_RUN"
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The context of a run; empty for a notebook that a person runs.
+
+    Attributes
+    ----------
+    leader : Leader, optional
+        The live job that this one follows, and no further.
+    stop_file : str
+        A file; when the file appears, the run finishes its micro-batch and ends. A signal would reach the kernel in
+        the middle of a batch. Empty for none.
+    revision : str
+        The revision of the job's plan; see `Plan`.
+    topics_of : str
+        The namespace whose topics the job reads, where that is another one: a staged epoch reads the live events and
+        writes into tables of its own. Empty for the job's own namespace.
+    run_job : callable, optional
+        Runs a job in place of its `run`. It stays in this process.
+    """
+
+    leader: Leader | None = None
+    stop_file: str = ""
+    revision: str = ""
+    topics_of: str = ""
+    run_job: Callable[[Job], Report] | None = field(default=None, compare=False)
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str] = os.environ) -> RunContext:
+        """The context that this process was told.
+
+        Parameters
+        ----------
+        environ : mapping of str to str
+            The process's variables.
+        """
+        told = json.loads(environ[RUN]) if environ.get(RUN) else _older(environ)
+        leader = told.get("leader")
+        return cls(
+            leader=Leader(**leader) if leader else None,
+            stop_file=told.get("stop_file", ""),
+            revision=told.get("revision", ""),
+            topics_of=told.get("topics_of", ""),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What tells another process of this context."""
+        told = {"stop_file": self.stop_file, "revision": self.revision, "topics_of": self.topics_of}
+        leader = {"leader": asdict(self.leader)} if self.leader else {}
+        return {RUN: json.dumps(leader | told)}
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether the stop file is there."""
+        return bool(self.stop_file) and Path(self.stop_file).exists()
+
+
+def _older(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The context as a supervisor or a DAG tells it that still runs from before `RUN`: in a variable each."""
+    told: dict[str, Any] = {
+        n: environ.get(f"RETAILPULSE_{n.upper()}", "") for n in ("stop_file", "revision", "topics_of")
+    }
+    return told | {"leader": json.loads(environ.get("RETAILPULSE_FOLLOW") or "null")}
+
+
+_passed: RunContext | None = None
+
+
+def current_context() -> RunContext:
+    """The context of the jobs that this process makes: the one that was passed in, or that of the environment."""
+    return RunContext.of_environment() if _passed is None else _passed
+
+
+@contextmanager
+def using_context(context: RunContext) -> Iterator[None]:
+    """Give a context to every job that is made in this block, in all threads: a notebook's cells have no other door.
+
+    Parameters
+    ----------
+    context : RunContext
+        Replaces that of the environment.
+    """
+    global _passed
+    before, _passed = _passed, context
+    try:
+        yield
+    finally:
+        _passed = before

@@ -1,0 +1,59 @@
+"""The plan of a job that a notebook has written down."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.shop.events import CONTRACT
+from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
+from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
+from retailpulse_kernel.streaming.sinks.figures import FigureSink
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.streaming.run.job import Job
+
+__all__ = ["plan_of"]
+
+#: A text in quotes, which stays as it is, or space between words.
+_QUOTED_OR_SPACE = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)|\s+""", re.DOTALL)
+
+
+def plan_of(job: Job) -> Plan:
+    """The plan of a job that has been written down but need not have run.
+
+    Parameters
+    ----------
+    job : Job
+        Its streams and stores are looked at, not its topic.
+
+    Raises
+    ------
+    JobError
+        It writes nothing.
+    """
+    sink = job.sink()
+    if isinstance(sink, ArchiveSink):
+        tables: tuple[TablePlan, ...] = (TablePlan(sink.table, sink.store_name),)
+    else:
+        assert isinstance(sink, FigureSink)
+        tables = tuple(TablePlan.describing(table, store.name) for table, store in sink.writes)
+    return Plan(
+        job=job.name,
+        topic=job.topic_name,
+        unique_by=job.unique_by,
+        watermark_ms=milliseconds(job.watermark),
+        conditions=tuple(map(_on_one_line, job.conditions)),
+        output="change",
+        rejects="publish" if job.publishes_rejects else "count",
+        tables=tables,
+        dedup_horizon_ms=None if job.dedup_horizon == job.watermark else milliseconds(job.dedup_horizon),
+        revision=job.context.revision,
+        contract=CONTRACT,
+    )
+
+
+def _on_one_line(condition: str) -> str:
+    """A condition with single spaces: how it is laid out means nothing, a text in quotes does."""
+    return _QUOTED_OR_SPACE.sub(lambda found: found[1] or " ", condition).strip()

@@ -1,0 +1,218 @@
+"""What a run of a job shows while it lasts, and says at its end."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from retailpulse_kernel.ground.errors import cause_line
+from retailpulse_kernel.ground.spans import moment_at
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
+
+__all__ = ["MIME", "Report", "shown", "sum_of"]
+
+#: The media type of a report's numbers in a notebook: what ran the notebook reads them there.
+MIME = "application/vnd.retailpulse.report+json"
+
+_COUNTS = ("consumed", "accepted", "duplicate", "late", "bad", "ahead", "rows", "lost")
+#: Batches over which the rate is averaged.
+_RECENT = 10
+
+
+@dataclass
+class Report:
+    """The rolling report of one run; its size does not grow with the batches.
+
+    Attributes
+    ----------
+    job, namespace : str
+        Which job, where.
+    epoch : int
+        Which life of its checkpoint.
+    state : str
+        ``starting``, ``running``, ``waiting: ...``, ``finished``, ``stopped``, ``failed: ...``.
+    batches : int
+        Micro-batches that this run committed.
+    totals : Counter
+        Messages consumed, accepted, duplicate, late, bad, of these ahead, rows written, and messages lost, in this run.
+    lag : int, optional
+        Messages in the topic that no batch has taken yet; None where Kafka does not say.
+    last : Account, optional
+        Of the newest batch.
+    begin : dict
+        The offsets that the run began with, by topic and partition.
+    error : str
+        The last one, with its time; empty where there was none.
+    ahead_ms : int
+        By how much an event of this run was ahead of the broker's time at most, in milliseconds.
+    producer_time : bool
+        Whether the topic's messages carry the producer's time, so that clocks are only as good as the producers'.
+    """
+
+    job: str
+    namespace: str
+    epoch: int
+    state: str = "starting"
+    batches: int = 0
+    totals: Counter[str] = field(default_factory=Counter)
+    lag: int | None = 0
+    last: Account | None = None
+    begin: dict[str, dict[str, int]] = field(default_factory=dict)
+    error: str = ""
+    ahead_ms: int = 0
+    producer_time: bool = False
+    _recent: deque[Account] = field(default_factory=lambda: deque(maxlen=_RECENT), repr=False)
+    _cell: int | None = field(default=None, repr=False)
+
+    def add(self, account: Account) -> None:
+        """Take in one batch's account.
+
+        Parameters
+        ----------
+        account : Account
+            That of the newest batch.
+        """
+        self.batches += 1
+        self.last = account
+        self._recent.append(account)
+        for name in _COUNTS:
+            self.totals[name] += getattr(account, name)
+        self.ahead_ms = max(self.ahead_ms, account.ahead_ms)
+
+    @property
+    def rate(self) -> float:
+        """Messages a second over the last batches, while they were being worked on."""
+        seconds = sum(account.seconds for account in self._recent)
+        return sum(account.consumed for account in self._recent) / seconds if seconds else 0.0
+
+    def _lines(self) -> list[tuple[str, str]]:
+        t = self.totals
+        lag = "unknown" if self.lag is None else f"{self.lag:,}"
+        lines = [
+            ("job", f"{self.job} in {self.namespace}, epoch {self.epoch}"),
+            ("state", self.state),
+            ("messages", sum_of(t)),
+            ("clocks", self._clocks()),
+            ("batches", f"{self.batches:,}, {t['rows']:,} rows written"),
+            ("rate", f"{self.rate:,.0f} messages/s over the last {len(self._recent)} batches, lag {lag}"),
+        ]
+        if t["lost"]:
+            lines.append(("lost", f"{t['lost']:,} messages that the topic deleted before the job took them"))
+        if self.begin:
+            lines.append(("from", _offsets(self.begin)))
+        if self.last:
+            finished = moment_at(self.last.finished_ms)
+            lines.append(("to", _offsets(self.last.offsets)))
+            lines.append(("last", f"batch {self.last.batch:,}, {self.last.seconds:.2f} s, {finished:%H:%M:%S} UTC"))
+        lines.append(("error", self.error or "none"))
+        return lines
+
+    def _clocks(self) -> str:
+        """How many events were ahead, and of what."""
+        ahead = self.totals["ahead"]
+        than = "the message's time, which is the producer's" if self.producer_time else "the broker's time"
+        if not ahead:
+            return f"no event was ahead of {than}"
+        events = "1 event was" if ahead == 1 else f"{ahead:,} events were"
+        return f"{events} ahead of {than}, by {self.ahead_ms / 1000:,.3f} s at most"
+
+    def fail(self, error: object, *, now: datetime | None = None) -> None:
+        """Keep the last error; the line of its cause, for a traceback of Spark's has hundreds.
+
+        Parameters
+        ----------
+        error : object
+            An exception, or what it said.
+        now : datetime, optional
+            When it happened, UTC; the present when absent.
+        """
+        said = cause_line(error if isinstance(error, BaseException) else str(error))
+        self.error = f"{now or datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {said[:500]}"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<9} {text}" for name, text in self._lines())
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._lines()
+        )
+        return f"<table>{cells}</table>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Its numbers as plain values."""
+        names = ("job", "namespace", "epoch", "state", "batches", "lag")
+        return {name: getattr(self, name) for name in names} | {
+            "messages": {name: self.totals[name] for name in _COUNTS}
+        }
+
+    def bundle(self) -> dict[str, Any]:
+        """What a notebook shows, and keeps, of it."""
+        return {"text/plain": str(self), "text/html": self._repr_html_(), MIME: self.to_json()}
+
+    def _ipython_display_(self) -> None:
+        """Show it as a cell's result, but not below the same report that the cell kept up to date."""
+        from IPython import get_ipython
+        from IPython.display import display
+
+        shell = get_ipython()
+        if shell is None or self._cell != shell.execution_count:
+            display(self.bundle(), raw=True)
+
+
+def sum_of(messages: Mapping[str, int]) -> str:
+    """Where a run's messages went, in words.
+
+    Parameters
+    ----------
+    messages : mapping of str to int
+        The counts of an account by name; ``lost`` may be absent.
+    """
+    parts = " + ".join(f"{messages[name]:,} {name}" for name in _COUNTS[1:5])
+    lost = f"; {messages['lost']:,} lost before they were taken" if messages.get("lost") else ""
+    return f"{messages['consumed']:,} = {parts}{lost}"
+
+
+@contextmanager
+def shown(report: Report) -> Iterator[Callable[[], None]]:
+    """Show a report in a notebook while a run lasts; outside of a notebook show nothing.
+
+    Parameters
+    ----------
+    report : Report
+        Changed by the run while it is shown.
+
+    Yields
+    ------
+    callable
+        Brings what is shown up to date; the end of the block does, too.
+    """
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        shell = None
+    else:
+        shell = get_ipython()
+    if shell is None:
+        yield lambda: None
+        return
+    handle = display(report.bundle(), raw=True, display_id=True)
+    report._cell = shell.execution_count
+    try:
+        yield lambda: handle.update(report.bundle(), raw=True)
+    finally:
+        handle.update(report.bundle(), raw=True)
+
+
+def _offsets(ends: dict[str, dict[str, int]]) -> str:
+    return ", ".join(
+        f"{topic} " + " ".join(f"{p}:{o}" for p, o in sorted(of_topic.items(), key=lambda item: int(item[0])))
+        for topic, of_topic in ends.items()
+    )

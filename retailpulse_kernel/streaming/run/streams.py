@@ -1,0 +1,232 @@
+"""What a job reads and computes, as a notebook writes it down: events, and figures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from retailpulse_kernel.answers.reading import grouped_frame
+from retailpulse_kernel.ground.errors import UnknownName
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.tables import FigureTable, grain_of
+from retailpulse_kernel.stores.frames import Form, limited, shaped
+from retailpulse_kernel.streaming.intake.given import given_events
+from retailpulse_kernel.streaming.intake.judging import EVENT_COLUMNS
+from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES
+from retailpulse_kernel.streaming.state.aggregation import aggregate, rows_by_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+    from retailpulse_kernel.streaming.run.job import Job
+
+__all__ = ["Events", "FigureStream", "stored_form"]
+
+
+@dataclass(frozen=True)
+class FigureStream:
+    """Figures of a job's events, to be written to a store.
+
+    Attributes
+    ----------
+    events : Events
+        The events they are figures of.
+    table : FigureTable
+        The figures, their dimensions and windows.
+    """
+
+    events: Events
+    table: FigureTable
+
+    @property
+    def df(self) -> DataFrame:
+        """The figures as a streaming DataFrame: slot, end of the window, dimensions, figures."""
+        return aggregate(self.events.df, [self.table], watermark=self.events.watermark)
+
+    def preview(self, limit: int | None = 20, *, every: str | None = None, as_: Form = "pandas") -> Any:
+        """What the table will hold, made from the topic's newest events, as a frame; nothing is written.
+
+        Parameters
+        ----------
+        limit : int, optional
+            At most this many rows, the newest windows first; None for all. Where others are left out, a note says so.
+        every : str, optional
+            The windows, where the table has several: ``"1 hour"``; the finest when absent.
+        as_ : str
+            ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The window's start, the dimensions and the figures, in the table's own names. Users are counted;
+            the table itself keeps a sketch of them.
+
+        Raises
+        ------
+        UnknownName
+            The table has no such windows.
+        """
+        grains = {grain.name: grain for grain in self.table.every}
+        grain = min(grains.values(), key=lambda g: g.seconds) if every is None else grain_of(every)
+        if grain.name not in grains:
+            raise UnknownName(f"window of the table {self.table.name!r}", grain.name, grains)
+        table = replace(self.table, every=(grain,))
+        return shaped(stored_form(aggregate(self.events.sample(), [table]).toArrow(), table, limit), as_)
+
+    def of(self, given: Iterable[Event | Mapping[str, Any]], *, every: str | None = None) -> list[dict[str, Any]]:
+        """The rows that given events make, computed as the job computes them; nothing is read or written.
+
+        Parameters
+        ----------
+        given : iterable of Event or mapping
+            Events by hand; see `retailpulse_kernel.streaming.intake.given.given_events`.
+        every : str, optional
+            The windows; the widest of the table's when absent.
+
+        Returns
+        -------
+        list of dict
+            The window's start, the dimensions and the figures of each row. Users are counted.
+
+        Raises
+        ------
+        UnknownName
+            An event has no such field, or the table has no such windows.
+        EventError
+            A field can't have this value.
+        """
+        grains = {grain.name: grain for grain in self.table.every}
+        grain = max(grains.values(), key=lambda g: g.seconds) if every is None else grain_of(every)
+        if grain.name not in grains:
+            raise UnknownName(f"window of {self.table.name}", grain.name, grains)
+        result = aggregate(self.events.given(given_events(given)), [self.table]).toArrow()
+        found = rows_by_table(result, [self.table]).get((self.table, grain))
+        users = [figure.name for figure in self.table.figures if figure.measure.kind is Kind.USERS]
+        rows = [] if found is None else found.to_pylist()
+        return [row | {name: sketches.estimate(row[name]) for name in users} for row in rows]
+
+
+def stored_form(result: pa.Table, table: FigureTable, limit: int | None = None) -> pd.DataFrame:
+    """An aggregation's result as the rows that a table of one grain will hold, the newest windows first.
+
+    Parameters
+    ----------
+    result : pyarrow.Table
+        What the aggregation of this one table gave.
+    table : FigureTable
+        Has one grain.
+    limit : int, optional
+        At most this many rows; None is all.
+
+    Raises
+    ------
+    UsageError
+        The limit is not a number of rows.
+    """
+    (grain,) = table.every
+    found = rows_by_table(result, [table])
+    rows = [{**row, "bucket": row[grain.name]} for part in found.values() for row in part.to_pylist()]
+    frame = grouped_frame(rows, ["bucket", *table.by], table, table.figures).rename(columns={"bucket": grain.name})
+    return limited(frame.sort_values(grain.name, ascending=False, kind="stable", ignore_index=True), limit)
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """A topic's events, parsed, validated and deduplicated.
+
+    Attributes
+    ----------
+    job : Job
+        The job that reads them.
+    watermark : timedelta
+        How far event time may run ahead of an event before it is late.
+    dedup_horizon : timedelta
+        How long an event's id is remembered after the watermark has passed its time.
+    publish_rejects : bool
+        Whether bad and late messages go to their topics.
+    conditions : tuple of str
+        Which events count, in Spark SQL.
+    """
+
+    job: Job
+    watermark: timedelta
+    dedup_horizon: timedelta
+    publish_rejects: bool
+    conditions: tuple[str, ...] = ()
+
+    def where(self, condition: str) -> Events:
+        """Only events that meet a condition, in Spark SQL; the others still count as accepted.
+
+        Parameters
+        ----------
+        condition : str
+            Such as ``"category LIKE 'electronics.%' AND currency = 'USD'"``.
+        """
+        return replace(self, conditions=(*self.conditions, condition))
+
+    def figures(self, *figures: Figure, by: Sequence[str], every: Sequence[str], table: str) -> FigureStream:
+        """Figures by dimensions, in time windows.
+
+        Parameters
+        ----------
+        *figures : Figure
+            From `retailpulse_kernel.shop.figures`, or your own.
+        by : sequence of str
+            Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ...
+        every : sequence of str
+            Windows: ``"1 minute"``, ``"1 hour"``, ``"1 day"``.
+        table : str
+            The name of the table that keeps them.
+        """
+        return FigureStream(self, FigureTable(table, figures, tuple(by), tuple(grain_of(text) for text in every)))
+
+    def of(self, rows: DataFrame) -> DataFrame:
+        """Those rows that meet the conditions.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            With the columns that the conditions name.
+        """
+        for condition in self.conditions:
+            rows = rows.where(condition)
+        return rows
+
+    def given(self, events: Sequence[Event]) -> DataFrame:
+        """Events that were made by hand, as a bounded DataFrame: each once, and those that meet the conditions.
+
+        Parameters
+        ----------
+        events : sequence of Event
+            Of several with one id the first counts.
+        """
+        import pyarrow as pa
+
+        unique: dict[str, Event] = {}
+        for event in events:
+            unique.setdefault(getattr(event, self.job.unique_by) or event.event_id, event)
+        schema = pa.schema(EVENT_TYPES.items())
+        rows = [{name: getattr(event, name) for name in EVENT_TYPES} for event in unique.values()]
+        return self.of(self.job.spark.createDataFrame(pa.Table.from_pylist(rows, schema)))
+
+    @property
+    def df(self) -> DataFrame:
+        """Every accepted event as a streaming DataFrame, for anything that Spark can do."""
+        return self.job.rows(self, EVENT_COLUMNS, keep_late=False)
+
+    def sample(self, limit: int | None = 10_000) -> DataFrame:
+        """The topic's newest events as a bounded DataFrame; rejects are not sent anywhere.
+
+        Parameters
+        ----------
+        limit : int, optional
+            Of about so many messages, the same number from each partition; None for all. Where others are left out,
+            a note says so.
+        """
+        return self.job.sample(self, limit)

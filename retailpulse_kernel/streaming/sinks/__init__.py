@@ -1,0 +1,1 @@
+"""What a job does with the result of a micro-batch."""

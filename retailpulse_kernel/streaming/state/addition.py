@@ -1,0 +1,125 @@
+"""Figures as words of 64 bits, and how they are added up: exactly, or not at all.
+
+Counts and sums are one word; money is two, a whole number of its smallest part; the first and the last moment
+are one, microseconds, with a word of their own for "none yet".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from retailpulse_kernel.shop.figures import Figure, Kind
+
+__all__ = ["Words", "added", "as_column", "as_words", "width"]
+
+#: Rows of words.
+Words = npt.NDArray[np.int64]
+
+_MONEY = pa.decimal128(28, 4)
+_TIME = pa.timestamp("us", tz="UTC")
+#: The upper words of the least and the greatest sum of money, 28 digits.
+_LEAST, _MOST = divmod(-(10**28), 1 << 64)[0], divmod(10**28, 1 << 64)[0]
+#: "None yet": what loses against every moment.
+_NONE: Final = {Kind.FIRST: np.iinfo(np.int64).max, Kind.LAST: np.iinfo(np.int64).min}
+
+
+def width(figure: Figure) -> int:
+    """How many words a figure takes.
+
+    Parameters
+    ----------
+    figure : Figure
+        Not one of users.
+    """
+    return 2 if figure.measure.kind is Kind.MONEY else 1
+
+
+def as_words(figure: Figure, column: pa.ChunkedArray) -> Words:
+    """A figure's column as rows of words.
+
+    Parameters
+    ----------
+    figure : Figure
+        Not one of users.
+    column : pyarrow.ChunkedArray
+        Of the type that the aggregation gives the figure: int64, decimal128(28, 4) or timestamp.
+    """
+    kind, array = figure.measure.kind, column.combine_chunks()
+    if kind is Kind.MONEY:
+        assert array.type == _MONEY and not array.null_count
+        words = np.frombuffer(array.buffers()[1] or b"", dtype=np.int64)
+        return words[2 * array.offset : 2 * (array.offset + len(array))].reshape(-1, 2)
+    if kind in _NONE:
+        array = array.cast(_TIME).cast(pa.int64()).fill_null(_NONE[kind])
+    assert array.type == pa.int64() and not array.null_count
+    return array.to_numpy().reshape(-1, 1)
+
+
+def as_column(figure: Figure, words: Words) -> pa.Array:
+    """The column that `as_words` would make these rows of.
+
+    Parameters
+    ----------
+    figure : Figure
+        Not one of users.
+    words : Words
+        A row of `width` words for each window.
+    """
+    kind = figure.measure.kind
+    if kind is Kind.MONEY:
+        data = pa.py_buffer(np.ascontiguousarray(words).tobytes())
+        return pa.Array.from_buffers(_MONEY, len(words), [None, data])
+    values = np.ascontiguousarray(words[:, 0])
+    if kind in _NONE:
+        return pa.array(values, pa.int64(), mask=values == _NONE[kind]).cast(_TIME)
+    return pa.array(values, pa.int64())
+
+
+def added(figures: Sequence[Figure], one: Words, two: Words) -> Words:
+    """The rows of two parts of the same windows put together.
+
+    Parameters
+    ----------
+    figures : sequence of Figure
+        In the order of their words.
+    one, two : Words
+        The parts, with the same windows in the same rows.
+
+    Raises
+    ------
+    OverflowError
+        A sum does not fit into its words.
+    """
+    result = np.empty_like(one)
+    first = 0
+    for figure in figures:
+        last = first + width(figure)
+        result[:, first:last] = _added(figure, one[:, first:last], two[:, first:last])
+        first = last
+    return result
+
+
+def _added(figure: Figure, one: Words, two: Words) -> Any:
+    match figure.measure.kind:
+        case Kind.FIRST:
+            return np.minimum(one, two)
+        case Kind.LAST:
+            return np.maximum(one, two)
+        case Kind.MONEY:
+            lower = one.view(np.uint64)[:, 0] + two.view(np.uint64)[:, 0]
+            carried = lower < one.view(np.uint64)[:, 0]
+            upper = one[:, 1] + two[:, 1] + carried
+            # Money that fits is far from what two words hold.
+            if ((upper >= _MOST) | (upper <= _LEAST)).any():
+                raise OverflowError(f"{figure.name} became greater than 28 digits hold.")
+            return np.column_stack([lower.view(np.int64), upper])
+        case _:
+            total = one + two
+            if (((one ^ total) & (two ^ total)) < 0).any():
+                raise OverflowError(f"{figure.name} became greater than 64 bits hold.")
+            return total

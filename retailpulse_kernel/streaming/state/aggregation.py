@@ -1,0 +1,149 @@
+"""Figure tables as one Spark aggregation.
+
+All tables and grains of a job share one pass: an event is exploded into its windows (minute,
+hour, day), and one ``groupBy`` keeps them all in one state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.tables import DIMENSIONS, FigureTable, Grain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import Column, DataFrame
+
+__all__ = ["aggregate", "columns_needed", "dimensions_of", "event_time", "figures_of", "rows_by_table", "slots"]
+
+#: The metadata key by which Spark knows an event-time column and its delay; `window()` sets it
+#: on its own column, and a window column made by hand needs it too, or its state is never freed.
+_WATERMARK_KEY = "spark.watermarkDelayMs"
+
+
+def event_time(column: str, name: str, delay: timedelta) -> Column:
+    """A column by whose time Spark frees state, once its watermark has passed it by the delay.
+
+    Parameters
+    ----------
+    column : str
+        A column of timestamps.
+    name : str
+        The new column's.
+    delay : timedelta
+        How far the watermark stays behind the newest time.
+    """
+    from pyspark.sql import functions as F
+
+    return F.col(column).alias(name, metadata={_WATERMARK_KEY: milliseconds(delay)})
+
+
+def slots(tables: Sequence[FigureTable]) -> list[tuple[FigureTable, Grain]]:
+    """Every table at every grain; a slot's number is what the aggregation groups by.
+
+    Parameters
+    ----------
+    tables : sequence of FigureTable
+        Those of the aggregation.
+    """
+    return [(table, grain) for table in tables for grain in table.every]
+
+
+def figures_of(tables: Sequence[FigureTable]) -> list[Figure]:
+    """The figures of an aggregation, in the order of its columns.
+
+    Parameters
+    ----------
+    tables : sequence of FigureTable
+        Those of the aggregation.
+    """
+    return list({figure.name: figure for table in tables for figure in table.figures}.values())
+
+
+def dimensions_of(tables: Sequence[FigureTable]) -> list[str]:
+    """The dimensions of an aggregation, in the order of its columns.
+
+    Parameters
+    ----------
+    tables : sequence of FigureTable
+        Those of the aggregation.
+    """
+    return sorted({dimension for table in tables for dimension in table.by})
+
+
+def columns_needed(tables: Sequence[FigureTable]) -> set[str]:
+    """The event's columns that the tables' dimensions and figures use.
+
+    Parameters
+    ----------
+    tables : sequence of FigureTable
+        Those of the aggregation.
+    """
+    names = {name for table in tables for name in table.by} | {n for f in figures_of(tables) for n in f.names}
+    known = {*DIMENSIONS, "event_id", "event_time", "price", "quantity", "order_line"}
+    # What is left are event types: they need the column event_type.
+    return (names & known) | {"event_time"} | ({"event_type"} if names - known else set())
+
+
+def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: timedelta = timedelta(0)) -> DataFrame:
+    """The tables' figures, in the columns slot, end, dimensions and figures.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Accepted events, streaming or not.
+    tables : sequence of FigureTable
+        What to compute.
+    watermark : timedelta
+        How long a window's state is kept after its end; of a frame that is not a stream there is none.
+    """
+    from pyspark.sql import functions as F
+
+    dimensions = dimensions_of(tables)
+    figures = figures_of(tables)
+
+    def window_end(grain: Grain) -> Column:
+        return F.expr(f"timestamp_seconds((unix_seconds(event_time) div {grain.seconds} + 1) * {grain.seconds})")
+
+    def window(slot: int, table: FigureTable, grain: Grain) -> Column:
+        keys = [(F.col(d) if d in table.by else F.lit(None).cast("string")).alias(d) for d in dimensions]
+        return F.struct(F.lit(slot).alias("slot"), window_end(grain).alias("end"), *keys)
+
+    windows = F.array(*[window(i, table, grain) for i, (table, grain) in enumerate(slots(tables))])
+    exploded = rows.select(
+        *[F.expr(figure.sql).alias(f"f_{figure.name}") for figure in figures], F.explode(windows).alias("w")
+    )
+    keyed = exploded.select(
+        F.col("w.slot"),
+        event_time("w.end", "end", watermark),
+        *[F.col(f"w.{d}") for d in dimensions],
+        *[F.col(f"f_{figure.name}").alias(figure.name) for figure in figures],
+    )
+    return keyed.groupBy("slot", "end", *dimensions).agg(*[F.expr(f.aggregate_sql).alias(f.name) for f in figures])
+
+
+def rows_by_table(result: pa.Table, tables: Sequence[FigureTable]) -> dict[tuple[FigureTable, Grain], pa.Table]:
+    """The rows of an aggregation's result, by the table and grain they belong to, as `stores.base.arrow_rows`.
+
+    Parameters
+    ----------
+    result : pyarrow.Table
+        With `slots` in the column ``slot`` and the windows' ends in ``end``.
+    tables : sequence of FigureTable
+        Those of the aggregation, in the same order.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = {}
+    for slot, (table, grain) in enumerate(slots(tables)):
+        rows = result.filter(pc.equal(result["slot"], slot))
+        if rows.num_rows:
+            start = pc.subtract(rows["end"], pa.scalar(grain.width, pa.duration("us")))
+            names = [*table.by, *(figure.name for figure in table.figures)]
+            found[table, grain] = rows.select(names).add_column(0, grain.name, start)
+    return found

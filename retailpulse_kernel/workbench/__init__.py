@@ -1,0 +1,1 @@
+"""One line to everything: what ``import retailpulse_kernel as rp`` offers."""

@@ -1,0 +1,417 @@
+"""One line to everything: what ``import retailpulse_kernel as rp`` offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from retailpulse_kernel.ground.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from retailpulse_kernel.live.canvas import Canvas
+    from retailpulse_kernel.live.explorer import Explorer
+    from retailpulse_kernel.live.view import LiveView
+    from retailpulse_kernel.promotion.widgets.board import Jobs
+    from retailpulse_kernel.promotion.widgets.panels import Gate
+    from retailpulse_kernel.scaffold.jobs import NewJob
+    from retailpulse_kernel.shop.figures import Figure, Ratio
+    from retailpulse_kernel.stores.base import FigureStore, Store
+    from retailpulse_kernel.stores.cassandra.store import CassandraStore
+    from retailpulse_kernel.stores.frames import Form
+    from retailpulse_kernel.stores.hbase.store import HBaseStore
+    from retailpulse_kernel.stores.hive.store import HiveStore
+    from retailpulse_kernel.stores.kafka.store import KafkaStore
+    from retailpulse_kernel.stores.spark.store import SparkStore
+    from retailpulse_kernel.streaming.run.job import Job, OnDataLoss, RunMode
+    from retailpulse_kernel.workbench.overview import Status
+
+__all__ = ["Workbench"]
+
+
+class Workbench:
+    """The servers of one profile and the names of one namespace; nothing connects until used.
+
+    Parameters
+    ----------
+    profile : str, optional
+        ``local``, ``compose``, ``cluster`` or a ``.toml`` file; from ``RETAILPULSE_PROFILE`` when absent.
+    namespace : str, optional
+        From ``RETAILPULSE_NAMESPACE`` when absent.
+    """
+
+    def __init__(self, profile: str | None = None, namespace: str | None = None) -> None:
+        self.settings = Settings.load(profile=profile, namespace=namespace)
+        self._stores: dict[str, Store] = {}
+
+    def __repr__(self) -> str:
+        """Where everything is, and where each password comes from; never a password."""
+        from retailpulse_kernel.ground.profiles import described_profile
+
+        head = f"Workbench(profile={self.settings.profile_name!r}, namespace={self.settings.namespace_name!r})"
+        return "\n".join([head, *described_profile(self.settings.profile)])
+
+    @cached_property
+    def kafka(self) -> KafkaStore:
+        """The topics."""
+        from retailpulse_kernel.stores.kafka.store import KafkaStore
+
+        return KafkaStore(self.settings)
+
+    def store(self, name: str) -> Store:
+        """A store by its name: a shipped one, or a further one of the profile.
+
+        Parameters
+        ----------
+        name : str
+            As the store is registered.
+
+        Raises
+        ------
+        UnknownName
+            There is no such store.
+        ProfileError
+            The profile does not use it.
+        """
+        from retailpulse_kernel.stores.registry import open_store
+
+        if name not in self._stores:
+            self._stores[name] = open_store(name, self.settings)
+        return self._stores[name]
+
+    @property
+    def serving(self) -> FigureStore:
+        """The store that serves the figures, which the profile names; Cassandra where it names none."""
+        return cast("FigureStore", self.store(self.settings.profile.serving.store))
+
+    @property
+    def cassandra(self) -> CassandraStore:
+        """The figures by category."""
+        return cast("CassandraStore", self.store("cassandra"))
+
+    @property
+    def hbase(self) -> HBaseStore:
+        """Sessions and users."""
+        return cast("HBaseStore", self.store("hbase"))
+
+    @property
+    def hive(self) -> HiveStore:
+        """The archive of every event."""
+        return cast("HiveStore", self.store("hive"))
+
+    @cached_property
+    def _spark(self) -> SparkStore:
+        from retailpulse_kernel.stores.spark.store import SparkStore
+
+        return SparkStore(self.settings)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The notebook's Spark session, with Hive's tables in its catalog.
+
+        It is one on the profile's Spark Connect server, or where there is none, one of this process, which starts on
+        first use. The functions of `pyspark.sql` belong to the session that was asked for last: this one, or a job's.
+        """
+        return self._spark.session
+
+    def sql(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        as_: Form = "pandas",
+    ) -> Any:
+        """Spark SQL over Hive's tables and this notebook's views, as a frame.
+
+        Parameters
+        ----------
+        statement : str
+            One statement; parameters are written ``:name``.
+        parameters : mapping, optional
+            Their values, bound by Spark and never part of the text.
+        limit : int, optional
+            At most this many rows; all when absent. Where rows are cut off, a note says so.
+        as_ : str
+            ``"pandas"``, ``"float"`` (exact decimals become ``float64``), ``"polars"`` or ``"arrow"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `retailpulse_kernel.stores.frames` for the columns' types.
+
+        Raises
+        ------
+        UsageError
+            Spark does not accept the statement.
+        StoreUnavailable
+            Spark, or Hive's Metastore, does not answer.
+        """
+        return self._spark.query(statement, parameters, limit=limit, as_=as_)
+
+    def job(
+        self,
+        name: str,
+        *,
+        run: RunMode = "available_now",
+        run_for: timedelta | str | None = None,
+        trigger: timedelta | str = "1s",
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        source: Literal["kafka", "archive"] = "kafka",
+        late: Literal["exclude", "include"] = "exclude",
+        output: Literal["change"] = "change",
+        on_data_loss: OnDataLoss = "stop",
+    ) -> Job:
+        """A streaming job, whose events and figures the following cells define.
+
+        Parameters
+        ----------
+        name : str
+            Its name in checkpoints, accounts and reports.
+        run : {"available_now", "continuous", "backfill"}
+            Take all that there is and end; follow the topic; or write a range of windows again beside the live job.
+        run_for : timedelta or str, optional
+            How long a continuous run lasts, such as ``"30m"``; until it is stopped when absent.
+        trigger : timedelta or str
+            How often a continuous run starts a micro-batch.
+        since, until : datetime or str, optional
+            The range of a backfill, UTC unless it has a zone, on whole minutes; all there is when absent.
+        source : {"kafka", "archive"}
+            Where a backfill reads.
+        late : {"exclude", "include"}
+            Whether a backfill counts late events.
+        output : {"change"}
+            A window is written whenever it has changed. Notebooks of before may say so.
+        on_data_loss : {"stop", "account"}
+            Stop when the topic has deleted messages that the job has not taken yet, or go on and account for
+            them as lost.
+
+        Returns
+        -------
+        Job
+            Its ``events(...)``, ``write(...)`` and ``run()`` do the rest.
+
+        Raises
+        ------
+        UsageError
+            The job can't run like this.
+        """
+        from retailpulse_kernel.streaming.run.job import Job
+
+        return Job(
+            name,
+            self.settings,
+            run=run,
+            run_for=run_for,
+            trigger=trigger,
+            since=since,
+            until=until,
+            source=source,
+            late=late,
+            output=output,
+            on_data_loss=on_data_loss,
+        )
+
+    def new_job(self, name: str, folder: str | Path | None = None) -> NewJob:
+        """Make the notebook of a new job; see `retailpulse_kernel.scaffold.jobs.new_job`.
+
+        Parameters
+        ----------
+        name : str
+            Of lower-case letters, digits and underscores.
+        folder : str or Path, optional
+            Where the notebook goes; the checkout's ``notebooks/jobs`` when absent.
+        """
+        from retailpulse_kernel.scaffold.jobs import new_job
+
+        return new_job(self.settings, name, None if folder is None else Path(folder))
+
+    def figures(
+        self,
+        *figures: str | Figure | Ratio,
+        by: str | Sequence[str] = "category",
+        last: str | timedelta | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        grain: str | None = None,
+        currency: str | None = None,
+        as_: Form = "pandas",
+    ) -> Any:
+        """The stored figures as a frame, exact, with the average order value divided at the end.
+
+        Parameters
+        ----------
+        *figures : str or Figure
+            Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all when none is named.
+        by : str or sequence of str
+            ``category``, ``event_type``, ``currency``, or ``bucket`` for a series over time.
+        last : str or timedelta, optional
+            The newest span (``"1h"``), up to `until` or the present minute; instead of `since`.
+        since, until : datetime or str, optional
+            The range, UTC unless it has a zone, on whole minutes; all there is when absent.
+        grain : str, optional
+            The windows behind ``bucket``: ``"minute"``, ``"hour"``, ``"day"``.
+        currency : str, optional
+            Only this one, such as ``"USD"``.
+        as_ : str
+            ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The keys as categories, ``bucket`` as UTC time, money exact, each a `decimal.Decimal`. With
+            ``as_="float"`` money is ``float64``, for plots, ``nlargest``, ``describe`` and the like. By ``bucket``
+            there is also ``complete``: false for a window that is not over, or of which the range holds only a part.
+            ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601.
+
+        Raises
+        ------
+        UnknownName
+            There is no such figure or dimension.
+        UsageError
+            The range is empty, or not on whole minutes.
+        """
+        from retailpulse_kernel.answers.ranges import Extent, minutes_of
+        from retailpulse_kernel.answers.reading import chosen_figures, grouped_frame, parts_of, read_rows
+        from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, grain_of
+        from retailpulse_kernel.stores.frames import shaped
+
+        begin, end = minutes_of(last, since, until)
+        wanted = chosen_figures(figures)
+        dimensions = [by] if isinstance(by, str) else list(by)
+        grouped_frame((), dimensions)  # a wrong name is told before anything is read
+        chosen = grain_of(grain) if grain else GRAINS["minute" if last is not None else "day"]
+        rows = read_rows(self.serving, CATEGORY, since=begin, until=end, grain=chosen, figures=parts_of(wanted))
+        kept = (row for row in rows if currency is None or row["currency"] == currency)
+        extent = Extent(chosen, begin, end, datetime.now(UTC))
+        frame = grouped_frame(kept, dimensions, CATEGORY, wanted, extent)
+        frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat()}
+        return shaped(frame, as_)
+
+    def canvas(self) -> Canvas:
+        """A place in a notebook for a chart that moves; see `retailpulse_kernel.live.canvas.Canvas`."""
+        from retailpulse_kernel.live.canvas import Canvas
+
+        return Canvas()
+
+    def live(
+        self,
+        categories: str | Sequence[str] = (),
+        *,
+        window: str | timedelta = "1h",
+        currency: str | None = None,
+        hz: float = 2.0,
+        fold_up_to: float | None = None,
+    ) -> LiveView:
+        """The canonical figures, live, in one widget.
+
+        Parameters
+        ----------
+        categories : str or sequence of str
+            Dot paths, such as ``"electronics"``; each also means what is below it. All when empty.
+        window : str or timedelta
+            What is shown at first: ``"5m"``, ``"15m"``, ``"1h"``, ``"3h"``, ``"6h"`` or ``"1d"``.
+        currency : str, optional
+            The first that there is when absent.
+        hz : float
+            Pictures a second, 0.5 to 4.
+        fold_up_to : float, optional
+            Events a second above which the view follows the stored figures alone, and says so; 10,000 when absent.
+
+        Returns
+        -------
+        LiveView
+            A widget; its ``.frame`` holds the figures that it shows, exact.
+
+        Raises
+        ------
+        UsageError
+            There is no such window, or it would be painted too often.
+        """
+        from retailpulse_kernel.live.view import live
+
+        return live(
+            self.settings, window=window, currency=currency, categories=categories, hz=hz, fold_up_to=fold_up_to
+        )
+
+    def explore(
+        self,
+        categories: str | Sequence[str] = (),
+        *,
+        question: str = "categories",
+        last: str | timedelta | None = "1d",
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        currency: str = "USD",
+    ) -> Explorer:
+        """The category explorer, a widget.
+
+        Parameters
+        ----------
+        categories : str or sequence of str
+            Dot paths to begin with; several are compared. The whole tree when empty.
+        question : str
+            What is shown first: ``"categories"``, ``"over_time"``, ``"brands"``, ``"products"``, ``"funnel"``,
+            ``"engagement"``, ``"hours"`` or ``"order_values"``.
+        last : str or timedelta, optional
+            The newest span: ``"1h"``, ``"7d"``; all there is when None.
+        since, until : datetime or str, optional
+            A past range instead, UTC unless it has a zone, on whole minutes.
+        currency : str
+            Whose money is looked at.
+
+        Returns
+        -------
+        Explorer
+            A widget; its ``.frame`` holds the data of what it shows, its ``.code`` the code for it.
+
+        Raises
+        ------
+        UnknownName
+            There is no such question.
+        """
+        from retailpulse_kernel.live.explorer import explore
+
+        return explore(self, categories, question=question, last=last, since=since, until=until, currency=currency)
+
+    def promote(self, notebook: str | Path | None = None, **parameters: Any) -> Gate:
+        """The gate to production for a notebook, as a widget.
+
+        Parameters
+        ----------
+        notebook : str or Path, optional
+            The notebook to promote; this one when absent.
+        **parameters
+            Values of the notebook's own parameters, which the form begins with; the defaults of its cell
+            tagged ``parameters`` for those that are not given.
+
+        Returns
+        -------
+        Gate
+            A widget with the parameters, the schedule, what changes, and the steps of the gate.
+
+        Raises
+        ------
+        UnknownName
+            The notebook has no such parameter.
+        """
+        from retailpulse_kernel.promotion.widgets.panels import Gate
+
+        return Gate(self.settings, notebook, parameters)
+
+    def jobs(self) -> Jobs:
+        """The promoted jobs, as a widget; see `retailpulse_kernel.promotion.widgets.board.Jobs`."""
+        from retailpulse_kernel.promotion.widgets.board import Jobs
+
+        return Jobs(self.settings)
+
+    def status(self) -> Status:
+        """The servers with their versions, and the jobs with their lag."""
+        from retailpulse_kernel.workbench.overview import status_of
+
+        return status_of(self)

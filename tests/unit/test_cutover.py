@@ -1,0 +1,208 @@
+"""The cutover to another epoch: tables, accounts and checkpoint, killed at every step, and the rollback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.cutover import copying, cutover, staging, tables
+from retailpulse_kernel.promotion.cutover.versions import resume_plan
+from retailpulse_kernel.shop.tables import GRAINS
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch, new_epoch, write_note
+from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan, write_plan
+from tests.memory import MemoryStore
+
+DAY = GRAINS["day"]
+EVENTS = FigurePlan("events", "count", "1", "")
+UNITS = FigurePlan("units", "sum", "quantity", "purchase")
+SHELF = TablePlan("shelf", "cassandra", ("day",), ("category",), (EVENTS,))
+OLD = Plan("metrics", "retail.events", "event_id", 600_000, (), "change", "publish", (SHELF,))
+NEW = replace(OLD, conditions=("quantity > 1",), tables=(replace(SHELF, figures=(EVENTS, UNITS)),))
+
+
+class Killed(Exception):
+    pass
+
+
+class World:
+    """Stores and accounts of every namespace, in memory; `die_at` ends the process before that step."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stores: dict[tuple[str, str], MemoryStore] = {}
+        self.accounts: dict[str, dict[str, Account]] = {}
+        self.steps, self.die_at = 0, -1
+
+    def store(self, name: str, settings: Settings) -> Any:
+        return Watched(self, self.stores.setdefault((settings.namespace.name, name), MemoryStore()))
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps == self.die_at:
+            raise Killed
+
+    def read_accounts(self, settings: Settings) -> list[Account]:
+        return list(self.accounts.get(settings.namespace.name, {}).values())
+
+    def rows(self, plan: Plan, namespace: str = "shop") -> dict[str, tuple[int, Any]]:
+        table = plan.tables[0].table
+        found = self.stores[namespace, "cassandra"].read(table, DAY)
+        return {row["category"]: (row["events"], row.get("units")) for row in found}
+
+    def fill(self, settings: Settings, plan: Plan, version: int, **rows: tuple[int, int]) -> None:
+        table, store = plan.tables[0].table, self.store("cassandra", settings)
+        store.create(table)
+        found = [
+            {"day": datetime(2026, 1, 2, tzinfo=UTC), "category": name, "events": events, "units": units}
+            for name, (events, units) in rows.items()
+        ]
+        store.write(table, DAY, found, version=version)
+
+    def epoch(self, settings: Settings, plan: Plan, batches: int, start_ms: int) -> Epoch:
+        epoch = new_epoch(f"{settings.checkpoints}/metrics", now_ms=start_ms)
+        write_plan(epoch.path, plan)
+        for log in ("offsets", "commits"):
+            (Path(epoch.path) / log).mkdir()
+        for batch in range(batches):
+            (Path(epoch.path) / "offsets" / str(batch)).write_text(
+                f'v1\n{{"batchWatermarkMs": 0}}\n{{"shop.retail.events": {{"0": {10 * (batch + 1)}}}}}\n'
+            )
+            (Path(epoch.path) / "commits" / str(batch)).write_text("v1\n{}")
+            account = Account("metrics", epoch.number, batch, {}, 10, 10, 0, 0, 0, 1, 0, 0, 0)
+            self.accounts.setdefault(settings.namespace.name, {})[account.key] = account
+        return epoch
+
+    def live(self) -> Epoch:
+        epoch = find_epoch(f"{self.settings.checkpoints}/metrics")
+        assert epoch is not None
+        return epoch
+
+
+class Watched:
+    """A store that may be killed before each change."""
+
+    def __init__(self, world: World, store: MemoryStore) -> None:
+        self._world, self._store = world, store
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("create", "remove", "write", "delete"):
+            self._world.step()
+        return getattr(self._store, name)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(Settings.load(home=tmp_path / "home", namespace="shop"))
+
+    class Ledger:
+        def __init__(self, settings: Settings) -> None:
+            self._accounts = made.accounts.setdefault(settings.namespace.name, {})
+
+        def write_all(self, accounts: Iterator[Account]) -> None:
+            for account in accounts:
+                made.step()
+                self._accounts[account.key] = account
+
+    for module in (copying, tables):
+        monkeypatch.setattr(module, "figure_store", made.store)
+    monkeypatch.setattr(cutover, "read_accounts", made.read_accounts)
+    monkeypatch.setattr(cutover, "Ledger", Ledger)
+    for name in ("write_note",):
+        before = getattr(cutover, name)
+        monkeypatch.setattr(cutover, name, lambda *a, before=before: (made.step(), before(*a)))
+    copytree, rename = cutover.shutil.copytree, Path.rename
+    monkeypatch.setattr(cutover.shutil, "copytree", lambda *a: (made.step(), copytree(*a)))
+    monkeypatch.setattr(Path, "rename", lambda path, to: (made.step(), rename(path, to))[1])
+    return made
+
+
+def filled(world: World) -> None:
+    """The old version has run; the new one has a staged epoch, and has no row of the category `c`."""
+    world.epoch(world.settings, OLD, 3, 1_000)
+    world.fill(world.settings, OLD, 1_002, a=(1, 0), b=(2, 0), c=(3, 0))
+    other = staging.staging_of(world.settings)
+    epoch = world.epoch(other, NEW, 2, 2_000)
+    write_note(epoch.path, "begin.json", b'{"offsets": {"0": 0}}')
+    world.fill(other, NEW, 2_001, a=(1, 7), b=(1, 8), d=(5, 9))
+
+
+def cut_over_or_complete(world: World, action: Callable[[], object]) -> None:
+    """Do it, or end what was begun, as every run does first."""
+    if not cutover.complete(world.settings, "metrics"):
+        action()
+
+
+def test_the_tables_become_those_of_the_new_epoch_and_then_the_old_ones_again(world: World) -> None:
+    filled(world)
+    assert staging.behind(world.settings, NEW, world.live()) == 10
+    before = world.rows(OLD)
+    compared = cutover.cut_over(world.settings, NEW)
+    assert (compared.rows, compared.differing) == (4, 3)
+    assert "shelf_day 2026-01-02T00:00:00Z b: events 2 -> 1" in str(compared)
+    assert world.rows(NEW) == {"a": (1, 7), "b": (1, 8), "d": (5, 9)}, "what has no row any more is gone"
+    live = world.live()
+    assert live.number == 2 and live.start_ms > 10**12, "later writes win"
+    assert json.loads((Path(live.path) / "epoch.json").read_text())["from"] == 1
+    assert sorted(world.accounts["shop"]) == [f"metrics/{e}/{b}" for e, n in ((1, 3), (2, 2)) for b in range(n)]
+    assert staging.staged_epoch(world.settings, NEW) is None, "the staged epoch is discarded"
+
+    world.fill(world.settings, NEW, live.start_ms + 1, a=(100, 100), e=(1, 1))
+    resume = resume_plan(world.settings, OLD)
+    assert resume.kind == "earlier epoch" and resume.epoch is not None and resume.epoch.number == 1
+    cutover.cut_over(world.settings, OLD, resume.epoch)
+    assert world.rows(OLD) == before
+    assert world.live().number == 3 and resume_plan(world.settings, OLD).kind == "resume"
+
+    forward = resume_plan(world.settings, NEW)
+    assert forward.epoch is not None and (forward.kind, forward.epoch.number) == ("earlier epoch", 2)
+    cutover.cut_over(world.settings, NEW, forward.epoch)
+    assert world.rows(NEW) == {"a": (100, 100), "b": (1, 8), "d": (5, 9), "e": (1, 1)}, "as it was when it was left"
+
+
+def test_killed_at_any_step_it_is_ended_by_the_next_run(tmp_path: Path, world: World) -> None:
+    filled(world)
+    begun = world.steps
+    cutover.cut_over(world.settings, NEW)
+    steps = world.steps - begun
+    assert steps > 12
+    for at in range(1, steps + 1):
+        world.settings = Settings.load(home=tmp_path / f"home{at}", namespace="shop")
+        world.stores.clear()
+        world.accounts.clear()
+        world.die_at = -1
+        filled(world)
+        world.steps, world.die_at = 0, at
+        with pytest.raises(Killed):
+            cutover.cut_over(world.settings, NEW)
+        world.die_at = at + 2  # and once more a little later
+        world.steps = at
+        try:
+            cut_over_or_complete(world, lambda: cutover.cut_over(world.settings, NEW))
+        except Killed:
+            cut_over_or_complete(world, lambda: cutover.cut_over(world.settings, NEW))
+        assert world.rows(NEW) == {"a": (1, 7), "b": (1, 8), "d": (5, 9)}, at
+        assert world.live().number == 2, at
+        assert sorted(world.accounts["shop"])[-2:] == ["metrics/2/0", "metrics/2/1"], at
+        assert not cutover.complete(world.settings, "metrics"), at
+        old = resume_plan(world.settings, OLD).epoch
+        assert old is not None
+        cutover.cut_over(world.settings, OLD, old)
+        assert world.rows(OLD) == {"a": (1, None), "b": (2, None), "c": (3, None)}, at
+
+
+def test_windows_of_which_the_topic_has_lost_events_stay(world: World) -> None:
+    filled(world)
+    staged = staging.staged_epoch(world.settings, NEW)
+    assert staged is not None
+    later = int(datetime(2026, 1, 2, 5, tzinfo=UTC).timestamp() * 1000)
+    write_note(staged.path, "begin.json", json.dumps({"offsets": {"0": 100}, "since_ms": later}).encode())
+    assert cutover.cut_over(world.settings, NEW).rows == 0
+    assert {name: events for name, (events, _) in world.rows(OLD).items()} == {"a": 1, "b": 2, "c": 3}
