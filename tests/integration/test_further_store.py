@@ -107,7 +107,7 @@ def test_a_further_store_is_promoted_to_and_serves(settings: Settings, tmp_path:
     sent = feed(settings, 1)
     to_serving = ("to=rp.cassandra", "to=rp.serving")
     first = promote(settings, edited(tmp_path / "v1" / "metrics.ipynb", to_serving), ONCE, sample=300)
-    assert first.ok and first.version is not None and first.version.manifest.plan is not None, first.steps
+    assert first.ok and first.version is not None and first.version.manifest.plan is not None, first.steps[::-1]
     assert [table.store for table in first.version.manifest.plan.tables] == ["sqlite"]
     tried = {step.name: step.found for step in first.steps}["tables"]
     assert "category_minute" in tried and "keys unique" in tried, "the trial wrote it in its shadow"
@@ -126,7 +126,7 @@ def test_a_further_store_is_promoted_to_and_serves(settings: Settings, tmp_path:
         tmp_path / "v2" / "metrics.ipynb", to_serving, ("    UNITS,\n", "    UNITS,\n    rp.metrics.VIEWS,\n")
     )
     second = promote(settings, more, ONCE, sample=300)
-    assert second.ok and second.version is not None and second.version.manifest.plan is not None, second.steps
+    assert second.ok and second.version is not None and second.version.manifest.plan is not None, second.steps[::-1]
     assert second.verdict is not None and second.verdict.outcome == "new epoch", second.verdict
     later = feed(settings, 2)
     both = {currency: amount + later[currency] for currency, amount in sent.items()}

@@ -62,6 +62,7 @@ def shell(bench: Workbench, use_bench: Callable[[Any], None]) -> Iterator[Intera
     retailpulse_kernel.load_ipython_extension(shell)
     shell.user_ns |= {"day": NOW.date(), "nasty": NASTY, "currencies": ["USD", "EUR"], "hour": f"{NOW:%Y%m%dT%H}"}
     yield shell
+    shell.cleanup()  # else it stays `__main__`, which a process that a later test starts looks at
     shell.reset()
     schema.forget()
 

@@ -51,6 +51,13 @@ class Staged:
                 return
 
 
+class Scheduled(Staged):
+    """One whose run ends by itself before anybody looks."""
+
+    def follow(self, stop_when: Callable[[], bool]) -> None:
+        self.checks = 1
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings.load(home=tmp_path / "home", pipelines=tmp_path / "pipelines", namespace="t_catching")
@@ -116,6 +123,16 @@ def test_ended_early_it_changes_nothing(settings: Settings, tmp_path: Path) -> N
     done = catch_up(settings, frozen(settings, tmp_path, MORE), staged=lambda *_: staged)
     assert done is not None and "ended before its end" in done.problem
     assert Registry(settings).current("metrics").version == 1
+
+
+@pytest.mark.parametrize(("left", "current"), [(0, 2), (1, 1)])
+def test_a_run_that_ended_between_two_looks_is_looked_at_once_more(
+    settings: Settings, tmp_path: Path, left: int, current: int
+) -> None:
+    staged = Scheduled([left], Compared(40))
+    done = catch_up(settings, frozen(settings, tmp_path, MORE), staged=lambda *_: staged)
+    assert done is not None and done.activated == (left == 0) and bool(done.problem) == (left > 0)
+    assert Registry(settings).current("metrics").version == current
 
 
 def test_without_a_new_epoch_it_is_current_at_once(settings: Settings, tmp_path: Path) -> None:

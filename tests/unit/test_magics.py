@@ -44,6 +44,7 @@ def shell(tmp_path: Path, use_bench: Callable[[Any], None]) -> Iterator[Interact
     shell = InteractiveShell()
     retailpulse_kernel.load_ipython_extension(shell)
     yield shell
+    shell.cleanup()  # else it stays `__main__`, which a process that a later test starts looks at
     shell.reset()
     schema.forget()
 

@@ -147,7 +147,9 @@ def catch_up(
     epoch = staged(settings, version, plan, live)
     observer = _Observer(settings, registry, version, old, epoch, report)
     epoch.follow(observer)
-    if not observer.state.activated and not observer.state.problem:
+    if not observer.has_decided:
+        observer.check(near=0)  # a scheduled job's run ends by itself, maybe between two looks
+    if not observer.has_decided:
         observer.state.problem = "the catch-up was ended before its end"
     return observer.state
 
@@ -169,21 +171,27 @@ class _Observer:
         self._begun, self._free_since = time.monotonic(), 0.0
         self.state = CatchUp()
 
+    @property
+    def has_decided(self) -> bool:
+        """Whether the version became the current one, or why it did not is known."""
+        return self.state.activated or bool(self.state.problem)
+
     def __call__(self) -> bool:
         try:
-            return self._is_alone() if self.state.activated else self._check()
+            return self._is_alone() if self.state.activated else self.check()
         except RetailPulseError as error:
             self.state.problem = str(error)
             return True
 
-    def _check(self) -> bool:
+    def check(self, near: int = _NEAR) -> bool:
+        """Make the version current once it has caught up but for `near` messages; whether the catch-up must end."""
         left = self._staged.left()
         if left is None:
             return False
         self.state.left, self.state.messages = left, max(left, self.state.messages)
         self.state.seconds = time.monotonic() - self._begun
         self._report(self.state)
-        if left > _NEAR or not self._staged.has_started():
+        if left > near or not self._staged.has_started():
             return False
         plan = self._version.manifest.plan
         assert plan is not None
