@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ __all__ = [
     "FigureStore",
     "FigureWriter",
     "Local",
+    "MicroBatch",
     "Only",
+    "RowStore",
+    "RowWriter",
     "Rows",
     "Store",
     "arrow_rows",
@@ -327,6 +331,119 @@ class EventArchive(Store, EventWriter[Any], Protocol):
             One statement, with ``:name`` for each parameter.
         parameters : mapping of str to object, optional
             The values by name; None where the statement has no parameters.
+        """
+
+
+class MicroBatch(NamedTuple):
+    """Which micro-batch writes: a batch that is done again has the same numbers.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        The epoch's number, and the batch's within the epoch, from 0.
+    version : int
+        The write version of both, in milliseconds; see `version_of`.
+    writer : str
+        The job's output that writes, as ``job/output``: its micro-batches are numbered by themselves.
+    """
+
+    epoch: int
+    batch: int
+    version: int
+    writer: str
+
+
+class RowWriter(Protocol):
+    """Where a job's rows go, that are not figures."""
+
+    name: str
+
+    def write_rows(self, table: RowTable, rows: pa.Table, *, by: MicroBatch) -> None:
+        """Write a micro-batch's rows, once: written again by the same micro-batch, they change nothing.
+
+        With a key, each row takes the place of what an earlier micro-batch, or an earlier row of this one, wrote under
+        its key, or removes it where the column `shop.rows.DELETED` is true. Without a key, the rows are appended.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+        rows : pyarrow.Table
+            The table's columns, and on wish `DELETED`.
+        by : MicroBatch
+            Who writes.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store can't be reached; the caller may write the same rows again.
+        """
+
+
+@runtime_checkable
+class RowStore(Store, RowWriter, Protocol):
+    """A store that keeps tables of rows."""
+
+    def check_rows(self, table: RowTable) -> None:
+        """Refuse a table that the store can't hold; nothing is asked of the store.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+
+        Raises
+        ------
+        UsageError
+            The store has no form for the table: the error names the column, and says what to do.
+        """
+
+    def create_rows(self, table: RowTable) -> None:
+        """Make the table where it is absent, and columns that are new.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+
+        Raises
+        ------
+        UsageError
+            A table of this name is there, and has another key or another type of a column.
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        StoreUnavailable
+            The store can't be reached.
+        """
+
+    def remove_rows(self, table: RowTable) -> None:
+        """Remove the table with all that it holds; nothing where it is absent.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+
+        Raises
+        ------
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        StoreUnavailable
+            The store can't be reached.
+        """
+
+    def read_rows(self, table: RowTable) -> pa.Table:
+        """All rows that are there, in no order: the table's columns, in their types.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+
+        Raises
+        ------
+        NoSuchTable
+            The table is absent.
         """
 
 
