@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,7 @@ from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure, Kind
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 
-__all__ = ["TIME", "Facts", "Key", "TableSums"]
+__all__ = ["LIMITS", "TIME", "Facts", "Key", "Limits", "TableSums"]
 
 #: The start of a window in epoch milliseconds, then the dimensions.
 Key = tuple[Any, ...]
@@ -38,10 +38,28 @@ _TYPES = {
 _ADDITIVE = (Kind.COUNT, Kind.SUM, Kind.MONEY)
 #: How Arrow combines a figure's parts; users are told apart instead, as a part of the key.
 _COMBINES = {Kind.COUNT: "sum", Kind.SUM: "sum", Kind.MONEY: "sum", Kind.FIRST: "min", Kind.LAST: "max"}
-#: Kinds of event that are remembered with what they add: prices could be as many as events.
-_MOST_SHAPES = 50_000
-#: Rows that wait before they are combined with the others of their keys.
-_MOST_WAITING = 500_000
+
+
+class Limits(NamedTuple):
+    """How much is kept in memory at most.
+
+    Attributes
+    ----------
+    events : int
+        Events that are summed at once.
+    shapes : int
+        Sorts of event that are remembered with what they add: prices could be as many as events.
+    waiting : int
+        Rows that wait before they are combined with the others of their keys.
+    """
+
+    events: int = 20_000
+    shapes: int = 50_000
+    waiting: int = 500_000
+
+
+#: What fits into the memory of a small machine.
+LIMITS: Final = Limits()
 
 
 class Facts:
@@ -51,9 +69,12 @@ class Facts:
     ----------
     tables : iterable of FigureTable
         Whose dimensions and figures.
+    limits : Limits
+        How many sorts of event are remembered.
     """
 
-    def __init__(self, tables: Iterable[FigureTable]) -> None:
+    def __init__(self, tables: Iterable[FigureTable], limits: Limits = LIMITS) -> None:
+        self._limits = limits
         tables = list(tables)
         figures = list({figure.name: figure for table in tables for figure in table.figures}.values())
         self._dimensions = sorted({dimension for table in tables for dimension in table.by})
@@ -79,7 +100,7 @@ class Facts:
         return pa.table(columns)
 
     def _shapes_of(self, events: Sequence[Event]) -> list[int]:
-        if len(self._shapes) > _MOST_SHAPES:
+        if len(self._shapes) > self._limits.shapes:
             self._shapes.clear()
             for adds in self._adds:
                 adds.clear()
@@ -102,10 +123,12 @@ class TableSums:
     ----------
     table : FigureTable
         Which figures by which dimensions in which windows.
+    limits : Limits
+        How many rows wait.
     """
 
-    def __init__(self, table: FigureTable) -> None:
-        self.table = table
+    def __init__(self, table: FigureTable, limits: Limits = LIMITS) -> None:
+        self.table, self._limits = table, limits
         self._finest = min(table.every, key=lambda grain: grain.seconds)
         self._users = [figure for figure in table.figures if figure.measure.kind is Kind.USERS]
         self._figures = [figure for figure in table.figures if figure not in self._users]
@@ -124,7 +147,7 @@ class TableSums:
         for users, parts in self._parts.items():
             parts.append(self._combined(facts, users))
             # The first part is what was combined before: each row is gone through a few times only.
-            if sum(part.num_rows for part in parts[1:]) > max(_MOST_WAITING, parts[0].num_rows):
+            if sum(part.num_rows for part in parts[1:]) > max(self._limits.waiting, parts[0].num_rows):
                 parts[:] = [self._combined(pa.concat_tables(parts), users)]
 
     def rows(self, grain: Grain, start_ms: int | None = None, end_ms: int | None = None) -> dict[Key, tuple[Any, ...]]:
