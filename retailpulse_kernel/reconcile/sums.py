@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import PLACES, Value
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 
 __all__ = ["LIMITS", "TIME", "Facts", "Key", "Limits", "TableSums"]
@@ -27,17 +28,13 @@ Key = tuple[Any, ...]
 #: The column of an event's time, later of its window's start, in epoch milliseconds.
 TIME: Final = "time_ms"
 
-_TYPES = {
-    Kind.COUNT: pa.int64(),
-    Kind.SUM: pa.int64(),
-    Kind.MONEY: pa.decimal128(38, 4),
-    Kind.FIRST: pa.timestamp("ms", tz="UTC"),
-    Kind.LAST: pa.timestamp("ms", tz="UTC"),
-    Kind.USERS: pa.string(),
+#: Of what an event adds: decimals with room for sums, times as `TIME` has them, the users of sketches.
+_TYPES: Final = {
+    Value.WHOLE: pa.int64(),
+    Value.DECIMAL: pa.decimal128(38, PLACES),
+    Value.TIME: pa.timestamp("ms", tz="UTC"),
+    Value.SKETCH: pa.string(),
 }
-_ADDITIVE = (Kind.COUNT, Kind.SUM, Kind.MONEY)
-#: How Arrow combines a figure's parts; users are told apart instead, as a part of the key.
-_COMBINES = {Kind.COUNT: "sum", Kind.SUM: "sum", Kind.MONEY: "sum", Kind.FIRST: "min", Kind.LAST: "max"}
 
 
 class Limits(NamedTuple):
@@ -78,8 +75,8 @@ class Facts:
         tables = list(tables)
         figures = list({figure.name: figure for table in tables for figure in table.figures}.values())
         self._dimensions = sorted({dimension for table in tables for dimension in table.by})
-        self._additive = [figure for figure in figures if figure.measure.kind in _ADDITIVE]
-        self._others = [figure for figure in figures if figure.measure.kind not in _ADDITIVE]
+        self._additive = [figure for figure in figures if figure.rules.is_added]
+        self._others = [figure for figure in figures if not figure.rules.is_added]
         self._shape_of = _getter(_columns_of(self._additive))
         self._shapes: dict[Key, int] = {}
         self._adds: list[list[Any]] = [[] for _ in self._additive]
@@ -91,12 +88,12 @@ class Facts:
         columns |= {name: pa.array([getattr(e, name) for e in events], pa.string()) for name in self._dimensions}
         shapes = pa.array(self._shapes_of(events), pa.int32())
         for figure, adds in zip(self._additive, self._adds, strict=True):
-            columns[figure.name] = pa.array(adds, _TYPES[figure.measure.kind]).take(shapes)
+            columns[figure.name] = pa.array(adds, _TYPES[figure.rules.value]).take(shapes)
         for figure in self._others:
             if not figure.where and figure.measure.of == "event_time":
-                columns[figure.name] = times.cast(_TYPES[figure.measure.kind])
+                columns[figure.name] = times.cast(_TYPES[figure.rules.value])
             else:
-                columns[figure.name] = pa.array([figure.of_event(e) for e in events], _TYPES[figure.measure.kind])
+                columns[figure.name] = pa.array([figure.of_event(e) for e in events], _TYPES[figure.rules.value])
         return pa.table(columns)
 
     def _shapes_of(self, events: Sequence[Event]) -> list[int]:
@@ -130,7 +127,7 @@ class TableSums:
     def __init__(self, table: FigureTable, limits: Limits = LIMITS) -> None:
         self.table, self._limits = table, limits
         self._finest = min(table.every, key=lambda grain: grain.seconds)
-        self._users = [figure for figure in table.figures if figure.measure.kind is Kind.USERS]
+        self._users = [figure for figure in table.figures if figure.rules.value is Value.SKETCH]
         self._figures = [figure for figure in table.figures if figure not in self._users]
         #: By figure of users (None: all others), the parts that are to be combined.
         self._parts: dict[Figure | None, list[pa.Table]] = {None: [], **{figure: [] for figure in self._users}}
@@ -188,7 +185,8 @@ class TableSums:
         if users is not None:
             told_apart = facts.filter(pc.is_valid(facts[users.name]))
             return told_apart.group_by([*self._key, users.name]).aggregate([])
-        how = [(figure.name, _COMBINES[figure.measure.kind]) for figure in self._figures]
+        # Users are told apart instead, as a part of the key.
+        how = [(figure.name, str(figure.rules.combination)) for figure in self._figures]
         combined = facts.group_by(self._key).aggregate(how)
         return combined.select([*self._key, *(f"{name}_{by}" for name, by in how)]).rename_columns(
             [*self._key, *(name for name, _ in how)]
