@@ -9,7 +9,7 @@ after a kill, the next run finishes the cutover before it does anything else.
 3. the incoming epoch's accounts get the new number;
 4. the incoming epoch's checkpoint becomes the newest epoch, and the job continues from its offsets;
 5. the oldest kept epoch and the staged epoch are removed, then the note. From here on there is nothing left that
-   steps 2 to 4 could be done from: the note says that they are done.
+   steps 2 to 4 could be done from. They are done where the newest epoch is there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from retailpulse_kernel.ground.files import write_whole
+from retailpulse_kernel.ground.files import put_in_place, write_whole
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.cutover.copying import (
     bring_in,
@@ -84,8 +84,6 @@ class Cutover:
         Where the incoming epoch began: earlier windows stay.
     is_aside : bool
         Whether the live tables are set aside already.
-    is_live : bool
-        Whether the incoming epoch is live already, so that only the last step is left.
     """
 
     number: int
@@ -99,7 +97,6 @@ class Cutover:
     new: Plan
     begin: Begin
     is_aside: bool = False
-    is_live: bool = False
 
 
 def is_kept(epoch: Epoch) -> bool:
@@ -186,12 +183,11 @@ def complete(live: Settings, job: str, *, ledger: Callable[[Settings], Ledger] =
         _set_aside(live, note)
         note = replace(note, is_aside=True)
         _note(live, job, note)
-    if not note.is_live:
+    newest = _folder(live, job) / f"e{note.number:04d}"
+    if not newest.exists():
         _bring_in(live, note)
         _take_accounts(ledger(live.within(note.namespace)), ledger(live), note)
-        _take_checkpoint(live, job, note)
-        note = replace(note, is_live=True)
-        _note(live, job, note)
+        _take_checkpoint(note, newest)
     _clean_up(live, job, note)
     (_folder(live, job) / _NOTE).unlink()
     return True
@@ -234,17 +230,14 @@ def _take_accounts(source: Ledger, target: Ledger, note: Cutover) -> None:
     target.write_all(replace(account, epoch=note.number, start_ms=note.start_ms) for account in mine)
 
 
-def _take_checkpoint(live: Settings, job: str, note: Cutover) -> None:
-    target = _folder(live, job) / f"e{note.number:04d}"
-    if target.exists():
-        return
+def _take_checkpoint(note: Cutover, target: Path) -> None:
     aside = target.with_name(f"{target.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(epoch_folder(Epoch(0, 0, note.checkpoint)), aside)
     (aside / _KEPT).unlink(missing_ok=True)
     about = {"number": note.number, "start_ms": note.start_ms, "from": note.epoch}
     write_whole(aside / "epoch.json", json.dumps(about))
-    aside.rename(target)
+    put_in_place(aside, target)
 
 
 def _clean_up(live: Settings, job: str, note: Cutover) -> None:
