@@ -28,6 +28,7 @@ class Addition:
 
 
 FIGURES, TABLES = "retailpulse_kernel/shop/figures.py", "retailpulse_kernel/shop/tables.py"
+KINDS = "retailpulse_kernel/shop/kinds.py"
 MAGICS, ADAPTERS = "retailpulse_kernel/magics", "retailpulse_kernel/feed/adapters"
 SQLITE = Path(__file__).with_name("sqlite_store.py").read_text()
 
@@ -80,6 +81,55 @@ assert row["units_per_order"] == Decimal("1.5000")
 assert grouped_frame(rows, [])["units_per_order"].to_list() == [Decimal("1.5000")], "also where none is named"
 """,
     "tests/unit/test_figures.py tests/unit/test_metrics.py -k average or named_after or frame",
+)
+
+KIND = Addition(
+    (
+        (KINDS, '    USERS = "users"\n', '    LARGEST = "largest"\n'),
+        (KINDS, 'partial(max, default=None), "max({})"),\n',
+         '    Kind.LARGEST: Rules(Value.WHOLE, Combination.GREATEST, partial(max, default=None), "max({})"),\n'),
+        (FIGURES, '    "first",\n', '    "largest",\n'),
+        (FIGURES, '    return Measure(Kind.USERS, column)\n',
+         '\n\ndef largest(expression: str) -> Measure:\n    """The largest of some whole numbers.\n\n'
+         '    Parameters\n    ----------\n    expression : str\n        Of columns of an event.\n    """\n'
+         '    return Measure(Kind.LARGEST, expression)\n'),
+        ("tests/unit/test_metrics.py", "(metrics.LAST_EVENT, [NOON] * 4),\n",
+         '        (Figure("most", "Most at once", metrics.largest("quantity"), "purchase"), [2, 1, None, None]),\n'),
+    ),
+    """
+import pyarrow as pa
+from retailpulse_kernel.ground.spans import ms_of
+from retailpulse_kernel.reconcile.sums import Facts, TableSums
+from retailpulse_kernel.shop.figures import Figure, largest
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from retailpulse_kernel.stores.base import arrow_rows
+from retailpulse_kernel.stores.cassandra.rows import ddl
+from retailpulse_kernel.stores.hbase.rows import pack_cells, pack_keys, unpack
+from retailpulse_kernel.streaming.intake.given import given_events
+from retailpulse_kernel.streaming.plan.data import TablePlan
+from retailpulse_kernel.streaming.state.addition import added, as_column, as_words
+from retailpulse_kernel.streaming.state.batch_sums import summed
+
+day, figure = GRAINS["day"], Figure("most", "Most at once", largest("quantity"), where="purchase")
+table = FigureTable("shelf", (figure,), ("category",), (day,))
+assert TablePlan.describing(table, "hbase").table.figures[0].measure == figure.measure
+bought = {"event_type": "purchase", "price": "1", "category": "toys"}
+given = given_events([bought | {"quantity": n} for n in (2, 5, 3)] + [{"category": "books"}])
+rows = fold(given, table, day)
+assert {row["category"]: row["most"] for row in rows} == {"toys": 5, "books": None}
+sums, times = TableSums(table), [ms_of(event.event_time) for event in given]
+sums.add(Facts([table])(given, times))
+assert {key[1]: most for key, (most,) in sums.rows(day).items()} == {"toys": 5, "books": None}
+arrow = arrow_rows(table, day, rows)
+assert [unpack(table, day, *pair) for pair in zip(pack_keys(table, day, arrow), pack_cells(table, arrow))] == rows
+assert "most bigint" in ddl("shop", table, day) and figure.aggregate_sql == "max(`most`)"
+facts = {"end": [event.event_time for event in given], "category": [event.category for event in given]}
+batch = summed(pa.table(facts | {"most": pa.array([2, 5, 3, None], pa.int32())}), [table])
+words = as_words(figure, batch["most"])
+assert as_column(figure, added([figure], words, words)).to_pylist() == batch["most"].to_pylist() == [5, None]
+""",
+    "tests/unit/test_metrics.py -k event_adds",
 )
 
 TABLE = Addition(
@@ -370,6 +420,7 @@ assert json.loads(said("--json"))["user"] == ["user_id", "currency"]
 ADDITIONS = {
     "a figure": FIGURE,
     "a ratio": RATIO,
+    "a kind of figure": KIND,
     "a table": TABLE,
     "a store": STORE,
     "a job": JOB,

@@ -16,13 +16,14 @@ from typing import Any
 
 from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore, Local, Only, Rows, combined, is_among, plain_rows
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.registry import register
 
-_TYPES = {Kind.COUNT: "integer", Kind.SUM: "integer", Kind.FIRST: "integer", Kind.LAST: "integer", Kind.USERS: "blob"}
+_TYPES = {Value.WHOLE: "integer", Value.DECIMAL: "text", Value.TIME: "integer", Value.SKETCH: "blob"}
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
@@ -61,7 +62,7 @@ class SqliteStore:
                 )
                 there = {column[1] for column in database.execute(f"pragma table_info({name})")}
                 for figure in (figure for figure in table.figures if figure.name not in there):
-                    column = f"{figure.name} {_TYPES.get(figure.measure.kind, 'text')}"
+                    column = f"{figure.name} {_TYPES[figure.rules.value]}"
                     database.execute(f"alter table {name} add column {column}")
 
     def remove(self, table: FigureTable) -> None:
@@ -125,7 +126,7 @@ class SqliteStore:
         until: datetime | None,
     ) -> Iterator[tuple[Row, int]]:
         columns = [*table.key_columns(grain), *(figure.name for figure in figures)]
-        kinds = [Kind.FIRST, *(None for _ in table.by), *(figure.measure.kind for figure in figures)]
+        kinds = [Value.TIME, *(None for _ in table.by), *(figure.rules.value for figure in figures)]
         statement = (
             f"select {', '.join(columns)}, _version from {table.physical(grain)} where not _gone "
             f"and {grain.name} >= coalesce(?, {grain.name}) and {grain.name} < coalesce(?, {grain.name} + 1)"
@@ -166,11 +167,11 @@ def _stored(value: Any) -> Any:
     return value
 
 
-def _read(kind: Kind | None, value: Any) -> Any:
+def _read(kind: Value | None, value: Any) -> Any:
     match kind:
-        case Kind.FIRST | Kind.LAST if value is not None:
+        case Value.TIME if value is not None:
             return _EPOCH + value * _MICROSECOND
-        case Kind.MONEY if value is not None:
+        case Value.DECIMAL if value is not None:
             return Decimal(value)
     return value
 

@@ -25,12 +25,12 @@ from retailpulse_kernel.shop.figures import (
     REVENUE,
     UNITS,
     Figure,
-    Kind,
     Ratio,
 )
+from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore, Only
-from retailpulse_kernel.stores.frames import ColumnKind, to_frame
+from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +49,8 @@ __all__ = [
     "summarise",
 ]
 
-#: How a frame keeps figures; money stays exact as the Decimal it is.
-_KINDS: dict[Kind, ColumnKind] = {
-    Kind.COUNT: "integer", Kind.SUM: "integer", Kind.USERS: "integer", Kind.FIRST: "time", Kind.LAST: "time",
-}  # fmt: skip
+#: How a frame keeps figures as they are shown: users are counted.
+_COLUMNS: dict[Value, ColumnKind] = {**FIGURE_COLUMNS, Value.SKETCH: "integer"}
 #: Requests that one summary has under way at the same time.
 _REQUESTS = 4
 _TOTALS = (EVENTS, UNITS, REVENUE, ORDERS)
@@ -290,8 +288,7 @@ def grouped(
             if isinstance(figure, Ratio):
                 row[figure.name] = figure.divide(values[figure.over.name], values[figure.under.name])
             else:
-                value = values[figure.name]
-                row[figure.name] = sketches.estimate(value) if figure.measure.kind is Kind.USERS else value
+                row[figure.name] = figure.rules.shown(values[figure.name])
         result.append(row)
     return result
 
@@ -333,8 +330,8 @@ def grouped_frame(
         place: "time" if name == "bucket" else "category" for place, name in enumerate(keys)
     }
     for place, figure in enumerate(wanted, start=len(keys)):
-        if isinstance(figure, Figure) and figure.measure.kind in _KINDS:
-            kinds[place] = _KINDS[figure.measure.kind]
+        if isinstance(figure, Figure) and figure.rules.value in _COLUMNS:
+            kinds[place] = _COLUMNS[figure.rules.value]
     frame = to_frame(names, ([row[name] for name in names] for row in grouped(rows, by, table, wanted)), kinds)
     if extent is not None and "bucket" in keys:
         frame["complete"] = [extent.complete(start.to_pydatetime()) for start in frame["bucket"]]

@@ -20,7 +20,7 @@ from retailpulse_kernel.answers.reading import chosen_figures, grouped, money, o
 from retailpulse_kernel.answers.request import Asked
 from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.ground.spans import iso_text
-from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, Figure, Ratio
+from retailpulse_kernel.shop.figures import EVENTS, Figure, Ratio
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Row
 from retailpulse_kernel.stores.base import FigureStore
 
@@ -70,7 +70,7 @@ def figure_rows(
     ]
     if "bucket" in asked.by:
         extent = Extent(asked.grain, asked.since, asked.until, (now or datetime.now(UTC)) + asked.shift)
-        additive = isinstance(figure, Figure) and figure is not ACTIVE_USERS
+        additive = isinstance(figure, Figure) and figure.rules.is_added
         for members in _series(result, [key for key in keys if key != "bucket"]):
             _mark(members, extent)
             if additive:
@@ -118,10 +118,10 @@ def _read(store: FigureStore, pool: Executor, figure: Figure | Ratio, asked: Ask
     grain = asked.grain if "bucket" in asked.by else GRAINS["day"]
     parts = parts_of([figure])
     try:
-        if ACTIVE_USERS in parts:
-            rows = read_rows(store, CATEGORY, since=since, until=until, grain=grain, figures=parts)
-        else:
+        if all(part.rules.is_added for part in parts):
             rows = SignedRead(store, CATEGORY, pool, since, until, grain, parts, _read_by(asked)).rows()
+        else:
+            rows = read_rows(store, CATEGORY, since=since, until=until, grain=grain, figures=parts)
     except NoSuchTable:
         return []
     return [row for row in rows if _kept(row, "currency", asked.currencies)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,8 +13,7 @@ from retailpulse_kernel.reconcile.result import Difference, TableCheck
 from retailpulse_kernel.reconcile.sums import Key
 from retailpulse_kernel.reconcile.tables import ARCHIVE
 from retailpulse_kernel.reconcile.topic import JobFold
-from retailpulse_kernel.shop import sketches
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.comparison import comparable, compare
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 
@@ -139,8 +138,12 @@ def _compare_archive(store: EventArchive, fold: JobFold, within: Range, spans: S
     ]
     ids = {key: (value,) for key, value in fold.ids.items() if within.holds(key[0], _HOUR)}
     columns = ("hour", "late")
-    checks.append(_table_check(store.name, "event ids", fold.job.name, columns, (_IDS,), stored_ids, ids))
+    checks.append(_table_check(store.name, "event ids", fold.job.name, columns, _ids_row, stored_ids, ids))
     return Compared(fold.job.name, store.name, within, checks, Hours(ARCHIVE, stored[False], parts[False]))
+
+
+def _ids_row(values: tuple[Any, ...]) -> Row:
+    return {_IDS: values[0]}
 
 
 def _stored(store: FigureStore, table: FigureTable, grain: Grain, within: Range) -> Rows:
@@ -170,8 +173,13 @@ def _key(row: Row, table: FigureTable, grain: Grain) -> Key:
 def _check(
     store: str, fold: JobFold, table: FigureTable, grain: Grain, stored: Rows, folded: Rows, name: str | None = None
 ) -> TableCheck:
+    names = [figure.name for figure in table.figures]
+
+    def row_of(values: tuple[Any, ...]) -> Row:
+        return comparable(table, dict(zip(names, values, strict=True)))
+
     columns = table.key_columns(grain)
-    return _table_check(store, name or table.physical(grain), fold.job.name, columns, table.figures, stored, folded)
+    return _table_check(store, name or table.physical(grain), fold.job.name, columns, row_of, stored, folded)
 
 
 def _table_check(
@@ -179,55 +187,17 @@ def _table_check(
     table: str,
     job: str,
     columns: Iterable[str],
-    figures: Iterable[Figure | str],
+    row_of: Callable[[tuple[Any, ...]], Row],
     stored: Rows,
     folded: Rows,
 ) -> TableCheck:
     """All keys of both sides; the first that differs is named."""
-    figures = list(figures)
-    keys = stored.keys() | folded.keys()
-    differing = [key for key in keys if not _equal(figures, stored.get(key), folded.get(key))]
-    if not differing:
-        return TableCheck(store, table, job, "equal" if keys else "nothing", rows=len(keys))
-    key = min(differing, key=lambda key: (key[0], [str(part) for part in key[1:]]))
-    ours, theirs = _differing(figures, stored.get(key), folded.get(key))
-    named = dict(zip(columns, (moment_at(key[0]), *key[1:]), strict=True))
-    return TableCheck(store, table, job, "differs", len(keys), len(differing), Difference(named, ours, theirs))
-
-
-def _equal(figures: list[Figure | str], stored: tuple[Any, ...] | None, folded: tuple[Any, ...] | None) -> bool:
-    if stored is None or folded is None:
-        return False
-    return stored == folded or all(
-        one == other or _shown(figure, one) == _shown(figure, other)
-        for figure, one, other in zip(figures, stored, folded, strict=True)
-    )
-
-
-def _differing(
-    figures: list[Figure | str], stored: tuple[Any, ...] | None, folded: tuple[Any, ...] | None
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The figures that are not the same, or all of them where there is only one side."""
-
-    def named(values: tuple[Any, ...] | None) -> dict[str, Any] | None:
-        if values is None:
-            return None
-        return {f if isinstance(f, str) else f.name: _shown(f, v) for f, v in zip(figures, values, strict=True)}
-
-    ours, theirs = named(stored), named(folded)
-    if ours is not None and theirs is not None:
-        same = {name for name in ours if ours[name] == theirs[name]}
-        ours = {name: value for name, value in ours.items() if name not in same}
-        theirs = {name: value for name, value in theirs.items() if name not in same}
-    return ours, theirs
-
-
-def _shown(figure: Figure | str, value: Any) -> Any:
-    """A value as it is compared: equal sets of users may be stored as different bytes."""
-    if isinstance(figure, Figure) and figure.measure.kind is Kind.USERS and value is not None:
-        # A sketch estimates by the order in which users came, unless it is a union of several.
-        return sketches.estimate(sketches.union([value, value]))
-    return value
+    rows, differing, first = compare(stored, folded, row_of)
+    if first is None:
+        return TableCheck(store, table, job, "equal" if rows else "nothing", rows=rows)
+    (start_ms, *dimensions), ours, theirs = first
+    named = dict(zip(columns, (moment_at(start_ms), *dimensions), strict=True))
+    return TableCheck(store, table, job, "differs", rows, differing, Difference(named, ours, theirs))
 
 
 def _archived(store: EventArchive, within: Range, spans: Spans) -> tuple[dict[bool, Rows], Rows]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import PLACES, Value
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 
-__all__ = ["TIME", "Facts", "Key", "TableSums"]
+__all__ = ["LIMITS", "TIME", "Facts", "Key", "Limits", "TableSums"]
 
 #: The start of a window in epoch milliseconds, then the dimensions.
 Key = tuple[Any, ...]
@@ -27,21 +28,35 @@ Key = tuple[Any, ...]
 #: The column of an event's time, later of its window's start, in epoch milliseconds.
 TIME: Final = "time_ms"
 
-_TYPES = {
-    Kind.COUNT: pa.int64(),
-    Kind.SUM: pa.int64(),
-    Kind.MONEY: pa.decimal128(38, 4),
-    Kind.FIRST: pa.timestamp("ms", tz="UTC"),
-    Kind.LAST: pa.timestamp("ms", tz="UTC"),
-    Kind.USERS: pa.string(),
+#: Of what an event adds: decimals with room for sums, times as `TIME` has them, the users of sketches.
+_TYPES: Final = {
+    Value.WHOLE: pa.int64(),
+    Value.DECIMAL: pa.decimal128(38, PLACES),
+    Value.TIME: pa.timestamp("ms", tz="UTC"),
+    Value.SKETCH: pa.string(),
 }
-_ADDITIVE = (Kind.COUNT, Kind.SUM, Kind.MONEY)
-#: How Arrow combines a figure's parts; users are told apart instead, as a part of the key.
-_COMBINES = {Kind.COUNT: "sum", Kind.SUM: "sum", Kind.MONEY: "sum", Kind.FIRST: "min", Kind.LAST: "max"}
-#: Kinds of event that are remembered with what they add: prices could be as many as events.
-_MOST_SHAPES = 50_000
-#: Rows that wait before they are combined with the others of their keys.
-_MOST_WAITING = 500_000
+
+
+class Limits(NamedTuple):
+    """How much is kept in memory at most.
+
+    Attributes
+    ----------
+    events : int
+        Events that are summed at once.
+    shapes : int
+        Sorts of event that are remembered with what they add: prices could be as many as events.
+    waiting : int
+        Rows that wait before they are combined with the others of their keys.
+    """
+
+    events: int = 20_000
+    shapes: int = 50_000
+    waiting: int = 500_000
+
+
+#: What fits into the memory of a small machine.
+LIMITS: Final = Limits()
 
 
 class Facts:
@@ -51,14 +66,17 @@ class Facts:
     ----------
     tables : iterable of FigureTable
         Whose dimensions and figures.
+    limits : Limits
+        How many sorts of event are remembered.
     """
 
-    def __init__(self, tables: Iterable[FigureTable]) -> None:
+    def __init__(self, tables: Iterable[FigureTable], limits: Limits = LIMITS) -> None:
+        self._limits = limits
         tables = list(tables)
         figures = list({figure.name: figure for table in tables for figure in table.figures}.values())
         self._dimensions = sorted({dimension for table in tables for dimension in table.by})
-        self._additive = [figure for figure in figures if figure.measure.kind in _ADDITIVE]
-        self._others = [figure for figure in figures if figure.measure.kind not in _ADDITIVE]
+        self._additive = [figure for figure in figures if figure.rules.is_added]
+        self._others = [figure for figure in figures if not figure.rules.is_added]
         self._shape_of = _getter(_columns_of(self._additive))
         self._shapes: dict[Key, int] = {}
         self._adds: list[list[Any]] = [[] for _ in self._additive]
@@ -70,16 +88,16 @@ class Facts:
         columns |= {name: pa.array([getattr(e, name) for e in events], pa.string()) for name in self._dimensions}
         shapes = pa.array(self._shapes_of(events), pa.int32())
         for figure, adds in zip(self._additive, self._adds, strict=True):
-            columns[figure.name] = pa.array(adds, _TYPES[figure.measure.kind]).take(shapes)
+            columns[figure.name] = pa.array(adds, _TYPES[figure.rules.value]).take(shapes)
         for figure in self._others:
             if not figure.where and figure.measure.of == "event_time":
-                columns[figure.name] = times.cast(_TYPES[figure.measure.kind])
+                columns[figure.name] = times.cast(_TYPES[figure.rules.value])
             else:
-                columns[figure.name] = pa.array([figure.of_event(e) for e in events], _TYPES[figure.measure.kind])
+                columns[figure.name] = pa.array([figure.of_event(e) for e in events], _TYPES[figure.rules.value])
         return pa.table(columns)
 
     def _shapes_of(self, events: Sequence[Event]) -> list[int]:
-        if len(self._shapes) > _MOST_SHAPES:
+        if len(self._shapes) > self._limits.shapes:
             self._shapes.clear()
             for adds in self._adds:
                 adds.clear()
@@ -102,12 +120,14 @@ class TableSums:
     ----------
     table : FigureTable
         Which figures by which dimensions in which windows.
+    limits : Limits
+        How many rows wait.
     """
 
-    def __init__(self, table: FigureTable) -> None:
-        self.table = table
+    def __init__(self, table: FigureTable, limits: Limits = LIMITS) -> None:
+        self.table, self._limits = table, limits
         self._finest = min(table.every, key=lambda grain: grain.seconds)
-        self._users = [figure for figure in table.figures if figure.measure.kind is Kind.USERS]
+        self._users = [figure for figure in table.figures if figure.rules.value is Value.SKETCH]
         self._figures = [figure for figure in table.figures if figure not in self._users]
         #: By figure of users (None: all others), the parts that are to be combined.
         self._parts: dict[Figure | None, list[pa.Table]] = {None: [], **{figure: [] for figure in self._users}}
@@ -124,7 +144,7 @@ class TableSums:
         for users, parts in self._parts.items():
             parts.append(self._combined(facts, users))
             # The first part is what was combined before: each row is gone through a few times only.
-            if sum(part.num_rows for part in parts[1:]) > max(_MOST_WAITING, parts[0].num_rows):
+            if sum(part.num_rows for part in parts[1:]) > max(self._limits.waiting, parts[0].num_rows):
                 parts[:] = [self._combined(pa.concat_tables(parts), users)]
 
     def rows(self, grain: Grain, start_ms: int | None = None, end_ms: int | None = None) -> dict[Key, tuple[Any, ...]]:
@@ -165,7 +185,8 @@ class TableSums:
         if users is not None:
             told_apart = facts.filter(pc.is_valid(facts[users.name]))
             return told_apart.group_by([*self._key, users.name]).aggregate([])
-        how = [(figure.name, _COMBINES[figure.measure.kind]) for figure in self._figures]
+        # Users are told apart instead, as a part of the key.
+        how = [(figure.name, str(figure.rules.combination)) for figure in self._figures]
         combined = facts.group_by(self._key).aggregate(how)
         return combined.select([*self._key, *(f"{name}_{by}" for name, by in how)]).rename_columns(
             [*self._key, *(name for name, _ in how)]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.reconcile.partition import Partition
-from retailpulse_kernel.reconcile.sums import TIME, Facts, Key, TableSums
+from retailpulse_kernel.reconcile.sums import LIMITS, TIME, Facts, Key, Limits, TableSums
 from retailpulse_kernel.reconcile.tables import ARCHIVE, Share
 from retailpulse_kernel.shop.events import Event, parse_event
 from retailpulse_kernel.shop.figures import Figure
@@ -21,8 +21,6 @@ from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
 __all__ = ["JobFold", "TopicFold"]
 
 _HOUR, _CHECKSUM = "hour", "checksum"
-#: Events that are summed at once.
-_CHUNK = 20_000
 
 
 def checksum(event_id: str) -> int:
@@ -53,11 +51,11 @@ class JobFold:
         The checksums of the event ids, by hour and whether they are late, where the job keeps single events.
     """
 
-    def __init__(self, job: JobBatches, share: Share) -> None:
+    def __init__(self, job: JobBatches, share: Share, limits: Limits) -> None:
         self.job, self.share = job, share
         written = [table for _, table in share.tables] if share.archive is None else [ARCHIVE]
-        self.tables = {table.name: TableSums(table) for table in written}
-        self.late = None if share.archive is None else TableSums(ARCHIVE)
+        self.tables = {table.name: TableSums(table, limits) for table in written}
+        self.late = None if share.archive is None else TableSums(ARCHIVE, limits)
         self.ids: Counter[Key] = Counter()
 
     @property
@@ -94,6 +92,8 @@ class TopicFold:
         What of each job is compared, by its name. Of other jobs only the accounts are.
     since_ms, until_ms : int, optional
         Only events of this range are summed; all are judged.
+    limits : Limits
+        How much is kept in memory.
 
     Notes
     -----
@@ -108,8 +108,10 @@ class TopicFold:
         *,
         since_ms: int | None = None,
         until_ms: int | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
-        self.folds = {job.name: JobFold(job, shares.get(job.name) or Share(job.name)) for job in jobs}
+        self._limits = limits
+        self.folds = {job.name: JobFold(job, shares.get(job.name) or Share(job.name), limits) for job in jobs}
         self.messages = 0
         self.first_arrivals: dict[int, int] = {}
         self._since_ms: float = float("-inf") if since_ms is None else since_ms
@@ -118,7 +120,7 @@ class TopicFold:
         self._bits = {name: 1 << i for i, name in enumerate(self.folds)}
         columns = {fold.share.unique_by for fold in self.folds.values()}
         self._identities = [_Identity(column, self._jobs_by(column)) for column in sorted(columns)]
-        self._groups = _groups(fold for fold in self.folds.values() if fold.tables)
+        self._groups = _groups((fold for fold in self.folds.values() if fold.tables), limits)
         self._chunk: list[tuple[Event, int, int, int]] = []
 
     def run(self, messages: Iterable[Message], progress: Callable[[int], None] | None = None) -> None:
@@ -185,7 +187,7 @@ class TopicFold:
         partition.verdicts[late, new] += 1
         if (new or late) and self._since_ms <= event_ms < self._until_ms:
             self._chunk.append((event, event_ms, new, late))
-            if len(self._chunk) >= _CHUNK:
+            if len(self._chunk) >= self._limits.events:
                 self._sum()
 
     def _sum(self) -> None:
@@ -207,7 +209,7 @@ class TopicFold:
         self._chunk.clear()
 
 
-def _groups(folds: Iterable[JobFold]) -> list[tuple[Facts, list[JobFold]]]:
+def _groups(folds: Iterable[JobFold], limits: Limits) -> list[tuple[Facts, list[JobFold]]]:
     """The jobs that share columns of facts: two of them may have figures of one name that are not the same."""
     groups: list[tuple[dict[str, Figure], list[JobFold]]] = []
     for fold in folds:
@@ -219,7 +221,8 @@ def _groups(folds: Iterable[JobFold]) -> list[tuple[Facts, list[JobFold]]]:
                 break
         else:
             groups.append((mine, [fold]))
-    return [(Facts(sums.table for fold in members for sums in fold.tables.values()), members) for _, members in groups]
+    tables = [[sums.table for fold in members for sums in fold.tables.values()] for _, members in groups]
+    return [(Facts(mine, limits), members) for mine, (_, members) in zip(tables, groups, strict=True)]
 
 
 def _same(one: Figure, other: Figure) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.events import EVENT_TYPES
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
 
 __all__ = ["sums"]
 
@@ -38,15 +37,15 @@ def column_of(figure: Figure, events: pa.Table) -> pa.ChunkedArray:
     UsageError
         The figure is of another kind.
     """
-    kind = figure.measure.kind
-    if kind not in (Kind.COUNT, Kind.SUM, Kind.MONEY):
+    rules = figure.rules
+    if not rules.is_added:
         raise UsageError(f"{figure.title} can't be added up.", remedy="Take a figure that counts or sums.")
     weight = None if not figure.where else _evaluate(figure.where, events)
-    if kind is Kind.COUNT:
+    if rules.counts:
         if weight is None:
             return pa.chunked_array([pa.array([1] * len(events), pa.int64())])
         return _number(weight).cast(pa.int64())
-    value = pc.fill_null(_evaluate(figure.measure.of, events), Decimal(0) if kind is Kind.MONEY else 0)
+    value = pc.fill_null(_evaluate(figure.measure.of, events), rules.combine([]))
     return value if weight is None else pc.multiply(value, _number(weight))
 
 

@@ -1,18 +1,50 @@
-"""Two sets of rows, compared key by key, with the first that differs in words."""
+"""Two sets of rows, compared key by key, with the first that differs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from retailpulse_kernel.ground.spans import iso_text
-from retailpulse_kernel.shop import sketches
-from retailpulse_kernel.shop.figures import Kind
 from retailpulse_kernel.shop.tables import FigureTable, Row
 
-__all__ = ["Compared", "comparable", "compared_rows"]
+__all__ = ["Compared", "Comparison", "Difference", "comparable", "compare", "compared_rows"]
+
+_Values = TypeVar("_Values")
+
+
+class Difference(NamedTuple):
+    """A key under which two sets of rows do not have the same.
+
+    Attributes
+    ----------
+    key : tuple
+        The key.
+    one, other : Row, optional
+        The values that differ, by their columns; all of them where only one set has the key, and None for the other.
+    """
+
+    key: tuple[Any, ...]
+    one: Row | None
+    other: Row | None
+
+
+class Comparison(NamedTuple):
+    """What a comparison of two sets of rows found.
+
+    Attributes
+    ----------
+    rows, differing : int
+        Keys that were compared, and those whose values differ or that only one set has.
+    first : Difference, optional
+        The first that differs: of rows with a window, one of the earliest.
+    """
+
+    rows: int
+    differing: int
+    first: Difference | None
 
 
 @dataclass(frozen=True)
@@ -42,27 +74,56 @@ class Compared:
         return Compared(self.rows + other.rows, self.differing + other.differing, self.first or other.first)
 
 
-def compared_rows(name: str, old: Mapping[Any, Row], new: Mapping[Any, Row]) -> Compared:
-    """What differs between the rows of a table in two versions, in the columns that both have.
+def compare(
+    one: Mapping[tuple[Any, ...], _Values],
+    other: Mapping[tuple[Any, ...], _Values],
+    row_of: Callable[[_Values], Row],
+) -> Comparison:
+    """What differs between two sets of rows, in the columns that both have.
+
+    Parameters
+    ----------
+    one, other : mapping of key to values
+        The sets. Values may be kept in any form that is equal for equal values.
+    row_of : callable
+        Makes a row of values. It is only called for those that are not equal as they are; see `comparable`.
+    """
+    keys = one.keys() | other.keys()
+    found: list[Difference] = []
+    for key in keys:
+        mine, its = one.get(key), other.get(key)
+        if mine is not None and its is not None and mine == its:
+            continue
+        difference = _difference(None if mine is None else row_of(mine), None if its is None else row_of(its))
+        if difference is not None:
+            found.append(Difference(key, *difference))
+    first = min(found, key=lambda d: (d.key[0], [str(part) for part in d.key[1:]]), default=None)
+    return Comparison(len(keys), len(found), first)
+
+
+def compared_rows(
+    name: str, old: Mapping[Any, Row], new: Mapping[Any, Row], row_of: Callable[[Row], Row] = lambda row: row
+) -> Compared:
+    """What differs between the rows of a table in two versions, in words.
 
     Parameters
     ----------
     name : str
         The table's, for the words.
     old, new : mapping of key to row
-        Rows by their keys, which are tuples; see `comparable`.
+        Rows by their keys, which are tuples.
+    row_of : callable
+        As for `compare`; absent, the rows are compared as they are.
     """
-    keys = old.keys() | new.keys()
-    differing = [key for key in keys if _difference(old.get(key), new.get(key))]
-    if not differing:
-        return Compared(len(keys))
-    key = min(differing, key=str)
-    words = " ".join(iso_text(part) if isinstance(part, datetime) else str(part) for part in key)
-    return Compared(len(keys), len(differing), f"{name} {words}: {_difference(old.get(key), new.get(key))}")
+    rows, differing, first = compare(old, new, row_of)
+    if first is None:
+        return Compared(rows)
+    key = " ".join(iso_text(part) if isinstance(part, datetime) else str(part) for part in first.key)
+    return Compared(rows, differing, f"{name} {key}: {_in_words(first)}")
 
 
 def comparable(table: FigureTable, row: Row) -> Row:
-    """A row whose sets of users are what they estimate: equal ones may be stored as different bytes.
+    """A row whose figures are equal to equal ones, whatever the bytes they are stored as.
 
     Parameters
     ----------
@@ -71,12 +132,19 @@ def comparable(table: FigureTable, row: Row) -> Row:
     row : mapping
         A row of it.
     """
-    users = [f.name for f in table.figures if f.measure.kind is Kind.USERS and row[f.name] is not None]
-    return row | {name: sketches.estimate(row[name]) for name in users}
+    return row | {figure.name: figure.rules.compared(row[figure.name]) for figure in table.figures}
 
 
-def _difference(old: Row | None, new: Row | None) -> str:
+def _difference(one: Row | None, other: Row | None) -> tuple[Row | None, Row | None] | None:
+    if one is None or other is None:
+        return one, other
+    names = [name for name in one if name in other and one[name] != other[name]]
+    return ({name: one[name] for name in names}, {name: other[name] for name in names}) if names else None
+
+
+def _in_words(difference: Difference) -> str:
+    _, old, new = difference
     if old is None or new is None:
         return "only in the new one" if old is None else "not in the new one"
-    name = next((name for name in old if name in new and old[name] != new[name]), None)
-    return "" if name is None else f"{name} {old[name]} -> {new[name]}"
+    name = next(iter(old))
+    return f"{name} {old[name]} -> {new[name]}"

@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.expressions import compile_expression, names_in, to_sql
+from retailpulse_kernel.shop.kinds import RULES, Kind, Rules
 
 __all__ = [
     "ACTIVE_USERS",
@@ -42,17 +41,6 @@ __all__ = [
     "sum_of",
     "users_of",
 ]
-
-
-class Kind(StrEnum):
-    """How parts of a figure combine, and so how they are stored."""
-
-    COUNT = "count"
-    SUM = "sum"
-    MONEY = "money"
-    FIRST = "first"
-    LAST = "last"
-    USERS = "users"
 
 
 @dataclass(frozen=True)
@@ -154,19 +142,18 @@ class Figure:
         """The columns and event types on which what an event adds depends."""
         return names_in(self.measure.of) | (names_in(self.where) if self.where else set())
 
+    @cached_property
+    def rules(self) -> Rules:
+        """What goes for every figure of its kind."""
+        return RULES[self.measure.kind]
+
     @property
     def sql(self) -> str:
         """Spark SQL for what one event adds; NULL or 0 where it adds nothing."""
-        match self.measure.kind:
-            case Kind.COUNT:
-                return f"IF({to_sql(self.where, condition=True)}, 1L, 0L)" if self.where else "1L"
-            case Kind.SUM:
-                return f"CAST({self._weighted_sql} AS BIGINT)"
-            case Kind.MONEY:
-                return f"CAST({self._weighted_sql} AS DECIMAL(18,4))"
-            case _:
-                value = to_sql(self.measure.of)
-                return f"IF({to_sql(self.where, condition=True)}, {value}, NULL)" if self.where else value
+        if self.rules.weighed_as:
+            return f"CAST({self._weighted_sql} AS {self.rules.weighed_as})"
+        value, nothing = ("1L", "0L") if self.rules.counts else (to_sql(self.measure.of), "NULL")
+        return f"IF({to_sql(self.where, condition=True)}, {value}, {nothing})" if self.where else value
 
     @property
     def _weighted_sql(self) -> str:
@@ -176,17 +163,7 @@ class Figure:
     @property
     def aggregate_sql(self) -> str:
         """Spark SQL that combines the column of this figure's name over many events."""
-        match self.measure.kind:
-            case Kind.COUNT | Kind.SUM:
-                return f"sum(`{self.name}`)"
-            case Kind.MONEY:
-                return f"CAST(sum(`{self.name}`) AS DECIMAL(28,4))"
-            case Kind.FIRST:
-                return f"min(`{self.name}`)"
-            case Kind.LAST:
-                return f"max(`{self.name}`)"
-            case Kind.USERS:
-                return f"hll_sketch_agg(`{self.name}`, {sketches.LG_K})"
+        return self.rules.aggregate.format(f"`{self.name}`")
 
     @cached_property
     def _of(self) -> Any:
@@ -207,10 +184,10 @@ class Figure:
         weight = 1 if self._where is None else self._where(event)
         if not weight:
             return None
-        if self.measure.kind is Kind.COUNT:
+        rules = self.rules
+        if rules.counts:
             return 1
-        value = self._of(event) if self.measure.kind not in (Kind.SUM, Kind.MONEY) else self._amount(event)
-        return value * weight if self.measure.kind in (Kind.SUM, Kind.MONEY) else value
+        return self._amount(event) * weight if rules.weighed_as else self._of(event)
 
     def _amount(self, event: Event) -> Any:
         # An event without a price (a view) adds nothing, as coalesce does in Spark.
@@ -230,21 +207,9 @@ class Figure:
 
         Notes
         -----
-        Users combine as sets here when they are plain values, and by `sketches.union` when
-        they are stored sketches.
+        Users combine as stored sketches; of single users a sketch is made first, with `sketches.of`.
         """
-        values = [p for p in parts if p is not None]
-        match self.measure.kind:
-            case Kind.COUNT | Kind.SUM:
-                return sum(values)
-            case Kind.MONEY:
-                return sum(values, Decimal(0))
-            case Kind.FIRST:
-                return min(values, default=None)
-            case Kind.LAST:
-                return max(values, default=None)
-            case Kind.USERS:
-                return sketches.union(values)
+        return self.rules.combine([part for part in parts if part is not None])
 
 
 @dataclass(frozen=True)

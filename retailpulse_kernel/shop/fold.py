@@ -8,7 +8,8 @@ from typing import Any
 
 from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import Kind
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 
 __all__ = ["fold"]

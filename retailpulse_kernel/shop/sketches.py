@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasketches import hll_union
 
-__all__ = ["LG_K", "estimate", "is_sketch", "of", "serialized", "union"]
+__all__ = ["LG_K", "comparable", "estimate", "is_sketch", "of", "serialized", "union"]
 
 #: log2 of the buckets of a HyperLogLog sketch: exact up to some 3,000 users, then within 0.4 %
 #: (standard error), at 32 KiB for a full sketch.
@@ -61,6 +61,18 @@ def estimate(sketch: bytes | None) -> int:
     from datasketches import hll_sketch
 
     return round(hll_sketch.deserialize(bytes(sketch)).get_estimate()) if sketch else 0
+
+
+def comparable(sketch: bytes | None) -> int | None:
+    """The number of different users, the same for the same users in whatever order they came; None stays None.
+
+    Parameters
+    ----------
+    sketch : bytes or None
+        A serialized sketch.
+    """
+    # A sketch estimates by the order in which users came, unless it is a union of several.
+    return None if sketch is None else estimate(union([sketch, sketch]))
 
 
 def is_sketch(value: bytes) -> bool:

@@ -44,9 +44,6 @@ DIMENSIONS = (
 )
 
 
-#: With the grain it fits into Cassandra's 48 characters, and means the same with and without quotes.
-
-
 @dataclass(frozen=True)
 class Grain:
     """A width of time window, aligned to UTC.
@@ -174,6 +171,11 @@ class FigureTable:
         """
         return tuple(row[column] for column in self.key_columns(grain))
 
+
+# The tables below are what the package reads and fills by itself. A job's notebook says on its own what it writes, for
+# two reasons. A promoted notebook is frozen with its plan, so that a table that changes here must not change what the
+# notebook of an older version writes. And a copy of the notebook is an example, in which figures, keys and windows are
+# there to be edited. `tests/notebooks/test_sources.py` compares the notebooks with the tables below.
 
 #: What the dashboards, the live views and `retailpulse figures` read.
 CATEGORY = FigureTable(

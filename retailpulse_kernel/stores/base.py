@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import Value, arrow_type
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 
@@ -485,17 +486,8 @@ def arrow_rows(table: FigureTable, grain: Grain, rows: Rows) -> pa.Table:
 
     if isinstance(rows, pa.Table):
         return rows
-    time = pa.timestamp("us", tz="UTC")
-    types = {
-        Kind.COUNT: pa.int64(),
-        Kind.SUM: pa.int64(),
-        Kind.MONEY: pa.decimal128(28, 4),
-        Kind.FIRST: time,
-        Kind.LAST: time,
-        Kind.USERS: pa.binary(),
-    }
-    fields = [(grain.name, time), *((dimension, pa.string()) for dimension in table.by)]
-    fields += [(figure.name, types[figure.measure.kind]) for figure in table.figures]
+    fields = [(grain.name, arrow_type(Value.TIME)), *((dimension, pa.string()) for dimension in table.by)]
+    fields += [(figure.name, arrow_type(figure.rules.value)) for figure in table.figures]
     return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
 
 

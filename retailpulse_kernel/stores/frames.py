@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.extras import require_extra
 from retailpulse_kernel.ground.notes import say
+from retailpulse_kernel.shop.kinds import Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CATEGORIES",
+    "FIGURE_COLUMNS",
     "ColumnKind",
     "Form",
     "checked_limit",
@@ -53,6 +55,9 @@ Form = Literal["pandas", "float", "polars", "arrow"]
 
 #: How a column's values are kept; what has no kind (decimals, bytes) stays as the Python objects it is.
 ColumnKind = Literal["integer", "boolean", "float", "time", "date", "text", "category"]
+
+#: How a frame keeps figures, by what they are; a decimal stays exact as it is.
+FIGURE_COLUMNS: dict[Value, ColumnKind] = {Value.WHOLE: "integer", Value.TIME: "time"}
 
 
 _T = TypeVar("_T")

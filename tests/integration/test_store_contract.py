@@ -22,8 +22,9 @@ from retailpulse_kernel.ground.errors import ConfinedError, NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Kind
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE
 from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, TABLES, USER, FigureTable, Grain, Row
 from retailpulse_kernel.stores import registry
 from retailpulse_kernel.stores.base import FigureStore, arrow_rows
@@ -401,14 +402,14 @@ def changed(row: Row, table: FigureTable) -> Row:
     changes: dict[str, Any] = {}
     for figure in table.figures:
         value = row[figure.name]
-        match figure.measure.kind:
-            case Kind.COUNT | Kind.SUM:
+        match figure.rules.value:
+            case Value.WHOLE:
                 changes[figure.name] = value - 1
-            case Kind.MONEY:
+            case Value.DECIMAL:
                 changes[figure.name] = value - Decimal("0.0001")
-            case Kind.FIRST | Kind.LAST:
+            case Value.TIME:
                 changes[figure.name] = value - timedelta(milliseconds=1)
-            case Kind.USERS:
+            case Value.SKETCH:
                 changes[figure.name] = sketches.of(["someone else"])
     return row | changes
 
@@ -432,13 +433,10 @@ def any_row() -> st.SearchStrategy[Row]:
         lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000, tzinfo=UTC)
     )
     money = st.decimals(-(10**23), 10**23, places=4)
-    by_kind = {
-        Kind.COUNT: counts, Kind.SUM: counts, Kind.MONEY: money,
-        Kind.FIRST: st.none() | times, Kind.LAST: st.none() | times,
-    }  # fmt: skip
+    values = {Value.WHOLE: counts, Value.DECIMAL: money, Value.TIME: st.none() | times}
     return st.fixed_dictionaries(
         {"day": st.just(_ANY_DAY), "user_id": ids, "currency": st.sampled_from(["USD", "EUR"])}
-        | {figure.name: by_kind[figure.measure.kind] for figure in USER.figures}
+        | {figure.name: values[figure.rules.value] for figure in USER.figures}
     )
 
 

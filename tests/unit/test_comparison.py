@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from retailpulse_kernel.shop import sketches
-from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
+from retailpulse_kernel.shop.comparison import Compared, Difference, comparable, compare, compared_rows
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 
@@ -27,6 +27,19 @@ def test_the_first_that_differs_is_named_with_what_differs() -> None:
     assert found == Compared(3, 3, "shelf_day 2026-01-02T00:00:00Z a: units 3 -> 4")
     assert compared_rows("t", {}, {(DAY,): {}}).first == "t 2026-01-02T00:00:00Z: only in the new one"
     assert compared_rows("t", {(0, 7): {}}, {}).first == "t 0 7: not in the new one"
+
+
+def test_values_become_rows_only_where_they_differ() -> None:
+    def row_of(values: tuple[int, int]) -> dict[str, int]:
+        asked.append(values)
+        return {"events": values[0], "units": abs(values[1])}
+
+    asked: list[tuple[int, int]] = []
+    one, other = {(n, "a"): (n, n) for n in (9, 10, 11)}, {(9, "a"): (9, 9), (10, "a"): (10, -10), (11, "a"): (12, 11)}
+    assert compare(one, other, row_of) == (3, 1, Difference((11, "a"), {"events": 11}, {"events": 12}))
+    assert sorted(asked) == [(10, -10), (10, 10), (11, 11), (12, 11)], "equal as they are, or as rows"
+    assert compare({(9,): (1, 1), (10,): (1, 1)}, {}, row_of).first == Difference((9,), {"events": 1, "units": 1}, None)
+    assert compare({}, {}, row_of) == (0, 0, None)
 
 
 def test_tables_add_up_and_the_first_stays_the_first() -> None:

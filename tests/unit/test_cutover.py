@@ -1,9 +1,15 @@
-"""The cutover to another epoch: tables, accounts and checkpoint, killed at every step, and the rollback."""
+"""The cutover to another epoch: tables, accounts and checkpoint, killed at every step, and the rollback.
+
+A step is a change of a store, of an account or of a file. Changes of files are told by Python's audit events, which
+come before each of them, whichever function makes it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +18,12 @@ from typing import Any
 import pytest
 
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.promotion.cutover import copying, cutover, staging, tables
+from retailpulse_kernel.promotion.cutover import cutover, staging
 from retailpulse_kernel.promotion.cutover.versions import resume_plan
 from retailpulse_kernel.shop.tables import GRAINS
-from retailpulse_kernel.streaming.checkpoint.accounts import Account
+from retailpulse_kernel.stores.base import FigureStore
+from retailpulse_kernel.stores.registry import register
+from retailpulse_kernel.streaming.checkpoint.accounts import Account, Ledger
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch, new_epoch, write_note
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan, write_plan
 from tests.memory import MemoryStore
@@ -23,7 +31,7 @@ from tests.memory import MemoryStore
 DAY = GRAINS["day"]
 EVENTS = FigurePlan("events", "count", "1", "")
 UNITS = FigurePlan("units", "sum", "quantity", "purchase")
-SHELF = TablePlan("shelf", "cassandra", ("day",), ("category",), (EVENTS,))
+SHELF = TablePlan("shelf", "watched", ("day",), ("category",), (EVENTS,))
 OLD = Plan("metrics", "retail.events", "event_id", 600_000, (), "change", "publish", (SHELF,))
 NEW = replace(OLD, conditions=("quantity > 1",), tables=(replace(SHELF, figures=(EVENTS, UNITS)),))
 
@@ -35,30 +43,37 @@ class Killed(Exception):
 class World:
     """Stores and accounts of every namespace, in memory; `die_at` ends the process before that step."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.stores: dict[tuple[str, str], MemoryStore] = {}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = self.at_home("home")
+        self.stores: dict[str, MemoryStore] = {}
         self.accounts: dict[str, dict[str, Account]] = {}
         self.steps, self.die_at = 0, -1
 
-    def store(self, name: str, settings: Settings) -> Any:
-        return Watched(self, self.stores.setdefault((settings.namespace.name, name), MemoryStore()))
+    def at_home(self, name: str) -> Settings:
+        """The live namespace in a home of its own, whose profile has the store of this module."""
+        profile = self.folder / "watched.toml"
+        profile.write_text("[stores.watched]\n")
+        return Settings.load(home=self.folder / name, profile=str(profile), namespace="shop")
+
+    def store(self, settings: Settings) -> Any:
+        return Watched(self, self.stores.setdefault(settings.namespace.name, MemoryStore()))
+
+    def ledger(self, settings: Settings) -> Ledger:
+        return Book(self, self.accounts.setdefault(settings.namespace.name, {}))
 
     def step(self) -> None:
         self.steps += 1
         if self.steps == self.die_at:
             raise Killed
 
-    def read_accounts(self, settings: Settings) -> list[Account]:
-        return list(self.accounts.get(settings.namespace.name, {}).values())
-
     def rows(self, plan: Plan, namespace: str = "shop") -> dict[str, tuple[int, Any]]:
         table = plan.tables[0].table
-        found = self.stores[namespace, "cassandra"].read(table, DAY)
+        found = self.stores[namespace].read(table, DAY)
         return {row["category"]: (row["events"], row.get("units")) for row in found}
 
     def fill(self, settings: Settings, plan: Plan, version: int, **rows: tuple[int, int]) -> None:
-        table, store = plan.tables[0].table, self.store("cassandra", settings)
+        table, store = plan.tables[0].table, self.store(settings)
         store.create(table)
         found = [
             {"day": datetime(2026, 1, 2, tzinfo=UTC), "category": name, "events": events, "units": units}
@@ -98,30 +113,49 @@ class Watched:
         return getattr(self._store, name)
 
 
+class Book(Ledger):
+    """Accounts in memory; the process may be killed before each is written."""
+
+    def __init__(self, world: World, accounts: dict[str, Account]) -> None:
+        self._world, self._accounts = world, accounts
+
+    def read(self) -> list[Account]:
+        return list(self._accounts.values())
+
+    def write_all(self, accounts: Iterable[Account]) -> None:
+        for account in accounts:
+            self._world.step()
+            self._accounts[account.key] = account
+
+
+#: The worlds whose files are watched: one, while its test runs.
+_WATCHED: list[World] = []
+
+
+@pytest.fixture(scope="module")
+def _watch() -> None:
+    """Python keeps an audit hook until it ends; without a world, the hook does nothing."""
+    sys.addaudithook(_before)
+
+
+def _before(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _WATCHED:
+        return
+    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writes or event in ("os.mkdir", "os.remove", "os.rename", "os.rmdir"):
+        path, world = arguments[0], _WATCHED[0]
+        # What is removed with its folder has no path, only a name in the folder.
+        if isinstance(path, str | Path) and (not Path(path).is_absolute() or Path(path).is_relative_to(world.folder)):
+            world.step()
+
+
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(Settings.load(home=tmp_path / "home", namespace="shop"))
-
-    class Ledger:
-        def __init__(self, settings: Settings) -> None:
-            self._accounts = made.accounts.setdefault(settings.namespace.name, {})
-
-        def write_all(self, accounts: Iterator[Account]) -> None:
-            for account in accounts:
-                made.step()
-                self._accounts[account.key] = account
-
-    for module in (copying, tables):
-        monkeypatch.setattr(module, "figure_store", made.store)
-    monkeypatch.setattr(cutover, "read_accounts", made.read_accounts)
-    monkeypatch.setattr(cutover, "Ledger", Ledger)
-    for name in ("write_note",):
-        before = getattr(cutover, name)
-        monkeypatch.setattr(cutover, name, lambda *a, before=before: (made.step(), before(*a)))
-    copytree, rename = cutover.shutil.copytree, Path.rename
-    monkeypatch.setattr(cutover.shutil, "copytree", lambda *a: (made.step(), copytree(*a)))
-    monkeypatch.setattr(Path, "rename", lambda path, to: (made.step(), rename(path, to))[1])
-    return made
+def world(tmp_path: Path, _watch: None) -> Iterator[World]:
+    made = World(tmp_path)
+    register("watched", made.store, FigureStore)
+    _WATCHED.append(made)
+    yield made
+    _WATCHED.clear()
 
 
 def filled(world: World) -> None:
@@ -136,7 +170,7 @@ def filled(world: World) -> None:
 
 def cut_over_or_complete(world: World, action: Callable[[], object]) -> None:
     """Do it, or end what was begun, as every run does first."""
-    if not cutover.complete(world.settings, "metrics"):
+    if not cutover.complete(world.settings, "metrics", ledger=world.ledger):
         action()
 
 
@@ -144,7 +178,7 @@ def test_the_tables_become_those_of_the_new_epoch_and_then_the_old_ones_again(wo
     filled(world)
     assert staging.behind(world.settings, NEW, world.live()) == 10
     before = world.rows(OLD)
-    compared = cutover.cut_over(world.settings, NEW)
+    compared = cutover.cut_over(world.settings, NEW, ledger=world.ledger)
     assert (compared.rows, compared.differing) == (4, 3)
     assert "shelf_day 2026-01-02T00:00:00Z b: events 2 -> 1" in str(compared)
     assert world.rows(NEW) == {"a": (1, 7), "b": (1, 8), "d": (5, 9)}, "what has no row any more is gone"
@@ -157,45 +191,59 @@ def test_the_tables_become_those_of_the_new_epoch_and_then_the_old_ones_again(wo
     world.fill(world.settings, NEW, live.start_ms + 1, a=(100, 100), e=(1, 1))
     resume = resume_plan(world.settings, OLD)
     assert resume.kind == "earlier epoch" and resume.epoch is not None and resume.epoch.number == 1
-    cutover.cut_over(world.settings, OLD, resume.epoch)
+    cutover.cut_over(world.settings, OLD, resume.epoch, ledger=world.ledger)
     assert world.rows(OLD) == before
     assert world.live().number == 3 and resume_plan(world.settings, OLD).kind == "resume"
 
     forward = resume_plan(world.settings, NEW)
     assert forward.epoch is not None and (forward.kind, forward.epoch.number) == ("earlier epoch", 2)
-    cutover.cut_over(world.settings, NEW, forward.epoch)
+    cutover.cut_over(world.settings, NEW, forward.epoch, ledger=world.ledger)
     assert world.rows(NEW) == {"a": (100, 100), "b": (1, 8), "d": (5, 9), "e": (1, 1)}, "as it was when it was left"
 
 
-def test_killed_at_any_step_it_is_ended_by_the_next_run(tmp_path: Path, world: World) -> None:
-    filled(world)
-    begun = world.steps
-    cutover.cut_over(world.settings, NEW)
-    steps = world.steps - begun
-    assert steps > 12
-    for at in range(1, steps + 1):
-        world.settings = Settings.load(home=tmp_path / f"home{at}", namespace="shop")
+@pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
+def test_killed_at_any_step_it_is_ended_by_the_next_run(world: World, back: bool) -> None:
+    def begin(home: str) -> Callable[[], object]:
+        """What is to be killed, in a home where nothing of it is done."""
+        world.settings, world.die_at = world.at_home(home), -1
         world.stores.clear()
         world.accounts.clear()
-        world.die_at = -1
         filled(world)
-        world.steps, world.die_at = 0, at
+        kept = None
+        if back:
+            cutover.cut_over(world.settings, NEW, ledger=world.ledger)
+            kept = resume_plan(world.settings, OLD).epoch
+            assert kept is not None
+        world.steps = 0
+        return lambda: cutover.cut_over(world.settings, OLD if back else NEW, kept, ledger=world.ledger)
+
+    begin("whole")()
+    steps = world.steps
+    assert steps > 30
+    for at in range(1, steps + 1):
+        action = begin(f"home{at}")
+        world.die_at = at
         with pytest.raises(Killed):
-            cutover.cut_over(world.settings, NEW)
+            action()
         world.die_at = at + 2  # and once more a little later
         world.steps = at
         try:
-            cut_over_or_complete(world, lambda: cutover.cut_over(world.settings, NEW))
+            cut_over_or_complete(world, action)
         except Killed:
-            cut_over_or_complete(world, lambda: cutover.cut_over(world.settings, NEW))
-        assert world.rows(NEW) == {"a": (1, 7), "b": (1, 8), "d": (5, 9)}, at
-        assert world.live().number == 2, at
-        assert sorted(world.accounts["shop"])[-2:] == ["metrics/2/0", "metrics/2/1"], at
-        assert not cutover.complete(world.settings, "metrics"), at
-        old = resume_plan(world.settings, OLD).epoch
-        assert old is not None
-        cutover.cut_over(world.settings, OLD, old)
-        assert world.rows(OLD) == {"a": (1, None), "b": (2, None), "c": (3, None)}, at
+            cut_over_or_complete(world, action)
+        live, other = (OLD, NEW) if back else (NEW, OLD)
+        old = {"a": (1, None), "b": (2, None), "c": (3, None)}
+        rows = {OLD: old, NEW: {"a": (1, 7), "b": (1, 8), "d": (5, 9)}}
+        assert world.rows(live) == rows[live], at
+        number, batches = (3, 3) if back else (2, 2)
+        assert world.live().number == number, at
+        assert sorted(world.accounts["shop"])[-batches:] == [f"metrics/{number}/{n}" for n in range(batches)], at
+        assert not cutover.complete(world.settings, "metrics", ledger=world.ledger), at
+        world.die_at = -1
+        kept = resume_plan(world.settings, other).epoch
+        assert kept is not None
+        cutover.cut_over(world.settings, other, kept, ledger=world.ledger)
+        assert world.rows(other) == rows[other], at
 
 
 def test_windows_of_which_the_topic_has_lost_events_stay(world: World) -> None:
@@ -204,5 +252,5 @@ def test_windows_of_which_the_topic_has_lost_events_stay(world: World) -> None:
     assert staged is not None
     later = int(datetime(2026, 1, 2, 5, tzinfo=UTC).timestamp() * 1000)
     write_note(staged.path, "begin.json", json.dumps({"offsets": {"0": 100}, "since_ms": later}).encode())
-    assert cutover.cut_over(world.settings, NEW).rows == 0
+    assert cutover.cut_over(world.settings, NEW, ledger=world.ledger).rows == 0
     assert {name: events for name, (events, _) in world.rows(OLD).items()} == {"a": 1, "b": 2, "c": 3}

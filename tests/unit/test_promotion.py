@@ -369,17 +369,17 @@ def test_runs_are_read_from_their_output_notebooks(settings: Settings, tmp_path:
     assert len(runs_of(settings, "metrics", limit=2)) == 2
 
 
-def test_what_a_job_does_now_is_told(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bounds(*_: object) -> dict[int, tuple[int, int]]:
-        return {0: (30, 50), 1: (0, 7)}
+def test_what_a_job_does_now_is_told(settings: Settings, tmp_path: Path) -> None:
+    class Topics(KafkaStore):
+        def offsets(self, topic: str) -> dict[int, tuple[int, int]]:
+            return {0: (30, 50), 1: (0, 7)}
 
-    monkeypatch.setattr(KafkaStore, "offsets", bounds)
     registry, folder = Registry(settings), runs_folder(settings, "metrics")
     registry.freeze(notebook(tmp_path / "a.ipynb"), replace(manifest(1), kind="stream", plan=PLAN))
     folder.mkdir(parents=True)
 
     def now() -> tuple[str, int]:
-        (row,) = overview(settings)
+        (row,) = overview(settings, kafka=Topics)
         return row["state"], row["lag"]
 
     def run(**papermill: object) -> None:

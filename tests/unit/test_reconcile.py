@@ -20,7 +20,7 @@ from retailpulse_kernel.ground.spans import moment_at, ms_of
 from retailpulse_kernel.reconcile import Difference, JobCheck, Reconciliation, TableCheck, Totals
 from retailpulse_kernel.reconcile.comparing import Range, compare_figures
 from retailpulse_kernel.reconcile.reconciling import _deleted, _problems, _retained_from, _retained_note
-from retailpulse_kernel.reconcile.sums import TableSums
+from retailpulse_kernel.reconcile.sums import Limits, TableSums
 from retailpulse_kernel.reconcile.tables import ARCHIVE, Share, share_of, without_plan
 from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
 from retailpulse_kernel.shop.events import Event, parse_event, to_message
@@ -271,16 +271,12 @@ class TestFigures:
             assert rows.keys() == plain.keys()
             assert all(_same(table, rows[key], plain[key]) for key in plain)
 
-    def test_many_small_chunks_are_one_sum(
-        self, stream: tuple[list[Message], list[Event]], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_many_small_chunks_are_one_sum(self, stream: tuple[list[Message], list[Event]]) -> None:
         messages, _ = stream
         accounts = [account({0: 10**6, 1: 10**6}, bounded=True)]
         whole = folded(accounts, messages).folds["metrics"].tables["category"].rows(GRAINS["hour"])
-        monkeypatch.setattr("retailpulse_kernel.reconcile.topic._CHUNK", 37)
-        monkeypatch.setattr("retailpulse_kernel.reconcile.sums._MOST_WAITING", 50)
-        monkeypatch.setattr("retailpulse_kernel.reconcile.sums._MOST_SHAPES", 20)
-        parts = folded(accounts, messages).folds["metrics"].tables["category"].rows(GRAINS["hour"])
+        limits = Limits(events=37, shapes=20, waiting=50)
+        parts = folded(accounts, messages, limits=limits).folds["metrics"].tables["category"].rows(GRAINS["hour"])
         assert parts.keys() == whole.keys()
         assert all(_same(CATEGORY, parts[key], whole[key]) for key in whole)
 

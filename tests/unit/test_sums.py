@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.shop import sketches
-from retailpulse_kernel.shop.figures import ACTIVE_USERS, FIGURES, Figure, Kind
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, FIGURES, Figure
+from retailpulse_kernel.shop.kinds import Kind, arrow_type
 from retailpulse_kernel.shop.tables import GRAINS, SESSION, USER, FigureTable
 from retailpulse_kernel.streaming.state import users
 from retailpulse_kernel.streaming.state.sums import COPIED, Sums, is_summable, note_of
@@ -28,18 +29,12 @@ FIGURE_LIST: list[Figure] = [*SESSION.figures, ACTIVE_USERS]
 TABLES = (FigureTable("session", tuple(FIGURE_LIST), SESSION.by, SESSION.every), USER)
 SLOTS = [(table, grain) for table in TABLES for grain in table.every]
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
-_TYPES = {
-    Kind.MONEY: pa.decimal128(28, 4),
-    Kind.FIRST: pa.timestamp("us", tz="UTC"),
-    Kind.LAST: pa.timestamp("us", tz="UTC"),
-    Kind.USERS: pa.binary(),
-}
 SCHEMA = pa.schema(
     [
         ("slot", pa.int32()),
         ("end", pa.timestamp("us", tz="UTC")),
         *((name, pa.string()) for name in ("currency", "session_id", "user_id")),
-        *((figure.name, _TYPES.get(figure.measure.kind, pa.int64())) for figure in FIGURE_LIST),
+        *((figure.name, arrow_type(figure.rules.value)) for figure in FIGURE_LIST),
     ]
 )
 KEY = SCHEMA.names[:5]

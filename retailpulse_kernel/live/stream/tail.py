@@ -14,7 +14,7 @@ from typing import NamedTuple
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.spans import ms_of
 from retailpulse_kernel.shop.events import Event, parse_event
-from retailpulse_kernel.shop.figures import Kind
+from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.lateness import PartitionClock
 from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.kafka.store import Message
@@ -22,7 +22,7 @@ from retailpulse_kernel.stores.kafka.store import Message
 __all__ = ["ADDITIVE", "TABLE", "Judge", "Key", "Parts", "Tail", "TailEvent"]
 
 #: The figures of the table `CATEGORY` that are shown live; sketches of users can't be taken apart again.
-ADDITIVE = tuple(figure for figure in CATEGORY.figures if figure.measure.kind is not Kind.USERS)
+ADDITIVE = tuple(figure for figure in CATEGORY.figures if figure.rules.value is not Value.SKETCH)
 
 #: What a live view holds: the table `CATEGORY` without its sketches.
 TABLE = replace(CATEGORY, figures=ADDITIVE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.cutover.tables import figure_tables
@@ -167,7 +168,7 @@ def _compared(
 ) -> Compared:
     end = None if until is None else grain.start(until)
     one, two = (
-        {table.key(row, grain): comparable(table, row) for row in store.read(table, grain, since=since, until=end)}
+        {table.key(row, grain): row for row in store.read(table, grain, since=since, until=end)}
         for store in (mine, other)
     )
-    return compared_rows(table.physical(grain), one, two)
+    return compared_rows(table.physical(grain), one, two, partial(comparable, table))

@@ -8,19 +8,21 @@ after a kill, the next run finishes the cutover before it does anything else.
    epoch does not have are removed, the archive's files change places;
 3. the incoming epoch's accounts get the new number;
 4. the incoming epoch's checkpoint becomes the newest epoch, and the job continues from its offsets;
-5. the oldest kept epoch and the staged epoch are removed, then the note.
+5. the oldest kept epoch and the staged epoch are removed, then the note. From here on there is nothing left that
+   steps 2 to 4 could be done from. They are done where the newest epoch is there.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from retailpulse_kernel.ground.files import write_whole
+from retailpulse_kernel.ground.files import put_in_place, write_whole
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.cutover.copying import (
     bring_in,
@@ -40,7 +42,7 @@ from retailpulse_kernel.promotion.cutover.staging import (
 from retailpulse_kernel.promotion.cutover.tables import archives, drop_incompatible
 from retailpulse_kernel.shop.comparison import Compared
 from retailpulse_kernel.stores.registry import event_archive
-from retailpulse_kernel.streaming.checkpoint.accounts import Ledger, read_accounts
+from retailpulse_kernel.streaming.checkpoint.accounts import Ledger
 from retailpulse_kernel.streaming.checkpoint.epochs import (
     Epoch,
     epochs,
@@ -108,7 +110,9 @@ def is_kept(epoch: Epoch) -> bool:
     return read_note(epoch.path, _KEPT) is not None
 
 
-def cut_over(live: Settings, plan: Plan, kept: Epoch | None = None) -> Compared:
+def cut_over(
+    live: Settings, plan: Plan, kept: Epoch | None = None, *, ledger: Callable[[Settings], Ledger] = Ledger
+) -> Compared:
     """Replace the newest epoch by a staged or a kept one. The job's writer must not run.
 
     Parameters
@@ -119,6 +123,8 @@ def cut_over(live: Settings, plan: Plan, kept: Epoch | None = None) -> Compared:
         The plan of the version that runs from now on.
     kept : Epoch, optional
         An epoch that was replaced before; the staged epoch when absent.
+    ledger : callable
+        Gives the accounts of a namespace.
 
     Returns
     -------
@@ -148,11 +154,11 @@ def cut_over(live: Settings, plan: Plan, kept: Epoch | None = None) -> Compared:
         begin=begin,
     )
     _note(live, plan.job, note)
-    complete(live, plan.job)
+    complete(live, plan.job, ledger=ledger)
     return compared
 
 
-def complete(live: Settings, job: str) -> bool:
+def complete(live: Settings, job: str, *, ledger: Callable[[Settings], Ledger] = Ledger) -> bool:
     """Finish a cutover that was begun. The job's writer must not run.
 
     Parameters
@@ -161,6 +167,8 @@ def complete(live: Settings, job: str) -> bool:
         The live namespace.
     job : str
         The streaming job's name.
+    ledger : callable
+        Gives the accounts of a namespace.
 
     Returns
     -------
@@ -175,9 +183,11 @@ def complete(live: Settings, job: str) -> bool:
         _set_aside(live, note)
         note = replace(note, is_aside=True)
         _note(live, job, note)
-    _bring_in(live, note)
-    _take_accounts(live, note)
-    _take_checkpoint(live, job, note)
+    newest = _folder(live, job) / f"e{note.number:04d}"
+    if not newest.exists():
+        _bring_in(live, note)
+        _take_accounts(ledger(live.within(note.namespace)), ledger(live), note)
+        _take_checkpoint(note, newest)
     _clean_up(live, job, note)
     (_folder(live, job) / _NOTE).unlink()
     return True
@@ -215,23 +225,19 @@ def _bring_in(live: Settings, note: Cutover) -> None:
     bring_in(live, staging, note.new, note.epoch if note.kept else None, version=note.start_ms, since=note.begin.since)
 
 
-def _take_accounts(live: Settings, note: Cutover) -> None:
-    source = live.within(note.namespace)
-    mine = (a for a in read_accounts(source) if (a.job, a.epoch) == (note.new.job, note.epoch))
-    Ledger(live).write_all(replace(account, epoch=note.number, start_ms=note.start_ms) for account in mine)
+def _take_accounts(source: Ledger, target: Ledger, note: Cutover) -> None:
+    mine = (a for a in source.read() if (a.job, a.epoch) == (note.new.job, note.epoch))
+    target.write_all(replace(account, epoch=note.number, start_ms=note.start_ms) for account in mine)
 
 
-def _take_checkpoint(live: Settings, job: str, note: Cutover) -> None:
-    target = _folder(live, job) / f"e{note.number:04d}"
-    if target.exists():
-        return
+def _take_checkpoint(note: Cutover, target: Path) -> None:
     aside = target.with_name(f"{target.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(epoch_folder(Epoch(0, 0, note.checkpoint)), aside)
     (aside / _KEPT).unlink(missing_ok=True)
     about = {"number": note.number, "start_ms": note.start_ms, "from": note.epoch}
     write_whole(aside / "epoch.json", json.dumps(about))
-    aside.rename(target)
+    put_in_place(aside, target)
 
 
 def _clean_up(live: Settings, job: str, note: Cutover) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,15 @@ def runs_folder(settings: Settings, name: str) -> Path:
     return settings.home / "runs" / settings.namespace.name / name
 
 
-def overview(settings: Settings) -> list[dict[str, Any]]:
+def overview(settings: Settings, *, kafka: Callable[[Settings], KafkaStore] = KafkaStore) -> list[dict[str, Any]]:
     """A row for each promoted job.
 
     Parameters
     ----------
     settings : Settings
         The namespace in which the jobs run.
+    kafka : callable
+        Gives the topics of a namespace.
     """
     registry, rows = Registry(settings), []
     for name in registry.names():
@@ -58,7 +60,7 @@ def overview(settings: Settings) -> list[dict[str, Any]]:
                 "next": _next(settings, registry, version),
                 "schedule": version.manifest.schedule or "by hand",
                 "state": _state(settings, plan, last, held=current.paused),
-                "lag": None if plan is None else _lag(settings, plan),
+                "lag": None if plan is None else _lag(settings, plan, kafka),
                 "last run": None if last is None else f"{last['started']} {last['state']}",
                 "promoted": version.manifest.promoted[:19].replace("T", " "),
             }
@@ -133,14 +135,14 @@ def _is_running(settings: Settings, job: str) -> bool:
         return True
 
 
-def _lag(settings: Settings, plan: Plan) -> int | None:
+def _lag(settings: Settings, plan: Plan, kafka: Callable[[Settings], KafkaStore]) -> int | None:
     """Messages that no batch of the job has taken; None where Kafka does not say."""
     epoch = find_epoch(f"{settings.checkpoints}/{plan.job}")
     # The newest batch in the log may be under way, and none of it written.
     done = committed_batch(epoch.path) if epoch else None
     topic = settings.namespace.topic(plan.topic)
     try:
-        bounds = KafkaStore(settings).offsets(topic)
+        bounds = kafka(settings).offsets(topic)
     except (StoreUnavailable, UsageError):
         return None
     return untaken(bounds, done.offsets.get(topic, {}) if done else {})

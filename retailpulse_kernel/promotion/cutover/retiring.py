@@ -26,7 +26,7 @@ from retailpulse_kernel.stack.airflow import delete_dag
 from retailpulse_kernel.stores.base import EventArchive
 from retailpulse_kernel.stores.kafka.topics import topic_states
 from retailpulse_kernel.stores.registry import can, event_archive, figure_store
-from retailpulse_kernel.streaming.checkpoint.accounts import Ledger, read_accounts
+from retailpulse_kernel.streaming.checkpoint.accounts import Ledger
 from retailpulse_kernel.streaming.checkpoint.epochs import remove_checkpoint
 from retailpulse_kernel.streaming.checkpoint.writer import drain_file, writer_lock
 from retailpulse_kernel.streaming.plan.data import TablePlan
@@ -156,8 +156,9 @@ def _remove_state(settings: Settings, job: str, report: Callable[[str], None]) -
     for place in (settings, staging_of(settings)):
         topic = place.namespace.progress_topic
         if any(state.exists for state in topic_states(place) if state.name == topic):
-            gone = [account for account in read_accounts(place) if account.job == job]
-            Ledger(place).remove(gone)
+            ledger = Ledger(place)
+            gone = [account for account in ledger.read() if account.job == job]
+            ledger.remove(gone)
             if gone:
                 report(f"{topic}: {len(gone):,} accounts removed")
         forget_role(place, "job", job)

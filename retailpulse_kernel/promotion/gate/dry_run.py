@@ -17,7 +17,6 @@ from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.promotion.gate.isolation import explained, run_apart
 from retailpulse_kernel.promotion.registry.manifest import Step
-from retailpulse_kernel.shop.figures import Kind
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.confinement import Refusal, refusals
@@ -29,7 +28,6 @@ __all__ = ["dry_run"]
 
 #: Seconds that a notebook has for the sample.
 _SECONDS = 3600
-_ADDED = (Kind.COUNT, Kind.SUM, Kind.MONEY)
 
 
 def dry_run(
@@ -165,7 +163,7 @@ def _figures(store: FigureStore, table: FigureTable, counts: Counter[str]) -> It
             yield f"{name} has a key twice"
         if any(value is None for row in rows for value in table.key(row, grain)):
             yield f"{name} has a key without a value"
-        totals[name] = {f.name: f.combine(r[f.name] for r in rows) for f in table.figures if f.measure.kind in _ADDED}
+        totals[name] = {f.name: f.combine(r[f.name] for r in rows) for f in table.figures if f.rules.is_added}
     (first, wanted), *others = totals.items()
     for name, found in others:
         for figure, total in found.items():

@@ -10,37 +10,27 @@ from datetime import UTC, date, datetime
 from itertools import chain, product
 from typing import Any
 
-from retailpulse_kernel.shop.figures import Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import PATHS, Only
 
 __all__ = [
-    "ADDED",
-    "TIMES",
-    "TYPES",
     "choices_of",
     "columns_of",
     "ddl",
+    "figure_column",
     "from_cql",
     "halves",
     "plain",
     "portions",
+    "times_of",
     "to_cql",
     "unpack",
 ]
 
 #: The type of a figure's column.
-TYPES = {
-    Kind.COUNT: "bigint",
-    Kind.SUM: "bigint",
-    Kind.MONEY: "decimal",
-    Kind.FIRST: "timestamp",
-    Kind.LAST: "timestamp",
-    Kind.USERS: "blob",
-}
-#: Figures that Cassandra can add up, and those that hold times.
-ADDED = {Kind.COUNT, Kind.SUM, Kind.MONEY}
-TIMES = {Kind.FIRST, Kind.LAST}
+_TYPES = {Value.WHOLE: "bigint", Value.DECIMAL: "decimal", Value.TIME: "timestamp", Value.SKETCH: "blob"}
 
 #: Rows in one unlogged batch; batches of one partition were measured fastest at this size.
 _BATCH_ROWS = 20
@@ -61,13 +51,37 @@ def ddl(keyspace: str, table: FigureTable, grain: Grain) -> str:
     bucket = GRAINS[grain.bucket]
     columns = {bucket.name: _time_type(bucket), grain.name: _time_type(grain)}
     columns |= dict.fromkeys(table.by, "text")
-    columns |= {figure.name: TYPES[figure.measure.kind] for figure in table.figures}
+    texts = [*(f"{name} {cql_type}" for name, cql_type in columns.items()), *map(figure_column, table.figures)]
     clustering = [c for c in table.key_columns(grain) if c != bucket.name]
     return (
         f"create table if not exists {keyspace}.{table.physical(grain)} ("
-        + ", ".join(f"{name} {cql_type}" for name, cql_type in columns.items())
+        + ", ".join(texts)
         + f", primary key (({bucket.name}), {', '.join(clustering)}))"
     )
+
+
+def figure_column(figure: Figure) -> str:
+    """A figure's column with its type, as a table is made with.
+
+    Parameters
+    ----------
+    figure : Figure
+        Of any kind.
+    """
+    return f"{figure.name} {_TYPES[figure.rules.value]}"
+
+
+def times_of(grain: Grain, figures: Iterable[Figure]) -> set[str]:
+    """The columns of a stored table that hold dates or times.
+
+    Parameters
+    ----------
+    grain : Grain
+        Its name is the column of the window's start.
+    figures : iterable of Figure
+        Those that are read.
+    """
+    return {grain.name, *(figure.name for figure in figures if figure.rules.value is Value.TIME)}
 
 
 def columns_of(table: FigureTable, grain: Grain) -> list[str]:

@@ -18,16 +18,15 @@ from retailpulse_kernel.stores.base import FigureStore, Only, Rows, buckets, com
 from retailpulse_kernel.stores.binding import bound, one_statement, places_of, with_literals
 from retailpulse_kernel.stores.cassandra.connection import TUPLES, connect, explained, said
 from retailpulse_kernel.stores.cassandra.rows import (
-    ADDED,
-    TIMES,
-    TYPES,
     choices_of,
     columns_of,
     ddl,
+    figure_column,
     from_cql,
     halves,
     plain,
     portions,
+    times_of,
     to_cql,
     unpack,
 )
@@ -264,8 +263,8 @@ class CassandraStore(StatementStore, FigureStore):
                 )
                 known = {row.column_name for row in there}
                 for figure in (figure for figure in table.figures if figure.name not in known):
-                    column = f"{figure.name} {TYPES[figure.measure.kind]}"
-                    session.execute(f"alter table {self.keyspace}.{table.physical(grain)} add if not exists {column}")
+                    name, column = table.physical(grain), figure_column(figure)
+                    session.execute(f"alter table {self.keyspace}.{name} add if not exists {column}")
 
         self._run(run)
 
@@ -406,7 +405,7 @@ class CassandraStore(StatementStore, FigureStore):
         physical = f"{self.keyspace}.{table.physical(grain)}"
         chosen = table.figures if figures is None else tuple(figures)
         # Cassandra adds up what shares the first columns of the key; what it can't is combined here.
-        added = by is not None and tuple(by) == table.by[: len(by)] and all(f.measure.kind in ADDED for f in chosen)
+        added = by is not None and tuple(by) == table.by[: len(by)] and all(f.rules.is_added for f in chosen)
         added = added and set(only or ()) <= set(by or ())
         dimensions = tuple(by or ()) if added else table.by
         columns = [grain.name, *dimensions, *(f.name for f in chosen)]
@@ -443,7 +442,7 @@ class CassandraStore(StatementStore, FigureStore):
             results = execute_concurrent_with_args(
                 session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=TUPLES
             )
-            return list(unpack(columns, {grain.name, *(f.name for f in chosen if f.measure.kind in TIMES)}, results))
+            return list(unpack(columns, times_of(grain, chosen), results))
 
         rows = [row for row in self._run(run) if in_range(row[grain.name], since, until) and is_among(row, only)]
         if len(choices) > 1:  # what two of them hold is one row
@@ -471,7 +470,7 @@ class CassandraStore(StatementStore, FigureStore):
             results = execute_concurrent_with_args(
                 session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=TUPLES
             )
-            times = {grain.name, *(figure.name for figure in figures if figure.measure.kind in TIMES)}
+            times = times_of(grain, figures)
             return list(unpack([*columns, _WRITTEN], times, results))
 
         rows = (row for row in self._run(run) if in_range(row[grain.name], since, until))

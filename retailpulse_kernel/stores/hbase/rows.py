@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 import orjson
 
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 
 if TYPE_CHECKING:
@@ -123,12 +124,12 @@ def decode(figure: Figure, value: Any) -> Any:
     """
     if value is None:
         return None
-    match figure.measure.kind:
-        case Kind.USERS:
+    match figure.rules.value:
+        case Value.SKETCH:
             return b64decode(value)
-        case Kind.MONEY:
+        case Value.DECIMAL:
             return Decimal(value)
-        case Kind.FIRST | Kind.LAST:
+        case Value.TIME:
             return datetime.fromisoformat(value)
         case _:
             return value
@@ -156,12 +157,12 @@ def _json_values(figure: Figure, values: pa.ChunkedArray) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    match figure.measure.kind:
-        case Kind.COUNT | Kind.SUM:
+    match figure.rules.value:
+        case Value.WHOLE:
             return pc.cast(values, pa.string())
-        case Kind.USERS:
+        case Value.SKETCH:
             return _each(values, lambda sketch: f'"{b64encode(sketch).decode()}"')
-        case Kind.FIRST | Kind.LAST:
+        case Value.TIME:
             return pc.binary_join_element_wise(
                 '"', pc.replace_substring(pc.cast(values, pa.string()), " ", "T"), '"', ""
             )

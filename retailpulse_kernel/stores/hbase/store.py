@@ -15,12 +15,12 @@ from retailpulse_kernel.ground.extras import require_extra
 from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import range_of
-from retailpulse_kernel.shop.figures import FIGURES, Figure, Kind
+from retailpulse_kernel.shop.figures import FIGURES, Figure
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore, Only, Rows, arrow_rows, combined, in_range, is_among
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.connection import Reconnecting
-from retailpulse_kernel.stores.frames import ColumnKind, Form, checked_limit, cut, shaped, to_frame
+from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, Form, checked_limit, cut, shaped, to_frame
 from retailpulse_kernel.stores.hbase.connection import connect, explained
 from retailpulse_kernel.stores.hbase.migration import forget_old, move_in
 from retailpulse_kernel.stores.hbase.rows import decode, pack_cells, pack_keys, stamp, unpack
@@ -219,7 +219,7 @@ class HBaseStore(FigureStore):
             figure = _figure(name)
             if figure is None:
                 kinds[place] = "text"
-            elif kind := _COLUMN_KINDS.get(figure.measure.kind):
+            elif kind := FIGURE_COLUMNS.get(figure.rules.value):
                 kinds[place] = kind
         rows = ([key, *(record.get(name) for name in names)] for key, record in records)
         return shaped(to_frame(["row", *names], rows, kinds, **attributes), as_)
@@ -434,11 +434,6 @@ def _selection(
 def _start_at_or_after(moment: datetime, grain: Grain) -> bytes:
     """The key's beginning of the first window that starts at a time or later."""
     return stamp(moment + grain.width - timedelta(microseconds=1), grain).encode()
-
-
-_COLUMN_KINDS: dict[Kind, ColumnKind] = {
-    Kind.COUNT: "integer", Kind.SUM: "integer", Kind.FIRST: "time", Kind.LAST: "time",
-}  # fmt: skip
 
 
 def _is_lost(error: Exception) -> bool:

@@ -95,7 +95,13 @@ class Account:
 
 
 class Ledger:
-    """Writes accounts to the progress topic of a namespace."""
+    """The accounts in the progress topic of a namespace, to be read, written and taken back.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose namespace.
+    """
 
     def __init__(self, settings: Settings) -> None:
         from confluent_kafka import Producer
@@ -103,6 +109,10 @@ class Ledger:
         self._settings, self._topic = settings, settings.namespace.progress_topic
         require_own_topic(settings, self._topic)
         self._producer = Producer({**client_config(settings), "enable.idempotence": True})
+
+    def read(self) -> list[Account]:
+        """Every account, one a batch; see `read_accounts`."""
+        return read_accounts(self._settings)
 
     def write(self, account: Account) -> None:
         """Write one account and wait until Kafka has it.

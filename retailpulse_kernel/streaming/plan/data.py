@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from retailpulse_kernel.ground.errors import JobError
-from retailpulse_kernel.shop.figures import FIGURES, Figure, Kind, Measure
+from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure
+from retailpulse_kernel.shop.kinds import Kind
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
 from retailpulse_kernel.streaming.state.sums import is_summable

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.answers.reading import grouped_frame
 from retailpulse_kernel.ground.errors import UnknownName
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.tables import FigureTable, grain_of
 from retailpulse_kernel.stores.frames import Form, limited, shaped
 from retailpulse_kernel.streaming.intake.given import given_events
@@ -107,9 +106,8 @@ class FigureStream:
             raise UnknownName(f"window of {self.table.name}", grain.name, grains)
         result = aggregate(self.events.given(given_events(given)), [self.table]).toArrow()
         found = rows_by_table(result, [self.table]).get((self.table, grain))
-        users = [figure.name for figure in self.table.figures if figure.measure.kind is Kind.USERS]
         rows = [] if found is None else found.to_pylist()
-        return [row | {name: sketches.estimate(row[name]) for name in users} for row in rows]
+        return [row | {f.name: f.rules.shown(row[f.name]) for f in self.table.figures} for row in rows]
 
 
 def stored_form(result: pa.Table, table: FigureTable, limit: int | None = None) -> pd.DataFrame:

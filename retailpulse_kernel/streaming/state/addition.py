@@ -1,7 +1,7 @@
 """Figures as words of 64 bits, and how they are added up: exactly, or not at all.
 
-Counts and sums are one word; money is two, a whole number of its smallest part; the first and the last moment
-are one, microseconds, with a word of their own for "none yet".
+A whole number is one word; a decimal is two, a whole number of its smallest part; a time is one, microseconds. The
+least and the greatest value have a word of their own for "none yet".
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import DIGITS, Combination, Value, arrow_type
 
 __all__ = ["Words", "added", "as_column", "as_words", "width"]
 
 #: Rows of words.
 Words = npt.NDArray[np.int64]
 
-_MONEY = pa.decimal128(28, 4)
-_TIME = pa.timestamp("us", tz="UTC")
-#: The upper words of the least and the greatest sum of money, 28 digits.
-_LEAST, _MOST = divmod(-(10**28), 1 << 64)[0], divmod(10**28, 1 << 64)[0]
-#: "None yet": what loses against every moment.
-_NONE: Final = {Kind.FIRST: np.iinfo(np.int64).max, Kind.LAST: np.iinfo(np.int64).min}
+#: The upper words of the least and the greatest decimal.
+_LEAST, _MOST = divmod(-(10**DIGITS), 1 << 64)[0], divmod(10**DIGITS, 1 << 64)[0]
+#: "None yet": what loses against every value.
+_NONE: Final = {Combination.LEAST: np.iinfo(np.int64).max, Combination.GREATEST: np.iinfo(np.int64).min}
 
 
 def width(figure: Figure) -> int:
@@ -36,7 +35,7 @@ def width(figure: Figure) -> int:
     figure : Figure
         Not one of users.
     """
-    return 2 if figure.measure.kind is Kind.MONEY else 1
+    return 2 if figure.rules.value is Value.DECIMAL else 1
 
 
 def as_words(figure: Figure, column: pa.ChunkedArray) -> Words:
@@ -47,15 +46,17 @@ def as_words(figure: Figure, column: pa.ChunkedArray) -> Words:
     figure : Figure
         Not one of users.
     column : pyarrow.ChunkedArray
-        Of the type that the aggregation gives the figure: int64, decimal128(28, 4) or timestamp.
+        Of the type that the aggregation gives the figure: that of `arrow_type`, or a timestamp.
     """
-    kind, array = figure.measure.kind, column.combine_chunks()
-    if kind is Kind.MONEY:
-        assert array.type == _MONEY and not array.null_count
+    value, array = figure.rules.value, column.combine_chunks()
+    if value is Value.DECIMAL:
+        assert array.type == arrow_type(value) and not array.null_count
         words = np.frombuffer(array.buffers()[1] or b"", dtype=np.int64)
         return words[2 * array.offset : 2 * (array.offset + len(array))].reshape(-1, 2)
-    if kind in _NONE:
-        array = array.cast(_TIME).cast(pa.int64()).fill_null(_NONE[kind])
+    if value is Value.TIME:
+        array = array.cast(arrow_type(value)).cast(pa.int64())
+    if (none := _NONE.get(figure.rules.combination)) is not None:
+        array = array.fill_null(none)
     assert array.type == pa.int64() and not array.null_count
     return array.to_numpy().reshape(-1, 1)
 
@@ -70,14 +71,13 @@ def as_column(figure: Figure, words: Words) -> pa.Array:
     words : Words
         A row of `width` words for each window.
     """
-    kind = figure.measure.kind
-    if kind is Kind.MONEY:
+    column = arrow_type(figure.rules.value)
+    if figure.rules.value is Value.DECIMAL:
         data = pa.py_buffer(np.ascontiguousarray(words).tobytes())
-        return pa.Array.from_buffers(_MONEY, len(words), [None, data])
+        return pa.Array.from_buffers(column, len(words), [None, data])
     values = np.ascontiguousarray(words[:, 0])
-    if kind in _NONE:
-        return pa.array(values, pa.int64(), mask=values == _NONE[kind]).cast(_TIME)
-    return pa.array(values, pa.int64())
+    none = _NONE.get(figure.rules.combination)
+    return pa.array(values, pa.int64(), mask=None if none is None else values == none).cast(column)
 
 
 def added(figures: Sequence[Figure], one: Words, two: Words) -> Words:
@@ -105,18 +105,18 @@ def added(figures: Sequence[Figure], one: Words, two: Words) -> Words:
 
 
 def _added(figure: Figure, one: Words, two: Words) -> Any:
-    match figure.measure.kind:
-        case Kind.FIRST:
+    match figure.rules.combination, figure.rules.value:
+        case Combination.LEAST, _:
             return np.minimum(one, two)
-        case Kind.LAST:
+        case Combination.GREATEST, _:
             return np.maximum(one, two)
-        case Kind.MONEY:
+        case _, Value.DECIMAL:
             lower = one.view(np.uint64)[:, 0] + two.view(np.uint64)[:, 0]
             carried = lower < one.view(np.uint64)[:, 0]
             upper = one[:, 1] + two[:, 1] + carried
-            # Money that fits is far from what two words hold.
+            # A decimal that fits is far from what two words hold.
             if ((upper >= _MOST) | (upper <= _LEAST)).any():
-                raise OverflowError(f"{figure.name} became greater than 28 digits hold.")
+                raise OverflowError(f"{figure.name} became greater than {DIGITS} digits hold.")
             return np.column_stack([lower.view(np.int64), upper])
         case _:
             total = one + two

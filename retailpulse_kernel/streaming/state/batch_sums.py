@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retailpulse_kernel.shop import sketches
-from retailpulse_kernel.shop.figures import Figure, Kind
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import PLACES, Combination, Value, arrow_type
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 from retailpulse_kernel.streaming.state.aggregation import dimensions_of, figures_of, slots
 
@@ -24,15 +25,8 @@ __all__ = ["facts", "summed"]
 
 _TIME: Final = "end"  # a name that no figure has; windows are told by it in the result
 
-_TYPES: Final = {
-    Kind.COUNT: pa.int64(),
-    Kind.SUM: pa.int64(),
-    Kind.MONEY: pa.decimal128(28, 4),
-    Kind.USERS: pa.binary(),
-}
 #: Wide enough for the sum of as many numbers as an array can have.
-_WIDE: Final = {Kind.SUM: pa.decimal128(38, 0), Kind.MONEY: pa.decimal128(38, 4)}
-_COMBINES: Final = {Kind.FIRST: "min", Kind.LAST: "max", Kind.USERS: "list"}
+_WIDE: Final = {Value.WHOLE: pa.decimal128(38, 0), Value.DECIMAL: pa.decimal128(38, PLACES)}
 
 
 def facts(frame: DataFrame, tables: Sequence[FigureTable]) -> DataFrame:
@@ -90,13 +84,19 @@ def _windowed(rows: pa.Table, grain: Grain) -> pa.Table:
 def _combined(rows: pa.Table, by: Sequence[str], figures: Sequence[Figure]) -> pa.Table:
     """One row for each window and key."""
     for figure in figures:
-        if (kind := figure.measure.kind) in _WIDE and not _fits(rows[figure.name]):
-            rows = _replaced(rows, figure.name, rows[figure.name].cast(_WIDE[kind]))
+        # As many events as a batch can have are counted in 64 bits; what they add may be more.
+        if figure.rules.weighed_as and not _fits(rows[figure.name]):
+            rows = _replaced(rows, figure.name, rows[figure.name].cast(_WIDE[figure.rules.value]))
     nothing_is_zero = pc.ScalarAggregateOptions(min_count=0)
     how: list[Any] = []
     for figure in figures:
-        combine = _COMBINES.get(figure.measure.kind)
-        how.append((figure.name, combine) if combine else (figure.name, "sum", nothing_is_zero))
+        match figure.rules.combination:
+            case Combination.SUM:
+                how.append((figure.name, "sum", nothing_is_zero))
+            case Combination.UNION:
+                how.append((figure.name, "list"))
+            case extreme:
+                how.append((figure.name, str(extreme)))
     # In one thread: rows of one key come in their order, and the columns are few.
     grouped = rows.group_by([_TIME, *by], use_threads=False).aggregate(how)
     columns = {name: grouped[name] for name in (_TIME, *by)}
@@ -115,13 +115,15 @@ def _fits(column: pa.ChunkedArray) -> bool:
 
 def _stored(figure: Figure, column: pa.ChunkedArray) -> Any:
     """A combined column as it is stored."""
-    kind = figure.measure.kind
-    if kind is Kind.USERS:
+    value = figure.rules.value
+    if value is Value.SKETCH:
         # Of single events their users, of finer windows their sketches.
         merge = sketches.union if pa.types.is_binary(column.type.value_type) else _sketch_of
         return pa.array([merge(values) for values in column.to_pylist()], pa.binary())
+    if value is Value.TIME:
+        return column  # as Spark has it
     try:
-        return column.cast(_TYPES.get(kind, column.type))
+        return column.cast(arrow_type(value))
     except pa.ArrowInvalid as error:
         raise OverflowError(f"{figure.name} became greater than its column holds: {error}.") from error
 

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.ground.files import whole_file
-from retailpulse_kernel.shop.figures import Kind
+from retailpulse_kernel.shop.kinds import RULES, Value
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 from retailpulse_kernel.streaming.state.addition import Words, added, as_column, as_words, width
 from retailpulse_kernel.streaming.state.aggregation import dimensions_of, figures_of
@@ -45,6 +45,9 @@ _SMALLEST, _OPEN, _OPEN_USERS = 256, 64, 16
 #: The columns of a table before the figures: the key's words.
 _KEY: Final = 2
 
+#: The kinds of figures that are times.
+_TIMES: Final = tuple(kind for kind, rules in RULES.items() if rules.value is Value.TIME)
+
 _TABLE = re.compile(r"(\d+)-(\d+)\.sums")
 _Index = npt.NDArray[np.int64]
 
@@ -59,7 +62,7 @@ def is_summable(kind: str, of: str) -> bool:
     of : str
         The expression, as in `Measure.of`.
     """
-    return kind not in (Kind.FIRST, Kind.LAST) or of == "event_time"
+    return kind not in _TIMES or of == "event_time"
 
 
 def note_of(folder: Path, batch: int) -> Path:
@@ -115,8 +118,8 @@ class Sums:
         self._folder, self._remedy = folder, remedy
         tables = [table for table, _ in slots]
         figures, self._dimensions = figures_of(tables), dimensions_of(tables)
-        self._figures = [figure for figure in figures if figure.measure.kind is not Kind.USERS]
-        self._sketched = [figure for figure in figures if figure.measure.kind is Kind.USERS]
+        self._figures = [figure for figure in figures if figure.rules.value is not Value.SKETCH]
+        self._sketched = [figure for figure in figures if figure.rules.value is Value.SKETCH]
         self._seconds = np.array([grain.seconds for _, grain in slots], dtype=np.int64)
         self._columns = _KEY + sum(width(figure) for figure in self._figures)
         self._tables: dict[_Bucket, np.memmap[Any, np.dtype[np.int64]]] = {}

@@ -1,0 +1,146 @@
+"""The kinds of figures: what a figure of each kind holds, and how its parts combine.
+
+The rules of a kind are one entry of `RULES`, and every module asks there. A store says of a `Value` which type its
+column has, not of a kind: a new kind is an entry here, and its fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final
+
+from retailpulse_kernel.shop import sketches
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["DIGITS", "PLACES", "RULES", "Combination", "Kind", "Rules", "Value", "arrow_type"]
+
+#: The digits of a stored decimal, and how many of them are behind the point.
+DIGITS, PLACES = 28, 4
+#: The digits of what one event adds.
+_EVENT_DIGITS: Final = 18
+
+
+class Kind(StrEnum):
+    """How parts of a figure combine, and so how they are stored. Plans keep these names."""
+
+    COUNT = "count"
+    SUM = "sum"
+    MONEY = "money"
+    FIRST = "first"
+    LAST = "last"
+    USERS = "users"
+
+
+class Value(StrEnum):
+    """What a stored figure is. A store has a type of column for each."""
+
+    #: An integer of 64 bits.
+    WHOLE = "whole"
+    #: A `Decimal` of `DIGITS` digits, `PLACES` of them behind the point.
+    DECIMAL = "decimal"
+    #: A time with a zone, to the microsecond.
+    TIME = "time"
+    #: The bytes of a HyperLogLog sketch.
+    SKETCH = "sketch"
+
+
+class Combination(StrEnum):
+    """How two parts become one. All but the last are called as in SQL and Arrow."""
+
+    SUM = "sum"
+    LEAST = "min"
+    GREATEST = "max"
+    UNION = "union"
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What goes for every figure of a kind.
+
+    Attributes
+    ----------
+    value : Value
+        What is stored.
+    combination : Combination
+        How two parts become one.
+    combine : callable
+        Makes one part of several, none of them None; of no parts what a window without events has.
+    aggregate : str
+        Spark SQL that does the same with a column, which stands for ``{}``.
+    counts : bool
+        Whether each event adds 1; otherwise the measure's expression says what it adds.
+    weighed_as : str
+        Spark's type of what an event adds, for kinds whose figures have a weight in `where`. A weight may be negative,
+        and a missing value weighs nothing. Figures of the other kinds have a condition there.
+    shown : callable
+        Makes what people see of a stored value.
+    compared : callable
+        Makes of a stored value what is equal for equal values, whatever the bytes they are stored as.
+    """
+
+    value: Value
+    combination: Combination
+    combine: Callable[[Sequence[Any]], Any]
+    aggregate: str
+    counts: bool = False
+    weighed_as: str = ""
+    shown: Callable[[Any], Any] = _itself
+    compared: Callable[[Any], Any] = _itself
+
+    @property
+    def is_added(self) -> bool:
+        """Whether parts are added up."""
+        return self.combination is Combination.SUM
+
+
+RULES: Final = {
+    Kind.COUNT: Rules(Value.WHOLE, Combination.SUM, sum, "sum({})", counts=True),
+    Kind.SUM: Rules(Value.WHOLE, Combination.SUM, sum, "sum({})", weighed_as="BIGINT"),
+    Kind.MONEY: Rules(
+        Value.DECIMAL,
+        Combination.SUM,
+        partial(sum, start=Decimal(0)),
+        f"CAST(sum({{}}) AS DECIMAL({DIGITS},{PLACES}))",
+        weighed_as=f"DECIMAL({_EVENT_DIGITS},{PLACES})",
+    ),
+    Kind.FIRST: Rules(Value.TIME, Combination.LEAST, partial(min, default=None), "min({})"),
+    Kind.LAST: Rules(Value.TIME, Combination.GREATEST, partial(max, default=None), "max({})"),
+    Kind.USERS: Rules(
+        Value.SKETCH,
+        Combination.UNION,
+        sketches.union,
+        f"hll_sketch_agg({{}}, {sketches.LG_K})",
+        shown=sketches.estimate,
+        compared=sketches.comparable,
+    ),
+}
+
+
+@cache
+def arrow_type(value: Value) -> pa.DataType:
+    """The type of an Arrow column of stored figures.
+
+    Parameters
+    ----------
+    value : Value
+        What the figures are.
+    """
+    import pyarrow as pa
+
+    types = {
+        Value.WHOLE: pa.int64(),
+        Value.DECIMAL: pa.decimal128(DIGITS, PLACES),
+        Value.TIME: pa.timestamp("us", tz="UTC"),
+        Value.SKETCH: pa.binary(),
+    }
+    return types[value]
