@@ -27,7 +27,7 @@ class Sink(Protocol):
         """Make the tables where they are absent."""
 
     def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
-        """Make way for an epoch that reads the topic from some offsets on; may be called again.
+        """Discard what an epoch that reads the topic from some offsets on will write again; may be called again.
 
         Parameters
         ----------

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.streaming.state.ids import SeenIds
+from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 from tests.processes import FORK, forked
 
 
 def claim(
-    seen: SeenIds, ids: list[str], *, partition: int = 0, first: int = 0, at_ms: int = 1_000, forget_ms: int = 0
+    seen: DedupIndex, ids: list[str], *, partition: int = 0, first: int = 0, at_ms: int = 1_000, forget_ms: int = 0
 ) -> list[bool]:
     offsets = np.arange(first, first + len(ids))
     taken = seen.claim(pa.array(ids), partition=partition, offsets=offsets, newest_ms=at_ms, forget_ms=forget_ms)
@@ -29,7 +29,7 @@ def claim(
 
 
 def test_the_first_message_with_an_id_has_it(tmp_path: Path) -> None:
-    seen = SeenIds(tmp_path)
+    seen = DedupIndex(tmp_path)
     assert claim(seen, ["a", "b", "a"]) == [True, True, False]
     assert claim(seen, ["b", "c"], first=3) == [False, True]
     assert claim(seen, ["c", "d"], partition=1) == [False, True]
@@ -37,15 +37,15 @@ def test_the_first_message_with_an_id_has_it(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_is_done_again_is_judged_as_before(tmp_path: Path) -> None:
-    before = [claim(SeenIds(tmp_path), ["a", "b", "a"]), claim(SeenIds(tmp_path), ["b", "c"], partition=1)]
-    again = SeenIds(tmp_path)
+    before = [claim(DedupIndex(tmp_path), ["a", "b", "a"]), claim(DedupIndex(tmp_path), ["b", "c"], partition=1)]
+    again = DedupIndex(tmp_path)
     # The other way round, too: what counts is who was first the first time.
     assert claim(again, ["b", "c"], partition=1) == before[1] == [False, True]
     assert claim(again, ["a", "b", "a"]) == before[0] == [True, True, False]
 
 
 def test_no_message_no_claim(tmp_path: Path) -> None:
-    assert claim(SeenIds(tmp_path), []) == []
+    assert claim(DedupIndex(tmp_path), []) == []
 
 
 _messages = st.lists(
@@ -61,7 +61,7 @@ def test_it_is_a_dict_of_first_messages(
 ) -> None:
     """Whatever the chunks, also done again, and with tables so small that ids meet and segments fill up."""
     folder = tmp_path_factory.mktemp("ids")
-    seen, owners = SeenIds(folder, smallest=8), {}
+    seen, owners = DedupIndex(folder, smallest=8), {}
     ends: dict[int, int] = {}
     placed = []
     for partition, ids in chunks:
@@ -76,7 +76,7 @@ def test_it_is_a_dict_of_first_messages(
 
 
 def test_ids_are_forgotten_after_their_time_and_not_before(tmp_path: Path) -> None:
-    seen = SeenIds(tmp_path, smallest=8)
+    seen = DedupIndex(tmp_path, smallest=8)
     for batch in range(50):
         ids = [f"{batch}-{i}" for i in range(4)]
         assert all(claim(seen, ids, first=batch * 4, at_ms=batch * 1_000, forget_ms=(batch - 10) * 1_000))
@@ -88,7 +88,7 @@ def test_ids_are_forgotten_after_their_time_and_not_before(tmp_path: Path) -> No
 
 
 def test_all_may_be_forgotten(tmp_path: Path) -> None:
-    seen = SeenIds(tmp_path)
+    seen = DedupIndex(tmp_path)
     claim(seen, ["a"], at_ms=1_000)
     assert claim(seen, ["b"], at_ms=9_000, forget_ms=8_000) == [True]
     assert claim(seen, ["a"], first=7, at_ms=9_000, forget_ms=8_000) == [True]
@@ -97,7 +97,7 @@ def test_all_may_be_forgotten(tmp_path: Path) -> None:
 
 def _claim_all(folder: str, partition: int, results: Any) -> None:
     """Claim the same ids as the other processes do, and tell which were taken."""
-    seen = SeenIds(Path(folder), smallest=64)
+    seen = DedupIndex(Path(folder), smallest=64)
     taken = []
     for start in range(0, 4_000, 50):
         ids = [f"id-{i}" for i in range(start, start + 50)]
@@ -112,7 +112,7 @@ def test_of_several_workers_one_gets_an_id(tmp_path: Path) -> None:
             workers.enter_context(forked(_claim_all, str(tmp_path), partition, results))
         taken = dict(results.get(timeout=60) for _ in range(3))
     assert (np.sum([taken[p] for p in range(3)], axis=0) == 1).all()
-    seen = SeenIds(tmp_path)
+    seen = DedupIndex(tmp_path)
     assert seen.count == 4_000
     again = claim(seen, [f"id-{i}" for i in range(4_000)], partition=1)
     assert again == taken[1], "another process sees the same claims"
@@ -120,7 +120,7 @@ def test_of_several_workers_one_gets_an_id(tmp_path: Path) -> None:
 
 def _claim_on(folder: str, partition: int) -> None:
     """Claim more and more ids, until the process is killed."""
-    seen, start = SeenIds(Path(folder), smallest=256), 0
+    seen, start = DedupIndex(Path(folder), smallest=256), 0
     while True:
         claim(seen, [f"id-{i}" for i in range(start, start + 100)], partition=partition, first=start)
         start += 100
@@ -128,7 +128,7 @@ def _claim_on(folder: str, partition: int) -> None:
 
 def test_a_killed_worker_leaves_whole_claims(tmp_path: Path) -> None:
     """And a copy that is taken while it works has them whole, too."""
-    seen = SeenIds(tmp_path / "ids", smallest=256)
+    seen = DedupIndex(tmp_path / "ids", smallest=256)
     for turn in range(4):
         before = seen.count
         copy = tmp_path / f"copy-{turn}"
@@ -139,7 +139,7 @@ def test_a_killed_worker_leaves_whole_claims(tmp_path: Path) -> None:
             shutil.copytree(tmp_path / "ids", copy, ignore=shutil.ignore_patterns("*.new"))
             time.sleep(0.02 + turn * 0.017)
         for folder in (copy, tmp_path / "ids"):
-            found = SeenIds(folder)
+            found = DedupIndex(folder)
             ids = [f"id-{i}" for i in range(found.count)]
             # The first worker was alone and had them in order; none of its ids ever goes to another.
             known = 1_000
@@ -148,7 +148,7 @@ def test_a_killed_worker_leaves_whole_claims(tmp_path: Path) -> None:
 
 
 def _claim_without_room(folder: str, results: Any) -> None:
-    seen = SeenIds(Path(folder))
+    seen = DedupIndex(Path(folder))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     try:
@@ -162,4 +162,4 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_segment(tmp_path: Path) -> N
     with forked(_claim_without_room, str(tmp_path), results):
         assert isinstance(results.get(timeout=60), str)
     assert not list(tmp_path.glob("*.ids"))
-    assert claim(SeenIds(tmp_path), ["a"]) == [True]
+    assert claim(DedupIndex(tmp_path), ["a"]) == [True]
