@@ -20,13 +20,13 @@ __all__: list[str] = []
 
 @app.command()
 def epochs(
-    job: Annotated[str | None, typer.Argument(help="Only this job.", show_default="every job")] = None,
+    job: Annotated[str | None, typer.Argument(help="Show only this job.", show_default="every job")] = None,
     new: Annotated[bool, typer.Option("--new", help="Start a new epoch of the job. The job must not run.")] = False,
     accept_loss: Annotated[
         bool,
         typer.Option(
             "--accept-loss",
-            help="Accept messages that the topic deleted before the job took them. The job must not run.",
+            help="Accept the loss of messages that the topic deleted before the job read them. The job must not run.",
         ),
     ] = False,
     profile: ProfileOption = None,
