@@ -224,7 +224,7 @@ def new_epoch_remedy(job: str, option: str) -> str:
 def open_local(checkpoint: str, name: str, *, master: str, remedy: str | None = None) -> Path | None:
     """A folder in an epoch's, for what a job keeps in files of its own instead of in Spark's state.
 
-    It needs all workers on the machine that has the checkpoint. An epoch goes on as it began.
+    It needs all workers on the machine that has the checkpoint. An epoch keeps the form in which it started.
 
     Parameters
     ----------

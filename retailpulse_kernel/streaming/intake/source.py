@@ -156,15 +156,15 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return ReadMaxRows(MAX_BATCH_MESSAGES)
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
-        led = self._leader_ends()
+        leader = self._leader_ends()
         self._target = {
-            p: end if led is None else min(end, led.get(p, begin)) for p, (begin, end) in self._bounds().items()
+            p: end if leader is None else min(end, leader.get(p, begin)) for p, (begin, end) in self._bounds().items()
         }
 
     def latestOffset(self, start: dict[str, Offsets], limit: ReadLimit) -> dict[str, Offsets]:  # noqa: N802
         if self._config.drain is not None and Path(self._config.drain).exists():
             return start
-        before, led = start[self._topic], self._leader_ends()
+        before, leader = start[self._topic], self._leader_ends()
         lost = accepted(self._config.checkpoint) if self._config.checkpoint else []
         ends = {}
         for partition, (begin, end) in self._bounds().items():
@@ -177,7 +177,7 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
                     f"The topic {self._topic} does not hold the offset {first} of partition {partition} any more: "
                     f"it has {begin} to {end}."
                 )
-            ends[partition] = (first, end if led is None else max(first, min(end, led.get(partition, begin))))
+            ends[partition] = (first, end if leader is None else max(first, min(end, leader.get(partition, begin))))
         most = limit.max_rows if isinstance(limit, ReadMaxRows) else None
         return {self._topic: _limited(ends, most)}
 

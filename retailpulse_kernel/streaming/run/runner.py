@@ -80,7 +80,7 @@ class Runner:
                 self._patiently(lambda: self._kafka.require(self._job.topic))
                 self._patiently(self._sink.create)
                 self._patiently(self._data_loss.check)
-                self._begin_epoch()
+                self._start_epoch()
                 while self._run_query(show):
                     pass
             except (_Stopped, KeyboardInterrupt):
@@ -131,13 +131,13 @@ class Runner:
                 remedy=f"{self._job.new_epoch_remedy} Or promote the notebook.",
             )
 
-    def _begin_epoch(self) -> None:
+    def _start_epoch(self) -> None:
         """Let the sink discard what a new epoch will write again; only while the epoch has no batch."""
         begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
         done = committed_batch(self._epoch.path)
         self._report.begin = done.offsets if done else {self._job.topic: {str(p): o for p, o in begin.items()}}
         if newest_batch(self._epoch.path) is None:
-            self._patiently(lambda: self._sink.begin(self._epoch, begin))
+            self._patiently(lambda: self._sink.start_epoch(self._epoch, begin))
         write_plan(self._epoch.path, plan_of(self._job))
         self._patiently(self._warn_of_producer_time)
 
@@ -309,9 +309,9 @@ class Runner:
         done = committed_batch(self._epoch.path)
         taken = done.offsets.get(topic, {}) if done else {}
         bounds = {str(p): offsets for p, offsets in self._kafka.offsets(topic).items()}
-        led = leader.ends(topic)
+        leader_ends = leader.ends(topic)
         # Of another topic there is nothing to compare with: all of it, then.
-        ends = {p: end for p, (_, end) in bounds.items()} if led is None else led
+        ends = {p: end for p, (_, end) in bounds.items()} if leader_ends is None else leader_ends
         return all(taken.get(p, bounds[p][0]) >= end for p, end in ends.items() if p in bounds)
 
     def _stop_query(self) -> None:

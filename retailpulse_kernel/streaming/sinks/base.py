@@ -26,7 +26,7 @@ class Sink(Protocol):
     def create(self) -> None:
         """Make the tables where they are absent."""
 
-    def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+    def start_epoch(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
         """Discard what an epoch that reads the topic from some offsets on will write again; may be called again.
 
         Parameters

@@ -53,7 +53,7 @@ class FigureSink:
         for table, store in self.writes:
             store.create(table)
 
-    def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+    def start_epoch(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
         """Nothing: an epoch's versions win over those before.
 
         Parameters
