@@ -53,7 +53,8 @@ PricesOption = Annotated[
 UsersOption = Annotated[
     str,
     typer.Option(
-        help="What happens to a GA4 hit without a user's id. own: the hit gets a user of its own. reject: rejected."
+        help="What happens to a GA4 hit without a user's id. own: the hit gets a user of its own. "
+        "reject: the hit is rejected."
     ),
 ]
 

@@ -170,13 +170,13 @@ def test_late_rows_can_be_kept_and_are_never_duplicates() -> None:
 
 def test_an_event_comes_out_once_and_counts_as_often_as_it_came(tmp_path: Path) -> None:
     intake = Intake(("event_id", "offset"), "t", horizon_ms=600_000)
-    seen = DedupIndex(tmp_path)
+    index = DedupIndex(tmp_path)
     values = [at("11:59:00", event_id=name) for name in ("a", "b", "a", "b", "c")]
     for _ in range(2):  # done again, it is the same
-        rows = [r for b in intake.rows([chunk(*values)], Stretch(0), seen) for r in b.to_pylist()]
+        rows = [r for b in intake.rows([chunk(*values)], Stretch(0), index) for r in b.to_pylist()]
         assert [(r["event_id"], r["offset"]) for r in rows[:-1]] == [("a", 0), ("b", 1), ("c", 4)]
         assert rows[-1]["n_accepted"] == 5 and rows[-1]["late"] is None
-    *rows, counts = [r for b in intake.rows([chunk(*values)], Stretch(1), seen) for r in b.to_pylist()]
+    *rows, counts = [r for b in intake.rows([chunk(*values)], Stretch(1), index) for r in b.to_pylist()]
     assert rows == [] and counts["n_accepted"] == 5
     assert "dedup_key" not in intake.schema.names, "Spark has nothing to do with it"
 

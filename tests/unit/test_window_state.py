@@ -1,4 +1,4 @@
-"""A job's state: the absolute figures, whatever is done again, set back, copied or killed."""
+"""A job's window state: the absolute figures, whatever is done again, set back, copied or killed."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_too_much_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
     assert add(state, [row("b", money="-999999999999999999999999.9999")], batch=1)[0]["revenue"] == 0
 
 
-def test_sums_of_another_moment_are_refused(tmp_path: Path) -> None:
+def test_a_state_of_another_moment_is_refused(tmp_path: Path) -> None:
     state = WindowState(tmp_path, SLOTS)
     with pytest.raises(JobError, match="not those after batch 6: they can be set back to before no batch"):
         add(state, [row("a")], batch=7)
@@ -218,7 +218,7 @@ def test_sums_of_another_moment_are_refused(tmp_path: Path) -> None:
     assert add(state, [row("a")], batch=10)[0]["events"] == 11
 
 
-def test_a_damaged_note_is_said(tmp_path: Path) -> None:
+def test_a_damaged_undo_file_is_reported(tmp_path: Path) -> None:
     add(WindowState(tmp_path, SLOTS), [row("a")], batch=0)
     for damaged in (b"", b"PK\x03\x04 and no more"):
         undo_file(tmp_path, 0).write_bytes(damaged)
@@ -226,7 +226,7 @@ def test_a_damaged_note_is_said(tmp_path: Path) -> None:
             add(WindowState(tmp_path, SLOTS), [row("a")], batch=0)
 
 
-def test_sums_of_other_figures_are_refused(tmp_path: Path) -> None:
+def test_a_state_of_other_figures_is_refused(tmp_path: Path) -> None:
     add(WindowState(tmp_path, SLOTS), [row("a")], batch=0)
     fewer = FigureTable("session", SESSION.figures[:-1], SESSION.by, SESSION.every)
     with pytest.raises(JobError, match=r"other figures\. Start a new epoch"):
@@ -252,7 +252,7 @@ def _newest(folder: Path) -> int:
 
 
 def _copied(live: Path, copy: Path) -> int:
-    """Copy state that change, as the gate does: tables before notes, anew where the first batch's note is gone already.
+    """Copy a state that changes, as the gate does: tables before undo files; again where the first undo file is already gone.
 
     Returns
     -------
