@@ -252,7 +252,7 @@ def _newest(folder: Path) -> int:
 
 
 def _copied(live: Path, copy: Path) -> int:
-    """Copy a state that changes, as the gate does: tables before undo files; again where the first undo file is already gone.
+    """Copy a state that changes, as the gate does: tables before undo files, again where the first undo file is gone.
 
     Returns
     -------
