@@ -209,7 +209,7 @@ def test_too_much_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_state_of_another_moment_is_refused(tmp_path: Path) -> None:
     state = WindowState(tmp_path, SLOTS)
-    with pytest.raises(JobError, match="not those after batch 6: they can be set back to before no batch"):
+    with pytest.raises(JobError, match=r"not the one after batch 6\. The job can undo no batch"):
         add(state, [row("a")], batch=7)
     for batch in range(30):
         add(state, [row("a")], batch=batch)

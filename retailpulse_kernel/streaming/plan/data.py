@@ -171,7 +171,7 @@ class Plan:
 
     @property
     def uses_window_state(self) -> bool:
-        """Whether an epoch on one machine may have its sums in files of its own: without the keys of the windows."""
+        """Whether an epoch on one machine may keep its window state in own files, without the windows' keys."""
         summable = [is_summable(figure.kind, figure.of) for figure in self.state]
         return self.output == "change" and bool(summable) and all(summable)
 

@@ -340,7 +340,7 @@ class Job:
         return [stream.table for stream, _ in self._figures]
 
     def _state_folder(self, epoch: Epoch) -> Path | None:
-        """Where an epoch's sums are; None where Spark keeps them."""
+        """The folder of an epoch's window state; None where Spark keeps the state."""
         if not plan_of(self).uses_window_state:
             return None
         return self._open_local(epoch, SUMS)

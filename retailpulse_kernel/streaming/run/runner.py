@@ -75,7 +75,7 @@ class Runner:
         with self._only_writer(), self._measured(), shown(self._report) as show:
             try:
                 self._require_compatible_plan()
-                # Only now, as no other run changes the epoch's sums any more.
+                # Only now, as no other run changes the epoch's window state any more.
                 self._sink = self._job.sink(self._epoch)
                 self._patiently(lambda: self._kafka.require(self._job.topic))
                 self._patiently(self._sink.create)

@@ -254,7 +254,7 @@ class WindowState:
             places = path.stat().st_size // (8 * self._columns)
             if places * 8 * self._columns != path.stat().st_size or places & (places - 1):
                 raise JobError(
-                    f"The sums in {path} are of other figures.",
+                    f"The window state in {path} belongs to other figures.",
                     remedy=self._remedy,
                 )
             self._tables[bucket] = np.memmap(path, dtype=np.int64, mode="r+", shape=(places, self._columns))
@@ -309,7 +309,7 @@ class WindowState:
         batches = self._undoable()
         if batch > 0 and not {batch, batch - 1} & set(batches):
             raise JobError(
-                f"The sums in {self._folder} are not those after batch {batch - 1}: they can be set back to before "
+                f"The window state in {self._folder} is not the one after batch {batch - 1}. The job can undo "
                 f"{_listed(batches)}.",
                 remedy=self._remedy,
             )
