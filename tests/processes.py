@@ -12,7 +12,9 @@ __all__ = ["FORK", "forked"]
 #: Spark forks its workers from a small process without threads. A process of pytest has a hundred of them (Kafka's
 #: clients, gRPC): a child that is forked from it dies now and then before its first step.
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["retailpulse_kernel.streaming.state.ids", "retailpulse_kernel.streaming.state.sums"])
+FORK.set_forkserver_preload(
+    ["retailpulse_kernel.streaming.state.dedup_index", "retailpulse_kernel.streaming.state.window_state"]
+)
 
 
 @contextmanager

@@ -35,11 +35,10 @@ def reconcile(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare every job's accounts and every table that it writes with a plain fold of the topic.
+    """Compare the accounts and the tables of every job with a plain fold of the topic.
 
-    Exits with 1 on any difference, and names the first key that differs. Exits with 3 when nothing differs but a table
-    could not be checked, and gives the reason. Jobs may run meanwhile: only windows are compared that can't change any
-    more.
+    Exit code 1: something differs. The report names the first key that differs. Exit code 3: nothing differs, but a
+    table could not be checked. The report gives the reason. Jobs may run meanwhile: only closed windows are compared.
     """
     from retailpulse_kernel.reconcile import reconcile as compare
 

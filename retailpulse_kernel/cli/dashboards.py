@@ -23,9 +23,13 @@ class _Verb(StrEnum):
 @app.command()
 def dashboards(
     verb: Annotated[
-        _Verb, typer.Argument(help="build writes the files, check compares, push puts the dashboards into a Grafana.")
+        _Verb,
+        typer.Argument(
+            help="build writes the files. check compares the files with the definitions. "
+            "push sends the dashboards to a Grafana."
+        ),
     ],
-    root: Annotated[Path, typer.Option(help="The checkout that the files are in.")] = Path(),
+    root: Annotated[Path, typer.Option(help="The checkout that holds the files.")] = Path(),
 ) -> None:
     """Build Grafana's dashboards, alerts and the table of metrics from their definitions, or check them.
 

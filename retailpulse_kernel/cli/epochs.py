@@ -20,13 +20,13 @@ __all__: list[str] = []
 
 @app.command()
 def epochs(
-    job: Annotated[str | None, typer.Argument(help="Only this job.", show_default="every job")] = None,
+    job: Annotated[str | None, typer.Argument(help="Show only this job.", show_default="every job")] = None,
     new: Annotated[bool, typer.Option("--new", help="Start a new epoch of the job. The job must not run.")] = False,
     accept_loss: Annotated[
         bool,
         typer.Option(
             "--accept-loss",
-            help="Accept messages that the topic deleted before the job took them. The job must not run.",
+            help="Accept the loss of messages that the topic deleted before the job read them. The job must not run.",
         ),
     ] = False,
     profile: ProfileOption = None,
@@ -97,13 +97,13 @@ def _accept_loss(settings: Settings, job: str) -> None:
     """Note what is gone of the topic; the words go to stderr, as the list may be JSON."""
     from retailpulse_kernel.stores.kafka.store import KafkaStore
     from retailpulse_kernel.streaming.checkpoint.epochs import newest_batch, open_epoch
-    from retailpulse_kernel.streaming.checkpoint.losses import accept, gaps_of, taken_until
+    from retailpulse_kernel.streaming.checkpoint.losses import accept, consumed_offsets, gaps_of
 
     path = open_epoch(f"{settings.checkpoints}/{job}").path
     batch = newest_batch(path)
     found = []
     for topic in batch.offsets if batch else ():
-        gaps = gaps_of(taken_until(path, topic), KafkaStore(settings).offsets(topic))
+        gaps = gaps_of(consumed_offsets(path, topic), KafkaStore(settings).offsets(topic))
         accept(path, gaps)
         found += [f"{gap.messages:,} messages of {topic}, {gap}" for gap in gaps]
     said = f"The next run of {job!r} accounts for these as lost: " + "; ".join(found) + "."

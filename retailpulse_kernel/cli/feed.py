@@ -45,26 +45,28 @@ __all__: list[str] = []
 
 @app.command()
 def generate(
-    rate: Annotated[float, typer.Option(help="Messages per second, on average.")] = 100.0,
-    seconds: Annotated[float, typer.Option(help="How long; 0 is until Ctrl-C.")] = 60.0,
+    rate: Annotated[float, typer.Option(help="Average number of messages per second.")] = 100.0,
+    seconds: Annotated[float, typer.Option(help="How many seconds to run. 0: until Ctrl-C.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed and start give the same messages.")] = 0,
     start: Annotated[
-        str | None, typer.Option(help="Time of the first event, with its zone.", show_default="now")
+        str | None, typer.Option(help="Time of the first event, with a time zone.", show_default="now")
     ] = None,
-    users: Annotated[int, typer.Option(help="How many different users.")] = 20_000,
+    users: Annotated[int, typer.Option(help="Number of users.")] = 20_000,
     duplicates: Annotated[float, typer.Option(help="Share of messages that repeat an earlier one.")] = 0.0,
     late: Annotated[float, typer.Option(help="Share of messages that are 1 to 3 hours old.")] = 0.0,
     bad: Annotated[float, typer.Option(help="Share of messages that are not valid events.")] = 0.0,
     currencies: Annotated[
         str, typer.Option(help="Shares of users who don't pay in USD, such as EUR=0.1,GBP=0.05.")
     ] = "",
-    truth: Annotated[Path | None, typer.Option(help="Write what the stream truly holds to this file, as JSON.")] = None,
-    out: Annotated[str | None, typer.Option(help="Write JSONL to this file (- is stdout), not to Kafka.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Write the exact figures of the stream to this file, as JSON.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Write JSONL to this file instead of Kafka. -: stdout.")] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make events up, shaped like a real shop's, and send them to Kafka as they happen. Ctrl-C ends it."""
+    """Generate events like those of a real shop, and send them to Kafka in real time. Ctrl-C stops the command."""
     from retailpulse_kernel.feed.generator import Generator
     from retailpulse_kernel.feed.replay import send
 
@@ -111,19 +113,22 @@ def replay(
         ),
     ],
     format: FormatOption = "auto",
-    check: Annotated[bool, typer.Option("--check", help="Read and judge the file, and send nothing.")] = False,
-    speed: Annotated[float, typer.Option(help="Times faster than it happened; 0 is as fast as possible.")] = 0.0,
+    check: Annotated[bool, typer.Option("--check", help="Read and validate the file. Nothing is sent.")] = False,
+    speed: Annotated[
+        float, typer.Option(help="Replay speed: 2 is twice as fast as the events happened. 0: as fast as possible.")
+    ] = 0.0,
     rejects: Annotated[
         Path | None,
         typer.Option(
-            help="Where rows go that are not events.", show_default="FILE.rejects.jsonl in the working folder"
+            help="File for the rows that are not events.", show_default="FILE.rejects.jsonl in the working folder"
         ),
     ] = None,
     items: Annotated[
         Path | None, typer.Option(help="For retailrocket: a CSV file with the columns itemid, category, price.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Start of ids for events without one.", show_default="hash of the file")
+        str | None,
+        typer.Option(help="Prefix of the ids that events without an id get.", show_default="hash of the file"),
     ] = None,
     currency: CurrencyOption = "USD",
     prices: PricesOption = "computed",
@@ -132,10 +137,10 @@ def replay(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a file's events to Kafka. Rows that are not events go to a rejects file with line and reason.
+    """Send the events of a file to Kafka. Rows that are not events go to a rejects file with line and reason.
 
-    With --check nothing is sent or written: the numbers are those that a replay would give. Exit code 1 when a row was
-    rejected.
+    With --check nothing is sent or written. The report shows the numbers that a replay would give. Exit code 1 when a
+    row was rejected.
     """
     from retailpulse_kernel.feed.adapters import Rules
 

@@ -35,15 +35,15 @@ def run(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where the executed copy goes.", show_default="a file in the home's runs/"),
+        typer.Option("--output", "-o", help="File for the executed copy.", show_default="a file in the home's runs/"),
     ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Execute a notebook with parameters, as production does. Ctrl-C lets a job finish its micro-batch and ends it.
+    """Execute a notebook with parameters, as production does. Ctrl-C stops a job after its micro-batch.
 
-    The name of a promoted job runs its current version once, with the parameters that it was promoted with.
+    Given the name of a promoted job, the command runs the current version once, with the promoted parameters.
     """
     from retailpulse_kernel.notebooks.running import run_notebook
     from retailpulse_kernel.promotion.cutover.production import run_current
@@ -100,15 +100,23 @@ def pair(text: str) -> tuple[str, str]:
 @app.command()
 def figures(
     since: Annotated[
-        str | None, typer.Option(help="From this time on (UTC unless it has a zone).", show_default="the first event")
+        str | None,
+        typer.Option(help="Start of the range. UTC unless the time has a zone.", show_default="the first event"),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Up to, not including.", show_default="the last event")] = None,
-    last: Annotated[str | None, typer.Option(help="The newest span, such as 1h or 7d, instead of --since.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="End of the range, not included.", show_default="the last event")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option(help="Length of the range up to --until or now, such as 1h or 7d. Replaces --since.")
+    ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Rows by currency, category, event_type, bucket; several with commas.")
+        str | None,
+        typer.Option(
+            help="Keys of the rows: currency, category, event_type, bucket. Separate several keys with commas."
+        ),
     ] = None,
     grain: Annotated[
-        str | None, typer.Option(help="Windows over time: minute, hour or day.", show_default="fits the range")
+        str | None, typer.Option(help="Length of the time windows: minute, hour or day.", show_default="fits the range")
     ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
@@ -168,19 +176,21 @@ def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
 @app.command()
 def demo(
     input: Annotated[
-        Path | None, typer.Option("--input", help="Replay this file instead of making events up.", show_default=False)
+        Path | None, typer.Option("--input", help="Replay this file instead of generated events.", show_default=False)
     ] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help="What the file holds.")] = "retailpulse",
-    once: Annotated[bool, typer.Option("--once", help="Take the whole file, print its figures, and end.")] = False,
-    speed: Annotated[float, typer.Option(help="Replay so many times faster than it happened; 0: all at once.")] = 0.0,
-    rate: Annotated[float, typer.Option(help="Made-up events per second.")] = 200.0,
-    seconds: Annotated[float, typer.Option(help="End after so long; 0: on Ctrl-C.")] = 0.0,
+    format: Annotated[str, typer.Option("--format", "-f", help="Format of the file.")] = "retailpulse",
+    once: Annotated[bool, typer.Option("--once", help="Process the whole file, print its figures, and stop.")] = False,
+    speed: Annotated[
+        float, typer.Option(help="Replay speed: 2 is twice as fast as the events happened. 0: as fast as possible.")
+    ] = 0.0,
+    rate: Annotated[float, typer.Option(help="Generated events per second.")] = 200.0,
+    seconds: Annotated[float, typer.Option(help="Stop after so many seconds. 0: on Ctrl-C.")] = 0.0,
     airflow: Annotated[
         bool | None,
         typer.Option(
             "--airflow/--direct",
-            help="Let Airflow run the jobs, as promoted, or run them without it, which is up sooner. By default "
-            "Airflow does, where the demo goes on until Ctrl-C and there is memory for it.",
+            help="--airflow: Airflow runs the promoted jobs. --direct: the jobs run without Airflow and start sooner. "
+            "Default: Airflow, where the demo runs until Ctrl-C and enough memory is free.",
             show_default=False,
         ),
     ] = None,
@@ -188,10 +198,10 @@ def demo(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start everything, feed events, run the three jobs, and show the live figures. Ctrl-C stops it all.
+    """Start the servers, feed events, run the three jobs, and show the live figures. Ctrl-C stops everything.
 
-    A file is shown in a namespace of its own, named after its content, so that its times don't
-    meet those of the live stream.
+    A file is replayed into a namespace of its own, named after its content, so that the times of the file
+    do not mix with those of the live stream.
     """
     require_extra("stack")
 
@@ -280,7 +290,10 @@ def lab(
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Open JupyterLab on the notebook to start with, with the kernel RetailPulse, on this machine only."""
+    """Open JupyterLab on notebooks/00_start_here.ipynb, with the kernel RetailPulse.
+
+    JupyterLab listens on this machine only.
+    """
     from retailpulse_kernel.ground.settings import project_root
 
     settings = Settings.load(profile=profile, namespace=namespace)

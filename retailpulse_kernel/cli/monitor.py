@@ -18,14 +18,18 @@ __all__: list[str] = []
 @app.command()
 def monitor(
     port: Annotated[
-        int | None, typer.Option(help="The port, on this machine only.", min=1, max=65_535, show_default="8091")
+        int | None,
+        typer.Option(help="Port to listen on, on this machine only.", min=1, max=65_535, show_default="8091"),
     ] = None,
     statsd_host: Annotated[
-        str, typer.Option(help="Where Airflow's measurements are taken; 0.0.0.0 lets other machines send them.")
+        str,
+        typer.Option(
+            help="Address that receives Airflow's StatsD metrics. 0.0.0.0: other machines can send metrics too."
+        ),
     ] = "127.0.0.1",
     profile: ProfileOption = None,
 ) -> None:
-    """Gather the metrics of all that runs here, for Prometheus. `retailpulse up prometheus` starts it."""
+    """Collect the metrics of all local processes for Prometheus. `retailpulse up prometheus` starts the monitor too."""
     from retailpulse_kernel.monitoring.monitor import Monitor
     from retailpulse_kernel.stack.observers import MONITOR_PORT
 

@@ -13,7 +13,7 @@ from retailpulse_kernel.ground.settings import Settings
 
 __all__: list[str] = []
 
-new = typer.Typer(no_args_is_help=True, help="Make a new notebook from a template.")
+new = typer.Typer(no_args_is_help=True, help="Create a new notebook from a template.")
 app.add_typer(new, name="new")
 
 
@@ -23,11 +23,11 @@ def job(
         str, typer.Argument(help="The job's name: lower-case letters, digits and '_'.", show_default=False)
     ],
     folder: Annotated[
-        Path | None, typer.Option(help="Where the files go.", show_default="notebooks/jobs of the checkout")
+        Path | None, typer.Option(help="Folder for the files.", show_default="notebooks/jobs of the checkout")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the notebook of a new job, and its script for reviews. Files that exist are not overwritten."""
+    """Create the notebook of a new job, and its script for reviews. Existing files are not overwritten."""
     from retailpulse_kernel.scaffold.jobs import new_job
 
     made = new_job(Settings.load(), name, folder)

@@ -31,11 +31,17 @@ __all__ = [
 
 ProfileOption = Annotated[
     str | None,
-    typer.Option("--profile", help="Which servers: local, compose, cluster, or a .toml file.", show_default="local"),
+    typer.Option(
+        "--profile",
+        help="Profile: which servers to use. local, compose, cluster, or a .toml file.",
+        show_default="local",
+    ),
 ]
 NamespaceOption = Annotated[
     str | None,
-    typer.Option("--namespace", help="Which set of topics and tables.", show_default="retailpulse"),
+    typer.Option(
+        "--namespace", help="Namespace: an isolated set of topics, tables and checkpoints.", show_default="retailpulse"
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -35,9 +35,7 @@ def promote(
     notebook: Annotated[Path, typer.Argument(help="The notebook to promote: an .ipynb file.", show_default=False)],
     parameters: Annotated[
         list[str] | None,
-        typer.Option(
-            "--parameter", "-p", metavar="NAME VALUE", help="A parameter that the notebook is run with. Repeatable."
-        ),
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter of the notebook; repeatable."),
     ] = None,
     schedule: Annotated[
         str | None,
@@ -47,10 +45,10 @@ def promote(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The job's name in production.", show_default="the name of the notebook's job")
+        str | None, typer.Option(help="Name of the job in production.", show_default="the name of the notebook's job")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Go through the gate, and freeze nothing.")] = False,
-    sample: Annotated[int, typer.Option(min=1, help="Events of the live topic for the dry run.")] = 20_000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run the gate, but freeze no version.")] = False,
+    sample: Annotated[int, typer.Option(min=1, help="Number of events of the live topic for the dry run.")] = 20_000,
     told: Annotated[bool, typer.Option("--told", hidden=True, help="Tell each step as a line of JSON.")] = False,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
@@ -136,7 +134,7 @@ def jobs(profile: ProfileOption = None, namespace: NamespaceOption = None, as_js
 @app.command()
 def runs(
     name: Name,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many runs, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many runs, newest first.")] = 20,
     open_: Annotated[
         bool, typer.Option("--open", help="Open the newest output notebook in JupyterLab, read-only.")
     ] = False,

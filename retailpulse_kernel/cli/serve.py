@@ -23,15 +23,15 @@ _IDLE_SECONDS = 120
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port.", min=1, max=65_535)] = 8090,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8090,
     token: Annotated[
         str | None, typer.Option(help="Where the token is found: env:NAME, file:PATH or keyring:SERVICE/USER.")
     ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Serve the figures over HTTP: what Grafana reads. `/docs` shows what can be asked."""
+    """Serve the figures over HTTP, for Grafana and other readers. `/docs` lists the requests."""
     from retailpulse_kernel.ground.credentials import resolve_secret
 
     if token is None and host not in _LOOPBACK:

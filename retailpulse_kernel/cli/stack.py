@@ -53,12 +53,14 @@ def _console() -> Console:
 
 @app.command()
 def doctor(
-    verify: Annotated[bool, typer.Option("--verify", help="Hash every downloaded artifact again.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the hash of every downloaded artifact again.")
+    ] = False,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check what this machine has and lacks: Java, memory, disk, ports, artifacts, topics. Exits 1 on a problem."""
+    """Check this machine: Java, memory, disk, ports, artifacts, topics. Exit code 1 on a problem."""
     from retailpulse_kernel.stack.doctor import diagnose
 
     checks = diagnose(Settings.load(profile=profile, namespace=namespace), verify=verify)
@@ -79,16 +81,18 @@ def up(
     services: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SERVICE]...", help="Only these, and what they need.", autocompletion=_complete_service
+            metavar="[SERVICE]...",
+            help="Start only these servers, and the servers that they need.",
+            autocompletion=_complete_service,
         ),
     ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Start the servers and wait until each answers. Data is kept; a running server is left alone.
+    """Start the servers and wait until each answers. Data is kept. Servers that run already are not restarted.
 
-    `airflow` starts Airflow's four processes too, which run the promoted jobs. It is left out without names, as
-    are api, monitor, prometheus and alertmanager.
+    `retailpulse up airflow` starts Airflow's four processes, which run the promoted jobs. airflow, api, monitor,
+    prometheus and alertmanager start only when named.
     """
     require_extra("stack")
 
@@ -111,16 +115,16 @@ def up(
 def down(
     services: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SERVICE]...", help="Only these.", autocompletion=_complete_service),
+        typer.Argument(metavar="[SERVICE]...", help="Stop only these.", autocompletion=_complete_service),
     ] = None,
     wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data, after asking.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also while a live demo uses them.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Stop the servers even while a live demo uses them.")] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Stop all servers and everything else that runs under the supervisor; or some, such as `airflow`.
+    """Stop all servers and the other programs that the supervisor runs, or only the named ones.
 
-    Refuses, with exit code 2, while a live demo runs.
+    Refused with exit code 2 while a live demo runs.
     """
     from retailpulse_kernel.demo.demo import refuse_under_a_demo
     from retailpulse_kernel.stack import supervision
@@ -140,7 +144,10 @@ def down(
 
 @app.command()
 def status(profile: ProfileOption = None, namespace: NamespaceOption = None, as_json: AsJson = False) -> None:
-    """Ask every server something real and show what it said, with memory by process. Exits 1 if one is not healthy."""
+    """Send a real request to every server, and show the answers and the memory of each process.
+
+    Exit code 1 if a server is not healthy.
+    """
     from retailpulse_kernel.stack import supervision
 
     found = supervision.status(Settings.load(profile=profile, namespace=namespace))
@@ -186,10 +193,10 @@ def _duration(seconds: float | None) -> str:
 @app.command()
 def logs(
     service: Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=_complete_log)],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of last lines to show.")] = 50,
 ) -> None:
-    """Show the log of a server, or of a program that runs beside them."""
+    """Show the log of a server, or of another program that the supervisor runs."""
     from retailpulse_kernel.machine.daemon import log_path, tail
 
     settings = Settings.load()

@@ -40,35 +40,44 @@ app.add_typer(topics_app, name="topics")
 
 FormatOption = Annotated[
     str,
-    typer.Option("--format", "-f", help="Whose events they are, such as rees46 or ga4; auto tells by the columns."),
+    typer.Option("--format", "-f", help="Format of the events, such as rees46 or ga4. auto: detected by the columns."),
 ]
-CurrencyOption = Annotated[str, typer.Option(help="Currency of an amount that names none.")]
+CurrencyOption = Annotated[str, typer.Option(help="Currency of an amount without a currency.")]
 PricesOption = Annotated[
     str,
     typer.Option(
-        help="Which prices of more than 4 decimal places are rounded: those that a machine computed "
-        "(15 digits or more), none (exact), all (round)."
+        help="Which prices with more than 4 decimal places are rounded. computed: those with 15 digits or more. "
+        "exact: none. round: all."
     ),
 ]
 UsersOption = Annotated[
-    str, typer.Option(help="A hit without consent has no user's id: it gets a user of its own, or reject.")
+    str,
+    typer.Option(
+        help="What happens to a GA4 hit without a user's id. own: the hit gets a user of its own. "
+        "reject: the hit is rejected."
+    ),
 ]
 
 
 @topics_app.callback(invoke_without_command=True)
 def topics(
     context: typer.Context,
-    create: Annotated[bool, typer.Option("--create", help="Make the topics that are absent.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Create the missing topics.")] = False,
     broker_time: Annotated[
         bool,
-        typer.Option("--broker-time", help="Let new messages carry the broker's time where they carry the producer's."),
+        typer.Option(
+            "--broker-time", help="Change topics that carry the producer's time: new messages carry the broker's time."
+        ),
     ] = False,
-    partitions: Annotated[int, typer.Option(min=1, help="Of a new topic of events.")] = 4,
+    partitions: Annotated[int, typer.Option(min=1, help="Number of partitions of a new topic of events.")] = 4,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the namespace's topics: partitions, messages, first and next offsets. `check` judges their messages."""
+    """List the topics of the namespace: partitions, messages, first and next offsets.
+
+    `retailpulse topics check` validates the messages of a topic.
+    """
     if context.invoked_subcommand:
         return
     from retailpulse_kernel.stores.kafka.topics import ensure_topics, set_broker_time, topic_states
@@ -118,7 +127,7 @@ def topics(
 @topics_app.command()
 def check(
     topic: Annotated[
-        str | None, typer.Argument(help="Its name.", show_default="the namespace's topic of events")
+        str | None, typer.Argument(help="Name of the topic.", show_default="the namespace's topic of events")
     ] = None,
     format: FormatOption = "retailpulse",
     currency: CurrencyOption = "USD",
@@ -128,7 +137,7 @@ def check(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read and judge the messages that a topic holds now, as a job would. Exit code 1 when one was rejected."""
+    """Validate the messages that a topic holds now, as a job would. Exit code 1 when one was rejected."""
     from retailpulse_kernel.feed.adapters import Rules
     from retailpulse_kernel.feed.checking import check_topic
 

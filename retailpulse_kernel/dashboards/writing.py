@@ -18,18 +18,18 @@ _GENERATED = "# Written by `retailpulse dashboards build`; change the code, not 
 _PAGE = """\
 # Metrics
 
-Every process measures itself into a file of its own in `<home>/metrics/`, every two seconds, and `retailpulse monitor`
-gathers them all for Prometheus, with what it sees itself of servers, topics and the machine. A file needs no port and
-no discovery, and it is there when its process is not: a notebook that ran for three seconds has lost nothing, one that
-was killed at most its last two seconds. A counter belongs to a role, such as a job of a namespace: the next
-run goes on from where the last one ended. The read API answers `/metrics` by itself, too.
+Every process writes its metrics every two seconds into a file of its own in `<home>/metrics/`. `retailpulse monitor`
+collects the files for Prometheus, and adds its own probes of servers, topics and the machine. A file needs no port
+and no discovery, and remains after its process: a notebook that ran for three seconds loses nothing, and a process
+that was killed loses at most its last two seconds. A counter belongs to a role, such as a job of a namespace: the
+next run continues the counter of the last run. The read API also answers `/metrics` itself.
 
-Kafka, Cassandra and HBase of the local stack tell what their JVMs measure by Prometheus' JMX agent, each on a port of
-its own: the lines below, and the agent's `jvm_*` (memory, garbage collection, threads). Airflow sends what it measures
-to the monitor by StatsD (UDP); a few of its metrics are kept, by the names below.
+Kafka, Cassandra and HBase of the local stack expose the metrics of their JVMs by Prometheus' JMX agent, each on a
+port of its own: the metrics below, and the agent's `jvm_*` (memory, garbage collection, threads). Airflow sends its
+metrics to the monitor by StatsD (UDP). The monitor keeps a few of them, under the names below.
 
-This table is written from the definitions (`retailpulse_kernel/telemetry/definitions.py`), which also check every
-measurement.
+This table is written from the definitions (`retailpulse_kernel/telemetry/definitions.py`), which are also used to
+check every measurement.
 
 """
 

@@ -63,7 +63,8 @@ _ALL = (
          "late or bad. Their sum is what was consumed.", "status"),
     _job("job_ahead_messages_total", "counter", "Valid messages whose event was ahead of the broker's time. They are "
          "counted, and do not move their partition's clock."),
-    _job("job_ahead_seconds", "gauge", "By how much at most, since the job's run began."),
+    _job("job_ahead_seconds", "gauge", "The largest lead of an event over the broker's time, since the "
+         "job's run began."),
     _job("job_rows_total", "counter", "Rows written to the stores."),
     _job("job_batch_duration_seconds", "histogram", "A micro-batch from its trigger to its commit.", buckets=_SECONDS),
     _job("job_end_to_end_latency_seconds", "histogram", "From the arrival of a micro-batch's oldest message in Kafka "
@@ -88,17 +89,18 @@ _ALL = (
         "namespace", "producer"),
     _of("each producer", "producer_rejected_rows_total", "counter", "Rows of a file that are not events.", "namespace",
         "producer"),
-    _of("each live view", "live_frames_total", "counter", "Pictures sent to browsers.", "namespace"),
+    _of("each live view", "live_frames_total", "counter", "Frames sent to browsers.", "namespace"),
     _of("the read API", "api_requests_total", "counter", "Requests answered.", "namespace", "route", "status"),
     Metric("retailpulse_api_request_duration_seconds", "histogram", ("namespace", "route"), "Time to answer a request.",
            "the read API", buckets=_FAST),
-    _of("the read API", "api_cache_hits_total", "counter", "Answers that were kept.", "namespace"),
+    _of("the read API", "api_cache_hits_total", "counter", "Answers from the cache.", "namespace"),
     _of("the read API", "api_cache_misses_total", "counter", "Answers that were read from the store.", "namespace"),
     _of("reconcile", "reconcile_equal", "gauge", "1 when nothing differed in the last reconciliation, 0 when something "
         "did.", "namespace", kept=True),
-    _of("reconcile", "reconcile_differences", "gauge", "What differed in it: tables, accounts, totals.", "namespace",
+    _of("reconcile", "reconcile_differences", "gauge", "Differences in the last reconciliation: tables, "
+        "accounts, totals.", "namespace", kept=True),
+    _of("reconcile", "reconcile_timestamp_seconds", "gauge", "When the last reconciliation ended.", "namespace",
         kept=True),
-    _of("reconcile", "reconcile_timestamp_seconds", "gauge", "When it ended.", "namespace", kept=True),
     _of("Airflow's operator", "airflow_runs_total", "counter", "Runs of promoted jobs that Airflow started, by how "
         "they ended: success, skipped or failed.", "namespace", "pipeline", "state"),
     _of("Airflow, by StatsD", "airflow_heartbeats_total", "counter", "Signs of life of Airflow's scheduler, "
@@ -107,7 +109,8 @@ _ALL = (
         "slots, and slots that are open.", "state"),
     _of("Airflow, by StatsD", "airflow_import_errors", "gauge", "Files of DAGs that could not be read in the last "
         "look at all."),
-    _of("Airflow, by StatsD", "airflow_parse_duration_seconds", "gauge", "How long that look took."),
+    _of("Airflow, by StatsD", "airflow_parse_duration_seconds", "gauge", "Duration of the last look at all files of "
+        "DAGs."),
     Metric("retailpulse_airflow_run_duration_seconds", "histogram", ("pipeline", "state"), "A DAG's run from its start "
            "to its end, by how Airflow says that it ended: success or failed.", "Airflow, by StatsD", buckets=_MINUTES),
     Metric("retailpulse_airflow_run_delay_seconds", "histogram", ("pipeline",), "From when a scheduled run was due to "
@@ -118,30 +121,32 @@ _ALL = (
         "pipeline"),
     _of("the monitor", "process_up", "gauge", "1 while a process that measures itself runs, 0 when it failed or fell "
         "silent without ending; absent once it ended in order.", "namespace", "component", "name"),
-    _of("the monitor", "process_starts_total", "counter", "How often it was started.", "namespace", "component",
-        "name"),
+    _of("the monitor", "process_starts_total", "counter", "How often the process was started.", "namespace",
+        "component", "name"),
     _of("the monitor", "process_memory_bytes", "gauge", "Resident memory of the process and all below it.", "namespace",
         "component", "name"),
     _of("the monitor", "service_up", "gauge", "1 when a server answered a real request.", "service"),
-    _of("the monitor", "service_check_duration_seconds", "gauge", "How long that request took.", "service"),
+    _of("the monitor", "service_check_duration_seconds", "gauge", "Duration of the last request to a server.",
+        "service"),
     _of("the monitor", "service_memory_bytes", "gauge", "Resident memory of a supervised program and all below it.",
         "service"),
     _of("the monitor", "service_restarts_total", "counter", "Times that a supervised program was seen with a new "
         "process.", "service"),
     _of("the monitor", "disk_free_bytes", "gauge", "Free space where the data is."),
-    _of("the monitor", "disk_size_bytes", "gauge", "All space there."),
+    _of("the monitor", "disk_size_bytes", "gauge", "Size of the disk with the data."),
     _of("the monitor", "memory_available_bytes", "gauge", "Memory that the machine can still give."),
-    _of("the monitor", "memory_size_bytes", "gauge", "All its memory."),
+    _of("the monitor", "memory_size_bytes", "gauge", "All memory of the machine."),
     _of("Kafka's JVM", "kafka_bytes_total", "counter", "Bytes of messages, In and Out.", "direction"),
     _of("Kafka's JVM", "kafka_request_p99_seconds", "gauge", "99 % of requests (Produce, Fetch) took no longer.",
         "request"),
     _of("Kafka's JVM", "kafka_offline_log_directories", "gauge", "Folders that Kafka can no longer write."),
     _of("Cassandra's JVM", "cassandra_requests_total", "counter", "Requests of clients (Read, Write).", "request"),
-    _of("Cassandra's JVM", "cassandra_request_p99_seconds", "gauge", "99 % of them took no longer.", "request"),
+    _of("Cassandra's JVM", "cassandra_request_p99_seconds", "gauge", "99 % of Cassandra's requests (Read, Write) took "
+        "no longer.", "request"),
     _of("Cassandra's JVM", "cassandra_pending_compactions", "gauge", "Compactions that wait."),
-    _of("Cassandra's JVM", "cassandra_load_bytes", "gauge", "Size of its data."),
+    _of("Cassandra's JVM", "cassandra_load_bytes", "gauge", "Size of Cassandra's data."),
     _of("HBase's JVM", "hbase_requests_total", "counter", "Requests to the region server (read, write).", "request"),
-    _of("HBase's JVM", "hbase_memstore_bytes", "gauge", "Written, and not yet in a file."),
+    _of("HBase's JVM", "hbase_memstore_bytes", "gauge", "Bytes in HBase's memstores: written, but not yet in a file."),
     _of("HBase's JVM", "hbase_compaction_queue_length", "gauge", "Compactions that wait."),
     _of("the monitor", "monitor_failures_total", "counter", "Looks of the monitor that failed, by what it looked at.",
         "part"),

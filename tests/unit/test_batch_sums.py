@@ -17,7 +17,7 @@ from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, FIRST_EVENT, L
 from retailpulse_kernel.shop.kinds import Kind
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.streaming.state.aggregation import slots
-from retailpulse_kernel.streaming.state.batch_sums import summed
+from retailpulse_kernel.streaming.state.batch_sums import aggregate_batch
 
 FIGURES = (EVENTS, UNITS, REVENUE, FIRST_EVENT, LAST_EVENT, ACTIVE_USERS)
 TABLES = (
@@ -44,7 +44,7 @@ def event(seconds: float = 0, category: str | None = "tea", user: str | None = "
 
 def of(events: list[Any], tables: tuple[FigureTable, ...] = TABLES) -> dict[tuple[Any, ...], Any]:
     """The figures by slot, end and dimensions; users as what they estimate."""
-    rows = summed(pa.Table.from_pylist(events, schema=SCHEMA), tables).to_pylist()
+    rows = aggregate_batch(pa.Table.from_pylist(events, schema=SCHEMA), tables).to_pylist()
     names = ("slot", "end", "category", "currency", "user_id")
     found = {tuple(row.pop(name) for name in names): row for row in rows}
     assert len(found) == len(rows), "each window and key once"

@@ -26,7 +26,7 @@ from retailpulse_kernel.streaming.intake import judging as intakes
 from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
 from retailpulse_kernel.streaming.intake.rejects import reject_record
 from retailpulse_kernel.streaming.intake.source import SourceConfig, TopicSource
-from retailpulse_kernel.streaming.state.ids import SeenIds
+from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 
 ARRIVAL = datetime(2026, 1, 1, 12, tzinfo=UTC)
 GOOD = {
@@ -170,13 +170,13 @@ def test_late_rows_can_be_kept_and_are_never_duplicates() -> None:
 
 def test_an_event_comes_out_once_and_counts_as_often_as_it_came(tmp_path: Path) -> None:
     intake = Intake(("event_id", "offset"), "t", horizon_ms=600_000)
-    seen = SeenIds(tmp_path)
+    index = DedupIndex(tmp_path)
     values = [at("11:59:00", event_id=name) for name in ("a", "b", "a", "b", "c")]
     for _ in range(2):  # done again, it is the same
-        rows = [r for b in intake.rows([chunk(*values)], Stretch(0), seen) for r in b.to_pylist()]
+        rows = [r for b in intake.rows([chunk(*values)], Stretch(0), index) for r in b.to_pylist()]
         assert [(r["event_id"], r["offset"]) for r in rows[:-1]] == [("a", 0), ("b", 1), ("c", 4)]
         assert rows[-1]["n_accepted"] == 5 and rows[-1]["late"] is None
-    *rows, counts = [r for b in intake.rows([chunk(*values)], Stretch(1), seen) for r in b.to_pylist()]
+    *rows, counts = [r for b in intake.rows([chunk(*values)], Stretch(1), index) for r in b.to_pylist()]
     assert rows == [] and counts["n_accepted"] == 5
     assert "dedup_key" not in intake.schema.names, "Spark has nothing to do with it"
 
@@ -186,7 +186,7 @@ def test_a_late_event_claims_no_id(tmp_path: Path) -> None:
     intake = Intake(("event_id", "offset"), "t", keep_late=True, horizon_ms=600_000)
     stretch = Stretch(0, watermark_ms=ms("11:50:00"))
     values = [at("11:00:00"), at("11:55:00"), at("11:00:00"), at("11:56:00")]
-    *rows, counts = [r for b in intake.rows([chunk(*values)], stretch, SeenIds(tmp_path)) for r in b.to_pylist()]
+    *rows, counts = [r for b in intake.rows([chunk(*values)], stretch, DedupIndex(tmp_path)) for r in b.to_pylist()]
     assert [(r["offset"], r["late"]) for r in rows] == [(0, True), (1, False), (2, True)]
     assert (counts["n_accepted"], counts["n_late"]) == (2, 2)
 
@@ -196,7 +196,7 @@ def test_events_without_a_key_go_by_their_id(tmp_path: Path) -> None:
     values = [
         at("11:59:00", event_id=name, **order) for name, order in (("a", {"order_id": "1"}), ("b", {}), ("c", {}))
     ]
-    *rows, _ = [r for b in intake.rows([chunk(*values)], Stretch(0), SeenIds(tmp_path)) for r in b.to_pylist()]
+    *rows, _ = [r for b in intake.rows([chunk(*values)], Stretch(0), DedupIndex(tmp_path)) for r in b.to_pylist()]
     assert [row["event_id"] for row in rows] == ["a", "b", "c"]
 
 

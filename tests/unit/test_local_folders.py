@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retailpulse_kernel.ground.errors import JobError
-from retailpulse_kernel.streaming.checkpoint.epochs import begin_anew, open_local
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch_remedy, open_local
 
 
 def _with_a_batch(checkpoint: Path) -> None:
@@ -25,7 +25,7 @@ def test_an_epoch_goes_on_as_it_began(tmp_path: Path) -> None:
     _with_a_batch(new)
     assert open_local(str(new), "ids", master="local[2]") == new / "ids"
     assert open_local(str(new), "sums", master="local[2]") is None
-    remedy = begin_anew("metrics", " --namespace shop")
+    remedy = new_epoch_remedy("metrics", " --namespace shop")
     with pytest.raises(JobError, match="`retailpulse epochs metrics --new --namespace shop`"):
         open_local(str(new), "ids", master="spark://host:7077", remedy=remedy)
 

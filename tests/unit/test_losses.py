@@ -16,15 +16,15 @@ from retailpulse_kernel.streaming.checkpoint.losses import (
     Gap,
     accept,
     accepted,
-    clipped,
+    consumed_offsets,
     gaps_of,
     lost_between,
     open_topic,
-    taken_until,
+    start_after_gaps,
 )
+from retailpulse_kernel.streaming.intake.data_loss import data_loss_error
 from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.intake.source import SourceConfig, TopicSource
-from retailpulse_kernel.streaming.intake.supply import explained_loss
 from retailpulse_kernel.streaming.run.job import Job
 
 TOPIC = "shop.retail.events"
@@ -55,7 +55,7 @@ def test_gaps_are_what_was_neither_taken_nor_kept() -> None:
 )
 def test_a_batch_is_read_from_behind_the_gap_that_it_begins_in(start: int, end: int, first: int) -> None:
     gaps = [Gap(0, 120, 220), Gap(1, 0, 1000)]
-    assert clipped(gaps, 0, start, end) == first
+    assert start_after_gaps(gaps, 0, start, end) == first
     assert lost_between(gaps, {"0": start}, {"0": end}) == first - start
 
 
@@ -74,11 +74,11 @@ def test_a_gap_that_has_grown_is_accepted_anew_as_one(tmp_path: Path) -> None:
 
 def test_a_batch_that_never_ended_has_taken_nothing(tmp_path: Path) -> None:
     open_topic(str(tmp_path), "metrics", TOPIC, "id 1", {0: (10, 50)})
-    assert taken_until(str(tmp_path), TOPIC) == {}
+    assert consumed_offsets(str(tmp_path), TOPIC) == {}
     logged(tmp_path, 0, {"0": 50}, done=False)
-    assert taken_until(str(tmp_path), TOPIC) == {"0": 10}
+    assert consumed_offsets(str(tmp_path), TOPIC) == {"0": 10}
     logged(tmp_path, 0, {"0": 50})
-    assert taken_until(str(tmp_path), TOPIC) == {"0": 50}
+    assert consumed_offsets(str(tmp_path), TOPIC) == {"0": 50}
 
 
 def test_another_topic_of_the_same_name_is_refused_by_its_id(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_an_epoch_without_a_batch_takes_the_topic_that_is_there(tmp_path: Path) 
     write_note(str(tmp_path), "topic.json", json.dumps({"topic": TOPIC, "id": "id 1", "begin": {"0": 9}}).encode())
     open_topic(str(tmp_path), "metrics", TOPIC, "id 2", {0: (0, 5)})
     logged(tmp_path, 0, {"0": 5}, done=False)
-    assert taken_until(str(tmp_path), TOPIC) == {"0": 0}
+    assert consumed_offsets(str(tmp_path), TOPIC) == {"0": 0}
 
 
 def test_the_error_says_which_since_when_and_what_to_do() -> None:
@@ -115,7 +115,7 @@ def test_the_error_says_which_since_when_and_what_to_do() -> None:
         account("metrics", {"0": 500}, epoch=0, arrived_ms=1_800_000_000_000),
         account("archive", {"0": 180, "1": 280}),
     ]
-    said = str(explained_loss(accounts, "metrics", 1, TOPIC, [Gap(0, 120, 220), Gap(1, 80, 280)], archiver="archive"))
+    said = str(data_loss_error(accounts, "metrics", 1, TOPIC, [Gap(0, 120, 220), Gap(1, 80, 280)], archiver="archive"))
     assert said == (
         "300 messages are lost: the topic shop.retail.events deleted them before the job 'metrics' took them "
         "(partition 0 offsets 120 to 219, partition 1 offsets 80 to 279). They arrived after 2026-01-01 00:00:00 UTC, "
@@ -124,11 +124,11 @@ def test_the_error_says_which_since_when_and_what_to_do() -> None:
         "of them: once the job has gone on, fill their windows with run=backfill, source=archive and their times as "
         "since and until."
     )
-    elsewhere = explained_loss(accounts, "metrics", 1, TOPIC, [Gap(0, 120, 220)], option=" --namespace shop")
+    elsewhere = data_loss_error(accounts, "metrics", 1, TOPIC, [Gap(0, 120, 220)], option=" --namespace shop")
     assert "`retailpulse epochs metrics --accept-loss --namespace shop` once" in str(elsewhere)
-    itself = explained_loss(accounts, "archive", 1, TOPIC, [Gap(0, 120, 220)], archiver="archive")
+    itself = data_loss_error(accounts, "archive", 1, TOPIC, [Gap(0, 120, 220)], archiver="archive")
     assert "The archive has" not in str(itself)
-    whole = explained_loss(accounts, "metrics", 1, TOPIC, [Gap(1, 80, 90)], archiver="archive")
+    whole = data_loss_error(accounts, "metrics", 1, TOPIC, [Gap(1, 80, 90)], archiver="archive")
     assert "The archive has all of them" in str(whole)
 
 

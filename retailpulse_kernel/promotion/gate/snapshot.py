@@ -16,8 +16,8 @@ from urllib.parse import urlparse
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, logged_batch
-from retailpulse_kernel.streaming.state.ids import IDS
-from retailpulse_kernel.streaming.state.sums import COPIED, SUMS, note_of
+from retailpulse_kernel.streaming.state.dedup_index import IDS
+from retailpulse_kernel.streaming.state.window_state import COPIED, SUMS, undo_file
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -109,7 +109,7 @@ def _set_back(copy: Path) -> Snapshot | None:
 
 def _can_undo(sums: Path, batch: int) -> bool:
     """Whether the sums can be set back so far: the job may have done many batches since the commits were copied."""
-    return not sums.is_dir() or note_of(sums, batch).exists()
+    return not sums.is_dir() or undo_file(sums, batch).exists()
 
 
 def _messages(copy: Path, batch: int) -> int:

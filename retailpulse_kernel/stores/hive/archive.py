@@ -239,7 +239,7 @@ class Archive:
             return
         # Only the first batch of a process, or one that is tried again, can have been here before.
         if self._put is None or self._put[0] != epoch or batch <= self._put[1]:
-            self._make_way(epoch, batch)
+            self._discard(epoch, batch)
         self._put = (epoch, batch)
         for number, part in enumerate(sorted(staging.glob("dt=*/hour=*/*.parquet"))):
             partition = part.parent.relative_to(staging)
@@ -270,7 +270,8 @@ class Archive:
             partitions.add(str(partition.relative_to(folder)))
         return number, partitions
 
-    def _make_way(self, epoch: int, batch: int) -> None:
+    def _discard(self, epoch: int, batch: int) -> None:
+        """Remove the files that a batch left before."""
         for path in self.root.glob(f"dt=*/hour=*/e{epoch:04d}-*.parquet"):
             file = ArchiveFile.of(path)
             if file is None or not file.first <= batch <= file.last:

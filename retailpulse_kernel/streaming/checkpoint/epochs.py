@@ -25,13 +25,13 @@ __all__ = [
     "Clock",
     "Epoch",
     "LoggedBatch",
-    "begin_anew",
     "committed_batch",
     "epochs",
     "find_epoch",
     "jobs_with_checkpoints",
     "logged_batch",
     "new_epoch",
+    "new_epoch_remedy",
     "newest_batch",
     "next_start_ms",
     "open_epoch",
@@ -208,7 +208,7 @@ def next_start_ms(before: Epoch | None) -> int:
     return max(now_ms, before.start_ms + (newest.batch_id if newest else 0) + 1)
 
 
-def begin_anew(job: str, option: str) -> str:
+def new_epoch_remedy(job: str, option: str) -> str:
     """The remedy where a job can't go on from its checkpoint; `option` is `settings.Namespace.option`.
 
     Parameters
@@ -218,13 +218,13 @@ def begin_anew(job: str, option: str) -> str:
     option : str
         The namespace as a command takes it; empty for the default one.
     """
-    return f"Begin a new epoch: `retailpulse epochs {job} --new{option}`."
+    return f"Start a new epoch: `retailpulse epochs {job} --new{option}`."
 
 
 def open_local(checkpoint: str, name: str, *, master: str, remedy: str | None = None) -> Path | None:
     """A folder in an epoch's, for what a job keeps in files of its own instead of in Spark's state.
 
-    It needs all workers on the machine that has the checkpoint. An epoch goes on as it began.
+    It needs all workers on the machine that has the checkpoint. An epoch keeps the form in which it started.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def open_local(checkpoint: str, name: str, *, master: str, remedy: str | None = 
     master : str
         Spark's master.
     remedy : str, optional
-        What to do where the epoch can't go on with this master; see `begin_anew`.
+        What to do where the epoch can't go on with this master; see `new_epoch_remedy`.
 
     Returns
     -------

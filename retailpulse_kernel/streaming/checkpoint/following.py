@@ -1,6 +1,6 @@
-"""Following a live job: what is made anew beside it reads as far as that has come, and no further.
+"""Following a live job: a staged epoch reads the topic as far as the live job has committed, and no further.
 
-So both stand at the same offsets when the live job stops, and what they wrote can be compared and exchanged.
+When the live job stops, both epochs are at the same offsets, so their tables can be compared and exchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Leader:
     checkpoint : str
         Its folder; it is only read.
     last : str
-        A file that appears once the live job has stopped: whoever follows ends when it has come as far.
+        A file that appears once the live job has stopped. The staged epoch stops when it has reached the same offsets.
     """
 
     checkpoint: str
@@ -41,5 +41,5 @@ class Leader:
 
     @property
     def has_stopped(self) -> bool:
-        """Whether it goes no further."""
+        """Whether the live job has stopped."""
         return Path(self.last).exists()

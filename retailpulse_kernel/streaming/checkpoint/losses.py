@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 
 from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.streaming.checkpoint.epochs import (
-    begin_anew,
     committed_batch,
+    new_epoch_remedy,
     newest_batch,
     read_note,
     write_note,
@@ -23,11 +23,11 @@ __all__ = [
     "Gap",
     "accept",
     "accepted",
-    "clipped",
+    "consumed_offsets",
     "gaps_of",
     "lost_between",
     "open_topic",
-    "taken_until",
+    "start_after_gaps",
 ]
 
 #: Notes beside the checkpoint: the topic's identity, and the gaps that were accepted.
@@ -79,20 +79,20 @@ def open_topic(checkpoint: str, job: str, topic: str, topic_id: str, bounds: Bou
         begin = {str(partition): first for partition, (first, _) in bounds.items()}
         write_note(checkpoint, _TOPIC, json.dumps({"topic": topic, "id": topic_id, "begin": begin}).encode())
         return
-    taken = taken_until(checkpoint, topic)
+    taken = consumed_offsets(checkpoint, topic)
     behind = any(end < taken.get(str(partition), 0) for partition, (_, end) in bounds.items())
     if behind or note.get("id", topic_id) != topic_id:
         raise JobError(
             f"The topic {topic} was deleted and made again: it is another topic of the same name, and the offsets in "
             f"the checkpoint of the job {job!r} mean nothing in it.",
-            remedy=f"{begin_anew(job, option)} It reads the new topic from its beginning.",
+            remedy=f"{new_epoch_remedy(job, option)} It reads the new topic from its beginning.",
         )
     if "id" not in note:
         write_note(checkpoint, _TOPIC, json.dumps({"topic": topic, "id": topic_id}).encode())
 
 
-def taken_until(checkpoint: str, topic: str) -> dict[str, int]:
-    """The offset after the last message that the epoch has taken, by partition; empty before its first batch.
+def consumed_offsets(checkpoint: str, topic: str) -> dict[str, int]:
+    """The offset after the last message that the epoch has consumed, by partition; empty before its first batch.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def gaps_of(taken: Mapping[str, int], bounds: Bounds) -> list[Gap]:
     Parameters
     ----------
     taken : mapping of str to int
-        What `taken_until` gave.
+        What `consumed_offsets` gave.
     bounds : Bounds
         The first offset and the next one of each partition, as the topic has them now.
     """
@@ -154,7 +154,7 @@ def accept(checkpoint: str, gaps: Iterable[Gap]) -> None:
     write_note(checkpoint, _LOST, json.dumps([asdict(gap) for gap in known.values()]).encode())
 
 
-def clipped(gaps: Sequence[Gap], partition: int, start: int, end: int) -> int:
+def start_after_gaps(gaps: Sequence[Gap], partition: int, start: int, end: int) -> int:
     """Where to read ``[start, end)`` of a partition from: behind the gap that it begins in.
 
     Parameters
@@ -181,7 +181,7 @@ def lost_between(gaps: Sequence[Gap], starts: Mapping[str, int], ends: Mapping[s
         The batch's range of offsets by partition, without its end.
     """
     return sum(
-        clipped(gaps, int(partition), start, end) - start
+        start_after_gaps(gaps, int(partition), start, end) - start
         for partition, end in ends.items()
         if (start := starts.get(partition, end)) < end
     )

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from retailpulse_kernel.shop.lateness import held_back, leads, running_clocks
 from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES, Parsed, parse_events
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics, reject_record
-from retailpulse_kernel.streaming.state.ids import SeenIds
+from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 
 __all__ = [
     "ACCEPTED",
@@ -168,7 +168,7 @@ class Intake:
         return ", ".join(f"`{f.name}` {_SQL_TYPES[f.type]}" for f in self.schema)
 
     def rows(
-        self, chunks: Iterable[Chunk], stretch: Stretch, seen: SeenIds | None = None
+        self, chunks: Iterable[Chunk], stretch: Stretch, index: DedupIndex | None = None
     ) -> Generator[pa.RecordBatch, None, int | None]:
         """Judge a stretch of messages; the last batch is one row with the counts.
 
@@ -178,7 +178,7 @@ class Intake:
             The messages.
         stretch : Stretch
             Where they come from.
-        seen : SeenIds, optional
+        index : DedupIndex, optional
             The ids that the job has taken; needed where `horizon_ms` is given.
 
         Returns
@@ -214,8 +214,8 @@ class Intake:
             timely = ~late
             kept = timely | self.keep_late
             if self.horizon_ms is not None and timely.any():
-                assert seen is not None
-                kept[timely] = seen.claim(
+                assert index is not None
+                kept[timely] = index.claim(
                     self._keys(parsed.events).filter(pa.array(timely)),
                     partition=stretch.partition,
                     offsets=offsets[timely],

@@ -24,11 +24,11 @@ from retailpulse_kernel.ground.retrying import Patience
 from retailpulse_kernel.stores.kafka.offsets import topic_bounds
 from retailpulse_kernel.streaming.checkpoint.epochs import newest_batch, read_clock, write_clock
 from retailpulse_kernel.streaming.checkpoint.following import Leader
-from retailpulse_kernel.streaming.checkpoint.losses import accepted, clipped
+from retailpulse_kernel.streaming.checkpoint.losses import accepted, start_after_gaps
 from retailpulse_kernel.streaming.intake.consuming import chunks
 from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics
-from retailpulse_kernel.streaming.state.ids import SeenIds, seen_ids
+from retailpulse_kernel.streaming.state.dedup_index import DedupIndex, dedup_index
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +58,7 @@ class TopicRange:
 
 
 @dataclass
-class Portion(InputPartition):
+class TaskRanges(InputPartition):
     """What one task reads of a batch."""
 
     ranges: list[TopicRange]
@@ -156,28 +156,28 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return ReadMaxRows(MAX_BATCH_MESSAGES)
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
-        led = self._led()
+        leader = self._leader_ends()
         self._target = {
-            p: end if led is None else min(end, led.get(p, begin)) for p, (begin, end) in self._bounds().items()
+            p: end if leader is None else min(end, leader.get(p, begin)) for p, (begin, end) in self._bounds().items()
         }
 
     def latestOffset(self, start: dict[str, Offsets], limit: ReadLimit) -> dict[str, Offsets]:  # noqa: N802
         if self._config.drain is not None and Path(self._config.drain).exists():
             return start
-        before, led = start[self._topic], self._led()
+        before, leader = start[self._topic], self._leader_ends()
         lost = accepted(self._config.checkpoint) if self._config.checkpoint else []
         ends = {}
         for partition, (begin, end) in self._bounds().items():
             if self._target is not None:
                 end = self._target.get(partition, before.get(partition, begin))
             first = before.get(partition, begin)
-            if end < first or clipped(lost, int(partition), first, begin) < begin:
+            if end < first or start_after_gaps(lost, int(partition), first, begin) < begin:
                 # The runner looks what has become of the topic, and says it.
                 raise RetailPulseError(
                     f"The topic {self._topic} does not hold the offset {first} of partition {partition} any more: "
                     f"it has {begin} to {end}."
                 )
-            ends[partition] = (first, end if led is None else max(first, min(end, led.get(partition, begin))))
+            ends[partition] = (first, end if leader is None else max(first, min(end, leader.get(partition, begin))))
         most = limit.max_rows if isinstance(limit, ReadMaxRows) else None
         return {self._topic: _limited(ends, most)}
 
@@ -190,11 +190,11 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         parts = {p: (before.get(p, 0), until) for p, until in end[self._topic].items() if until > before.get(p, 0)}
         checkpoint = self._config.checkpoint
         if checkpoint is None:
-            return _portions([TopicRange(first, until, Stretch(int(p))) for p, (first, until) in parts.items()])
+            return _tasks([TopicRange(first, until, Stretch(int(p))) for p, (first, until) in parts.items()])
         clocks = {p: read_clock(checkpoint, int(p), first) for p, (first, _) in parts.items()}
         lost = accepted(checkpoint)
         for p, (first, until) in list(parts.items()):
-            parts[p] = (clipped(lost, int(p), first, until), until)
+            parts[p] = (start_after_gaps(lost, int(p), first, until), until)
             clock = clocks[p]
             if parts[p][0] == until and clock is not None and clock.held:  # nothing is left to move the clock on
                 write_clock(checkpoint, int(p), until, clock.at_ms)
@@ -204,7 +204,7 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         low = None if held or not known else min(known)
         batch = newest_batch(checkpoint)
         batch_id, watermark_ms = (batch.batch_id, batch.watermark_ms) if batch else (-1, 0)
-        return _portions(
+        return _tasks(
             [
                 TopicRange(
                     first,
@@ -218,11 +218,11 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Judge a part of a batch, and leave its partitions' clocks for the next one."""
-        assert isinstance(partition, Portion)
+        assert isinstance(partition, TaskRanges)
         checkpoint = self._config.checkpoint
         remembers = checkpoint is not None and self._config.intake.horizon_ms is not None
         for part in partition.ranges:
-            clock_ms = yield from _read(self._config, part, seen_ids(checkpoint) if remembers else None)
+            clock_ms = yield from _read(self._config, part, dedup_index(checkpoint) if remembers else None)
             if checkpoint is not None and clock_ms is not None:
                 write_clock(checkpoint, part.stretch.partition, part.end, clock_ms)
 
@@ -231,7 +231,7 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             self._client.close()
             self._client = None
 
-    def _led(self) -> Offsets | None:
+    def _leader_ends(self) -> Offsets | None:
         """How far a live job has come, where one is followed."""
         return self._config.leader.ends(self._topic) if self._config.leader else None
 
@@ -269,19 +269,19 @@ class _RangeReader(DataSourceReader):
 
     def partitions(self) -> Sequence[InputPartition]:
         ranges = self._config.ranges or {}
-        return _portions([TopicRange(start, end, Stretch(int(p))) for p, (start, end) in ranges.items() if end > start])
+        return _tasks([TopicRange(start, end, Stretch(int(p))) for p, (start, end) in ranges.items() if end > start])
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        assert isinstance(partition, Portion)
+        assert isinstance(partition, TaskRanges)
         for part in partition.ranges:
             yield from _read(self._config, part)
 
 
-def _portions(ranges: Sequence[TopicRange]) -> list[Portion]:
+def _tasks(ranges: Sequence[TopicRange]) -> list[TaskRanges]:
     """A task for each partition, and for a small batch fewer: each has its start to pay for."""
     messages = sum(part.end - part.start for part in ranges)
     tasks = min(len(ranges), max(1, messages // _TASK_MESSAGES))
-    return [Portion(list(ranges[number::tasks])) for number in range(tasks)]
+    return [TaskRanges(list(ranges[number::tasks])) for number in range(tasks)]
 
 
 def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
@@ -296,8 +296,8 @@ def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
 
 
 def _read(
-    config: SourceConfig, part: TopicRange, seen: SeenIds | None = None
+    config: SourceConfig, part: TopicRange, index: DedupIndex | None = None
 ) -> Generator[pa.RecordBatch, None, int | None]:
     intake, stretch = config.intake, part.stretch
     messages = chunks(config.client, intake.topic, stretch.partition, part.start, part.end)
-    return (yield from intake.rows(messages, stretch, seen))
+    return (yield from intake.rows(messages, stretch, index))

@@ -18,7 +18,7 @@ from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure
 from retailpulse_kernel.shop.kinds import Kind
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
-from retailpulse_kernel.streaming.state.sums import is_summable
+from retailpulse_kernel.streaming.state.window_state import is_summable
 
 __all__ = ["VERSION", "FigurePlan", "Plan", "TablePlan", "read_plan", "write_plan"]
 
@@ -171,8 +171,8 @@ class Plan:
         return tuple({figure.name: figure for table in self.tables for figure in table.figures}.values())
 
     @property
-    def summed(self) -> bool:
-        """Whether an epoch on one machine may have its sums in files of its own: without the keys of the windows."""
+    def uses_window_state(self) -> bool:
+        """Whether an epoch on one machine may keep its window state in own files, without the windows' keys."""
         summable = [is_summable(figure.kind, figure.of) for figure in self.state]
         return self.output == "change" and bool(summable) and all(summable)
 

@@ -25,7 +25,7 @@ from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.frames import checked_limit
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.stores.kafka.store import KafkaStore
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, begin_anew, open_local
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch_remedy, open_local
 from retailpulse_kernel.streaming.checkpoint.writer import drain_file
 from retailpulse_kernel.streaming.intake.frames import deduplicated, read_range, read_topic
 from retailpulse_kernel.streaming.intake.judging import EVENT_COLUMNS, Intake
@@ -37,8 +37,8 @@ from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
 from retailpulse_kernel.streaming.sinks.base import Sink, Target
 from retailpulse_kernel.streaming.sinks.figures import FigureSink
 from retailpulse_kernel.streaming.state.aggregation import aggregate, columns_needed, slots
-from retailpulse_kernel.streaming.state.ids import IDS
-from retailpulse_kernel.streaming.state.sums import SUMS, Sums
+from retailpulse_kernel.streaming.state.dedup_index import IDS
+from retailpulse_kernel.streaming.state.window_state import SUMS, WindowState
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -259,7 +259,7 @@ class Job:
         if not isinstance(sink, FigureSink):
             raise UsageError(
                 "The archive is not backfilled: every event is in it once the job has taken it.",
-                remedy=f"To read the topic again: {self.begin_anew}",
+                remedy=f"To read the topic again: {self.new_epoch_remedy}",
             )
         return backfill(self, sink)
 
@@ -281,9 +281,9 @@ class Job:
         return self._written.conditions
 
     @property
-    def begin_anew(self) -> str:
+    def new_epoch_remedy(self) -> str:
         """What to do where the job can't go on from its checkpoint."""
-        return begin_anew(self.name, self.settings.namespace.option)
+        return new_epoch_remedy(self.name, self.settings.namespace.option)
 
     @property
     def publishes_rejects(self) -> bool:
@@ -313,9 +313,9 @@ class Job:
             return ArchiveSink(self._archive[1], into)
         if self._figures:
             writes = [(stream.table, store) for stream, store in self._figures]
-            folder = None if epoch is None else self._sums_folder(epoch)
-            sums = None if folder is None else Sums(folder, slots(self._tables), remedy=self.begin_anew)
-            return FigureSink(writes, sums, into)
+            folder = None if epoch is None else self._state_folder(epoch)
+            state = None if folder is None else WindowState(folder, slots(self._tables), remedy=self.new_epoch_remedy)
+            return FigureSink(writes, state, into)
         raise JobError(f"The job {self.name!r} writes nothing.", remedy="Call job.write(...) before job.run().")
 
     def result(self, epoch: Epoch) -> DataFrame:
@@ -331,7 +331,7 @@ class Job:
             return self.rows(self._archive[0], ArchiveSink.COLUMNS, keep_late=True)
         events = self._figures[0][0].events
         rows = self.rows(events, self.columns(self._tables), keep_late=False)
-        if self._sums_folder(epoch) is not None:
+        if self._state_folder(epoch) is not None:
             return rows
         return aggregate(rows, self._tables, watermark=events.watermark)
 
@@ -339,14 +339,14 @@ class Job:
     def _tables(self) -> list[FigureTable]:
         return [stream.table for stream, _ in self._figures]
 
-    def _sums_folder(self, epoch: Epoch) -> Path | None:
-        """Where an epoch's sums are; None where Spark keeps them."""
-        if not plan_of(self).summed:
+    def _state_folder(self, epoch: Epoch) -> Path | None:
+        """The folder of an epoch's window state; None where Spark keeps the state."""
+        if not plan_of(self).uses_window_state:
             return None
         return self._open_local(epoch, SUMS)
 
     def _open_local(self, epoch: Epoch, name: str) -> Path | None:
-        return open_local(epoch.path, name, master=self.settings.profile.spark.master, remedy=self.begin_anew)
+        return open_local(epoch.path, name, master=self.settings.profile.spark.master, remedy=self.new_epoch_remedy)
 
     def columns(self, tables: Sequence[FigureTable]) -> list[str]:
         """The event's columns that the job's figures and conditions need.

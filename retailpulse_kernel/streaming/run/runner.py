@@ -18,8 +18,8 @@ from retailpulse_kernel.stores.kafka.topics import clock_warning
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Ledger, untaken
 from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, logged_batch, newest_batch, open_epoch
 from retailpulse_kernel.streaming.checkpoint.writer import drain_file, writer_lock
+from retailpulse_kernel.streaming.intake.data_loss import DataLossCheck
 from retailpulse_kernel.streaming.intake.judging import ACCEPTED, AHEAD, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
-from retailpulse_kernel.streaming.intake.supply import Supply
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.report import Report, shown
@@ -58,7 +58,7 @@ class Runner:
         self._report = Report(job.name, job.settings.namespace.name, self._epoch.number)
         self._ledger = Ledger(job.settings)
         self._kafka = KafkaStore(job.settings)
-        self._supply = Supply(job, self._epoch)
+        self._data_loss = DataLossCheck(job, self._epoch)
         self._query: StreamingQuery | None = None
         self._failure: BaseException | None = None
         self._restarts = 0
@@ -74,13 +74,13 @@ class Runner:
         """
         with self._only_writer(), self._measured(), shown(self._report) as show:
             try:
-                self._require_same_meaning()
-                # Only now, as no other run changes the epoch's sums any more.
+                self._require_compatible_plan()
+                # Only now, as no other run changes the epoch's window state any more.
                 self._sink = self._job.sink(self._epoch)
                 self._patiently(lambda: self._kafka.require(self._job.topic))
                 self._patiently(self._sink.create)
-                self._patiently(self._supply.require)
-                self._begin_epoch()
+                self._patiently(self._data_loss.check)
+                self._start_epoch()
                 while self._run_query(show):
                     pass
             except (_Stopped, KeyboardInterrupt):
@@ -117,7 +117,7 @@ class Runner:
             return False
         return self._recover(error)
 
-    def _require_same_meaning(self) -> None:
+    def _require_compatible_plan(self) -> None:
         """Refuse to go on from a state of other figures, which Spark would take for these."""
         from retailpulse_kernel.streaming.run.changes import Effect, compare
 
@@ -128,20 +128,20 @@ class Runner:
         if reasons:
             raise JobError(
                 f"The job {self._job.name!r} can't go on from its checkpoint: {reasons[0]}.",
-                remedy=f"{self._job.begin_anew} Or promote the notebook.",
+                remedy=f"{self._job.new_epoch_remedy} Or promote the notebook.",
             )
 
-    def _begin_epoch(self) -> None:
-        """Let the sink make way for an epoch that has no batch yet."""
+    def _start_epoch(self) -> None:
+        """Let the sink discard what a new epoch will write again; only while the epoch has no batch."""
         begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
         done = committed_batch(self._epoch.path)
         self._report.begin = done.offsets if done else {self._job.topic: {str(p): o for p, o in begin.items()}}
         if newest_batch(self._epoch.path) is None:
-            self._patiently(lambda: self._sink.begin(self._epoch, begin))
+            self._patiently(lambda: self._sink.start_epoch(self._epoch, begin))
         write_plan(self._epoch.path, plan_of(self._job))
-        self._patiently(self._look_at_clocks)
+        self._patiently(self._warn_of_producer_time)
 
-    def _look_at_clocks(self) -> None:
+    def _warn_of_producer_time(self) -> None:
         """Tell of a topic whose messages carry their producer's time."""
         if warning := clock_warning(self._job.settings.within(self._job.source_namespace.name), [self._job.topic]):
             self._report.producer_time = True
@@ -175,7 +175,7 @@ class Runner:
         if not reachable:
             self._patiently(self._kafka.ping)
         # A reader says only that offsets are not there: what became of the topic is looked at here.
-        went_on = self._patiently(self._supply.require)
+        went_on = self._patiently(self._data_loss.check)
         if went_on or not reachable or from_worker or isinstance(cause, StoreUnavailable):
             return True
         if isinstance(cause, RetailPulseError):
@@ -215,7 +215,7 @@ class Runner:
         accepted = unique.get(ACCEPTED) or 0
         consumed = sum(read.values())
         logged = logged_batch(self._epoch.path, batch_id)
-        lost = 0 if logged is None else self._supply.lost(logged)
+        lost = 0 if logged is None else self._data_loss.lost(logged)
         if not (consumed or lost) or logged is None:
             return None
         return Account(
@@ -309,9 +309,9 @@ class Runner:
         done = committed_batch(self._epoch.path)
         taken = done.offsets.get(topic, {}) if done else {}
         bounds = {str(p): offsets for p, offsets in self._kafka.offsets(topic).items()}
-        led = leader.ends(topic)
+        leader_ends = leader.ends(topic)
         # Of another topic there is nothing to compare with: all of it, then.
-        ends = {p: end for p, (_, end) in bounds.items()} if led is None else led
+        ends = {p: end for p, (_, end) in bounds.items()} if leader_ends is None else leader_ends
         return all(taken.get(p, bounds[p][0]) >= end for p, end in ends.items() if p in bounds)
 
     def _stop_query(self) -> None:

@@ -40,7 +40,7 @@ class ArchiveSink:
         """Make the archive's table where it is absent."""
         self._store.create()
 
-    def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+    def start_epoch(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
         """Remove what older epochs hold of the messages that this one reads again.
 
         Parameters

@@ -26,8 +26,8 @@ class Sink(Protocol):
     def create(self) -> None:
         """Make the tables where they are absent."""
 
-    def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
-        """Make way for an epoch that reads the topic from some offsets on; may be called again.
+    def start_epoch(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+        """Discard what an epoch that reads the topic from some offsets on will write again; may be called again.
 
         Parameters
         ----------

@@ -10,8 +10,8 @@ from retailpulse_kernel.stores.base import FigureStore, version_of
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, logged_batch
 from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
 from retailpulse_kernel.streaming.state.aggregation import rows_by_table
-from retailpulse_kernel.streaming.state.batch_sums import facts, summed
-from retailpulse_kernel.streaming.state.sums import Sums
+from retailpulse_kernel.streaming.state.batch_sums import aggregate_batch, contributions
+from retailpulse_kernel.streaming.state.window_state import WindowState
 from retailpulse_kernel.telemetry.recording import current
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class FigureSink:
     ----------
     writes : sequence of (FigureTable, FigureStore)
         Which table goes where.
-    sums : Sums, optional
-        What the batches' own events are added to. Without it, the frames are figures that Spark has summed up.
+    state : WindowState, optional
+        What the batches' own events are added to. Without it, the frames are figures that Spark has aggregated.
     into : Target, optional
         Gets the rows in place of the stores.
     """
@@ -37,11 +37,11 @@ class FigureSink:
     def __init__(
         self,
         writes: Sequence[tuple[FigureTable, FigureStore]],
-        sums: Sums | None = None,
+        state: WindowState | None = None,
         into: Target | None = None,
     ) -> None:
         self.writes = list(writes)
-        self._sums, self._into = sums, into
+        self._state, self._into = state, into
 
     @property
     def tables(self) -> list[FigureTable]:
@@ -53,7 +53,7 @@ class FigureSink:
         for table, store in self.writes:
             store.create(table)
 
-    def begin(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+    def start_epoch(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
         """Nothing: an epoch's versions win over those before.
 
         Parameters
@@ -76,7 +76,7 @@ class FigureSink:
         batch : int
             The batch's number in the epoch, from 0.
         """
-        result = frame.toArrow() if self._sums is None else self._summed(self._sums, frame, epoch, batch)
+        result = frame.toArrow() if self._state is None else self._update(self._state, frame, epoch, batch)
         changed, stores = rows_by_table(result, self.tables), dict(self.writes)
 
         def write() -> int:
@@ -88,12 +88,12 @@ class FigureSink:
 
         return write
 
-    def _summed(self, sums: Sums, frame: DataFrame, epoch: Epoch, batch: int) -> pa.Table:
+    def _update(self, state: WindowState, frame: DataFrame, epoch: Epoch, batch: int) -> pa.Table:
         """What the batch's events make of the windows that they are in."""
         logged = logged_batch(epoch.path, batch)
         assert logged is not None, "Spark logs a batch before it begins"
-        parts = summed(facts(frame, self.tables).toArrow(), self.tables)
-        result = sums.add(parts, batch=batch, watermark_ms=logged.watermark_ms)
-        current("job").set("retailpulse_job_state_rows", sums.count)
-        current("job").set("retailpulse_job_state_bytes", sums.size)
+        parts = aggregate_batch(contributions(frame, self.tables).toArrow(), self.tables)
+        result = state.update(parts, batch=batch, watermark_ms=logged.watermark_ms)
+        current("job").set("retailpulse_job_state_rows", state.count)
+        current("job").set("retailpulse_job_state_bytes", state.size)
         return result

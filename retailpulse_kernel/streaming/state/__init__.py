@@ -1,1 +1,1 @@
-"""What a job remembers between micro-batches: the ids that it has seen, and the sums of its windows."""
+"""What a job remembers between micro-batches: the deduplication index, and the state of its windows."""

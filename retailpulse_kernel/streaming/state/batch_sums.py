@@ -1,7 +1,7 @@
-"""What a micro-batch's events add to the windows that they are in, summed up in Arrow.
+"""What a micro-batch's events add to the windows that they are in, aggregated in Arrow.
 
-Spark says of each event what it adds to each figure; rows of few keys are then quicker summed up here than by two
-more stages and a shuffle (docs/adr/0019). Each table is summed up in its finest windows, and those in coarser ones.
+Spark says of each event what it adds to each figure; rows of few keys are then aggregated here more quickly than by two
+more stages and a shuffle (docs/adr/0019). Each table is aggregated in its finest windows, and those in coarser ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from retailpulse_kernel.streaming.state.aggregation import dimensions_of, figure
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["facts", "summed"]
+__all__ = ["aggregate_batch", "contributions"]
 
 _TIME: Final = "end"  # a name that no figure has; windows are told by it in the result
 
@@ -29,7 +29,7 @@ _TIME: Final = "end"  # a name that no figure has; windows are told by it in the
 _WIDE: Final = {Value.WHOLE: pa.decimal128(38, 0), Value.DECIMAL: pa.decimal128(38, PLACES)}
 
 
-def facts(frame: DataFrame, tables: Sequence[FigureTable]) -> DataFrame:
+def contributions(frame: DataFrame, tables: Sequence[FigureTable]) -> DataFrame:
     """Each event's time, its dimensions, and what it adds to each figure.
 
     Parameters
@@ -45,13 +45,13 @@ def facts(frame: DataFrame, tables: Sequence[FigureTable]) -> DataFrame:
     return frame.select(F.col("event_time").alias(_TIME), *dimensions_of(tables), *figures)
 
 
-def summed(rows: pa.Table, tables: Sequence[FigureTable]) -> pa.Table:
+def aggregate_batch(rows: pa.Table, tables: Sequence[FigureTable]) -> pa.Table:
     """What events add to each window and key.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        In the columns of `facts`.
+        In the columns of `contributions`.
     tables : sequence of FigureTable
         What to sum up.
 

@@ -17,7 +17,7 @@ from datasketches import hll_sketch, hll_union
 from retailpulse_kernel.ground.files import write_whole
 from retailpulse_kernel.shop import sketches
 
-__all__ = ["UserLog"]
+__all__ = ["UserSketches"]
 
 #: A window's: the number of its figure, and the words of its hash.
 Key = tuple[int, int, int]
@@ -30,7 +30,7 @@ _PART: Final = struct.Struct("<qIQQI")
 _MOST: Final = 4 << 20
 
 
-class UserLog:
+class UserSketches:
     """The sketches of some windows.
 
     Parameters
@@ -52,7 +52,7 @@ class UserLog:
         """The offset at which the next batch appends."""
         return self._start + self._path.stat().st_size - _HEAD.size - self._merged
 
-    def cut(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         """Forget what was appended from an offset on.
 
         Parameters

@@ -1,4 +1,4 @@
-"""What a job's topic still has for it: looked at before the job starts, and whenever its query has failed."""
+"""Messages that the topic deleted before a job consumed them: checked at the start, and after a failed query."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from retailpulse_kernel.streaming.checkpoint.losses import (
     Gap,
     accept,
     accepted,
+    consumed_offsets,
     gaps_of,
     lost_between,
     open_topic,
-    taken_until,
 )
 from retailpulse_kernel.streaming.plan.finding import archiver
 
 if TYPE_CHECKING:
     from retailpulse_kernel.streaming.run.job import Job
 
-__all__ = ["Supply", "explained_loss"]
+__all__ = ["DataLossCheck", "data_loss_error"]
 
 
-class Supply:
-    """The messages that an epoch of a job has yet to take.
+class DataLossCheck:
+    """Checks that the topic still holds all messages that an epoch has not consumed yet.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Supply:
     def __init__(self, job: Job, epoch: Epoch) -> None:
         self._job, self._path, self._epoch = job, epoch.path, epoch.number
 
-    def require(self) -> bool:
+    def check(self) -> bool:
         """Make sure that the topic is the same, and has all of them; True where gaps were accepted just now.
 
         Raises
@@ -60,12 +60,12 @@ class Supply:
         topic_id, option = Admin(settings).topic_id(job.topic), settings.namespace.option
         open_topic(self._path, job.name, job.topic, topic_id, bounds, option=option)
         known = set(accepted(self._path))
-        gaps = [gap for gap in gaps_of(taken_until(self._path, job.topic), bounds) if gap not in known]
+        gaps = [gap for gap in gaps_of(consumed_offsets(self._path, job.topic), bounds) if gap not in known]
         if not gaps:
             return False
         if job.on_data_loss == "stop":
             keeps = archiver(settings)
-            raise explained_loss(
+            raise data_loss_error(
                 read_accounts(settings), job.name, self._epoch, job.topic, gaps,
                 option=option, archiver="" if keeps is None else keeps.job,
             )  # fmt: skip
@@ -85,11 +85,11 @@ class Supply:
         if not gaps:
             return 0
         before = logged_batch(self._path, batch.batch_id - 1)
-        starts = before.offsets.get(topic, {}) if before else taken_until(self._path, topic)
+        starts = before.offsets.get(topic, {}) if before else consumed_offsets(self._path, topic)
         return lost_between(gaps, starts, batch.offsets.get(topic, {}))
 
 
-def explained_loss(
+def data_loss_error(
     accounts: Iterable[Account],
     job: str,
     epoch: int,

@@ -1,4 +1,4 @@
-"""The ids that a job has taken: an index in files beside its checkpoint, which its workers share.
+"""The deduplication index: the ids that a job has accepted, in files beside its checkpoint, which its workers share.
 
 Every accepted message claims its event's id, and the first to claim it is the one that counts. A claim
 names its message by partition and offset, so a batch that is done again finds its own claims and is judged as it
@@ -28,7 +28,7 @@ import pyarrow as pa
 from retailpulse_kernel.ground.files import whole_file
 from retailpulse_kernel.streaming.state.hashing import FULL, Words, first_come, hashes, places_for, places_of
 
-__all__ = ["IDS", "SeenIds", "seen_ids"]
+__all__ = ["IDS", "DedupIndex", "dedup_index"]
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -43,19 +43,19 @@ _OFFSET_BITS: Final = np.uint64(48)
 
 
 @functools.lru_cache(maxsize=1)
-def seen_ids(checkpoint: str) -> SeenIds:
-    """The index of an epoch, kept open by a worker from batch to batch.
+def dedup_index(checkpoint: str) -> DedupIndex:
+    """The deduplication index of an epoch, kept open by a worker from batch to batch.
 
     Parameters
     ----------
     checkpoint : str
         The epoch's folder, a path of this machine.
     """
-    return SeenIds(Path(checkpoint) / IDS)
+    return DedupIndex(Path(checkpoint) / IDS)
 
 
-class SeenIds:
-    """The index of one epoch.
+class DedupIndex:
+    """The deduplication index of one epoch.
 
     Parameters
     ----------

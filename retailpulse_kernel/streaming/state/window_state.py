@@ -1,12 +1,12 @@
-"""What a job has summed up so far, window by window: hash tables in files beside its checkpoint.
+"""The state of a job's windows: hash tables in files beside its checkpoint.
 
-A micro-batch brings what its own events add; here that is added to what there was, and what comes out are the
-windows' absolute figures. A batch touches the rows that it changes and no others, and windows that are over go by
-removing a file. Spark's own state of an aggregation is gone through whole in every batch (docs/adr/0017).
+A micro-batch brings what its own events add. `WindowState.update` adds that to the state, and returns the windows'
+absolute figures. A batch touches only the rows that it changes, and windows that are over are discarded by removing
+a file. Spark goes through its whole state of an aggregation in every batch (docs/adr/0017).
 
-Before a batch changes a row, it leaves what was there in a file of its own. So a batch that is done again, or one on
-a copy that was set back, begins by undoing itself and those after it; and a copy may be taken at any moment, if the
-tables are copied before those files. Sketches of users are beside the tables (`users.UserLog`).
+Before a batch changes rows, it writes their old values into an undo file. A batch that runs again, or runs on a copy
+of an older checkpoint, first undoes itself and the batches after it. A copy may be taken at any moment, if the
+tables are copied before the undo files. Sketches of users are beside the tables (`users.UserSketches`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.ground.files import whole_file
 from retailpulse_kernel.shop.kinds import RULES, Value
 from retailpulse_kernel.shop.tables import FigureTable, Grain
-from retailpulse_kernel.streaming.state.addition import Words, added, as_column, as_words, width
 from retailpulse_kernel.streaming.state.aggregation import dimensions_of, figures_of
+from retailpulse_kernel.streaming.state.encoding import Words, added, as_column, as_words, width
 from retailpulse_kernel.streaming.state.hashing import FULL, first_come, hashes, places_for, places_of
-from retailpulse_kernel.streaming.state.users import UserLog
+from retailpulse_kernel.streaming.state.users import UserSketches
 
-__all__ = ["COPIED", "SUMS", "Sums", "is_summable", "note_of"]
+__all__ = ["COPIED", "SUMS", "WindowState", "is_summable", "undo_file"]
 
 #: The folder in an epoch's; see `checkpoint.open_local`.
 SUMS = "sums"
@@ -65,13 +65,13 @@ def is_summable(kind: str, of: str) -> bool:
     return kind not in _TIMES or of == "event_time"
 
 
-def note_of(folder: Path, batch: int) -> Path:
-    """The file with what a batch changed.
+def undo_file(folder: Path, batch: int) -> Path:
+    """The undo file of a batch: the rows that it changed, as they were before.
 
     Parameters
     ----------
     folder : Path
-        That of the sums.
+        The epoch's folder of window state.
     batch : int
         Its number in the epoch, from 0.
     """
@@ -101,8 +101,8 @@ class _Change(NamedTuple):
     before: Words
 
 
-class Sums:
-    """The sums of one epoch. There is one process that writes them, the job's.
+class WindowState:
+    """The window state of one epoch. Only the job's process writes it.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class Sums:
     slots : sequence of (FigureTable, Grain)
         What the aggregation's slots are.
     remedy : str, optional
-        What to do where the files can't be used; see `checkpoint.begin_anew`.
+        What to do where the files can't be used; see `checkpoint.new_epoch_remedy`.
     """
 
     def __init__(self, folder: Path, slots: Sequence[tuple[FigureTable, Grain]], *, remedy: str | None = None) -> None:
@@ -123,7 +123,7 @@ class Sums:
         self._seconds = np.array([grain.seconds for _, grain in slots], dtype=np.int64)
         self._columns = _KEY + sum(width(figure) for figure in self._figures)
         self._tables: dict[_Bucket, np.memmap[Any, np.dtype[np.int64]]] = {}
-        self._users: dict[_Bucket, UserLog] = {}
+        self._users: dict[_Bucket, UserSketches] = {}
         self._used: dict[_Bucket, int] = {}
         for path in folder.glob("*.sums"):
             bucket = _Bucket(*map(int, path.stem.split("-")))
@@ -139,8 +139,8 @@ class Sums:
         """Bytes of its files, without those to undo batches by."""
         return sum(path.stat().st_size for pattern in COPIED[:-1] for path in self._folder.glob(pattern))
 
-    def add(self, rows: pa.Table, *, batch: int, watermark_ms: int) -> pa.Table:
-        """Add what a batch's events add, again if need be.
+    def update(self, rows: pa.Table, *, batch: int, watermark_ms: int) -> pa.Table:
+        """Add what a batch's events add. A batch that is repeated gives the same result.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class Sums:
         Raises
         ------
         JobError
-            These are not the sums after the batch before.
+            The state is not the one after the batch before.
         OverflowError
             A figure became greater than its column holds; nothing was changed.
         """
@@ -179,7 +179,7 @@ class Sums:
             order.append(np.concatenate([here, at[~known]]))
             places.append(found)
             changes.append(_Change(bucket, keys[order[-1]], before))
-        self._note(batch, watermark_ms, changes)
+        self._write_undo(batch, watermark_ms, changes)
         for change, known_at, at in zip(changes, places, order, strict=True):
             table = self._open(change.bucket)
             table[known_at, _KEY:] = words[at[: len(known_at)]]
@@ -231,7 +231,7 @@ class Sums:
             parts, sketches = rows[figure.name].to_pylist(), [b""] * rows.num_rows
             for change, at in zip(changes, order, strict=True):
                 names = [(number, high, low) for high, low in keys[at].tolist()]
-                found = self._log(change.bucket).add(
+                found = self._user_sketches(change.bucket).add(
                     names, [parts[place] for place in at], batch=batch, undoable=batch - _UNDOABLE + 1
                 )
                 for place, sketch in zip(at, found, strict=True):
@@ -241,9 +241,9 @@ class Sums:
 
     # -- tables -----------------------------------------------------------------------------
 
-    def _log(self, bucket: _Bucket) -> UserLog:
+    def _user_sketches(self, bucket: _Bucket) -> UserSketches:
         """A bucket's users; those that were used last stay in memory."""
-        log = self._users.pop(bucket, None) or UserLog(self._folder / bucket.users)
+        log = self._users.pop(bucket, None) or UserSketches(self._folder / bucket.users)
         self._users[bucket] = log
         if len(self._users) > _OPEN_USERS:
             self._users.pop(next(iter(self._users)))
@@ -257,7 +257,7 @@ class Sums:
             places = path.stat().st_size // (8 * self._columns)
             if places * 8 * self._columns != path.stat().st_size or places & (places - 1):
                 raise JobError(
-                    f"The sums in {path} are of other figures.",
+                    f"The window state in {path} belongs to other figures.",
                     remedy=self._remedy,
                 )
             self._tables[bucket] = np.memmap(path, dtype=np.int64, mode="r+", shape=(places, self._columns))
@@ -278,46 +278,46 @@ class Sums:
         """Write a table anew. A full disk is noticed here, and not when a row is changed."""
         table = np.zeros((places, self._columns), dtype=np.int64)
         _insert(table, rows[:, :_KEY].view(np.uint64), rows[:, _KEY:])
-        # Not synced, as the rows that are changed in it: damage by a power failure is told, see `_noted`.
+        # Not synced, as the rows that are changed in it: damage by a power failure is told, see `_read_undo`.
         with whole_file(self._folder / bucket.name, synced=False) as file:
             table.tofile(file)
         self._tables.pop(bucket, None)
 
     # -- undoing ----------------------------------------------------------------------------
 
-    def _notes(self) -> list[int]:
+    def _undoable(self) -> list[int]:
         """The batches that can be undone, oldest first."""
         return sorted(int(path.stem) for path in self._folder.glob("*.npz"))
 
-    def _note(self, batch: int, watermark_ms: int, changes: Sequence[_Change]) -> None:
+    def _write_undo(self, batch: int, watermark_ms: int, changes: Sequence[_Change]) -> None:
         """Leave what a batch will change as it was."""
         content: dict[str, Any] = {"watermark_ms": np.array(watermark_ms)}
         for change in changes:
             content |= {f"{change.bucket.name}:keys": change.keys, f"{change.bucket.name}:before": change.before}
             if self._sketched:
-                content[f"{change.bucket.name}:users"] = np.array(self._log(change.bucket).size)
-        with whole_file(note_of(self._folder, batch), synced=False) as file:
+                content[f"{change.bucket.name}:users"] = np.array(self._user_sketches(change.bucket).size)
+        with whole_file(undo_file(self._folder, batch), synced=False) as file:
             np.savez(file, **content)
 
-    def _noted(self, batch: int) -> Any:
+    def _read_undo(self, batch: int) -> Any:
         try:
-            return np.load(note_of(self._folder, batch))
+            return np.load(undo_file(self._folder, batch))
         except (ValueError, EOFError, BadZipFile) as error:
             raise JobError(
-                f"{note_of(self._folder, batch)} is damaged, as after a power failure: {error}.", remedy=self._remedy
+                f"{undo_file(self._folder, batch)} is damaged, as after a power failure: {error}.", remedy=self._remedy
             ) from error
 
     def _undo(self, batch: int) -> None:
         """Back to before a batch."""
-        notes = self._notes()
-        if batch > 0 and not {batch, batch - 1} & set(notes):
+        batches = self._undoable()
+        if batch > 0 and not {batch, batch - 1} & set(batches):
             raise JobError(
-                f"The sums in {self._folder} are not those after batch {batch - 1}: they can be set back to before "
-                f"{_words(notes)}.",
+                f"The window state in {self._folder} is not the one after batch {batch - 1}. The job can undo "
+                f"{_listed(batches)}.",
                 remedy=self._remedy,
             )
-        for number in reversed([number for number in notes if number >= batch]):
-            with self._noted(number) as content:
+        for number in reversed([number for number in batches if number >= batch]):
+            with self._read_undo(number) as content:
                 for name in content.files:
                     if (match := _TABLE.match(name)) is None:
                         continue
@@ -325,8 +325,8 @@ class Sums:
                     if name.endswith(":keys"):
                         self._restore(_Change(bucket, content[name], content[name.replace(":keys", ":before")]))
                     elif name.endswith(":users") and (self._folder / bucket.users).exists():
-                        self._log(bucket).cut(int(content[name]))
-            note_of(self._folder, number).unlink()
+                        self._user_sketches(bucket).truncate(int(content[name]))
+            undo_file(self._folder, number).unlink()
 
     def _restore(self, change: _Change) -> None:
         if change.bucket not in self._used:
@@ -345,10 +345,10 @@ class Sums:
 
     def _forget(self) -> None:
         """Remove what no batch needs any more, were it one of those that can be undone."""
-        notes = self._notes()
-        for number in notes[:-_UNDOABLE]:
-            note_of(self._folder, number).unlink()
-        with self._noted(notes[-_UNDOABLE:][0]) as content:
+        batches = self._undoable()
+        for number in batches[:-_UNDOABLE]:
+            undo_file(self._folder, number).unlink()
+        with self._read_undo(batches[-_UNDOABLE:][0]) as content:
             watermark_ms = int(content["watermark_ms"])
         for bucket in [bucket for bucket in self._used if bucket.end * 1000 <= watermark_ms]:
             self._tables.pop(bucket, None)
@@ -373,5 +373,5 @@ def _insert(table: Words, keys: npt.NDArray[np.uint64], words: Words) -> None:
         table[places, 0] = keys[rows, 0].view(np.int64)
 
 
-def _words(notes: Sequence[int]) -> str:
-    return f"batches {notes[0]} to {notes[-1]}" if notes else "no batch"
+def _listed(batches: Sequence[int]) -> str:
+    return f"batches {batches[0]} to {batches[-1]}" if batches else "no batch"

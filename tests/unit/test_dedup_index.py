@@ -1,4 +1,4 @@
-"""The index of ids: who claimed first, whatever is killed, copied or done again."""
+"""The deduplication index: who claimed first, whatever is killed, copied or done again."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.streaming.state.ids import SeenIds
+from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 from tests.processes import FORK, forked
 
 
 def claim(
-    seen: SeenIds, ids: list[str], *, partition: int = 0, first: int = 0, at_ms: int = 1_000, forget_ms: int = 0
+    index: DedupIndex, ids: list[str], *, partition: int = 0, first: int = 0, at_ms: int = 1_000, forget_ms: int = 0
 ) -> list[bool]:
     offsets = np.arange(first, first + len(ids))
-    taken = seen.claim(pa.array(ids), partition=partition, offsets=offsets, newest_ms=at_ms, forget_ms=forget_ms)
+    taken = index.claim(pa.array(ids), partition=partition, offsets=offsets, newest_ms=at_ms, forget_ms=forget_ms)
     return list(map(bool, taken))
 
 
 def test_the_first_message_with_an_id_has_it(tmp_path: Path) -> None:
-    seen = SeenIds(tmp_path)
-    assert claim(seen, ["a", "b", "a"]) == [True, True, False]
-    assert claim(seen, ["b", "c"], first=3) == [False, True]
-    assert claim(seen, ["c", "d"], partition=1) == [False, True]
-    assert seen.count == 4
+    index = DedupIndex(tmp_path)
+    assert claim(index, ["a", "b", "a"]) == [True, True, False]
+    assert claim(index, ["b", "c"], first=3) == [False, True]
+    assert claim(index, ["c", "d"], partition=1) == [False, True]
+    assert index.count == 4
 
 
 def test_a_batch_that_is_done_again_is_judged_as_before(tmp_path: Path) -> None:
-    before = [claim(SeenIds(tmp_path), ["a", "b", "a"]), claim(SeenIds(tmp_path), ["b", "c"], partition=1)]
-    again = SeenIds(tmp_path)
+    before = [claim(DedupIndex(tmp_path), ["a", "b", "a"]), claim(DedupIndex(tmp_path), ["b", "c"], partition=1)]
+    again = DedupIndex(tmp_path)
     # The other way round, too: what counts is who was first the first time.
     assert claim(again, ["b", "c"], partition=1) == before[1] == [False, True]
     assert claim(again, ["a", "b", "a"]) == before[0] == [True, True, False]
 
 
 def test_no_message_no_claim(tmp_path: Path) -> None:
-    assert claim(SeenIds(tmp_path), []) == []
+    assert claim(DedupIndex(tmp_path), []) == []
 
 
 _messages = st.lists(
@@ -61,7 +61,7 @@ def test_it_is_a_dict_of_first_messages(
 ) -> None:
     """Whatever the chunks, also done again, and with tables so small that ids meet and segments fill up."""
     folder = tmp_path_factory.mktemp("ids")
-    seen, owners = SeenIds(folder, smallest=8), {}
+    index, owners = DedupIndex(folder, smallest=8), {}
     ends: dict[int, int] = {}
     placed = []
     for partition, ids in chunks:
@@ -70,38 +70,38 @@ def test_it_is_a_dict_of_first_messages(
     for partition, first, ids in [*placed, *(placed[i] for i in again if i < len(placed))]:
         messages = [(partition, first + i) for i in range(len(ids))]
         expected = [owners.setdefault(key, message) == message for key, message in zip(ids, messages, strict=True)]
-        assert claim(seen, ids, partition=partition, first=first) == expected
-    assert seen.count == len(owners)
+        assert claim(index, ids, partition=partition, first=first) == expected
+    assert index.count == len(owners)
     shutil.rmtree(folder)
 
 
 def test_ids_are_forgotten_after_their_time_and_not_before(tmp_path: Path) -> None:
-    seen = SeenIds(tmp_path, smallest=8)
+    index = DedupIndex(tmp_path, smallest=8)
     for batch in range(50):
         ids = [f"{batch}-{i}" for i in range(4)]
-        assert all(claim(seen, ids, first=batch * 4, at_ms=batch * 1_000, forget_ms=(batch - 10) * 1_000))
+        assert all(claim(index, ids, first=batch * 4, at_ms=batch * 1_000, forget_ms=(batch - 10) * 1_000))
         if batch >= 9:
-            assert not any(claim(seen, [f"{batch - 9}-0"], first=10_000, at_ms=0, forget_ms=(batch - 10) * 1_000))
+            assert not any(claim(index, [f"{batch - 9}-0"], first=10_000, at_ms=0, forget_ms=(batch - 10) * 1_000))
     # 40 are to be remembered; a segment goes as a whole.
-    assert 40 <= seen.count <= 80 and len(list(tmp_path.glob("*.ids"))) <= 5
-    assert claim(seen, ["0-0"], first=20_000, forget_ms=39_000) == [True]
+    assert 40 <= index.count <= 80 and len(list(tmp_path.glob("*.ids"))) <= 5
+    assert claim(index, ["0-0"], first=20_000, forget_ms=39_000) == [True]
 
 
 def test_all_may_be_forgotten(tmp_path: Path) -> None:
-    seen = SeenIds(tmp_path)
-    claim(seen, ["a"], at_ms=1_000)
-    assert claim(seen, ["b"], at_ms=9_000, forget_ms=8_000) == [True]
-    assert claim(seen, ["a"], first=7, at_ms=9_000, forget_ms=8_000) == [True]
-    assert seen.count == 2
+    index = DedupIndex(tmp_path)
+    claim(index, ["a"], at_ms=1_000)
+    assert claim(index, ["b"], at_ms=9_000, forget_ms=8_000) == [True]
+    assert claim(index, ["a"], first=7, at_ms=9_000, forget_ms=8_000) == [True]
+    assert index.count == 2
 
 
 def _claim_all(folder: str, partition: int, results: Any) -> None:
     """Claim the same ids as the other processes do, and tell which were taken."""
-    seen = SeenIds(Path(folder), smallest=64)
+    index = DedupIndex(Path(folder), smallest=64)
     taken = []
     for start in range(0, 4_000, 50):
         ids = [f"id-{i}" for i in range(start, start + 50)]
-        taken += claim(seen, ids, partition=partition, first=start)
+        taken += claim(index, ids, partition=partition, first=start)
     results.put((partition, taken))
 
 
@@ -112,34 +112,34 @@ def test_of_several_workers_one_gets_an_id(tmp_path: Path) -> None:
             workers.enter_context(forked(_claim_all, str(tmp_path), partition, results))
         taken = dict(results.get(timeout=60) for _ in range(3))
     assert (np.sum([taken[p] for p in range(3)], axis=0) == 1).all()
-    seen = SeenIds(tmp_path)
-    assert seen.count == 4_000
-    again = claim(seen, [f"id-{i}" for i in range(4_000)], partition=1)
+    index = DedupIndex(tmp_path)
+    assert index.count == 4_000
+    again = claim(index, [f"id-{i}" for i in range(4_000)], partition=1)
     assert again == taken[1], "another process sees the same claims"
 
 
 def _claim_on(folder: str, partition: int) -> None:
     """Claim more and more ids, until the process is killed."""
-    seen, start = SeenIds(Path(folder), smallest=256), 0
+    index, start = DedupIndex(Path(folder), smallest=256), 0
     while True:
-        claim(seen, [f"id-{i}" for i in range(start, start + 100)], partition=partition, first=start)
+        claim(index, [f"id-{i}" for i in range(start, start + 100)], partition=partition, first=start)
         start += 100
 
 
 def test_a_killed_worker_leaves_whole_claims(tmp_path: Path) -> None:
     """And a copy that is taken while it works has them whole, too."""
-    seen = SeenIds(tmp_path / "ids", smallest=256)
+    index = DedupIndex(tmp_path / "ids", smallest=256)
     for turn in range(4):
-        before = seen.count
+        before = index.count
         copy = tmp_path / f"copy-{turn}"
         with forked(_claim_on, str(tmp_path / "ids"), turn) as worker:
-            while seen.count < before + 1_000:
+            while index.count < before + 1_000:
                 assert worker.is_alive(), f"the worker ended with {worker.exitcode}"
                 time.sleep(0.01)
             shutil.copytree(tmp_path / "ids", copy, ignore=shutil.ignore_patterns("*.new"))
             time.sleep(0.02 + turn * 0.017)
         for folder in (copy, tmp_path / "ids"):
-            found = SeenIds(folder)
+            found = DedupIndex(folder)
             ids = [f"id-{i}" for i in range(found.count)]
             # The first worker was alone and had them in order; none of its ids ever goes to another.
             known = 1_000
@@ -148,11 +148,11 @@ def test_a_killed_worker_leaves_whole_claims(tmp_path: Path) -> None:
 
 
 def _claim_without_room(folder: str, results: Any) -> None:
-    seen = SeenIds(Path(folder))
+    index = DedupIndex(Path(folder))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     try:
-        results.put(claim(seen, ["a"]))
+        results.put(claim(index, ["a"]))
     except OSError as error:
         results.put(str(error))
 
@@ -162,4 +162,4 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_segment(tmp_path: Path) -> N
     with forked(_claim_without_room, str(tmp_path), results):
         assert isinstance(results.get(timeout=60), str)
     assert not list(tmp_path.glob("*.ids"))
-    assert claim(SeenIds(tmp_path), ["a"]) == [True]
+    assert claim(DedupIndex(tmp_path), ["a"]) == [True]
