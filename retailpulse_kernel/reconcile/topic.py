@@ -13,7 +13,10 @@ from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.reconcile.partition import Partition
 from retailpulse_kernel.reconcile.sums import TIME, Facts, Key, TableSums
 from retailpulse_kernel.reconcile.tables import ARCHIVE, Share
-from retailpulse_kernel.shop.events import Event, parse_event
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.decoding import reader_of
+from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.stores.kafka.store import Message
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
@@ -94,6 +97,8 @@ class TopicFold:
         What of each job is compared, by its name. Of other jobs only the accounts are.
     since_ms, until_ms : int, optional
         Only events of this range are summed; all are judged.
+    contract : Contract, optional
+        What the messages hold; the shipped one when absent.
 
     Notes
     -----
@@ -108,7 +113,9 @@ class TopicFold:
         *,
         since_ms: int | None = None,
         until_ms: int | None = None,
+        contract: Contract | None = None,
     ) -> None:
+        self._parse = reader_of(shipped() if contract is None else contract).parse
         self.folds = {job.name: JobFold(job, shares.get(job.name) or Share(job.name)) for job in jobs}
         self.messages = 0
         self.first_arrivals: dict[int, int] = {}
@@ -167,7 +174,7 @@ class TopicFold:
         if not partition.takers:
             return  # newer than what any job has taken
         try:
-            event = parse_event(message.value, arrival_ms=message.arrival_ms)
+            event = self._parse(message.value, arrival_ms=message.arrival_ms)
         except EventError:
             partition.bad += 1
             return

@@ -72,7 +72,9 @@ def _simple_wire(field: Field, type_: str) -> Any:
             low, high = BOUNDS[type_]
             return Annotated[int, Meta(ge=_bound(field.min, low), le=_bound(field.max, high))]
         case "double":
-            bounds: dict[str, Any] = {name: bound for name, bound in (("ge", field.min), ("le", field.max)) if bound is not None}
+            bounds: dict[str, Any] = {
+                name: bound for name, bound in (("ge", field.min), ("le", field.max)) if bound is not None
+            }
             return Annotated[float, Meta(**bounds)] if bounds else float
         case "bool":
             return bool
@@ -134,7 +136,7 @@ class OwnField:
         return self.of_wire(wire)
 
     def of_wire(self, wire: Any) -> Any:
-        """The event's value of one that has its `wire_type` already.
+        """The event's value of one that has its `wire_type` already; a list becomes a tuple.
 
         Parameters
         ----------
@@ -147,8 +149,8 @@ class OwnField:
             The value can't be.
         """
         if self._simple is None:
-            return wire
-        return [self._converted(one) for one in wire] if self._is_list else self._converted(wire)
+            return tuple(wire) if self._is_list else wire
+        return tuple(map(self._converted, wire)) if self._is_list else self._converted(wire)
 
     def _converted(self, wire: Any) -> Any:
         assert self._simple is not None

@@ -137,7 +137,8 @@ class Reading:
             return default
         value: Any = self.values[name]
         wanted, words = _KINDS[kind]
-        if not isinstance(value, wanted) or (kind == "count" and (isinstance(value, bool) or value < 0)):
+        negative = kind == "count" and (isinstance(value, bool) or not isinstance(value, int) or value < 0)
+        if not isinstance(value, wanted) or negative:
             self.faults.add((*self.keys, name), f"{name} is not {words}.")
             return default
         return value

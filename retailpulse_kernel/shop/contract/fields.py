@@ -11,7 +11,7 @@ from retailpulse_kernel.ground.names import NAME_RULE, RESERVED, is_name
 from retailpulse_kernel.shop.contract.checking import Faults, Reading
 from retailpulse_kernel.shop.contract.model import ROLES, Field, Value
 from retailpulse_kernel.shop.contract.paths import path_text, steps_of
-from retailpulse_kernel.shop.contract.types import TYPES, decimal_digits, element_of, is_numeric, is_type
+from retailpulse_kernel.shop.contract.types import TYPES, element_of, is_numeric, is_type
 from retailpulse_kernel.shop.contract.values import typed_value, value_of
 
 __all__ = ["own_fields", "read_fields"]
@@ -226,15 +226,3 @@ def _clash(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...] | No
         if mine != theirs:
             return None
     return None
-
-
-def decimal_scale(one: Field) -> int:
-    """The places behind the point of a field's values; 0 for a field that is not a decimal.
-
-    Parameters
-    ----------
-    one : Field
-        Any field.
-    """
-    digits = decimal_digits(one.type)
-    return digits[1] if digits else 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import CONTRACT
-from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, TablePlan
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
 from retailpulse_kernel.streaming.sinks.figures import FigureSink
 
@@ -18,6 +20,10 @@ __all__ = ["plan_of"]
 
 #: A text in quotes, which stays as it is, or space between words.
 _QUOTED_OR_SPACE = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)|\s+""", re.DOTALL)
+
+#: A text in a condition, and a name.
+_TEXT = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def plan_of(job: Job) -> Plan:
@@ -51,7 +57,22 @@ def plan_of(job: Job) -> Plan:
         dedup_horizon_ms=None if job.dedup_horizon == job.watermark else milliseconds(job.dedup_horizon),
         revision=job.context.revision,
         contract=CONTRACT,
+        fields=_fields(job.contract, tables, job.conditions),
+        words=tuple(pair for pair in job.contract.event_types.words if pair[0] != pair[1]),
     )
+
+
+def _fields(contract: Contract, tables: Sequence[TablePlan], conditions: Sequence[str]) -> tuple[FieldPlan, ...]:
+    """What the job reads of the contract beside the standard event where it usually is."""
+    named: set[str] = set()
+    for table in tables:
+        named |= {*table.by, *(name for plan in table.figures for name in plan.figure.names)}
+    for condition in conditions:
+        named |= {name.lower() for name in _WORD.findall(_TEXT.sub(" ", condition))}
+    keeps_all = any(not table.figures for table in tables)
+    own = [field for field in contract.own if keeps_all or field.name in named]
+    moved = [field for field in contract.standard if field.is_moved]
+    return tuple(FieldPlan.describing(field) for field in sorted([*moved, *own], key=lambda field: field.name))
 
 
 def _on_one_line(condition: str) -> str:
