@@ -14,14 +14,14 @@ from retailpulse_kernel.shop.contract.paths import path_text, steps_of
 from retailpulse_kernel.shop.contract.types import TYPES, element_of, is_numeric, is_type
 from retailpulse_kernel.shop.contract.values import typed_value, value_of
 
-__all__ = ["own_fields", "read_fields"]
+__all__ = ["TAKEN", "own_fields", "read_fields"]
 
 _KEYS: Final = tuple(Field.__dataclass_fields__.keys() - {"name"})
 _ORDERED: Final = sorted(_KEYS)
 #: Types of which a list of allowed values can be given.
 _LISTED: Final = ("string", "int", "long")
 #: Columns that rows have beside the fields: the message's place, verdicts, windows, and what archives add.
-_TAKEN: Final = frozenset(
+TAKEN: Final = frozenset(
     {
         *("partition", "offset", "arrival", "raw", "late", "low", "kafka_partition", "kafka_offset", "dt"),
         *("ahead_ms", "arrived_ms", "n_accepted", "n_ahead", "n_bad", "n_late", "dedup_key", "clock"),
@@ -178,7 +178,7 @@ def _check_name(faults: Faults, name: str, words: Sequence[str]) -> None:
     keys, another = ("fields", name), f"Take another name, with path = {name!r}."
     if not is_name(name):
         faults.add(keys, f"{name!r} can't be the name of a field.", NAME_RULE)
-    elif name in _TAKEN:
+    elif name in TAKEN:
         faults.add(keys, f"Rows have a column {name!r} already.", another)
     elif name in words:
         faults.add(keys, f"{name!r} is a type of event, which expressions mean by this name.", another)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.spans import milliseconds
@@ -16,7 +17,7 @@ from retailpulse_kernel.streaming.sinks.figures import FigureSink
 if TYPE_CHECKING:
     from retailpulse_kernel.streaming.run.job import Job
 
-__all__ = ["plan_of"]
+__all__ = ["plan_of", "under"]
 
 #: A text in quotes, which stays as it is, or space between words.
 _QUOTED_OR_SPACE = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)|\s+""", re.DOTALL)
@@ -58,8 +59,26 @@ def plan_of(job: Job) -> Plan:
         revision=job.context.revision,
         contract=CONTRACT,
         fields=_fields(job.contract, tables, job.conditions),
-        words=tuple(pair for pair in job.contract.event_types.words if pair[0] != pair[1]),
+        words=_words(job.contract),
     )
+
+
+def under(plan: Plan, contract: Contract) -> Plan:
+    """The plan that a job would have under another contract.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the job, under any contract.
+    contract : Contract
+        The other one.
+    """
+    return replace(plan, fields=_fields(contract, plan.tables, plan.conditions), words=_words(contract))
+
+
+def _words(contract: Contract) -> tuple[tuple[str, str], ...]:
+    """The shop's own words for events."""
+    return tuple(pair for pair in contract.event_types.words if pair[0] != pair[1])
 
 
 def _fields(contract: Contract, tables: Sequence[TablePlan], conditions: Sequence[str]) -> tuple[FieldPlan, ...]:
