@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +44,7 @@ dimension = true
 
 [fields.discount]
 path = "items[0].discount"
-type = "decimal(9,4)"
+type = "decimal(10,4)"
 min = 0
 
 [fields.points]
@@ -122,10 +121,12 @@ def folded() -> dict[tuple[Any, ...], dict[str, Any]]:
 @pytest.fixture(scope="module")
 def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A namespace of a shop with a contract, in which a job of figures and one of the archive have run."""
-    contract = tmp_path_factory.mktemp("shop") / "shop.toml"
-    contract.write_text(SHOP)
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "shop.toml").write_text(SHOP)
+    # The local servers without a Connect server: that of a test's stack may run older code.
+    (folder / "local.toml").write_text('contract = "shop.toml"\n')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RETAILPULSE_CONTRACT", str(contract))
+        patch.setenv("RETAILPULSE_PROFILE", str(folder / "local.toml"))
         made = Settings.load(namespace="t_contract")
         drop(made)
         ensure_topics(made)
@@ -161,7 +162,7 @@ def test_figures_by_own_dimensions_and_of_own_fields_equal_a_plain_fold(settings
 
 def test_a_wrong_value_is_a_dead_letter_with_its_reason(settings: Settings) -> None:
     rp = Workbench(namespace=settings.namespace_name)
-    reasons = rp.kafka.consume("retail.events.dlq", limit=None)["reason"].value_counts().to_dict()
+    reasons = rp.kafka.consume("dlq", limit=None)["reason"].value_counts().to_dict()
     bad = [message for message in messages() if is_bad(message)]
     assert reasons == {
         "type:points": sum(message.get("points") == "many" for message in bad),
@@ -228,7 +229,7 @@ def test_a_figure_that_would_not_be_exact_is_refused(settings: Settings) -> None
 
 def test_a_field_that_is_added_later_is_null_in_what_is_older(settings: Settings) -> None:
     assert settings.contract is not None
-    Path(settings.contract).write_text(SHOP + '\n[fields.shelf]\npath = "context.shelf"\n')
+    settings.contract.write_text(SHOP + '\n[fields.shelf]\npath = "context.shelf"\n')
     new = messages()[0] | {"event_id": "late-comer", "context": {"shelf": "A7"}}
     produce(settings, [("u0", json.dumps(new).encode())])
     rp = Workbench(namespace=settings.namespace_name)
