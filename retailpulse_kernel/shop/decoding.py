@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.settings import Settings
@@ -21,7 +20,8 @@ from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step, path_text
 from retailpulse_kernel.shop.contract.types import decimal_digits, element_of
-from retailpulse_kernel.shop.contract.values import BOUNDS, exact, typed_value
+from retailpulse_kernel.shop.contract.values import exact, typed_value
+from retailpulse_kernel.shop.contract.wire import wire_type
 from retailpulse_kernel.shop.events import (
     REASONS,
     Event,
@@ -34,7 +34,7 @@ from retailpulse_kernel.shop.events import (
 )
 from retailpulse_kernel.shop.messages import TIME_TEXT, message_struct
 
-__all__ = ["EventReader", "OwnField", "event_class", "reader_for", "reader_of", "wire_type"]
+__all__ = ["EventReader", "OwnField", "event_class", "reader_for", "reader_of"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Days that every store can hold.
@@ -44,49 +44,6 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DIGITS: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-def wire_type(field: Field) -> Any:
-    """The type that a field of the shop's own has in a message, for msgspec.
-
-    Decimals are raw, so that their characters become the number; dates and times are texts.
-
-    Parameters
-    ----------
-    field : Field
-        A field without a role.
-    """
-    inner = element_of(field.type)
-    return list[_simple_wire(field, inner)] if inner else _simple_wire(field, field.type)  # type: ignore[misc]
-
-
-def _simple_wire(field: Field, type_: str) -> Any:
-    if field.allowed:
-        return Literal[field.allowed]
-    match type_:
-        case "string":
-            lengths = {"min_length": field.min_length, "max_length": field.max_length}
-            meta: dict[str, Any] = {name: bound for name, bound in lengths.items() if bound is not None}
-            return Annotated[str, Meta(**meta)] if meta else str
-        case "int" | "long":
-            low, high = BOUNDS[type_]
-            return Annotated[int, Meta(ge=_bound(field.min, low), le=_bound(field.max, high))]
-        case "double":
-            bounds: dict[str, Any] = {
-                name: bound for name, bound in (("ge", field.min), ("le", field.max)) if bound is not None
-            }
-            return Annotated[float, Meta(**bounds)] if bounds else float
-        case "bool":
-            return bool
-        case "date":
-            return str
-        case "timestamp":
-            return str | int
-    return msgspec.Raw
-
-
-def _bound(given: Any, otherwise: int) -> int:
-    return otherwise if given is None else int(given)
 
 
 class OwnField:

@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from retailpulse_kernel.shop.contract.loading import shipped
-from retailpulse_kernel.shop.contract.model import Field
+from retailpulse_kernel.shop.contract.model import Contract, Field
+from retailpulse_kernel.shop.contract.types import decimal_digits
 from retailpulse_kernel.shop.contract.values import BOUNDS
+from retailpulse_kernel.shop.contract.wire import wire_type
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 __all__ = [
@@ -132,26 +134,78 @@ Message = message_struct("Message", _SHIPPED.standard, EVENT_TYPES)
 """A message of the shipped contract."""
 
 
-def json_schema() -> dict[str, Any]:
-    """The contract as JSON Schema (2020-12), as in ``docs/event.schema.json``."""
-    (_,), components = msgspec.json.schema_components([Message])
+def json_schema(contract: Contract | None = None) -> dict[str, Any]:
+    """The messages of a contract as JSON Schema (2020-12).
+
+    Parameters
+    ----------
+    contract : Contract, optional
+        What the messages hold; the shipped one, as in ``docs/event.schema.json``, when absent.
+    """
+    shop = _SHIPPED if contract is None else contract
+    message = message_struct("Message", shop.standard, tuple(shop.event_types.columns))
+    (_,), components = msgspec.json.schema_components([message])
     schema = components["Message"]
     schema["description"] = " ".join(schema["description"].split())
+    for field in shop.fields:
+        if field.is_own or field.is_moved:
+            said = schema["properties"].pop(field.name, None) or _own_schema(field)
+            _place(schema, field, said)
+    by_word = [word for word, value in shop.event_types.columns.items() if value in ORDER_EVENTS]
+    flat = [name for name in ("price", "order_id", "order_line") if not shop.by_name[name].is_moved]
+    # What an order needs is told of fields in their usual places only.
     order_lines = {
-        "if": {"properties": {"event_type": {"enum": sorted(ORDER_EVENTS)}}},
-        "then": {
-            "required": ["price", "order_id", "order_line"],
-            "properties": {name: {"not": {"type": "null"}} for name in ("price", "order_id", "order_line")},
-        },
+        "if": {"properties": {"event_type": {"enum": sorted(by_word)}}},
+        "then": {"required": flat, "properties": {name: {"not": {"type": "null"}} for name in flat}},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
         "title": "RetailPulse event",
-        **order_lines,
+        **({} if shop.by_name["event_type"].is_moved else order_lines),
     }
 
 
-def schema_text() -> str:
-    """`json_schema` as it stands in ``docs/event.schema.json``."""
-    return json.dumps(json_schema(), indent=2) + "\n"
+def _own_schema(field: Field) -> dict[str, Any]:
+    """A field of the shop's own; null is the same as absent."""
+    if decimal_digits(field.type):
+        found: dict[str, Any] = {"type": ["number", "string"]}
+    else:
+        found = msgspec.json.schema(wire_type(field))
+    said = {"title": field.title} if field.title else {}
+    return (
+        {**found, **said} if field.required else {"anyOf": [found, {"type": "null"}], "default": field.default, **said}
+    )
+
+
+def _place(schema: dict[str, Any], field: Field, said: dict[str, Any]) -> None:
+    """Put a field's schema where its path leads."""
+    top, required = schema, schema.get("required", [])
+    for step, further in zip(field.steps, [*field.steps[1:], None], strict=True):
+        if isinstance(step, int):
+            holder = schema.setdefault("prefixItems", [])
+            holder.extend({} for _ in range(step + 1 - len(holder)))
+        else:
+            holder = schema.setdefault("properties", {})
+        if further is None:
+            holder[step] = said
+        else:
+            kind = {"type": ["array" if isinstance(further, int) else "object", "null"]}
+            inner = holder[step] if isinstance(step, int) else holder.setdefault(step, {})
+            inner.update(kind)
+            schema = inner
+    if field.name in required and field.is_moved:
+        required.remove(field.name)
+    elif field.required and field.is_own and len(field.steps) == 1:
+        top.setdefault("required", []).append(str(field.steps[0]))
+
+
+def schema_text(contract: Contract | None = None) -> str:
+    """`json_schema` as it stands in ``docs/event.schema.json``.
+
+    Parameters
+    ----------
+    contract : Contract, optional
+        What the messages hold; the shipped one when absent.
+    """
+    return json.dumps(json_schema(contract), indent=2) + "\n"

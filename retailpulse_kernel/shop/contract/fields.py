@@ -10,7 +10,7 @@ from retailpulse_kernel.ground.errors import did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, RESERVED, is_name
 from retailpulse_kernel.shop.contract.checking import Faults, Reading
 from retailpulse_kernel.shop.contract.model import ROLES, Field, Value
-from retailpulse_kernel.shop.contract.paths import path_text, steps_of
+from retailpulse_kernel.shop.contract.paths import Step, path_text, steps_of
 from retailpulse_kernel.shop.contract.types import TYPES, element_of, is_numeric, is_type
 from retailpulse_kernel.shop.contract.values import typed_value, value_of
 
@@ -200,12 +200,15 @@ def _check_dimension(faults: Faults, one: Field) -> None:
 
 def _check_paths(faults: Faults, fields: Sequence[Field]) -> None:
     """Each field has a place of its own, and none lies within another one."""
-    known = {one.steps: one.name for one in reversed(fields)}
-    for one in fields:
+    known: dict[tuple[Step, ...], str] = {}
+    # Who has a place by its name comes first: the fault is told of the other one.
+    for one in sorted(fields, key=lambda field: (field.is_own, field.is_moved)):
         keys = ("fields", one.name, "path")
-        if (other := known[one.steps]) != one.name:
+        if (other := known.setdefault(one.steps, one.name)) != one.name:
             remedy = "Remove one of the two, or set its path."
             faults.add(keys, f"{one.name!r} and {other!r} read the same path {path_text(one.steps)!r}.", remedy)
+    for one in fields:
+        keys = ("fields", one.name, "path")
         for length in range(1, len(one.steps)):
             if (outer := known.get(one.steps[:length])) is not None:
                 reason = f"The path {path_text(one.steps)!r} lies within {outer!r}, which is a value of its own."

@@ -161,13 +161,17 @@ def _walk(steps: tuple[Step, ...], value: Any) -> Iterator[tuple[tuple[Step, ...
         return
     if isinstance(value, dict):
         for key, inner in value.items():
-            # A path can't name keys that have dots or brackets of their own.
-            if key and steps_of(key) == (key,):
+            if _can_be_named(key):
                 yield from _walk((*steps, key), inner)
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         for key, inner in value[0].items():
-            if key and steps_of(key) == (key,):
+            if _can_be_named(key):
                 yield from _walk((*steps, 0, key), inner)
+
+
+def _can_be_named(key: str) -> bool:
+    """Whether a path can name a key: not one that has dots or brackets of its own."""
+    return steps_of(key) == (key,) and key.isprintable()
 
 
 def _kind(value: Any) -> str:
