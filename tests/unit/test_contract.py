@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,11 @@ from retailpulse_kernel.ground.errors import ContractError, UsageError
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.shop.contract.comparing import Change, changes
 from retailpulse_kernel.shop.contract.loading import SHIPPED, contract_of, load_contract, read_contract, shipped
-from retailpulse_kernel.shop.contract.model import ROLES, Contract
+from retailpulse_kernel.shop.contract.model import ROLES, Contract, Field
 from retailpulse_kernel.shop.contract.paths import steps_of
 from retailpulse_kernel.shop.contract.proposing import proposed
 from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
-from retailpulse_kernel.shop.decoding import reader_for
+from retailpulse_kernel.shop.decoding import reader_for, reader_of
 from retailpulse_kernel.shop.events import Event, Message, schema_text
 from retailpulse_kernel.shop.figures import EVENTS, Figure, first, sum_of, users_of
 from retailpulse_kernel.shop.measures import require_measurable
@@ -497,3 +499,35 @@ def test_the_schema_of_a_contract_says_where_its_fields_are() -> None:
         {"event_type": "bought"}, {"order_line": None},
     ):  # fmt: skip
         assert not check.is_valid(good | wrong), wrong
+
+
+class TestPages:
+    CONTRACT = (ROOT / "docs" / "contract.md").read_text()
+    EVENTS = (ROOT / "docs" / "events.md").read_text().partition("## Reasons")[0]
+
+    def block(self, language: str) -> str:
+        found = re.search(rf"```{language}\n(.*?)```", self.CONTRACT, re.DOTALL)
+        assert found is not None
+        return textwrap.dedent(found[1])
+
+    def test_the_worked_example_works(self) -> None:
+        contract = shop(textwrap.dedent("   " + self.block("toml")))
+        event: Any = reader_of(contract).parse(self.block("json").encode())
+        assert (event.event_type, event.user_id, event.device, event.campaign) == ("view", "u17", "phone", "spring")
+        assert (str(event.discount), event.points, event.email) == ("1.5000", 12, "ann@example.com")
+        assert f"{len(contract.fields)} fields ({len(contract.own)} yours)" in self.CONTRACT
+
+    def test_every_key_of_a_field_is_explained(self) -> None:
+        explained = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", self.CONTRACT, re.MULTILINE))))
+        assert set(Field.__dataclass_fields__) - {"name"} <= explained
+
+    def test_the_table_of_the_event_has_the_fields_of_the_shipped_contract(self) -> None:
+        rows = dict(re.findall(r"^\| ([\w, ]+) \| (.*) \|$", self.EVENTS, re.MULTILINE))
+        listed = {name: said for names, said in rows.items() for name in names.split(", ")}
+        assert [name for name in listed if name in shipped().by_name] == list(shipped().by_name)
+        for field in shipped().fields:
+            said = listed[field.name]
+            assert ("required" in said) >= field.required
+            assert field.max_length is None or str(field.max_length) in said
+            assert field.default is None or f"{field.default}" in said
+        assert all(word in listed["event_type"] for word in shipped().event_types.columns)
