@@ -33,7 +33,6 @@ __all__ = [
     "feed",
     "jobs",
     "main",
-    "monitor",
     "new",
     "promotion",
     "serve",
