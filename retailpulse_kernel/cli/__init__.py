@@ -7,19 +7,31 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from retailpulse_kernel.cli import checks, dashboards, epochs, feed, jobs, monitor, new, promotion, serve, stack, topics
+from retailpulse_kernel.cli import (
+    checks,
+    contract,
+    dashboards,
+    epochs,
+    feed,
+    jobs,
+    new,
+    promotion,
+    serve,
+    stack,
+    topics,
+)
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.ground.errors import RetailPulseError
 
 __all__ = [
     "app",
     "checks",
+    "contract",
     "dashboards",
     "epochs",
     "feed",
     "jobs",
     "main",
-    "monitor",
     "new",
     "promotion",
     "serve",

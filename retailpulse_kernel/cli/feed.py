@@ -147,10 +147,19 @@ def replay(
     rules = Rules(currency=currency, prices=prices, users=users)
     if check:
         from retailpulse_kernel.feed.checking import check_file
+        from retailpulse_kernel.shop.contract.loading import contract_of
 
+        contract = contract_of(Settings.load(profile=profile, namespace=namespace)).decoding
         with interruptible() as stopped, progress_bar(file.name, as_json) as bar:
             found = check_file(
-                file, format, source=source, items=items, rules=rules, stop=stopped, report=checked_counts(bar)
+                file,
+                format,
+                source=source,
+                items=items,
+                rules=rules,
+                contract=contract,
+                stop=stopped,
+                report=checked_counts(bar),
             )
         show_check(found, as_json)
     from retailpulse_kernel.feed import replay as replays

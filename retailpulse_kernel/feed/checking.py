@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from retailpulse_kernel.feed.adapters import Reading, Reject, Row, Rows, Rules, adapter, read_rows
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text
+from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import ORDERS, REVENUE
 
@@ -159,6 +161,7 @@ def check_file(
     source: str | None = None,
     items: str | Path | None = None,
     rules: Rules | None = None,
+    contract: Contract | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[Check, float], None] = lambda check, fraction: None,
 ) -> Check:
@@ -176,6 +179,8 @@ def check_file(
         For RetailRocket: the file with the items' categories and prices.
     rules : Rules, optional
         Choices where shops differ.
+    contract : Contract, optional
+        What a message holds; the shipped one when absent.
     stop, report : callable
         Asked now and then whether to end early, and told how far it is.
 
@@ -184,7 +189,7 @@ def check_file(
     UsageError
         The file or the format is missing, or a column is.
     """
-    reading = read_rows(path, format, source=source, items=items, rules=rules)
+    reading = read_rows(path, format, source=source, items=items, rules=rules, contract=contract)
     return _checked(reading, lambda line: f"line {line}", stop, report)
 
 
@@ -232,7 +237,8 @@ def check_topic(
             yield Row(number, value=message.value or b"", arrival_ms=message.arrival_ms)
 
     mapping = adapter(format, source=topic or settings.namespace.events_topic, rules=rules)
-    reading = Reading(mapping, Rows(None, fixed=False, each=rows(), fraction=lambda read: read / held))
+    source = Rows(None, fixed=False, each=rows(), fraction=lambda read: read / held)
+    reading = Reading(mapping, source, contract=contract_of(settings).decoding)
     return _checked(reading, lambda _: place, stop, report)
 
 

@@ -22,6 +22,7 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.paths import require_apart
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.stores.kafka.producer import Sender
 from retailpulse_kernel.telemetry.recording import Recorder, recording
 
@@ -148,7 +149,7 @@ def replay(
         raise UsageError(f"A speed of {speed} can't be.", remedy="Use 0 for as fast as possible, 1 for real time.")
     rejects_path = Path(rejects) if rejects else Path.cwd() / f"{Path(path).name}.rejects.jsonl"
     require_apart({"the rejects file": rejects_path}, {"the input": path, "the items file": items})
-    reading = read_rows(path, format, source=source, items=items, rules=rules)
+    reading = read_rows(path, format, source=source, items=items, rules=rules, contract=contract_of(settings).decoding)
     done = Replay(format=reading.format, known_by=reading.known_by, changed=reading.changed, ignored=reading.ignored)
     pace = _Pace(stop)
     flushed_at = datetime.min

@@ -6,6 +6,7 @@
     ├── UsageError              the caller's mistake: exit code 2
     │   ├── ConfinedError       a notebook that is being tried would write outside of its namespace
     │   ├── ProfileError        a profile is missing, or says something it can't
+    │   ├── ContractError       a contract is missing, or has faults
     │   ├── NoSuchTable         a store has no table of that name yet
     │   ├── UnknownName         a service, figure, topic, format ... that does not exist
     │   └── ParameterError      a notebook parameter is unknown, missing or mistyped
@@ -29,6 +30,7 @@ __all__ = [
     "ArtifactError",
     "CheckFailed",
     "ConfinedError",
+    "ContractError",
     "EventError",
     "JobError",
     "MissingExtra",
@@ -106,6 +108,10 @@ class ConfinedError(UsageError):
 
 class ProfileError(UsageError):
     """A profile is missing, or holds a value that can't be used."""
+
+
+class ContractError(UsageError):
+    """A contract is missing, or has faults; all of them are told at once, each with its line."""
 
 
 class NoSuchTable(UsageError):

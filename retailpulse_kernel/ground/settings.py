@@ -167,6 +167,9 @@ class Profile(_Address):
     airflow: AirflowAddress = AirflowAddress()
     serving: Serving = Serving()
     stores: dict[str, dict[str, Any]] = Field({}, description="Further stores by name, with settings of their own")
+    contract: str | None = Field(
+        None, description="The file of the shop's contract, relative to the profile's own; the shipped one when absent"
+    )
 
     @field_validator("stores")
     @classmethod
@@ -284,6 +287,8 @@ class Settings(BaseSettings):
         The only namespace that may be written, while a notebook is tried; see `stores.confinement`. Empty otherwise.
     port_offset : int
         Added to every port of the local servers, so that two stacks fit on one machine.
+    contract_file : Path, optional
+        The file of the shop's contract, in place of the profile's.
     """
 
     model_config = SettingsConfigDict(env_prefix="RETAILPULSE_", extra="ignore", frozen=False)
@@ -295,6 +300,12 @@ class Settings(BaseSettings):
     namespace_name: str = Field(Namespace.DEFAULT, validation_alias="RETAILPULSE_NAMESPACE")
     confined_to: str = ""
     port_offset: int = Field(0, ge=0, le=50_000)
+    contract_file: Path | None = Field(None, validation_alias="RETAILPULSE_CONTRACT")
+
+    @field_validator("contract_file", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return Path(value).expanduser().absolute() if value else None
 
     @field_validator("home", "cache", "pipelines")
     @classmethod
@@ -331,6 +342,13 @@ class Settings(BaseSettings):
         token = f"file:{self.home / 'secrets' / 'spark-connect'}"
         return profile.model_copy(update={"spark": profile.spark.model_copy(update={"token": token})})
 
+    @cached_property
+    def contract(self) -> Path | None:
+        """The file of the shop's contract; None for the shipped one."""
+        if self.contract_file is not None or self.profile.contract is None:
+            return self.contract_file
+        return Path(self.profile.contract)
+
     @property
     def warehouse(self) -> str:
         """URI of the folder that holds Hive's external tables."""
@@ -349,14 +367,18 @@ class Settings(BaseSettings):
         Parameters
         ----------
         **given : object
-            Fields of `Settings`; ``profile`` and ``namespace`` are taken by name.
+            Fields of `Settings`; ``profile``, ``namespace`` and ``contract`` are taken by name.
 
         Raises
         ------
         UsageError
             A setting can't be used, or the namespace can't be one.
         """
-        aliases = {"profile": "RETAILPULSE_PROFILE", "namespace": "RETAILPULSE_NAMESPACE"}
+        aliases = {
+            "profile": "RETAILPULSE_PROFILE",
+            "namespace": "RETAILPULSE_NAMESPACE",
+            "contract": "RETAILPULSE_CONTRACT",
+        }
         values = {aliases.get(k, k): v for k, v in given.items() if v is not None}
         try:
             settings = cls(**values)
@@ -386,6 +408,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "RETAILPULSE_NAMESPACE": settings.namespace_name,
         "RETAILPULSE_CONFINED_TO": settings.confined_to,
         "RETAILPULSE_PORT_OFFSET": str(settings.port_offset),
+        "RETAILPULSE_CONTRACT": str(settings.contract_file or ""),
     }
 
 
@@ -416,6 +439,8 @@ def load_profile(name: str, *, port_offset: int = 0) -> Profile:
             content = tomllib.loads(path.read_text())
         except tomllib.TOMLDecodeError as error:
             raise ProfileError(f"The profile {path} is not valid TOML: {error}.") from error
+        if isinstance(named := content.get("contract"), str):
+            content["contract"] = str(path.absolute().parent / Path(named).expanduser())
     elif name == "local":
         content = {"spark": {"remote": _LOCAL_CONNECT}}
     else:

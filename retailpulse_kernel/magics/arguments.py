@@ -109,16 +109,17 @@ def _dimensions(_bench: Workbench, _call: Call) -> tuple[str, ...]:
     return ("bucket", *CATEGORY.by)
 
 
-def _columns_of_events(_bench: Workbench, _call: Call) -> Iterable[str]:
-    from retailpulse_kernel.shop.tables import DIMENSIONS
+def _columns_of_events(bench: Workbench, _call: Call) -> Iterable[str]:
+    from retailpulse_kernel.shop.contract.loading import contract_of
 
-    return DIMENSIONS
+    return contract_of(bench.settings).dimensions
 
 
-def _archived(_bench: Workbench, _call: Call) -> Iterable[str]:
-    from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS
+def _archived(bench: Workbench, _call: Call) -> Iterable[str]:
+    from retailpulse_kernel.shop.contract.loading import contract_of
+    from retailpulse_kernel.stores.hive.archive import archive_columns
 
-    return ARCHIVE_COLUMNS
+    return archive_columns(contract_of(bench.settings))
 
 
 def _topics(bench: Workbench, _call: Call) -> list[str]:

@@ -8,12 +8,15 @@ other it is said that it is not, and why; nothing is guessed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from operator import add, eq, ge, gt, le, lt, mul, ne, sub
 from typing import Any, Final, NamedTuple
 
 from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.types import decimal_digits
 from retailpulse_kernel.shop.events import Event
 
 __all__ = ["compiled"]
@@ -22,15 +25,8 @@ _Value = Callable[[Event], Any]
 
 _TEXT, _NUMBER, _TRUTH, _TIME, _NULL = "text", "number", "truth", "time", "null"
 
-#: The columns that a condition may name, and what they hold.
-_COLUMNS: Final = {
-    **dict.fromkeys(
-        ("event_id", "event_type", "user_id", "session_id", "product_id", "category", "brand", "currency", "order_id"),
-        _TEXT,
-    ),
-    **dict.fromkeys(("price", "quantity", "order_line"), _NUMBER),
-    "event_time": _TIME,
-}
+#: What columns of a type hold; a condition on others is told by Spark alone.
+_KINDS: Final = {"string": _TEXT, "int": _NUMBER, "long": _NUMBER, "bool": _TRUTH, "timestamp": _TIME}
 
 _TOKENS = re.compile(
     r"""\s*(?:(?P<number>\d+(?:\.\d*)?|\.\d+)(?![\w.])|(?P<text>'[^'\\]*'|"[^"\\]*")|`(?P<quoted>[^`]+)`"""
@@ -56,28 +52,37 @@ class _Term(NamedTuple):
     of: _Value
 
 
-def compiled(conditions: Sequence[str]) -> Callable[[Event], bool]:
+def compiled(conditions: Sequence[str], contract: Contract | None = None) -> Callable[[Event], bool]:
     """Whether an event meets all of some conditions, as a function.
 
     Parameters
     ----------
     conditions : sequence of str
         In Spark SQL.
+    contract : Contract, optional
+        What an event holds; the shipped one when absent.
 
     Raises
     ------
     UsageError
         One of them is not among those that are evaluated here.
     """
-    tests = [_Parser(condition).whole() for condition in conditions]
+    columns = _columns(shipped() if contract is None else contract)
+    tests = [_Parser(condition, columns).whole() for condition in conditions]
     return lambda event: all(test(event) is True for test in tests)
+
+
+def _columns(contract: Contract) -> dict[str, str]:
+    """The columns that a condition may name, and what they hold."""
+    kinds = {one.name: _NUMBER if decimal_digits(one.type) else _KINDS.get(one.type) for one in contract.columns}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
 class _Parser:
     """Reads one condition, from the loosest operator to the tightest."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, columns: Mapping[str, str]) -> None:
+        self._text, self._columns = text, columns
         self._tokens = list(self._split())
         self._at = 0
 
@@ -241,9 +246,9 @@ class _Parser:
             return _constant(_NULL, None)
         if kind == "word" and self._peek() == ("sign", "("):
             return self._function(text.lower())
-        if kind in ("word", "quoted") and text.lower() in _COLUMNS:
+        if kind in ("word", "quoted") and text.lower() in self._columns:
             name = text.lower()
-            return _Term(_COLUMNS[name], lambda event: getattr(event, name))
+            return _Term(self._columns[name], lambda event: getattr(event, name))
         raise self._refused(text)
 
     def _function(self, name: str) -> _Term:

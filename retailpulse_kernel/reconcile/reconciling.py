@@ -20,6 +20,7 @@ from retailpulse_kernel.reconcile.result import JobCheck, Reconciliation, TableC
 from retailpulse_kernel.reconcile.tables import Share, share_of, without_plan
 from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
 from retailpulse_kernel.reconcile.totals import totals_of
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.events import MAX_AHEAD
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import event_archive, figure_store
@@ -76,7 +77,9 @@ def reconcile(
     jobs = newest_epochs(accounts, settings.namespace.events_topic)
     shares = _shares(settings, jobs, {account.job for account in accounts})
     asked = Range(None if since is None else ms_of(since), None if until is None else ms_of(until))
-    fold = TopicFold(jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms)
+    fold = TopicFold(
+        jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms, contract=contract_of(settings).decoding
+    )
     if jobs:
         total = sum(ends.values()) - sum(begins.values())
         fold.run(kafka.messages(), (lambda done: progress(done, total)) if progress else None)
@@ -137,7 +140,9 @@ def _shares(settings: Settings, jobs: Mapping[str, JobBatches], ran: Container[s
     for newest in plans(settings):
         # A younger epoch that has taken nothing yet may have another plan.
         plan = plan_of_epoch(settings, newest.job, jobs[newest.job].epoch) if newest.job in jobs else newest
-        share = shares[newest.job] = share_of(plan or newest, topic=_TOPIC, others=others)
+        share = shares[newest.job] = share_of(
+            plan or newest, topic=_TOPIC, others=others, contract=contract_of(settings).decoding
+        )
         if newest.job not in ran:
             never = tuple(replace(check, state="not run", reason="") for check in share.unchecked)
             shares[newest.job] = replace(share, unchecked=never)

@@ -18,6 +18,7 @@ from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import PLACES, Value
+from retailpulse_kernel.shop.messages import EVENT_TYPES
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 
 __all__ = ["LIMITS", "TIME", "Facts", "Key", "Limits", "TableSums"]
@@ -221,4 +222,4 @@ def _columns_of(figures: Iterable[Figure]) -> list[str]:
     """The event's columns on which what it adds depends."""
     names = {name for figure in figures for name in figure.names}
     # What is not a column is an event type.
-    return sorted({name if name in Event.__struct_fields__ else "event_type" for name in names})
+    return sorted({"event_type" if name in EVENT_TYPES else name for name in names})

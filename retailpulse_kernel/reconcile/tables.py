@@ -12,6 +12,9 @@ from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.reconcile.conditions import compiled
 from retailpulse_kernel.reconcile.result import TableCheck
 from retailpulse_kernel.reconcile.sums import Facts
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import CONTRACT, EVENT_TYPES, Event
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
@@ -29,14 +32,16 @@ ARCHIVE: Final = FigureTable(
     every=(GRAINS["hour"],),
 )
 
-#: An event of each type, by which a figure is tried.
-_SAMPLES: Final = [
-    Event(
-        "e", event_type, datetime(2026, 1, 1, tzinfo=UTC), "u", "s", "p", "a.b", "brand", Decimal("1.0001"), 3, "EUR",
-        "o", 1,
-    )
-    for event_type in EVENT_TYPES
-]  # fmt: skip
+
+def _samples(contract: Contract) -> list[Event]:
+    """An event of each type, by which a figure is tried."""
+    return [
+        reader_of(contract).event(
+            "e", event_type, datetime(2026, 1, 1, tzinfo=UTC), "u", "s", "p", "a.b", "brand", Decimal("1.0001"), 3,
+            "EUR", "o", 1,
+        )
+        for event_type in EVENT_TYPES
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def without_plan(job: str) -> Share:
     return Share(job, unchecked=(TableCheck("", "", job, "not checked", reason=reason),))
 
 
-def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]]) -> Share:
+def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]], contract: Contract | None = None) -> Share:
     """What of a plan can be compared.
 
     Parameters
@@ -99,7 +104,10 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]]) -> Sh
         The topic that is folded, by its name within the namespace.
     others : iterable of (str, str)
         The stored tables that other jobs have.
+    contract : Contract, optional
+        What the messages hold; the shipped one when absent.
     """
+    shop = shipped() if contract is None else contract
     others = set(others)
     mine = [table for table in plan.tables if not others & {(table.store, name) for name in table.physical}]
     taken = tuple(name for table in plan.tables if table not in mine for name in table.physical)
@@ -109,7 +117,7 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]]) -> Sh
     why = _why_not(plan, topic)
     if not why and plan.conditions:
         try:
-            meets = compiled(plan.conditions)
+            meets = compiled(plan.conditions, shop)
         except UsageError as error:
             why = error.message.removesuffix(".")
     archive = None
@@ -119,7 +127,7 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]]) -> Sh
             archive = table
         elif not reason:
             try:
-                tables.append((table.store, _figure_table(table)))
+                tables.append((table.store, _figure_table(table, shop)))
             except UsageError as error:
                 reason = error.message
         if reason:
@@ -145,7 +153,7 @@ def _can(store: str, capability: type) -> bool:
         return False
 
 
-def _figure_table(plan: TablePlan) -> FigureTable:
+def _figure_table(plan: TablePlan, contract: Contract) -> FigureTable:
     """The table that a plan describes.
 
     Raises
@@ -157,7 +165,8 @@ def _figure_table(plan: TablePlan) -> FigureTable:
         raise UsageError(f"the store {plan.store!r} is not known here")
     try:
         table = plan.table
-        Facts([table])(_SAMPLES, [0] * len(_SAMPLES))
+        samples = _samples(contract)
+        Facts([table])(samples, [0] * len(samples))
     except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:
         what = error.message.removesuffix(".") if isinstance(error, UsageError) else str(error)
         raise UsageError(f"one of its figures, windows or keys can't be folded here: {what}") from error

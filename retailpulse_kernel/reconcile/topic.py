@@ -13,7 +13,10 @@ from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.reconcile.partition import Partition
 from retailpulse_kernel.reconcile.sums import LIMITS, TIME, Facts, Key, Limits, TableSums
 from retailpulse_kernel.reconcile.tables import ARCHIVE, Share
-from retailpulse_kernel.shop.events import Event, parse_event
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.decoding import reader_of
+from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.stores.kafka.store import Message
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
@@ -94,6 +97,8 @@ class TopicFold:
         Only events of this range are summed; all are judged.
     limits : Limits
         How much is kept in memory.
+    contract : Contract, optional
+        What the messages hold; the shipped one when absent.
 
     Notes
     -----
@@ -109,8 +114,10 @@ class TopicFold:
         since_ms: int | None = None,
         until_ms: int | None = None,
         limits: Limits = LIMITS,
+        contract: Contract | None = None,
     ) -> None:
         self._limits = limits
+        self._parse = reader_of(shipped() if contract is None else contract).parse
         self.folds = {job.name: JobFold(job, shares.get(job.name) or Share(job.name), limits) for job in jobs}
         self.messages = 0
         self.first_arrivals: dict[int, int] = {}
@@ -169,7 +176,7 @@ class TopicFold:
         if not partition.takers:
             return  # newer than what any job has taken
         try:
-            event = parse_event(message.value, arrival_ms=message.arrival_ms)
+            event = self._parse(message.value, arrival_ms=message.arrival_ms)
         except EventError:
             partition.bad += 1
             return

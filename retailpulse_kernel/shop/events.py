@@ -1,9 +1,8 @@
 """The event: one JSON object a message, one line of an order an event.
 
-`Message` is the contract, the only place that says which fields there are, of which type and
-within which limits; the JSON Schema in ``docs/event.schema.json`` is generated from it.
-`parse_event` turns a message's bytes into an `Event`, in which every default is filled in,
-or says in one `EventError` why it can't.
+The shipped contract (`retailpulse_kernel.shop.contract`) says which fields there are, of which type and within which
+limits. `Message` and the JSON Schema in ``docs/event.schema.json`` are made from it. `parse_event` turns a message's
+bytes into an `Event`, in which every default is filled in, or says in one `EventError` why it can't.
 
 >>> event = parse_event(b'{"event_id": "e1", "event_type": "view", "event_time": "2026-01-01T10:00:00Z",'
 ...                     b' "user_id": "u1", "session_id": "s1", "product_id": "p1", "price": 19.90}')
@@ -13,19 +12,26 @@ or says in one `EventError` why it can't.
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Any, Final
 
 import msgspec
 import orjson
-from msgspec import Meta
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.spans import iso_text, ms_of
 from retailpulse_kernel.shop.currencies import CURRENCIES
+from retailpulse_kernel.shop.messages import (
+    EVENT_TYPES,
+    ORDER_EVENTS,
+    PRICE_TEXT,
+    Message,
+    json_schema,
+    schema_text,
+)
 
 __all__ = [
     "CONTRACT",
@@ -38,19 +44,16 @@ __all__ = [
     "Event",
     "EventError",
     "Message",
+    "decoded",
+    "event_of",
     "json_schema",
+    "kind_of",
+    "message_fields",
+    "message_text",
     "parse_event",
     "schema_text",
     "to_message",
 ]
-
-EventType = Literal["view", "click", "add_to_cart", "remove_from_cart", "purchase", "refund"]
-
-EVENT_TYPES: Final[tuple[str, ...]] = get_args(EventType)
-"""Every type of event, in the order of the funnel."""
-
-ORDER_EVENTS: Final = frozenset({"purchase", "refund"})
-"""The types that need a price, an order and its line."""
 
 UNKNOWN_CATEGORY: Final = "unknown"
 
@@ -66,63 +69,6 @@ MAX_DEPTH: Final = 64
 _SINCE: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _UNTIL: Final = datetime(2101, 1, 1, tzinfo=UTC)
 _AMOUNT_LIMIT: Final = Decimal(10**14)  # DECIMAL(18,4) has 14 digits before the point
-_INT_MAX: Final = 2**31 - 1
-
-_TIME = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)$"
-_PRICE_TEXT = r"^[0-9]{1,14}(\.[0-9]{1,4}0*)?$"
-
-_NO_PRICE: Final = msgspec.Raw(b"null")
-
-Id = Annotated[str, Meta(min_length=1, max_length=128)]
-Count = Annotated[int, Meta(ge=1, le=_INT_MAX)]
-Time = (
-    Annotated[str, Meta(max_length=64, pattern=_TIME, description="RFC 3339, with its zone")]
-    | Annotated[int, Meta(ge=946_684_800_000, lt=4_133_980_800_000, description="milliseconds since 1970, UTC")]
-)
-# A price stays in its own characters until it becomes a Decimal: a float in between would change it.
-Price = Annotated[
-    msgspec.Raw,
-    Meta(
-        extra_json_schema={
-            "anyOf": [
-                {"type": "string", "pattern": _PRICE_TEXT},
-                {"type": "number", "minimum": 0, "exclusiveMaximum": 10**14, "description": "at most 4 decimal places"},
-                {"type": "null"},
-            ]
-        }
-    ),
-]
-Category = Annotated[
-    str,
-    Meta(max_length=256, pattern=r"^([^.]+(\.[^.]+)*)?$", description="a dot path; empty means unknown"),
-]
-
-
-Currency = Annotated[str, Meta(description="ISO 4217; USD when absent", extra_json_schema={"enum": sorted(CURRENCIES)})]
-
-
-class Message(msgspec.Struct, kw_only=True, frozen=True):
-    """One line of an order, or one thing that a user did in the shop.
-
-    Null is the same as absent. Unknown fields are allowed; the archive keeps them.
-    """
-
-    event_id: Annotated[Id, Meta(description="the idempotency key")]
-    event_type: EventType
-    event_time: Time
-    user_id: Annotated[Id, Meta(description="the key of the Kafka message")]
-    session_id: Id
-    product_id: Id
-    category: Category | None = None
-    brand: Annotated[str, Meta(max_length=256)] | None = None
-    price: Annotated[Price, Meta(description="of one piece; required for purchase and refund")] = msgspec.field(
-        default_factory=lambda: _NO_PRICE
-    )
-    quantity: Annotated[Count, Meta(description="1 when absent")] | None = None
-    currency: Currency | None = None
-    order_id: Annotated[Id, Meta(description="required for purchase and refund")] | None = None
-    order_line: Annotated[Count, Meta(description="required with order_id; an order counts on line 1")] | None = None
-    schema_version: Annotated[Literal[1], Meta(description="1 when absent")] | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -177,6 +123,29 @@ def parse_event(value: bytes | None, *, arrival_ms: int | None = None) -> Event:
     EventError
         The message is not a valid event; nothing else is ever raised. Its `reason` is one of `REASONS`.
     """
+    text = message_text(value)
+    try:
+        message = _DECODER.decode(text)
+    except msgspec.ValidationError:
+        message = decoded(message_fields(text), _DECODER)
+    except (ValueError, RecursionError) as error:
+        raise EventError("not_json", _short(error)) from None
+    return event_of(message, arrival_ms)
+
+
+def message_text(value: bytes | None) -> str:
+    """A message's text, which is not too deep.
+
+    Parameters
+    ----------
+    value : bytes or None
+        The message as it came.
+
+    Raises
+    ------
+    EventError
+        There is none, it is not UTF-8, or it nests too deep.
+    """
     if not value:
         raise EventError("empty", "the message has no value")
     try:
@@ -185,17 +154,68 @@ def parse_event(value: bytes | None, *, arrival_ms: int | None = None) -> Event:
         raise EventError("not_utf8", f"byte {error.start} is not UTF-8") from None
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise EventError("too_deep", f"the message nests deeper than {MAX_DEPTH}")
+    return text
+
+
+def message_fields(text: str) -> dict[str, msgspec.Raw]:
+    """The fields of a message by their names, of several with one name the last.
+
+    Parameters
+    ----------
+    text : str
+        What `message_text` gave.
+
+    Raises
+    ------
+    EventError
+        It is not JSON, or not an object.
+    """
     try:
-        message = _DECODER.decode(text)
-    except msgspec.ValidationError as error:
-        message = _decode_again(text, error)
+        return _FIELDS.decode(text)
+    except msgspec.ValidationError:
+        raise EventError("not_object", "the message is not a JSON object") from None
     except (ValueError, RecursionError) as error:
         raise EventError("not_json", _short(error)) from None
-    return _event(message, arrival_ms)
 
 
-def _event(message: Message, arrival_ms: int | None) -> Event:
-    """The rules that need more than one field, or more than a type."""
+def decoded(fields: Mapping[str, msgspec.Raw], decoder: msgspec.json.Decoder[Any]) -> Any:
+    """A message from the standard fields, judged by their types.
+
+    Parameters
+    ----------
+    fields : mapping of str to msgspec.Raw
+        By name; others are not looked at. Null is the same as absent.
+    decoder : msgspec.json.Decoder
+        Of what `retailpulse_kernel.shop.messages.message_struct` made.
+
+    Raises
+    ------
+    EventError
+        A field is missing, or can't have its value.
+    """
+    names = decoder.type.__struct_fields__
+    given = {name: raw for name, raw in fields.items() if name not in names or bytes(raw) != b"null"}
+    try:
+        return decoder.decode(msgspec.json.encode(given))
+    except msgspec.ValidationError as error:
+        raise _reason(str(error)) from None
+
+
+def event_of(message: Any, arrival_ms: int | None) -> Event:
+    """An event from its decoded message, by the rules that need more than one field, or more than a type.
+
+    Parameters
+    ----------
+    message : object
+        What `decoded` gave.
+    arrival_ms : int, optional
+        The broker's time of the message.
+
+    Raises
+    ------
+    EventError
+        A rule is broken.
+    """
     event_time = _time(message.event_time)
     if arrival_ms is not None and arrival_ms >= 0:
         ahead = ms_of(event_time) - arrival_ms
@@ -291,38 +311,28 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _decode_again(text: str, first: msgspec.ValidationError) -> Message:
-    """Judge a message by the last of its duplicate keys, and as JSON before its types."""
-    try:
-        fields = _FIELDS.decode(text)
-    except msgspec.ValidationError:
-        raise EventError("not_object", "the message is not a JSON object") from None
-    except (ValueError, RecursionError) as error:
-        raise EventError("not_json", _short(error)) from None
-    nulls = [name for name, value in fields.items() if name in Message.__struct_fields__ and bytes(value) == b"null"]
-    for name in nulls:
-        del fields[name]
-    try:
-        return _DECODER.decode(msgspec.json.encode(fields))
-    except msgspec.ValidationError as error:
-        raise _reason(str(error)) from None
-
-
 def _reason(said: str) -> EventError:
     """Msgspec's sentence as a stable code."""
     if missing := _MISSING.search(said):
         return EventError(f"missing:{missing[1]}", "the field is required")
     at = _AT.search(said)
     field = at[1] if at else "event"
+    return EventError(f"{kind_of(said)}:{field}", _short(said.split(" - at")[0]))
+
+
+def kind_of(said: str) -> str:
+    """What msgspec complains of, as the first word of a reason.
+
+    Parameters
+    ----------
+    said : str
+        The words of a `msgspec.ValidationError`.
+    """
     if "got `" in said:
-        kind = "type"
-    elif "Invalid enum value" in said:
-        kind = "unknown"
-    elif "matching regex" in said:
-        kind = "format"
-    else:
-        kind = "range"
-    return EventError(f"{kind}:{field}", _short(said.split(" - at")[0]))
+        return "type"
+    if "Invalid enum value" in said:
+        return "unknown"
+    return "format" if "matching regex" in said else "range"
 
 
 def _short(text: object) -> str:
@@ -362,31 +372,6 @@ def to_message(event: Event) -> bytes:
     return orjson.dumps(fields)
 
 
-def json_schema() -> dict[str, Any]:
-    """The contract as JSON Schema (2020-12), as in ``docs/event.schema.json``."""
-    (_,), components = msgspec.json.schema_components([Message])
-    schema = components["Message"]
-    schema["description"] = " ".join(schema["description"].split())
-    order_lines = {
-        "if": {"properties": {"event_type": {"enum": sorted(ORDER_EVENTS)}}},
-        "then": {
-            "required": ["price", "order_id", "order_line"],
-            "properties": {name: {"not": {"type": "null"}} for name in ("price", "order_id", "order_line")},
-        },
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "title": "RetailPulse event",
-        **order_lines,
-    }
-
-
-def schema_text() -> str:
-    """`json_schema` as it stands in ``docs/event.schema.json``."""
-    return json.dumps(json_schema(), indent=2) + "\n"
-
-
 _DECODER = msgspec.json.Decoder(Message)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -395,7 +380,7 @@ _SMALLEST = Decimal("0.0001")
 _EXACT = Context(prec=64)
 # Most prices: no quotes can be missing here, since the decoder has seen the whole literal.
 _PLAIN_LITERAL = re.compile(rb'"?([0-9]{1,14}(?:\.[0-9]{1,4})?)"?')
-_PLAIN_TEXT = re.compile(_PRICE_TEXT, re.ASCII)
+_PLAIN_TEXT = re.compile(PRICE_TEXT, re.ASCII)
 _NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", re.ASCII)
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
 _MISSING = re.compile(r"missing required field `(\w+)`")

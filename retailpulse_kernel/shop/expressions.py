@@ -8,6 +8,7 @@ evaluated in plain Python and translated to Spark SQL, so a figure is written on
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +68,7 @@ def _sql(node: ast.expr, text: str, condition: bool) -> str:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return f"(NOT {_sql(operand, text, True)})"
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISON:
-            # A missing value compares as false, as it does in Python, not as NULL.
+            # A missing value compares as false, not as NULL.
             test = f"{_sql(left, text, False)} {_COMPARISON[type(op)]} {_sql(right, text, False)}"
             return f"coalesce({test}, FALSE)"
         case ast.BoolOp(op=op, values=values):
@@ -78,6 +79,33 @@ def _sql(node: ast.expr, text: str, condition: bool) -> str:
     )
 
 
+def _comparing(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], bool]:
+    return lambda left, right: left is not None and right is not None and bool(compare(left, right))
+
+
+#: Comparisons by names that no column has. One with a missing value is false, as in Spark.
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    f"<{kind.__name__}>": _comparing(compare)
+    for kind, compare in (
+        (ast.Eq, operator.eq),
+        (ast.NotEq, operator.ne),
+        (ast.Lt, operator.lt),
+        (ast.LtE, operator.le),
+        (ast.Gt, operator.gt),
+        (ast.GtE, operator.ge),
+    )
+}
+
+
+class _Compared(ast.NodeTransformer):
+    """Replaces comparisons by calls of `_COMPARE`."""
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        (op,), (right,) = node.ops, node.comparators
+        name = ast.Name(f"<{type(op).__name__}>", ast.Load())
+        return ast.Call(name, [self.visit(node.left), self.visit(right)], [])
+
+
 class _EventNames(dict[str, Any]):
     """Names of an expression, looked up in the event when they are needed."""
 
@@ -86,6 +114,8 @@ class _EventNames(dict[str, Any]):
         self._event = event
 
     def __missing__(self, name: str) -> Any:
+        if name in _COMPARE:
+            return _COMPARE[name]
         if name in EVENT_TYPES:
             return int(self._event.event_type == name)
         return getattr(self._event, name)
@@ -111,5 +141,6 @@ def compile_expression(text: str) -> Callable[[Event], Any]:
         Python's syntax; a part that Spark SQL lacks is refused.
     """
     to_sql(text)  # refuses what Spark could not evaluate
-    code = compile(ast.Expression(_parse(text)), f"<figure {text}>", "eval")
+    tree = ast.fix_missing_locations(ast.Expression(_Compared().visit(_parse(text))))
+    code = compile(tree, f"<figure {text}>", "eval")
     return lambda event: eval(code, {"__builtins__": {}}, _EventNames(event))

@@ -7,12 +7,13 @@ micro-batch again changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
+from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.figures import (
     ACTIVE_USERS,
     EVENTS,
@@ -31,17 +32,8 @@ __all__ = ["CATEGORY", "GRAINS", "SESSION", "TABLES", "USER", "FigureTable", "Gr
 #: A row of a figure table: its key's columns and its figures, by name.
 Row = dict[str, Any]
 
-#: Columns of an event that figures can be grouped by.
-DIMENSIONS = (
-    "brand",
-    "category",
-    "currency",
-    "event_type",
-    "order_id",
-    "product_id",
-    "session_id",
-    "user_id",
-)
+#: Columns of the shipped contract's events that figures can be grouped by.
+DIMENSIONS = shipped().dimensions
 
 
 @dataclass(frozen=True)
@@ -118,19 +110,22 @@ class FigureTable:
         The dimensions that, with the window, make the key. Money needs ``currency`` among them.
     every : tuple of Grain
         The windows.
+    dimensions : tuple of str
+        Those that there are: the ones of the shop's contract.
     """
 
     name: str
     figures: tuple[Figure, ...]
     by: tuple[str, ...]
     every: tuple[Grain, ...]
+    dimensions: tuple[str, ...] = field(default=DIMENSIONS, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
             raise UsageError(f"{self.name!r} can't be the name of a table.", remedy=NAME_RULE)
         for dimension in self.by:
-            if dimension not in DIMENSIONS:
-                raise UnknownName("dimension", dimension, DIMENSIONS)
+            if dimension not in self.dimensions:
+                raise UnknownName("dimension", dimension, self.dimensions)
         if not self.figures or not self.every:
             raise UsageError(f"The table {self.name!r} has no figures or no windows.", remedy="Name at least one each.")
         if "currency" not in self.by and any(f.unit == "currency" for f in self.figures):

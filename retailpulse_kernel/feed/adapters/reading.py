@@ -15,7 +15,10 @@ from retailpulse_kernel.feed.adapters.files import BadRow, Row, Rows, open_rows
 from retailpulse_kernel.feed.adapters.formats import ADAPTERS, AUTO, FORMATS, adapter, recognised
 from retailpulse_kernel.feed.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.ground.errors import EventError, UsageError
-from retailpulse_kernel.shop.events import Event, parse_event, to_message
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.decoding import reader_of
+from retailpulse_kernel.shop.events import Event, to_message
 
 __all__ = ["Accepted", "Reading", "Reject", "read", "read_rows"]
 
@@ -63,7 +66,8 @@ class Reading:
         Columns of a table that the format does not read.
     """
 
-    def __init__(self, mapping: Adapter, rows: Rows, known_by: str = "") -> None:
+    def __init__(self, mapping: Adapter, rows: Rows, known_by: str = "", contract: Contract | None = None) -> None:
+        self._parse = reader_of(shipped() if contract is None else contract).parse
         self.format = mapping.name
         self.known_by = known_by
         self.rows = 0
@@ -88,7 +92,7 @@ class Reading:
                 # Every format passes through the contract's own parser: it alone says what an event is.
                 for value, as_sent in self._messages(row):
                     try:
-                        event = parse_event(value, arrival_ms=row.arrival_ms)
+                        event = self._parse(value, arrival_ms=row.arrival_ms)
                     except EventError as error:
                         yield Reject(row.line, error.reason, error.detail, row.raw)
                     else:
@@ -148,6 +152,7 @@ def read_rows(
     source: str | None = None,
     items: str | Path | None = None,
     rules: Rules | None = None,
+    contract: Contract | None = None,
 ) -> Reading:
     """Like `read`, with the message of each event beside it, and how far the reading is.
 
@@ -163,6 +168,8 @@ def read_rows(
         For RetailRocket: the file with the items' categories and prices.
     rules : Rules, optional
         Choices where shops differ.
+    contract : Contract, optional
+        What a message holds; the shipped one when absent.
     """
     path = Path(path)
     if format != AUTO:
@@ -176,7 +183,7 @@ def read_rows(
     _check_columns(mapping, rows, path)
     if mapping.needs_source:
         mapping.source = source or content_hash(path)
-    return Reading(mapping, rows, known_by)
+    return Reading(mapping, rows, known_by, contract)
 
 
 def content_hash(path: Path) -> str:

@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.spans import ms_of
-from retailpulse_kernel.shop.events import Event, parse_event
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.decoding import reader_of
+from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.lateness import PartitionClock
 from retailpulse_kernel.shop.tables import CATEGORY
@@ -65,6 +68,8 @@ class Judge:
     ----------
     delay_ms : int
         The job's watermark, in milliseconds.
+    contract : Contract, optional
+        What the messages hold; the shipped one when absent.
 
     Attributes
     ----------
@@ -74,8 +79,9 @@ class Judge:
         The broker's time of the newest message.
     """
 
-    def __init__(self, delay_ms: int) -> None:
+    def __init__(self, delay_ms: int, contract: Contract | None = None) -> None:
         self.delay_ms = delay_ms
+        self._parse = reader_of(shipped() if contract is None else contract).parse
         self.late = self.duplicate = self.bad = 0
         self.newest_ms = 0
         self._clocks: dict[int, PartitionClock] = {}
@@ -91,7 +97,7 @@ class Judge:
         """
         self.newest_ms = max(self.newest_ms, message.arrival_ms)
         try:
-            event = parse_event(message.value, arrival_ms=message.arrival_ms)
+            event = self._parse(message.value, arrival_ms=message.arrival_ms)
         except EventError:
             self.bad += 1
             return None

@@ -23,34 +23,42 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from retailpulse_kernel.ground.errors import JobError, UnknownName, UsageError
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
 from retailpulse_kernel.stores.base import PATHS, Only
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARCHIVE_COLUMNS", "Archive", "ArchiveFile", "Staged", "arrow_schema"]
+__all__ = ["ARCHIVE_COLUMNS", "Archive", "ArchiveFile", "Staged", "archive_columns", "arrow_schema"]
 
-#: The archive's columns, in Hive's types, and where it is partitioned.
-ARCHIVE_COLUMNS = {
-    "event_id": "string",
-    "event_type": "string",
-    "event_time": "timestamp",
-    "user_id": "string",
-    "session_id": "string",
-    "product_id": "string",
-    "category": "string",
-    "brand": "string",
-    "price": "decimal(18,4)",
-    "quantity": "int",
-    "currency": "string",
-    "order_id": "string",
-    "order_line": "int",
+#: Columns beside those of an event, in Hive's types.
+_BESIDE = {
     "late": "boolean",
     "kafka_partition": "int",
     "kafka_offset": "bigint",
     "arrival": "timestamp",
     "raw": "string",
 }
+
+
+def archive_columns(contract: Contract) -> dict[str, str]:
+    """The archive's columns, in Hive's types; the shop's own stand behind all others.
+
+    Parameters
+    ----------
+    contract : Contract
+        What an event holds.
+    """
+    standard, own = (
+        {field.name: sql_type(field.type) for field in contract.columns if field.is_own is own} for own in (False, True)
+    )
+    return {**standard, **_BESIDE, **own}
+
+
+#: The columns of an archive of the shipped contract.
+ARCHIVE_COLUMNS = archive_columns(shipped())
 
 _NAME = re.compile(r"e(\d{4,})-(?:b(\d{9,})-\d{3,}|m(\d{9,})-(\d{9,}))\.parquet")
 _HOUR = timedelta(hours=1)
@@ -153,10 +161,13 @@ class Archive:
     ----------
     root : Path
         The folder that holds ``dt=…/hour=…``.
+    contract : Contract, optional
+        What an event holds; the shipped one when absent. A column that a file does not have is null.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, contract: Contract | None = None) -> None:
         self.root = root
+        self.contract = shipped() if contract is None else contract
         #: Held while files of finished batches are replaced. The job, which adds files, takes no lock.
         self.lock = filelock.FileLock(root / ".maintenance.lock")
         self._put: tuple[int, int] | None = None
@@ -301,7 +312,7 @@ class Archive:
         since, until : datetime, optional
             The range of event time, without its end, UTC unless it has a zone; None is not a bound.
         columns : sequence of str, optional
-            Some of `ARCHIVE_COLUMNS`; all but ``raw`` when absent.
+            Some of `archive_columns`; all but ``raw`` when absent.
         late : bool, optional
             Only late events, or only those that were in time; both when absent.
         only : Only, optional
@@ -315,7 +326,8 @@ class Archive:
         import pyarrow.dataset as ds
 
         since, until = _utc(since), _utc(until)
-        wanted, schema = arrow_schema(columns).names, arrow_schema(tuple(ARCHIVE_COLUMNS))
+        wanted = arrow_schema(columns, self.contract).names
+        schema = arrow_schema(tuple(archive_columns(self.contract)), self.contract)
         # Spark writes times as INT96, which has no zone: Spark, Hive and this package all mean UTC.
         form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(coerce_int96_timestamp_unit="us"))
         for partition in self.partitions(since, until):
@@ -350,13 +362,15 @@ class Archive:
             return files
 
 
-def arrow_schema(columns: Sequence[str] | None = None) -> pa.Schema:
+def arrow_schema(columns: Sequence[str] | None = None, contract: Contract | None = None) -> pa.Schema:
     """Columns of the archive, all but ``raw`` when absent, as Arrow has them: exact decimals, times in UTC.
 
     Parameters
     ----------
     columns : sequence of str, optional
-        Names of `ARCHIVE_COLUMNS`, in the order that is wanted.
+        Names of `archive_columns`, in the order that is wanted.
+    contract : Contract, optional
+        What an event holds; the shipped one when absent.
 
     Raises
     ------
@@ -365,19 +379,16 @@ def arrow_schema(columns: Sequence[str] | None = None) -> pa.Schema:
     """
     import pyarrow as pa
 
-    types = {
-        "string": pa.string(),
-        "timestamp": pa.timestamp("us", tz="UTC"),
-        "decimal(18,4)": pa.decimal128(18, 4),
-        "int": pa.int32(),
-        "bigint": pa.int64(),
-        "boolean": pa.bool_(),
-    }
-    chosen = [name for name in ARCHIVE_COLUMNS if name != "raw"] if columns is None else columns
+    shop = shipped() if contract is None else contract
+    beside = {"string": pa.string(), "timestamp": arrow_type("timestamp"), "int": pa.int32(), "bigint": pa.int64()}
+    types = {name: beside.get(hive_type, pa.bool_()) for name, hive_type in _BESIDE.items()}
+    types |= {field.name: arrow_type(field.type) for field in shop.columns}
+    known = archive_columns(shop)
+    chosen = [name for name in known if name != "raw"] if columns is None else columns
     for name in chosen:
-        if name not in ARCHIVE_COLUMNS:
-            raise UnknownName("column of the archive", name, ARCHIVE_COLUMNS)
-    return pa.schema([(name, types[ARCHIVE_COLUMNS[name]]) for name in chosen])
+        if name not in known:
+            raise UnknownName("column of the archive", name, known)
+    return pa.schema([(name, types[name]) for name in chosen])
 
 
 def _prefix(epoch: int, batch: int) -> str:

@@ -15,12 +15,20 @@ from retailpulse_kernel.ground.errors import JobError, NoSuchTable, UsageError
 from retailpulse_kernel.ground.extras import require_extra
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import range_of
+from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.stores.base import Only
 from retailpulse_kernel.stores.binding import bound, hive_literal, one_statement, with_literals
 from retailpulse_kernel.stores.confinement import require_own, require_own_statement
 from retailpulse_kernel.stores.connection import Reconnecting
 from retailpulse_kernel.stores.frames import ColumnKind, Form, cut, from_arrow, one_of, shaped, to_frame
-from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS, Archive, Staged, arrow_schema
+from retailpulse_kernel.stores.hive.archive import (
+    ARCHIVE_COLUMNS,
+    Archive,
+    Staged,
+    archive_columns,
+    arrow_schema,
+)
 from retailpulse_kernel.stores.hive.compaction import Compaction, compact, recover, retire
 from retailpulse_kernel.stores.hive.connection import connect, explained
 from retailpulse_kernel.stores.statements import StatementStore
@@ -214,15 +222,39 @@ class HiveStore(StatementStore):
         return [self.location.parent] if urlparse(self._location).scheme in ("", "file") else []
 
     def create(self) -> None:
-        """Make the database and the archive's table where they are absent."""
+        """Make the database and the archive's table where they are absent; an older table gets the columns it lacks.
+
+        Raises
+        ------
+        UsageError
+            A column of the table has another type than the contract says.
+        """
         require_own(self._settings, "Making the archive")
         self.location.mkdir(parents=True, exist_ok=True)
-        columns = ", ".join(f"`{name}` {hive_type}" for name, hive_type in ARCHIVE_COLUMNS.items())
+        wanted = archive_columns(self.contract)
+        columns = ", ".join(f"`{name}` {hive_type}" for name, hive_type in wanted.items())
         self._rows(f"create database if not exists `{self.database}`")
         self._rows(
             f"create external table if not exists `{self.database}`.`{self.table}` ({columns}) "
             f"partitioned by (`dt` string, `hour` int) stored as parquet location '{self.location.as_uri()}'"
         )
+        if self.contract.own:
+            self._add_columns(wanted)
+
+    def _add_columns(self, wanted: Mapping[str, str]) -> None:
+        """Let the table have the contract's own columns; what older files lack is null."""
+        table = f"`{self.database}`.`{self.table}`"
+        there = {name: kind for name, kind, *_ in reversed(self._rows(f"describe {table}")) if name and name[0] != "#"}
+        for name, hive_type in wanted.items():
+            if there.get(name, hive_type) != hive_type:
+                raise UsageError(
+                    f"The archive has a column {name!r} of the type {there[name]}, and the contract says {hive_type}.",
+                    remedy="Give the field of the contract another name: files of before keep their type.",
+                )
+        new = ", ".join(f"`{name}` {hive_type}" for name, hive_type in wanted.items() if name not in there)
+        if new:
+            # Partitions of before have columns of their own in the Metastore.
+            self._rows(f"alter table {table} add columns ({new}) cascade")
 
     def drop(self) -> None:
         """Remove the namespace's database and the archive's files."""
@@ -243,7 +275,12 @@ class HiveStore(StatementStore):
     @cached_property
     def archive(self) -> Archive:
         """The archive's files."""
-        return Archive(self.location)
+        return Archive(self.location, self.contract)
+
+    @cached_property
+    def contract(self) -> Contract:
+        """What an event holds."""
+        return contract_of(self._settings).decoding
 
     def stage(self, rows: DataFrame, *, epoch: int, batch: int) -> Staged:
         """Write a micro-batch's rows into files that no reader looks at yet.
@@ -251,7 +288,7 @@ class HiveStore(StatementStore):
         Parameters
         ----------
         rows : DataFrame
-            The columns `ARCHIVE_COLUMNS`, dt and hour.
+            The columns `archive_columns`, dt and hour.
         epoch, batch : int
             Which batch; part of the files' names.
         """
@@ -379,7 +416,7 @@ class HiveStore(StatementStore):
         last : str or timedelta, optional
             The newest span (``"2h"``), instead of `since`.
         columns : sequence of str, optional
-            Some of `ARCHIVE_COLUMNS`; all but ``raw``, the message as it came, when absent.
+            Some of `archive_columns`; all but ``raw``, the message as it came, when absent.
         late : bool, optional
             Only late events, or only those that were in time; both when absent.
         limit : int, optional
@@ -400,7 +437,7 @@ class HiveStore(StatementStore):
         """
         begin, end = range_of(last, since, until)
         found = self.record_batches(begin, end, columns=columns, late=late)
-        return shaped(from_arrow(found, arrow_schema(columns), limit=limit), as_)
+        return shaped(from_arrow(found, arrow_schema(columns, self.contract), limit=limit), as_)
 
     def record_batches(
         self,
@@ -421,7 +458,7 @@ class HiveStore(StatementStore):
         since, until : datetime, optional
             The range of event time, without its end, UTC unless it has a zone; None is not a bound.
         columns : sequence of str, optional
-            Some of `ARCHIVE_COLUMNS`; all but ``raw`` when absent.
+            Some of `archive_columns`; all but ``raw`` when absent.
         late : bool, optional
             Only late events, or only those that were in time; both when absent.
         only : Only, optional

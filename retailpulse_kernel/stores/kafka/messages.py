@@ -8,16 +8,17 @@ message (a number for a price, one field more, no JSON at all) is read by itself
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from retailpulse_kernel.shop import events
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.stores.frames import CATEGORIES, text_series
+from retailpulse_kernel.stores.kafka.layouts import Column, decimal_of, layout_of, shown, walked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,19 +30,7 @@ __all__ = ["CHUNK", "MessageTable"]
 #: Messages that are decoded together: few enough for the processor's cache, measured at half the time of 10,000.
 CHUNK = 4_000
 
-_INTEGERS = ("quantity", "order_line", "schema_version")
-_FIELDS = events.Message.__struct_fields__
-_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_Usual = msgspec.defstruct(
-    "_Usual",
-    [(name, _Int64 | None if name in _INTEGERS else str | None, None) for name in _FIELDS],
-    forbid_unknown_fields=True,
-    gc=False,
-)
-_NOTHING = _Usual()
-_decode_usual = msgspec.json.Decoder(_Usual).decode
 _decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
-_of_field = [operator.attrgetter(name) for name in _FIELDS]
 
 #: What `_times` may leave to Arrow, which refuses a whole column for one time that it can't read: days that there are.
 _PLAIN_TIME = (
@@ -51,11 +40,18 @@ _PLAIN_TIME = (
 
 
 class MessageTable:
-    """Messages, as they are read, on their way into a frame."""
+    """Messages, as they are read, on their way into a frame.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    contract : Contract, optional
+        What the messages hold; the shipped one when absent.
+    """
+
+    def __init__(self, contract: Contract | None = None) -> None:
+        self._layout = layout_of(shipped() if contract is None else contract)
         self._places: list[tuple[Sequence[int], Sequence[int], Sequence[int]]] = []
-        self._chunks: list[list[pa.Array]] = []
+        self._chunks: list[dict[str, Any]] = []
         self._odd: dict[int, dict[str, Any]] = {}
         self._rows = 0
 
@@ -82,17 +78,19 @@ class MessageTable:
         """
         import pyarrow as pa
 
-        decoded: list[Any] = []
+        layout, decoded = self._layout, list[Any]()
         while len(decoded) < len(values):
             try:
                 # Up to the next odd one without a step of Python's for each message.
-                decoded.extend(map(_decode_usual, values[len(decoded) :]))  # type: ignore[arg-type]
+                decoded.extend(map(layout.decode, values[len(decoded) :]))  # type: ignore[arg-type]
             except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
                 self._odd[self._rows + len(decoded)] = _fields(values[len(decoded)])
-                decoded.append(_NOTHING)
-        self._chunks.append(
-            [pa.array(list(map(get, decoded)), _arrow_type(name)) for name, get in zip(_FIELDS, _of_field, strict=True)]
-        )
+                decoded.append(layout.nothing)
+        chunk: dict[str, Any] = {}
+        for name, column in layout.columns.items():
+            values = list(map(column.get, decoded))
+            chunk[name] = values if column.arrow_type is None else pa.array(values, column.arrow_type)
+        self._chunks.append(chunk | {key: list(map(get, decoded)) for key, get in layout.within.items()})
         self._places.append((partitions, offsets, arrivals_ms))
         self._rows += len(values)
 
@@ -127,13 +125,18 @@ class MessageTable:
             "arrival": pd.to_datetime(arrivals[rows], unit="ms", utc=True),
         }
         odd = self._odd_places(rows)
-        names = dict.fromkeys([*_FIELDS, *(name for fields in odd.values() for name in fields)])
+        layout = self._layout
+        known = [*layout.columns, *layout.within]
+        names = dict.fromkeys([*known, *(name for fields in odd.values() for name in fields)])
         take = pa.array(rows)
 
         def column(name: str) -> pd.Series | None:
-            patches = {place: fields[name] for place, fields in odd.items() if name in fields}
+            patches = self._patches(name, odd)
             values = self._values(name, take)
-            kept = of_events and name in _FIELDS
+            kept = of_events and name in layout.columns
+            if isinstance(values, list):
+                found = _objects(layout.columns.get(name), values, patches)
+                return found if kept or found.notna().any() else None
             return _column(name, values, patches) if kept or patches or values.null_count < len(values) else None
 
         # Arrow works outside of Python's lock.
@@ -146,15 +149,26 @@ class MessageTable:
         frame.attrs["more"] = limit is not None and self._rows > limit
         return frame
 
-    def _values(self, name: str, rows: pa.Array) -> pa.Array:
-        """A field of the messages that are not odd."""
+    def _patches(self, name: str, odd: dict[int, dict[str, Any]]) -> dict[int, Any]:
+        """What odd messages have for a column, by their places."""
+        column = self._layout.columns.get(name)
+        if column is None or not column.field.is_moved:
+            return {place: fields[name] for place, fields in odd.items() if name in fields}
+        found = {place: walked(fields, column.field.steps) for place, fields in odd.items()}
+        return {place: value for place, value in found.items() if value is not None}
+
+    def _values(self, name: str, rows: pa.Array) -> pa.Array | list[Any]:
+        """A column of the messages that are not odd; a list where it is kept as JSON has it."""
         import pyarrow as pa
 
-        if name not in _FIELDS:
+        column = self._layout.columns.get(name)
+        if column is None and name not in self._layout.within:
             return pa.nulls(len(rows), pa.string())
-        number = _FIELDS.index(name)
-        chunks = [chunk[number] for chunk in self._chunks]
-        return pa.chunked_array(chunks, _arrow_type(name)).combine_chunks().take(rows)
+        chunks = [chunk[name] for chunk in self._chunks]
+        if column is None or column.arrow_type is None:
+            values = [value for chunk in chunks for value in chunk]
+            return [values[row] for row in rows.to_pylist()]
+        return pa.chunked_array(chunks, column.arrow_type).combine_chunks().take(rows)
 
     def _odd_places(self, rows: np.ndarray) -> dict[int, dict[str, Any]]:
         """The fields of odd messages by their place in the frame, in its order."""
@@ -163,12 +177,6 @@ class MessageTable:
         wanted = np.fromiter(self._odd, dtype=np.int64, count=len(self._odd))
         places = np.flatnonzero(np.isin(rows, wanted))
         return {int(place): self._odd[int(rows[place])] for place in places}
-
-
-def _arrow_type(name: str) -> pa.DataType:
-    import pyarrow as pa
-
-    return pa.int64() if name in _INTEGERS else pa.string()
 
 
 def _fields(value: bytes | None) -> dict[str, Any]:
@@ -192,7 +200,7 @@ def _column(name: str, values: pa.Array, patches: dict[int, Any]) -> pd.Series:
         return _prices(values, patches)
     if name == "event_time":
         return _times(values, patches)
-    wanted = int if pa.types.is_integer(values.type) else str
+    wanted = bool if pa.types.is_boolean(values.type) else int if pa.types.is_integer(values.type) else str
     if all(value is None or type(value) is wanted for value in patches.values()):
         try:
             return _series(name, _patched(values, patches))
@@ -224,6 +232,8 @@ def _series(name: str, values: pa.Array) -> pd.Series:
         return values.dictionary_encode().to_pandas()
     if pa.types.is_integer(values.type):
         return pd.Series(pd.Int64Dtype().__from_arrow__(values))
+    if pa.types.is_boolean(values.type):
+        return pd.Series(pd.BooleanDtype().__from_arrow__(values))
     return text_series(values)
 
 
@@ -233,18 +243,26 @@ def _prices(values: pa.Array, patches: dict[int, Any]) -> pd.Series:
     import pandas as pd
 
     encoded = values.dictionary_encode()
-    decimals = np.array([*map(_decimal, encoded.dictionary.to_pylist()), None], dtype="object")
+    decimals = np.array([*map(decimal_of, encoded.dictionary.to_pylist()), None], dtype="object")
     prices = decimals[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
     for place, value in patches.items():
-        prices[place] = _decimal(value)
+        prices[place] = decimal_of(value)
     return pd.Series(prices, dtype="object")
 
 
-def _decimal(value: Any) -> Decimal | None:
-    try:
-        return Decimal(value) if isinstance(value, (str, int, Decimal)) else None
-    except InvalidOperation:
-        return None
+def _objects(column: Column | None, values: list[Any], patches: dict[int, Any]) -> pd.Series:
+    """Values that were kept as JSON has them, in the type of their field."""
+    import pandas as pd
+    import pyarrow as pa
+
+    for place, value in patches.items():
+        values[place] = value
+    if column is None:
+        return pd.Series(values, dtype="object")
+    if column.field.type == "timestamp":
+        texts = pa.array([value if isinstance(value, str) else None for value in values], pa.string())
+        return _times(texts, {place: value for place, value in enumerate(values) if type(value) is int})
+    return pd.Series([shown(column.field, value) for value in values], dtype="object")
 
 
 def _times(values: pa.Array, patches: dict[int, Any]) -> pd.Series:

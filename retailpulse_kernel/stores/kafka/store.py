@@ -20,6 +20,8 @@ from retailpulse_kernel.ground.errors import StoreUnavailable, UsageError
 from retailpulse_kernel.ground.retrying import PATIENCE, Patience, passes
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at, ms_of, range_of, span_of
+from retailpulse_kernel.shop.contract.loading import contract_of, shipped
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.stores.connection import why_unreachable
 from retailpulse_kernel.stores.frames import Form, checked_limit, shaped, to_frame
 from retailpulse_kernel.stores.kafka.config import bootstrap_addresses, client_config, failure, reach
@@ -220,11 +222,13 @@ class KafkaStore:
             kafka_partition, kafka_offset and arrival (UTC), then the fields of the JSON messages as they
             were sent, except that ``event_time`` is a UTC time and ``price`` an exact `decimal.Decimal` (with
             ``as_="float"`` a ``float64``) where they can be read as such. What is not a JSON object stands
-            under ``raw``. Of the events' topic every field of an event is a column, also one that no message has.
+            under ``raw``. Of the events' topic every field of the contract is a column, also one that no message has;
+            one that is nested in the message stands in a column of its own.
         """
         checked_limit(limit)
         since_ms = int((time.time() - span_of(last).total_seconds()) * 1000)
-        state, table = self._state(topic), MessageTable()
+        state = self._state(topic)
+        table = MessageTable(self._contract(state))
         with self._answering(), self._consumer() as consumer, _no_collection():
             gone = _older_are_gone(state, _offsets_at(consumer, state, since_ms))
             newer_ms = since_ms if limit is None else _enough_since(consumer, state, since_ms, limit + 1)
@@ -232,7 +236,7 @@ class KafkaStore:
             self._collect(table, consumer, state, newer_ms)
             if limit is not None and newer_ms > since_ms and len(table) <= limit:
                 # A compacted topic has fewer messages than offsets.
-                table = MessageTable()
+                table = MessageTable(self._contract(state))
                 self._collect(table, consumer, state, since_ms)
                 total = None
         frame = table.frame(limit, of_events=self._of_events(state))
@@ -278,7 +282,8 @@ class KafkaStore:
         """
         checked_limit(limit)
         begin, end = range_of(last, since, until)
-        state, table = self._state(topic), MessageTable()
+        state = self._state(topic)
+        table = MessageTable(self._contract(state))
         with self._answering(), self._consumer() as consumer, _no_collection():
             if end is not None:
                 state = replace(state, end=_offsets_at(consumer, state, ms_of(end)))
@@ -297,6 +302,10 @@ class KafkaStore:
         elif gone and len(frame):
             frame.attrs["note"] = _gone(frame)
         return shaped(frame, as_)
+
+    def _contract(self, state: TopicState) -> Contract:
+        """What the messages of a topic hold; of another topic than the events' as far as the names are the same."""
+        return contract_of(self._settings).decoding if self._of_events(state) else shipped()
 
     def _of_events(self, state: TopicState) -> bool:
         return state.name == self._settings.namespace.events_topic

@@ -8,14 +8,19 @@ from typing import Any
 import orjson
 
 from retailpulse_kernel.ground.errors import UnknownName
-from retailpulse_kernel.shop.events import ORDER_EVENTS, Event, Message, parse_event
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract, Field
+from retailpulse_kernel.shop.contract.paths import Step
+from retailpulse_kernel.shop.decoding import reader_of
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.messages import ORDER_EVENTS
 
 __all__ = ["given_events"]
 
 _TIME = "2026-01-01T12:00:00Z"
 
 
-def given_events(given: Iterable[Event | Mapping[str, Any]]) -> list[Event]:
+def given_events(given: Iterable[Event | Mapping[str, Any]], contract: Contract | None = None) -> list[Event]:
     """Events from the fields that matter; the parser of all messages judges them.
 
     Parameters
@@ -23,6 +28,8 @@ def given_events(given: Iterable[Event | Mapping[str, Any]]) -> list[Event]:
     given : iterable of Event or mapping
         The fields of an event by name. A field that is absent and required is filled in: a view of product ``p1`` by
         user ``u1`` in session ``s1`` on 2026-01-01 at 12:00 UTC, with an event id and an order of its own.
+    contract : Contract, optional
+        What an event holds; the shipped one when absent.
 
     Raises
     ------
@@ -31,17 +38,38 @@ def given_events(given: Iterable[Event | Mapping[str, Any]]) -> list[Event]:
     EventError
         A field can't have this value.
     """
-    return [one if isinstance(one, Event) else _event(number, one) for number, one in enumerate(given, 1)]
+    shop = shipped() if contract is None else contract
+    return [one if isinstance(one, Event) else _event(shop, number, one) for number, one in enumerate(given, 1)]
 
 
-def _event(number: int, fields: Mapping[str, Any]) -> Event:
+def _event(contract: Contract, number: int, fields: Mapping[str, Any]) -> Event:
     for name in fields:
-        if name not in Message.__struct_fields__:
-            raise UnknownName("field of an event", name, Message.__struct_fields__)
+        if name not in contract.by_name:
+            raise UnknownName("field of an event", name, contract.by_name)
     filled: dict[str, Any] = {
         "event_id": f"e{number}", "event_type": "view", "event_time": _TIME,
         "user_id": "u1", "session_id": "s1", "product_id": "p1",
     }  # fmt: skip
     if fields.get("event_type") in ORDER_EVENTS:
         filled |= {"order_id": f"o{number}", "order_line": 1}
-    return parse_event(orjson.dumps(filled | dict(fields), default=str))
+    message: dict[str, Any] = {}
+    for name, value in (filled | dict(fields)).items():
+        _put(message, contract.by_name[name], value)
+    return reader_of(contract).parse(orjson.dumps(message, default=str))
+
+
+def _put(message: dict[str, Any], field: Field, value: Any) -> None:
+    """Put a value where the contract has its field."""
+    holder: Any = message
+    for step, further in zip(field.steps, [*field.steps[1:], None], strict=True):
+        if isinstance(step, int):
+            holder.extend([None] * (step + 1 - len(holder)))
+        if further is None:
+            holder[step] = value
+        elif (inner := _inner(holder, step)) is None:
+            holder[step] = inner = [] if isinstance(further, int) else {}
+        holder = None if further is None else inner
+
+
+def _inner(holder: Any, step: Step) -> Any:
+    return holder[step] if isinstance(step, int) else holder.get(step)

@@ -12,15 +12,20 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.types import sql_type
 from retailpulse_kernel.shop.lateness import held_back, leads, running_clocks
 from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES, Parsed, parse_events
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics, reject_record
+from retailpulse_kernel.streaming.intake.shapes import column_types
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 
 __all__ = [
@@ -46,7 +51,7 @@ OBSERVED_INTAKE, OBSERVED_UNIQUE = "intake", "unique"
 
 _TIME = pa.timestamp("us", tz="UTC")
 
-#: Every column of an event.
+#: Every column of an event of the shipped contract.
 EVENT_COLUMNS = tuple(EVENT_TYPES)
 _MESSAGE_TYPES = {
     "partition": pa.int32(),
@@ -74,7 +79,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SQL_TYPES = {
     pa.string(): "string",
     _TIME: "timestamp",
-    pa.decimal128(18, 4): "decimal(18,4)",
     pa.int32(): "int",
     pa.int64(): "bigint",
     pa.bool_(): "boolean",
@@ -143,6 +147,8 @@ class Intake:
         None leaves it to Spark to find duplicates; the rows have what it needs for that.
     unordered : dict
         Offsets ``[start, end)`` by partition that a bounded run took: their order makes no event late.
+    contract : dict, optional
+        What the messages hold, as `Contract.plain` gives it; the shipped contract when absent.
     """
 
     columns: tuple[str, ...]
@@ -154,18 +160,25 @@ class Intake:
     unique_by: str = "event_id"
     horizon_ms: int | None = None
     unordered: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    contract: dict[str, Any] | None = None
+
+    @cached_property
+    def shop(self) -> Contract:
+        """What the messages hold."""
+        return shipped() if self.contract is None else Contract.of_plain(self.contract)
 
     @property
     def schema(self) -> pa.Schema:
         """The rows' schema."""
-        types = {**EVENT_TYPES, **_MESSAGE_TYPES}
+        types = {**column_types(self.shop), **_MESSAGE_TYPES}
         verdict = _VERDICT_TYPES if self.horizon_ms is not None else _KEY_TYPES | _VERDICT_TYPES
         return pa.schema([*verdict.items(), *((name, types[name]) for name in self.columns)])
 
     @property
     def ddl(self) -> str:
         """The rows' schema as Spark writes it."""
-        return ", ".join(f"`{f.name}` {_SQL_TYPES[f.type]}" for f in self.schema)
+        fields = {field.name: sql_type(field.type) for field in self.shop.columns}
+        return ", ".join(f"`{f.name}` {fields.get(f.name) or _SQL_TYPES[f.type]}" for f in self.schema)
 
     def rows(
         self, chunks: Iterable[Chunk], stretch: Stretch, index: DedupIndex | None = None
@@ -195,7 +208,8 @@ class Intake:
                 clock_ms, held = held_back(clock_ms, chunk.arrivals_ms[0]), True
             stamped = [arrival for arrival in chunk.arrivals_ms if arrival >= 0]
             arrived_ms = min([*stamped, *([] if arrived_ms is None else [arrived_ms])], default=None)
-            parsed = parse_events(chunk.values, chunk.arrivals_ms, [*self.columns_of_events, self.unique_by])
+            wanted = [*self.columns_of_events, self.unique_by]
+            parsed = parse_events(chunk.values, chunk.arrivals_ms, wanted, self.shop)
             times_ms = parsed.events["event_time"].cast(pa.int64()).to_numpy() // 1000
             arrivals_ms = np.asarray(chunk.arrivals_ms, dtype=np.int64)[parsed.positions]
             offsets = np.asarray(chunk.offsets, dtype=np.int64)[parsed.positions]
@@ -232,7 +246,7 @@ class Intake:
     @property
     def columns_of_events(self) -> list[str]:
         """Those of the columns that are the event's own."""
-        return [name for name in self.columns if name in EVENT_TYPES]
+        return [name for name in self.columns if name not in _MESSAGE_TYPES]
 
     def _late(
         self,

@@ -1,7 +1,7 @@
-"""What `parse_event` says, for thousands of messages at once.
+"""What the reader of a contract says, for thousands of messages at once.
 
 Plain messages are decoded one by one in C and checked column by column. Whatever is not plain,
-good or bad, goes to `parse_event` itself: the columns may only accept what it accepts, with the
+good or bad, goes to `EventReader.parse` itself: the columns may only accept what it accepts, with the
 same values, and never reject anything on their own.
 """
 
@@ -9,49 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import Meta
 
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.currencies import CURRENCIES
-from retailpulse_kernel.shop.events import (
-    MAX_AHEAD,
-    MAX_DEPTH,
-    ORDER_EVENTS,
-    UNKNOWN_CATEGORY,
-    Count,
-    Event,
-    EventType,
-    Id,
-    parse_event,
-)
+from retailpulse_kernel.shop.decoding import reader_of
+from retailpulse_kernel.shop.events import MAX_AHEAD, MAX_DEPTH, ORDER_EVENTS, UNKNOWN_CATEGORY, Event
+from retailpulse_kernel.streaming.intake.shapes import Shape, column_types, shape_of
 
 __all__ = ["EVENT_TYPES", "Parsed", "parse_events"]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _MONEY: Final = pa.decimal128(18, 4)
 
-#: Every column of an event, with its type.
-EVENT_TYPES: Final[dict[str, pa.DataType]] = {
-    "event_id": pa.string(),
-    "event_type": pa.string(),
-    "event_time": _TIME,
-    "user_id": pa.string(),
-    "session_id": pa.string(),
-    "product_id": pa.string(),
-    "category": pa.string(),
-    "brand": pa.string(),
-    "price": _MONEY,
-    "quantity": pa.int32(),
-    "currency": pa.string(),
-    "order_id": pa.string(),
-    "order_line": pa.int32(),
-}
+#: Every column of an event of the shipped contract, with its type.
+EVENT_TYPES: Final[dict[str, pa.DataType]] = column_types(shipped())
 
 #: The columns that the rules are about.
 _JUDGED: Final = ("event_type", "event_time", "category", "price", "quantity", "currency", "order_id", "order_line")
@@ -64,28 +42,6 @@ _MAX_AHEAD_MS: Final = int(MAX_AHEAD.total_seconds() * 1000)
 # Below both, price times quantity fits DECIMAL(18,4) in any case.
 _PLAIN_QUANTITY: Final = 10_000
 _PLAIN_AMOUNT: Final = Decimal(10**9)
-
-
-class _Plain(msgspec.Struct, gc=False):
-    """`events.Message` without its patterns, which cost more than all the rest of it."""
-
-    event_id: Id
-    event_type: EventType
-    event_time: str
-    user_id: Id
-    session_id: Id
-    product_id: Id
-    category: Annotated[str, Meta(max_length=256)] | None = None
-    brand: Annotated[str, Meta(max_length=256)] | None = None
-    price: msgspec.Raw = msgspec.Raw(b"null")
-    quantity: Count | None = None
-    currency: str | None = None
-    order_id: Id | None = None
-    order_line: Count | None = None
-    schema_version: Annotated[int, Meta(ge=1, le=1)] | None = None
-
-
-_decode = msgspec.json.Decoder(_Plain).decode
 
 
 class Parsed(NamedTuple):
@@ -106,7 +62,12 @@ class Parsed(NamedTuple):
     bad: list[tuple[int, EventError]]
 
 
-def parse_events(values: Sequence[bytes | None], arrivals_ms: Sequence[int], columns: Sequence[str]) -> Parsed:
+def parse_events(
+    values: Sequence[bytes | None],
+    arrivals_ms: Sequence[int],
+    columns: Sequence[str],
+    contract: Contract | None = None,
+) -> Parsed:
     """Judge messages.
 
     Parameters
@@ -116,10 +77,14 @@ def parse_events(values: Sequence[bytes | None], arrivals_ms: Sequence[int], col
     arrivals_ms : sequence of int
         The broker's time of each.
     columns : sequence of str
-        Which of `EVENT_TYPES` are wanted.
+        Which of the contract's columns are wanted.
+    contract : Contract, optional
+        What the messages hold; the shipped one when absent.
     """
+    shape = shape_of(shipped() if contract is None else contract)
+    parse_event = reader_of(shape.contract).parse
     wanted = list(dict.fromkeys(("event_id", "event_time", *columns)))
-    plain, positions = _plain(values, np.asarray(arrivals_ms, dtype=np.int64), wanted)
+    plain, positions = _plain(shape, values, np.asarray(arrivals_ms, dtype=np.int64), wanted)
     others = np.setdiff1d(np.arange(len(values)), positions, assume_unique=True)
     events, at, bad = [], [], []
     for position in map(int, others):
@@ -130,38 +95,44 @@ def parse_events(values: Sequence[bytes | None], arrivals_ms: Sequence[int], col
             bad.append((position, error))
     if not events:
         return Parsed(plain, positions, bad)
-    both = pa.concat_tables([plain, _table(events, wanted)])
+    both = pa.concat_tables([plain, _table(shape, events, wanted)])
     positions = np.concatenate([positions, at])
     order = np.argsort(positions)
     return Parsed(both.take(order), positions[order], bad)
 
 
 def _plain(
-    values: Sequence[bytes | None], arrivals_ms: np.ndarray[Any, Any], wanted: Sequence[str]
+    shape: Shape, values: Sequence[bytes | None], arrivals_ms: np.ndarray[Any, Any], wanted: Sequence[str]
 ) -> tuple[pa.Table, np.ndarray[Any, Any]]:
     """The plain messages' events, and which they are."""
+    decode = shape.decode
     decoded, at = [], []
     for position, value in enumerate(values):
         try:
-            decoded.append(_decode(value.decode()))  # type: ignore[union-attr]
+            decoded.append(decode(value.decode()))  # type: ignore[union-attr]
             at.append(position)
         except (ValueError, AttributeError, RecursionError):
             pass
     positions = np.asarray(at, dtype=np.int64)
-    names = dict.fromkeys((*wanted, *_JUDGED))
-    lists = {name: [getattr(message, name) for message in decoded] for name in names if name != "price"}
+    own, keep = shape.own(decoded, wanted)
+    names = dict.fromkeys(name for name in (*wanted, *_JUDGED, *shape.missing) if name not in own)
+    lists = {name: shape.values(decoded, name) for name in names if name != "price"}
+    prices = shape.values(decoded, "price")
     table = pa.table(
         {
             **{name: pa.array(texts, _READ_AS.get(name, pa.string())) for name, texts in lists.items()},
-            "price": pa.array([bytes(message.price) for message in decoded], pa.string()),
+            "price": pa.array([bytes(price or b"null") for price in prices], pa.string()),
+            **own,
         }
     )
-    keep = _well_formed(table) & _shallow([values[i] for i in at])
+    for name in shape.missing:
+        keep &= pc.is_valid(table[name]).to_numpy()
+    keep &= _well_formed(table) & _shallow([values[i] for i in at])
     table, positions = table.filter(pa.array(keep)), positions[keep]
     try:
         table = _typed(table)
     except pa.ArrowInvalid:  # there is a 30th of February among them
-        return _table([], wanted), positions[:0]
+        return _table(shape, [], wanted), positions[:0]
     keep = _within_limits(table, arrivals_ms[positions])
     return table.filter(pa.array(keep)).select(wanted), positions[keep]
 
@@ -226,6 +197,6 @@ def _within_limits(table: pa.Table, arrivals_ms: np.ndarray[Any, Any]) -> np.nda
     return on_time & small.to_numpy()
 
 
-def _table(events: Sequence[Event], columns: Sequence[str]) -> pa.Table:
+def _table(shape: Shape, events: Sequence[Event], columns: Sequence[str]) -> pa.Table:
     """The columns of events that were read one by one."""
-    return pa.table({name: pa.array([getattr(e, name) for e in events], EVENT_TYPES[name]) for name in columns})
+    return pa.table({name: pa.array([getattr(e, name) for e in events], shape.types[name]) for name in columns})

@@ -80,7 +80,10 @@ class SourceConfig:
 
     def dump(self) -> str:
         """The text."""
-        return json.dumps(asdict(self))
+        content = asdict(self)
+        if content["intake"]["contract"] is None:  # a Connect server of before knows no contracts
+            del content["intake"]["contract"]
+        return json.dumps(content)
 
     @classmethod
     def load(cls, text: str) -> SourceConfig:

@@ -14,18 +14,21 @@ from typing import Final
 import msgspec
 
 from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.shop.contract.model import Field
+from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure
 from retailpulse_kernel.shop.kinds import Kind
-from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from retailpulse_kernel.shop.tables import DIMENSIONS, GRAINS, FigureTable
 from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
 from retailpulse_kernel.streaming.state.window_state import is_summable
 
-__all__ = ["VERSION", "FigurePlan", "Plan", "TablePlan", "read_plan", "write_plan"]
+__all__ = ["VERSION", "FieldPlan", "FigurePlan", "Plan", "TablePlan", "read_plan", "write_plan"]
 
 #: The version in which plans are written. Plans without one are older; what they lack has its default.
 VERSION: Final = 2
 
 _NAME = "plan.json"
+_BOUNDS: Final = ("min", "max", "min_length", "max_length")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,42 @@ class FigurePlan:
 
 
 @dataclass(frozen=True)
+class FieldPlan:
+    """What a field of the contract means to a job that reads it.
+
+    Attributes
+    ----------
+    name, path, type : str
+        As in the contract; the path is never empty.
+    default : str
+        What an event has in place of nothing, as JSON; empty for null.
+    rules : tuple of str
+        What makes a message bad, each in words.
+    """
+
+    name: str
+    path: str
+    type: str
+    default: str = ""
+    rules: tuple[str, ...] = ()
+
+    @classmethod
+    def describing(cls, field: Field) -> FieldPlan:
+        """A field's plan.
+
+        Parameters
+        ----------
+        field : Field
+            Of the contract.
+        """
+        rules = [f"{name} {bound}" for name in _BOUNDS if (bound := getattr(field, name)) is not None]
+        rules += ["required"] if field.required else []
+        rules += [f"one of {', '.join(map(str, field.allowed))}"] if field.allowed else []
+        default = "" if field.default is None else msgspec.json.encode(field.default).decode()
+        return cls(field.name, path_text(field.steps), field.type, default, tuple(rules))
+
+
+@dataclass(frozen=True)
 class TablePlan:
     """A table: the store it is in, its windows, its keys and figures in order. One of single events has only a name."""
 
@@ -105,7 +144,9 @@ class TablePlan:
             This program does not know such figures, windows or keys.
         """
         figures = tuple(figure.figure for figure in self.figures)
-        return FigureTable(self.name, figures, self.by, tuple(GRAINS[grain] for grain in self.every))
+        # Which dimensions there are is the contract's matter: the job that wrote the table had these.
+        known = tuple(sorted({*DIMENSIONS, *self.by}))
+        return FigureTable(self.name, figures, self.by, tuple(GRAINS[grain] for grain in self.every), known)
 
 
 @dataclass(frozen=True)
@@ -137,6 +178,10 @@ class Plan:
         changed beneath the notebook.
     contract : int
         The version of the events' shape, their `schema_version`. Plans that don't say so are of the first.
+    fields : tuple of FieldPlan
+        Those of the shop's own fields that the job reads, and the standard ones that stand elsewhere in a message.
+    words : tuple of (str, str)
+        The shop's own words for events, with their roles.
     version : int
         That of the plan's own form. Two plans that say the same are equal whichever version each was written in.
 
@@ -157,6 +202,8 @@ class Plan:
     dedup_horizon_ms: int | None = None
     revision: str = ""
     contract: int = 1
+    fields: tuple[FieldPlan, ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
     version: int = field(default=VERSION, compare=False)
 
     def __post_init__(self) -> None:

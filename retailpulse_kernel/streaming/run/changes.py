@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
-from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, TablePlan
 
 __all__ = ["Difference", "Effect", "compare"]
 
@@ -30,8 +31,9 @@ class Difference:
     Attributes
     ----------
     what : str
-        ``job``, ``topic``, ``contract``, ``dedup key``, ``dedup horizon``, ``watermark``, ``filter``, ``output``,
-        ``rejects``, ``table``, ``windows``, ``key``, ``figures``, ``measure`` or ``revision``.
+        ``job``, ``topic``, ``contract``, ``field``, ``words``, ``dedup key``, ``dedup horizon``, ``watermark``,
+        ``filter``, ``output``, ``rejects``, ``table``, ``windows``, ``key``, ``figures``, ``measure`` or
+        ``revision``.
     effect : Effect
         What it asks for.
     reason : str
@@ -51,7 +53,56 @@ def compare(old: Plan, new: Plan) -> list[Difference]:
     old, new : Plan
         Of the same job.
     """
-    return [*_of_source(old, new), *_of_tables(old, new), *_of_output(old, new)]
+    return [*_of_source(old, new), *_of_contract(old, new), *_of_tables(old, new), *_of_output(old, new)]
+
+
+def _of_contract(old: Plan, new: Plan) -> Iterator[Difference]:
+    """What the fields that both read mean. One that only one of them reads shows in its tables or its filter."""
+    before, after = ({field.name: field for field in plan.fields} for plan in (old, new))
+    for name in sorted(before.keys() | after.keys()):
+        # A standard field is listed only where it is elsewhere than under its name.
+        was, now = before.get(name) or _unmoved(after[name]), after.get(name) or _unmoved(before[name])
+        if was is not None and now is not None and was != now:
+            yield from _of_field(was, now)
+    words = [dict(plan.words) for plan in (old, new)]
+    for word in sorted(words[0].keys() | words[1].keys()):
+        role = [known.get(word) for known in words]
+        if None not in role and role[0] != role[1]:
+            yield Difference(
+                "words",
+                Effect.EPOCH,
+                f"the word {word} for an event had the role {role[0]}, and now has {role[1]}: "
+                "figures that are there went by the old one",
+            )
+        elif role[0] != role[1]:
+            said = "are events" if role[0] is None else "are bad"
+            reason = f"messages with the event type {word} {said} from the next batch on"
+            yield Difference("words", Effect.RESUME, reason)
+
+
+def _unmoved(field: FieldPlan) -> FieldPlan | None:
+    """A standard field in its usual place; None for a field of the shop's own."""
+    known = shipped().by_name.get(field.name)
+    return None if known is None else FieldPlan.describing(known)
+
+
+def _of_field(old: FieldPlan, new: FieldPlan) -> Iterator[Difference]:
+    changes = [
+        f"{what} changed from {before or 'none'} to {after or 'none'}"
+        for what, before, after in (
+            ("path", old.path, new.path),
+            ("type", old.type, new.type),
+            ("default", old.default, new.default),
+        )
+        if before != after
+    ]
+    if changes:
+        reason = f"the field {new.name} has another meaning: its {_words(changes)}; older sums went by the old one"
+        yield Difference("field", Effect.EPOCH, reason)
+    if old.rules != new.rules:
+        before, after = (_words(field.rules) or "none" for field in (old, new))
+        reason = f"the rules of the field {new.name} changed from {before} to {after}: they hold from the next batch on"
+        yield Difference("field", Effect.RESUME, reason)
 
 
 def _of_source(old: Plan, new: Plan) -> Iterator[Difference]:

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from retailpulse_kernel.ground.errors import JobError, UnknownName, UsageError
 from retailpulse_kernel.ground.names import is_job_name
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.settings import Namespace, Settings
 from retailpulse_kernel.ground.spans import milliseconds, range_of, span_of
+from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.confinement import require_own
@@ -28,12 +31,13 @@ from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch_remedy, open_local
 from retailpulse_kernel.streaming.checkpoint.writer import drain_file
 from retailpulse_kernel.streaming.intake.frames import deduplicated, read_range, read_topic
-from retailpulse_kernel.streaming.intake.judging import EVENT_COLUMNS, Intake
+from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics
+from retailpulse_kernel.streaming.intake.shapes import column_types
 from retailpulse_kernel.streaming.run.context import RunContext, current_context
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.streams import Events, FigureStream
-from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
+from retailpulse_kernel.streaming.sinks.archive import ArchiveSink, archived_columns
 from retailpulse_kernel.streaming.sinks.base import Sink, Target
 from retailpulse_kernel.streaming.sinks.figures import FigureSink
 from retailpulse_kernel.streaming.state.aggregation import aggregate, columns_needed, slots
@@ -147,6 +151,17 @@ class Job:
     def checkpoints(self) -> str:
         """The folder of the job's epochs."""
         return f"{self.settings.checkpoints}/{self.name}"
+
+    @cached_property
+    def contract(self) -> Contract:
+        """What the messages hold, as far as it says how they are read.
+
+        Raises
+        ------
+        ContractError
+            The shop's contract has faults.
+        """
+        return contract_of(self.settings).decoding
 
     @property
     def spark(self) -> SparkSession:
@@ -328,7 +343,7 @@ class Job:
         """
         self._epoch = epoch
         if self._archive:
-            return self.rows(self._archive[0], ArchiveSink.COLUMNS, keep_late=True)
+            return self.rows(self._archive[0], archived_columns(self.contract), keep_late=True)
         events = self._figures[0][0].events
         rows = self.rows(events, self.columns(self._tables), keep_late=False)
         if self._state_folder(epoch) is not None:
@@ -356,7 +371,8 @@ class Job:
         tables : sequence of FigureTable
             Those that the job writes.
         """
-        return list(EVENT_COLUMNS) if self._figures[0][0].events.conditions else sorted(columns_needed(tables))
+        conditions = self._figures[0][0].events.conditions
+        return list(column_types(self.contract)) if conditions else sorted(columns_needed(tables))
 
     def filtered(self, rows: DataFrame) -> DataFrame:
         """Those rows that meet the conditions of the job's events.
@@ -392,6 +408,7 @@ class Job:
             labels={"job": self.name, "epoch": epoch.number if epoch else 0},
             unique_by=self.unique_by,
             horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
+            contract=self._told_contract,
         )
         messages = read_topic(
             self.spark,
@@ -403,6 +420,11 @@ class Job:
         )
         unique = deduplicated(messages, watermark=events.watermark, horizon=events.dedup_horizon)
         return events.of(unique)
+
+    @property
+    def _told_contract(self) -> dict[str, Any] | None:
+        """What Spark's workers are told of the contract; nothing of one that reads as the shipped one."""
+        return None if self.contract.is_plain else self.contract.plain()
 
     def _reject_topics(self) -> RejectTopics:
         namespace = self.settings.namespace
@@ -432,7 +454,8 @@ class Job:
         total, taken = (sum(end - begin for begin, end in spans.values()) for spans in (offsets, newest))
         if taken < total:
             say(f"Made from the newest {taken:,} of {total:,} messages in {self.topic}.")
-        intake = Intake(EVENT_COLUMNS, self.topic, unique_by=self.unique_by)
+        columns = tuple(column_types(self.contract))
+        intake = Intake(columns, self.topic, unique_by=self.unique_by, contract=self._told_contract)
         from retailpulse_kernel.stores.spark.store import SparkStore
 
         rows = read_range(SparkStore(self.settings).shared() or self.spark, self.settings, intake, newest)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import CONTRACT
-from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, TablePlan
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
 from retailpulse_kernel.streaming.sinks.figures import FigureSink
 
 if TYPE_CHECKING:
     from retailpulse_kernel.streaming.run.job import Job
 
-__all__ = ["plan_of"]
+__all__ = ["plan_of", "under"]
 
 #: A text in quotes, which stays as it is, or space between words.
 _QUOTED_OR_SPACE = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)|\s+""", re.DOTALL)
+
+#: A text in a condition, and a name.
+_TEXT = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def plan_of(job: Job) -> Plan:
@@ -51,7 +58,40 @@ def plan_of(job: Job) -> Plan:
         dedup_horizon_ms=None if job.dedup_horizon == job.watermark else milliseconds(job.dedup_horizon),
         revision=job.context.revision,
         contract=CONTRACT,
+        fields=_fields(job.contract, tables, job.conditions),
+        words=_words(job.contract),
     )
+
+
+def under(plan: Plan, contract: Contract) -> Plan:
+    """The plan that a job would have under another contract.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the job, under any contract.
+    contract : Contract
+        The other one.
+    """
+    return replace(plan, fields=_fields(contract, plan.tables, plan.conditions), words=_words(contract))
+
+
+def _words(contract: Contract) -> tuple[tuple[str, str], ...]:
+    """The shop's own words for events."""
+    return tuple(pair for pair in contract.event_types.words if pair[0] != pair[1])
+
+
+def _fields(contract: Contract, tables: Sequence[TablePlan], conditions: Sequence[str]) -> tuple[FieldPlan, ...]:
+    """What the job reads of the contract beside the standard event where it usually is."""
+    named: set[str] = set()
+    for table in tables:
+        named |= {*table.by, *(name for plan in table.figures for name in plan.figure.names)}
+    for condition in conditions:
+        named |= {name.lower() for name in _WORD.findall(_TEXT.sub(" ", condition))}
+    keeps_all = any(not table.figures for table in tables)
+    own = [field for field in contract.own if keeps_all or field.name in named]
+    moved = [field for field in contract.standard if field.is_moved]
+    return tuple(FieldPlan.describing(field) for field in sorted([*moved, *own], key=lambda field: field.name))
 
 
 def _on_one_line(condition: str) -> str:

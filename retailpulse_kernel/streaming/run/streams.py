@@ -11,11 +11,11 @@ from retailpulse_kernel.answers.reading import grouped_frame
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.measures import require_measurable
 from retailpulse_kernel.shop.tables import FigureTable, grain_of
 from retailpulse_kernel.stores.frames import Form, limited, shaped
 from retailpulse_kernel.streaming.intake.given import given_events
-from retailpulse_kernel.streaming.intake.judging import EVENT_COLUMNS
-from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES
+from retailpulse_kernel.streaming.intake.shapes import column_types
 from retailpulse_kernel.streaming.state.aggregation import aggregate, rows_by_table
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class FigureStream:
         grain = max(grains.values(), key=lambda g: g.seconds) if every is None else grain_of(every)
         if grain.name not in grains:
             raise UnknownName(f"window of {self.table.name}", grain.name, grains)
-        result = aggregate(self.events.given(given_events(given)), [self.table]).toArrow()
+        result = aggregate(self.events.given(given_events(given, self.events.job.contract)), [self.table]).toArrow()
         found = rows_by_table(result, [self.table]).get((self.table, grain))
         rows = [] if found is None else found.to_pylist()
         return [row | {f.name: f.rules.shown(row[f.name]) for f in self.table.figures} for row in rows]
@@ -176,13 +176,24 @@ class Events:
         *figures : Figure
             From `retailpulse_kernel.shop.figures`, or your own.
         by : sequence of str
-            Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ...
+            Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ... and those of the contract.
         every : sequence of str
             Windows: ``"1 minute"``, ``"1 hour"``, ``"1 day"``.
         table : str
             The name of the table that keeps them.
+
+        Raises
+        ------
+        UnknownName
+            The contract has no such dimension or field.
+        UsageError
+            A figure can't be computed exactly of its fields.
         """
-        return FigureStream(self, FigureTable(table, figures, tuple(by), tuple(grain_of(text) for text in every)))
+        contract = self.job.contract
+        for figure in figures:
+            require_measurable(figure, contract)
+        grains = tuple(grain_of(text) for text in every)
+        return FigureStream(self, FigureTable(table, figures, tuple(by), grains, contract.dimensions))
 
     def of(self, rows: DataFrame) -> DataFrame:
         """Those rows that meet the conditions.
@@ -209,14 +220,15 @@ class Events:
         unique: dict[str, Event] = {}
         for event in events:
             unique.setdefault(getattr(event, self.job.unique_by) or event.event_id, event)
-        schema = pa.schema(EVENT_TYPES.items())
-        rows = [{name: getattr(event, name) for name in EVENT_TYPES} for event in unique.values()]
+        types = column_types(self.job.contract)
+        schema = pa.schema(types.items())
+        rows = [{name: getattr(event, name, None) for name in types} for event in unique.values()]
         return self.of(self.job.spark.createDataFrame(pa.Table.from_pylist(rows, schema)))
 
     @property
     def df(self) -> DataFrame:
         """Every accepted event as a streaming DataFrame, for anything that Spark can do."""
-        return self.job.rows(self, EVENT_COLUMNS, keep_late=False)
+        return self.job.rows(self, tuple(column_types(self.job.contract)), keep_late=False)
 
     def sample(self, limit: int | None = 10_000) -> DataFrame:
         """The topic's newest events as a bounded DataFrame; rejects are not sent anywhere.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.stores.base import EventArchive
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
 from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
@@ -12,7 +13,21 @@ from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["ArchiveSink"]
+__all__ = ["ArchiveSink", "archived_columns"]
+
+#: Columns of the message that an archive holds beside the event, and what they are called there.
+_OF_MESSAGE = {"partition": "kafka_partition", "offset": "kafka_offset", "arrival": "arrival", "raw": "raw"}
+
+
+def archived_columns(contract: Contract) -> tuple[str, ...]:
+    """The event's and the message's columns that the archive holds.
+
+    Parameters
+    ----------
+    contract : Contract
+        What the messages hold.
+    """
+    return (*(field.name for field in contract.columns), *_OF_MESSAGE)
 
 
 class ArchiveSink:
@@ -25,12 +40,6 @@ class ArchiveSink:
     into : Target, optional
         Gets the events in its place.
     """
-
-    #: The event's and the message's columns that the archive holds.
-    COLUMNS = (
-        "event_id", "event_type", "event_time", "user_id", "session_id", "product_id", "category", "brand",
-        "price", "quantity", "currency", "order_id", "order_line", "partition", "offset", "arrival", "raw",
-    )  # fmt: skip
 
     def __init__(self, store: EventArchive, into: Target | None = None) -> None:
         self._store, self._target = store, into or store
@@ -68,10 +77,7 @@ class ArchiveSink:
         from pyspark.sql import functions as F
 
         rows = frame.select(
-            *[c for c in self.COLUMNS if c not in ("partition", "offset")],
-            F.col("partition").alias("kafka_partition"),
-            F.col("offset").alias("kafka_offset"),
-            "late",
+            *[F.col(name).alias(_OF_MESSAGE.get(name, name)) for name in frame.columns],
             F.date_format("event_time", "yyyy-MM-dd").alias("dt"),
             F.hour("event_time").alias("hour"),
         )

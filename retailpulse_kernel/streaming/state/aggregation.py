@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.figures import Figure
-from retailpulse_kernel.shop.tables import DIMENSIONS, FigureTable, Grain
+from retailpulse_kernel.shop.messages import EVENT_TYPES
+from retailpulse_kernel.shop.tables import FigureTable, Grain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,9 +85,8 @@ def columns_needed(tables: Sequence[FigureTable]) -> set[str]:
         Those of the aggregation.
     """
     names = {name for table in tables for name in table.by} | {n for f in figures_of(tables) for n in f.names}
-    known = {*DIMENSIONS, "event_id", "event_time", "price", "quantity", "order_line"}
-    # What is left are event types: they need the column event_type.
-    return (names & known) | {"event_time"} | ({"event_type"} if names - known else set())
+    types = names.intersection(EVENT_TYPES)
+    return (names - types) | {"event_time"} | ({"event_type"} if types else set())
 
 
 def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: timedelta = timedelta(0)) -> DataFrame:

@@ -1,0 +1,127 @@
+"""What a change of a contract means: for messages, for the archive, for what figures may go by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from retailpulse_kernel.shop.contract.model import Contract, Field
+from retailpulse_kernel.shop.contract.paths import path_text
+from retailpulse_kernel.shop.contract.types import sql_type
+
+__all__ = ["Change", "changes"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that changes.
+
+    Attributes
+    ----------
+    what : str
+        ``field``, ``words``, ``archive``, ``dimension``, ``topic``, ``table`` or ``shop``.
+    said : str
+        What changes, and what follows, in words.
+    """
+
+    what: str
+    said: str
+
+
+def changes(old: Contract, new: Contract) -> list[Change]:
+    """What changes from one contract to another.
+
+    Parameters
+    ----------
+    old, new : Contract
+        As they are loaded: each with the shipped fields.
+    """
+    return [*_of_fields(old, new), *_of_words(old, new), *_of_archive(old, new), *_of_dimensions(old, new),
+            *_of_others(old, new)]  # fmt: skip
+
+
+def _of_fields(old: Contract, new: Contract) -> Iterator[Change]:
+    for name in _names(old, new):
+        was, now = old.by_name.get(name), new.by_name.get(name)
+        if was is None and now is not None:
+            yield Change("field", f"{name} is added: {_described(now)}")
+        elif now is None:
+            yield Change("field", f"{name} is removed: messages may have anything there")
+        elif was is not None and was != now:
+            yield Change("field", f"{name} changes: {'; '.join(_differences(was, now))}")
+
+
+def _names(old: Contract, new: Contract) -> list[str]:
+    return list(dict.fromkeys([*old.by_name, *new.by_name]))
+
+
+def _described(field: Field) -> str:
+    said = [field.type, f"at {path_text(field.steps)}"]
+    if field.required:
+        said.append("required: a message without it is bad")
+    elif field.default is not None:
+        said.append(f"{field.default!r} when absent")
+    return ", ".join(said)
+
+
+def _differences(old: Field, new: Field) -> Iterator[str]:
+    if old.steps != new.steps:
+        yield f"its path is {path_text(new.steps)} instead of {path_text(old.steps)}"
+    for key in Field.__dataclass_fields__:
+        was, now = getattr(old, key), getattr(new, key)
+        if key != "path" and was != now:
+            yield f"{key} is {_said(now)} instead of {_said(was)}"
+
+
+def _said(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "nothing"
+    return "nothing" if value is None or value == "" else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _of_words(old: Contract, new: Contract) -> Iterator[Change]:
+    before, after = dict(old.event_types.words), dict(new.event_types.words)
+    for word in dict.fromkeys([*before, *after]):
+        if word not in before:
+            yield Change("words", f"{word} is added, a word for {after[word]}: messages with it were bad so far")
+        elif word not in after:
+            yield Change("words", f"{word} is removed: messages with it will be bad")
+        elif before[word] != after[word]:
+            yield Change("words", f"{word} is a word for {after[word]} instead of {before[word]}")
+
+
+def _of_archive(old: Contract, new: Contract) -> Iterator[Change]:
+    before, after = ({one.name: sql_type(one.type) for one in contract.columns} for contract in (old, new))
+    for name, kind in after.items():
+        if name not in before:
+            yield Change("archive", f"the column {name} {kind} is added, null in the files that are there")
+        elif before[name] != kind:
+            reason = "its files keep theirs, and the job that archives will refuse to start"
+            yield Change("archive", f"the column {name} is {before[name]} and can't become {kind}: {reason}")
+    for name in before:
+        if name not in after:
+            yield Change("archive", f"the column {name} stays, and is null from now on")
+
+
+def _of_dimensions(old: Contract, new: Contract) -> Iterator[Change]:
+    for name in sorted({*old.dimensions, *new.dimensions}):
+        if name not in old.dimensions:
+            yield Change("dimension", f"{name} is added: figures may go by it")
+        elif name not in new.dimensions:
+            yield Change("dimension", f"{name} is removed: no figures can go by it")
+
+
+def _of_others(old: Contract, new: Contract) -> Iterator[Change]:
+    for what, was, now in (
+        ("topic", {one.name: one for one in old.topics}, {one.name: one for one in new.topics}),
+        ("table", {one.name: one for one in old.tables}, {one.name: one for one in new.tables}),
+    ):
+        for name in dict.fromkeys([*was, *now]):
+            if name not in was or name not in now:
+                yield Change(what, f"{name} is {'added' if name not in was else 'removed'}")
+            elif was[name] != now[name]:
+                yield Change(what, f"{name} changes")
+    for key in ("name", "zone", "week_start", "currency"):
+        before, after = getattr(old.shop, key), getattr(new.shop, key)
+        if before != after:
+            yield Change("shop", f"{key} is {after} instead of {before}")

@@ -1,0 +1,293 @@
+"""A contract from its file: a contract of a shop's own extends the shipped one.
+
+>>> shipped().by_role["price"].type
+'decimal(18,4)'
+"""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from retailpulse_kernel.ground.errors import ContractError, did_you_mean
+from retailpulse_kernel.ground.names import NAME_RULE, is_name
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.contract.checking import Fault, Faults, Reading
+from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
+from retailpulse_kernel.shop.contract.model import OTHER, Contract, EventTypes, ReferenceTable, Shop, Topic
+from retailpulse_kernel.shop.contract.places import Places
+from retailpulse_kernel.shop.contract.types import TYPES, is_type
+from retailpulse_kernel.shop.currencies import CURRENCIES
+
+__all__ = ["SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"]
+
+#: The shipped contract.
+SHIPPED: Final = Path(__file__).with_name("shop.toml")
+
+#: The formats of messages that are read.
+FORMATS: Final = ("json",)
+#: Those that a contract may name some day.
+_COMING: Final = ("avro", "protobuf", "json_schema", "ga4", "segment", "rees46", "retailrocket")
+_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_FILES: Final = (".csv", ".parquet")
+_ROOMS: Final = ("shop", "event_types", "topics", "fields", "tables")
+_TOPIC_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+@cache
+def shipped() -> Contract:
+    """The contract that describes RetailPulse's own event."""
+    return read_contract(SHIPPED.read_text(), name=SHIPPED.name, base=None)
+
+
+def contract_of(settings: Settings) -> Contract:
+    """The contract that settings name; the shipped one where they name none.
+
+    Parameters
+    ----------
+    settings : Settings
+        The file is read again when it has changed.
+
+    Raises
+    ------
+    ContractError
+        The file is missing, or has faults.
+    """
+    return shipped() if settings.contract is None else load_contract(settings.contract)
+
+
+def load_contract(path: Path) -> Contract:
+    """A contract from a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, TOML.
+
+    Raises
+    ------
+    ContractError
+        The file is missing, or has faults: the error tells all of them.
+    """
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        raise ContractError(
+            f"There is no contract {path}.",
+            remedy="Set `contract` in the profile or RETAILPULSE_CONTRACT to a file, or leave both out.",
+        ) from None
+    return _loaded(path, changed)
+
+
+@cache
+def _loaded(path: Path, changed: int) -> Contract:
+    return read_contract(path.read_text(), name=path.name, base=shipped(), folder=path.parent)
+
+
+def read_contract(text: str, *, name: str, base: Contract | None, folder: Path | None = None) -> Contract:
+    """A contract from its text.
+
+    Parameters
+    ----------
+    text : str
+        TOML.
+    name : str
+        The file's name, for errors.
+    base : Contract, optional
+        What it extends; None for the shipped one itself.
+    folder : Path, optional
+        Where the files of reference tables are looked for; without it they are not looked at.
+
+    Raises
+    ------
+    ContractError
+        It has faults.
+    """
+    places = Places(text)
+    try:
+        content = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        line, said = Places.of_error(error, text)
+        raise _failed(name, [Fault(line, "TOML", f"{said}.", _of_syntax(said))]) from None
+    faults = Faults(places)
+    for key in content:
+        if key not in _ROOMS:
+            faults.unknown((key,), "table", key, _ROOMS)
+    event_types = _event_types(faults, content.get("event_types", {}), base)
+    fields = read_fields(faults, content.get("fields", {}))
+    if base is not None:
+        words = [*event_types.columns, *event_types.values]
+        fields = own_fields(faults, fields, content.get("fields", {}), base.fields, words)
+    contract = Contract(
+        fields,
+        event_types,
+        _topics(faults, content.get("topics", {}), base),
+        _tables(faults, content.get("tables", {}), folder),
+        _shop(faults, content.get("shop", {}), base),
+    )
+    if faults.found:
+        raise _failed(name, sorted(faults.found, key=lambda fault: fault.line))
+    return contract
+
+
+def _failed(name: str, faults: Sequence[Fault]) -> ContractError:
+    said = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return ContractError("\n  ".join([f"{name} has {said}:", *map(str, faults)]))
+
+
+def _of_syntax(said: str) -> str:
+    twice = "twice" in said or "overwrite" in said
+    return "The name stands in the file already: remove one of the two." if twice else "Correct the line."
+
+
+def _event_types(faults: Faults, values: Any, base: Contract | None) -> EventTypes:
+    known = dict(base.event_types.words) if base else {}
+    roles = [*known.values(), OTHER] if base else None
+    for word, role in Reading(faults, ("event_types",), values).values.items():
+        keys = ("event_types", word)
+        if not isinstance(role, str):
+            faults.add(keys, "The role of an event is a text in quotes.", f'Such as {word} = "view".')
+        elif roles is not None and role not in roles:
+            faults.add(
+                keys, f"There is no role {role!r} of events.", f"{did_you_mean(role, roles)}Known: {', '.join(roles)}."
+            )
+        elif known.get(word, role) != role:
+            reason = f"{word!r} is a word of the standard event, with the role {known[word]!r}."
+            faults.add(keys, reason, "Leave the line out, and use another word in the messages.")
+        elif not 1 <= len(word) <= 128:
+            faults.add(keys, "A word for an event has 1 to 128 characters.", "Shorten it.")
+        else:
+            known[word] = role
+    return EventTypes(tuple(known.items()))
+
+
+def _topics(faults: Faults, values: Any, base: Contract | None) -> tuple[Topic, ...]:
+    found = {one.name: one for one in base.topics} if base else {}
+    for name, value in Reading(faults, ("topics",), values).values.items():
+        keys = ("topics", name)
+        said = Reading(faults, keys, value)
+        said.only("topic", "format")
+        topic, format_ = said.take("topic", "text", name), said.take("format", "text", "json")
+        if not is_name(name):
+            faults.add(keys, f"{name!r} can't be the name of a topic in the contract.", NAME_RULE)
+        if not topic or len(topic) > 200 or not set(topic) <= _TOPIC_CHARACTERS:
+            faults.add(
+                (*keys, "topic"), f"{topic!r} can't be the name of a topic.", "Use letters, digits, '.', '_', '-'."
+            )
+        if format_ in _COMING:
+            reason = f"Messages in the format {format_!r} can't be read from a topic yet."
+            faults.add((*keys, "format"), reason, f"There is: {', '.join(FORMATS)}.")
+        elif format_ not in FORMATS:
+            faults.unknown((*keys, "format"), "format", format_, FORMATS)
+        twice = next((one.name for one in found.values() if one.topic == topic and one.name != name), None)
+        if twice is not None:
+            faults.add((*keys, "topic"), f"{twice!r} is the topic {topic!r} already.", "Remove one of the two.")
+        found[name] = Topic(name, topic, format_)
+    return tuple(found.values())
+
+
+def _tables(faults: Faults, values: Any, folder: Path | None) -> tuple[ReferenceTable, ...]:
+    given = Reading(faults, ("tables",), values).values
+    found = [_table(faults, name, value, tuple(given), folder) for name, value in given.items()]
+    references = {one.name: [table for _, table in one.references] for one in found}
+    for one in found:
+        if circle := _circle(one.name, references):
+            keys = ("tables", one.name, "references")
+            faults.add(keys, f"The references go in a circle: {' -> '.join(circle)}.", "Remove one of them.")
+            break
+    return tuple(found)
+
+
+def _table(faults: Faults, name: str, value: Any, known: tuple[str, ...], folder: Path | None) -> ReferenceTable:
+    keys = ("tables", name)
+    said = Reading(faults, keys, value)
+    said.only("file", "key", "columns", "references")
+    if not is_name(name):
+        faults.add(keys, f"{name!r} can't be the name of a table.", NAME_RULE)
+    file, key = said.take("file", "text", ""), said.take("key", "text", "")
+    columns, references = said.take("columns", "table", {}), said.take("references", "table", {})
+    for column, type_ in columns.items():
+        if not isinstance(type_, str) or not is_type(type_):
+            near = did_you_mean(str(type_), TYPES)
+            faults.add((*keys, "columns", column), f"There is no type {type_!r}.", f"{near}Known: {', '.join(TYPES)}.")
+    if not key:
+        faults.add((*keys, "key"), "The table has no key.", "Add key = with the column that tells its rows apart.")
+    elif columns and key not in columns:
+        faults.unknown((*keys, "key"), "column", key, columns)
+    for column, table in references.items():
+        if columns and column not in columns:
+            faults.unknown((*keys, "references", column), "column", column, columns)
+        if table not in known:
+            faults.unknown((*keys, "references", column), "reference table", str(table), known)
+    if Path(file).suffix not in _FILES:
+        faults.add((*keys, "file"), f"{file!r} is not the name of a CSV or Parquet file.", "Use .csv or .parquet.")
+    elif folder is not None:
+        _check_file(faults, keys, folder / file, [key, *columns])
+    return ReferenceTable(
+        name,
+        file,
+        key,
+        tuple((c, str(t)) for c, t in columns.items()),
+        tuple((c, str(t)) for c, t in references.items()),
+    )
+
+
+def _check_file(faults: Faults, keys: tuple[str, ...], path: Path, columns: Sequence[str]) -> None:
+    """The file is there and has the columns."""
+    try:
+        if path.suffix == ".csv":
+            with path.open(newline="") as lines:
+                names = next(csv.reader(lines), [])
+        else:
+            import pyarrow.parquet as pq
+
+            names = pq.read_schema(path).names
+    except (OSError, ValueError) as error:
+        said = "is not there" if isinstance(error, FileNotFoundError) else f"can't be read: {error}"
+        faults.add((*keys, "file"), f"The file {path} {said}.", "Its path is relative to the contract's folder.")
+        return
+    for column in dict.fromkeys(column for column in columns if column and column not in names):
+        faults.unknown((*keys, "columns", column), f"column of {path.name}", column, names)
+
+
+def _circle(start: str, references: dict[str, list[str]]) -> list[str]:
+    """A way along the references from a table back to itself; empty where there is none."""
+    ways = [[start]]
+    while ways:
+        way = ways.pop()
+        for table in references.get(way[-1], ()):
+            if table == start:
+                return [*way, table]
+            if table not in way:
+                ways.append([*way, table])
+    return []
+
+
+def _shop(faults: Faults, values: Any, base: Contract | None) -> Shop:
+    before, said = base.shop if base else Shop(), Reading(faults, ("shop",), values)
+    said.only("name", "zone", "week_start", "currency")
+    shop = Shop(
+        said.take("name", "text", before.name),
+        said.take("zone", "text", before.zone),
+        said.take("week_start", "text", before.week_start),
+        said.take("currency", "text", before.currency),
+    )
+    try:
+        ZoneInfo(shop.zone)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        remedy = (
+            f"{did_you_mean(shop.zone, available_timezones())}Use a name of the IANA database, such as Europe/Berlin."
+        )
+        faults.add(("shop", "zone"), f"There is no time zone {shop.zone!r}.", remedy)
+    if shop.week_start not in _DAYS:
+        faults.unknown(("shop", "week_start"), "day", shop.week_start, _DAYS)
+    if shop.currency not in CURRENCIES:
+        near = did_you_mean(shop.currency, CURRENCIES)
+        faults.add(("shop", "currency"), f"{shop.currency!r} is not a currency of ISO 4217.", f"{near}Such as EUR.")
+    return shop

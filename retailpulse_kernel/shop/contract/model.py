@@ -1,0 +1,269 @@
+"""A contract as data: the fields of a shop's messages, its words for events, its topics and reference tables.
+
+It is frozen, compares by value, and becomes plain values and back (`Contract.plain`, `Contract.of_plain`), so that
+Spark's workers get it as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from retailpulse_kernel.shop.contract.paths import Step, steps_of
+
+__all__ = ["OTHER", "ROLES", "Contract", "EventTypes", "Field", "ReferenceTable", "Shop", "Topic", "Value"]
+
+#: A value in a contract. Decimals, dates and times stand as text: JSON has no other exact form of them.
+Value = str | int | float | bool | None
+
+#: The role of an event that no figure knows by itself.
+OTHER: Final = "other"
+
+#: The roles of the standard fields: what they mean to the figures.
+ROLES: Final = (
+    "id", "event_type", "time", "user", "session", "product", "category", "brand", "price", "quantity", "currency",
+    "order", "order_line", "version",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the messages.
+
+    Attributes
+    ----------
+    name : str
+        The column's name.
+    type : str
+        ``string``, ``bool``, ``int``, ``long``, ``double``, ``decimal(p,s)``, ``date``, ``timestamp``, or
+        ``list<...>`` of one of these.
+    path : str
+        Where in the message it is; its name when empty.
+    role : str
+        One of `ROLES` for a standard field; empty for one of the shop's own.
+    required : bool
+        Whether a message without it is bad.
+    default : Value
+        What an event has where the message has nothing; None for null.
+    allowed : tuple of Value
+        The only values, where there are any.
+    min, max : Value
+        The bounds, both included.
+    min_length, max_length : int, optional
+        The bounds of a text's length, in characters.
+    title, unit : str
+        Words for people.
+    dimension : bool
+        Whether figures may go by it.
+    personal : bool
+        Whether it says who somebody is.
+    """
+
+    name: str
+    type: str = "string"
+    path: str = ""
+    role: str = ""
+    required: bool = False
+    default: Value = None
+    allowed: tuple[Value, ...] = ()
+    min: Value = None
+    max: Value = None
+    min_length: int | None = None
+    max_length: int | None = None
+    title: str = ""
+    unit: str = ""
+    dimension: bool = False
+    personal: bool = False
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps from the message to the field."""
+        return (steps_of(self.path) or (self.name,)) if self.path else (self.name,)
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the field is elsewhere than under its name."""
+        return self.steps != (self.name,)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a field of the shop's own, not one of the standard event."""
+        return not self.role
+
+
+@dataclass(frozen=True)
+class EventTypes:
+    """The words for events, with their roles.
+
+    Attributes
+    ----------
+    words : tuple of (str, str)
+        Each word and its role: one of the standard event's types, or `OTHER`.
+    """
+
+    words: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        """What the column of event types holds for each word: the role, and the word itself where that is `OTHER`."""
+        return {word: word if role == OTHER else role for word, role in self.words}
+
+    @cached_property
+    def values(self) -> tuple[str, ...]:
+        """Everything that the column may hold."""
+        return tuple(dict.fromkeys(self.columns.values()))
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether each word is its own role."""
+        return all(word == role for word, role in self.words)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of the shop's.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in the contract.
+    topic : str
+        Its name in Kafka, within the namespace.
+    format : str
+        How its messages are written.
+    """
+
+    name: str
+    topic: str
+    format: str = "json"
+
+
+@dataclass(frozen=True)
+class ReferenceTable:
+    """A table that events are looked up in, such as the products.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    file : str
+        Where its rows are, a CSV or Parquet file.
+    key : str
+        The column that tells a row from another.
+    columns : tuple of (str, str)
+        Its columns with their types.
+    references : tuple of (str, str)
+        Columns that are keys of other reference tables, with the tables' names.
+    """
+
+    name: str
+    file: str
+    key: str
+    columns: tuple[tuple[str, str], ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What holds for the whole shop.
+
+    Attributes
+    ----------
+    name : str
+        The shop's name.
+    zone : str
+        Its time zone, a name of the IANA database.
+    week_start : str
+        The first day of its week, such as ``monday``.
+    currency : str
+        That of its books, ISO 4217.
+    """
+
+    name: str = "shop"
+    zone: str = "UTC"
+    week_start: str = "monday"
+    currency: str = "USD"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a shop's messages hold.
+
+    Attributes
+    ----------
+    fields : tuple of Field
+        The standard event's fields in their order, then the shop's own.
+    event_types : EventTypes
+        The words for events.
+    topics : tuple of Topic
+        The topics.
+    tables : tuple of ReferenceTable
+        The reference tables.
+    shop : Shop
+        Zone, week and currency.
+    """
+
+    fields: tuple[Field, ...]
+    event_types: EventTypes
+    topics: tuple[Topic, ...] = ()
+    tables: tuple[ReferenceTable, ...] = ()
+    shop: Shop = field(default_factory=Shop)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Field]:
+        """The fields by their names."""
+        return {one.name: one for one in self.fields}
+
+    @cached_property
+    def by_role(self) -> Mapping[str, Field]:
+        """The standard fields by their roles."""
+        return {one.role: one for one in self.fields if one.role}
+
+    @cached_property
+    def standard(self) -> tuple[Field, ...]:
+        """The fields of the standard event."""
+        return tuple(one for one in self.fields if not one.is_own)
+
+    @cached_property
+    def own(self) -> tuple[Field, ...]:
+        """The fields of the shop's own."""
+        return tuple(one for one in self.fields if one.is_own)
+
+    @cached_property
+    def columns(self) -> tuple[Field, ...]:
+        """The fields that are columns of events: all but the version of the message's shape."""
+        return tuple(one for one in self.fields if one.role != "version")
+
+    @cached_property
+    def dimensions(self) -> tuple[str, ...]:
+        """The names of the fields that figures may go by, sorted."""
+        return tuple(sorted(one.name for one in self.fields if one.dimension))
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether messages are read as by the shipped contract."""
+        return not self.own and not any(one.is_moved for one in self.standard) and self.event_types.are_plain
+
+    @cached_property
+    def decoding(self) -> Contract:
+        """What of the contract says how messages are read: its fields and words."""
+        return replace(self, topics=(), tables=(), shop=Shop())
+
+    def plain(self) -> dict[str, Any]:
+        """The contract as plain values."""
+        return msgspec.to_builtins(self)
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> Contract:
+        """The contract that became plain values.
+
+        Parameters
+        ----------
+        values : mapping
+            What `plain` gave.
+        """
+        return msgspec.convert(values, cls)

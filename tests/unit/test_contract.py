@@ -1,0 +1,533 @@
+"""The contract: its faults with line, reason and remedy; what a change of it means; what is proposed from messages."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retailpulse_kernel.cli import main
+from retailpulse_kernel.feed.adapters import read_rows
+from retailpulse_kernel.feed.adapters.reading import Accepted
+from retailpulse_kernel.ground.errors import ContractError, UsageError
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.shop.contract.comparing import Change, changes
+from retailpulse_kernel.shop.contract.loading import SHIPPED, contract_of, load_contract, read_contract, shipped
+from retailpulse_kernel.shop.contract.model import ROLES, Contract, Field
+from retailpulse_kernel.shop.contract.paths import steps_of
+from retailpulse_kernel.shop.contract.proposing import proposed
+from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
+from retailpulse_kernel.shop.decoding import reader_for, reader_of
+from retailpulse_kernel.shop.events import Event, Message, schema_text
+from retailpulse_kernel.shop.figures import EVENTS, Figure, first, sum_of, users_of
+from retailpulse_kernel.shop.measures import require_measurable
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS, archive_columns
+from retailpulse_kernel.stores.kafka.messages import MessageTable
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
+from retailpulse_kernel.streaming.intake.given import given_events
+from retailpulse_kernel.streaming.intake.judging import Intake
+from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES
+from retailpulse_kernel.streaming.intake.source import SourceConfig
+from retailpulse_kernel.streaming.plan.data import Plan, TablePlan, write_plan
+from retailpulse_kernel.streaming.run.changes import Effect, compare
+from retailpulse_kernel.streaming.run.planning import under
+
+ROOT = Path(__file__).resolve().parents[2]
+DEVICE = '[fields.device]\npath = "context.device"\ndefault = "unknown"\ndimension = true\n'
+
+
+def shop(text: str, folder: Path | None = None) -> Contract:
+    return read_contract(text, name="shop.toml", base=shipped(), folder=folder)
+
+
+def run(words: list[str]) -> None:
+    """Run a command; only one that fails raises."""
+    try:
+        main(words)
+    except SystemExit as ended:
+        if ended.code:
+            raise
+
+
+def faults(text: str, folder: Path | None = None) -> list[str]:
+    with pytest.raises(ContractError) as raised:
+        shop(text, folder)
+    assert raised.value.exit_code == 2
+    return [line.strip() for line in str(raised.value).splitlines()[1:]]
+
+
+#: A contract with one fault, its line, and what the error says of it.
+FAULTS = [
+    ('[fields.device]\ntype = "strng"', 2, "fields.device.type: There is no type 'strng'. Did you mean 'string'?"),
+    ('[fields.device]\ntype = "decimal(2,5)"', 2, "There is no type 'decimal(2,5)'"),
+    ('[fields.device]\ntype = "list<list<int>>"', 2, "There is no type 'list<list<int>>'"),
+    ("[fields.device]\ntyp = 1", 2, "fields.device.typ: There is no key 'typ'. Did you mean 'type'?"),
+    ("[fields.device]\ntype = 3", 2, "type is not a text in quotes."),
+    ('[fields.device]\nrequired = "yes"', 2, "required is not true or false."),
+    ("[fields.device]\nmax_length = -1", 2, "max_length is not a whole number from 0."),
+    ('[fields.device]\npath = "a..b"', 2, "'a..b' is not a path. Write keys with dots between them"),
+    ('[fields.device]\npath = "[0].a"', 2, "'[0].a' is not a path."),
+    ("[fields.Device]", 1, "'Device' can't be the name of a field. Use lower-case letters"),
+    ("[fields.offset]", 1, "Rows have a column 'offset' already. Take another name, with path = 'offset'."),
+    ("[fields.view]", 1, "'view' is a type of event"),
+    ("[fields.order]", 1, "'order' is a word of a store's language."),
+    ('[fields.sku]\nrole = "product"', 2, "Only a standard field has a role, and 'sku' is not one."),
+    ('[fields.sku]\nrole = "produkt"', 2, "There is no role 'produkt'. Did you mean 'product'?"),
+    ('[fields.price]\ntype = "double"', 2, "price is a standard field: only its path can be set."),
+    ("[fields.a]\nrequired = true\ndefault = 'x'", 3, "A required field is never absent. Leave default out"),
+    ("[fields.a]\ntype = 'int'\ndefault = 'x'", 3, "'x' is not a value of the type int."),
+    ("[fields.a]\ntype = 'int'\ndefault = 3000000000", 3, "3000000000 is not a value of the type int."),
+    ("[fields.a]\ntype = 'decimal(5,2)'\nmin = 0.001", 3, "0.001 is not a value of the type decimal(5,2)."),
+    ("[fields.a]\ntype = 'date'\nmin = '2026-02-30'", 3, "day is out of range for month."),
+    ("[fields.a]\ntype = 'timestamp'\nmax = 2026-01-01T00:00:00", 3, "is not a value of the type timestamp."),
+    ("[fields.a]\ntype = 'list<int>'\ndefault = 1", 3, "A list has no default."),
+    ("[fields.a]\ntype = 'int'\nmin = 5\nmax = 1", 4, "max is below min. Exchange the two."),
+    ("[fields.a]\ntype = 'int'\nmin = 5\ndefault = 1", 4, "The default is outside of min and max."),
+    ("[fields.a]\nmin = 'a'", 2, "A string has no min. Only numbers, dates and timestamps have bounds."),
+    ("[fields.a]\nallowed = ['x']\ndefault = 'y'", 3, "The default is not among the allowed values."),
+    ("[fields.a]\nallowed = []", 2, "No value is allowed."),
+    ("[fields.a]\ntype = 'double'\nallowed = [1.5]", 3, "A double has no allowed values."),
+    ("[fields.a]\ntype = 'int'\nmax_length = 3", 3, "A int has no length."),
+    ("[fields.a]\nmin_length = 3\nmax_length = 2", 3, "max_length is below min_length."),
+    ("[fields.a]\nmax_length = 2\ndefault = 'long'", 3, "The default is too short or too long."),
+    ("[fields.a]\ndimension = true", 2, 'a key is never null. Add default = "unknown", or required = true.'),
+    ("[fields.a]\ntype = 'int'\ndimension = true\ndefault = 1", 3, "A int can't be a dimension."),
+    ("[fields.a]\ndimension = true\nrequired = true\npersonal = true", 2, "A personal field can't be a dimension."),
+    ("[fields.a]\n[fields.b]\npath = 'a'", 3, "'b' and 'a' read the same path 'a'. Remove one of the two"),
+    ("[fields.a]\n[fields.b]\npath = 'a.b'", 3, "The path 'a.b' lies within 'a', which is a value of its own."),
+    ("[fields.a]\npath = 'x[0]'\n[fields.b]\npath = 'x.y'", 2, "'x' would be an object for 'a' and a list for 'b'."),
+    ("[fields.user_id]\npath = 'session_id'", 2, "'user_id' and 'session_id' read the same path"),
+    ("[fields.a]\n[fields.a]", 2, "TOML: Cannot declare ('fields', 'a') twice. The name stands in the file already"),
+    ("[fields.a]\ntype = 'int'\ntype = 'long'", 3, "TOML: Cannot overwrite a value. The name stands in the file"),
+    ("[fields.a]\ntype = ", 2, "TOML: Invalid value. Correct the line."),
+    ("fields = 3", 1, "fields: This is not a table."),
+    ("[fields]\na = 3", 2, "fields.a: This is not a table."),
+    ("[feilds.a]", 1, "There is no table 'feilds'. Did you mean 'fields'?"),
+    ("[event_types]\nsale = 'purchas'", 2, "There is no role 'purchas' of events. Did you mean 'purchase'?"),
+    ("[event_types]\nview = 'click'", 2, "'view' is a word of the standard event, with the role 'view'."),
+    ("[event_types]\nsale = 1", 2, "The role of an event is a text in quotes."),
+    ("[topics.more]\nformat = 'avro'", 2, "Messages in the format 'avro' can't be read from a topic yet. There is"),
+    ("[topics.more]\nformat = 'jsn'", 2, "There is no format 'jsn'. Did you mean 'json'?"),
+    ("[topics.more]\ntopic = 'a b'", 2, "'a b' can't be the name of a topic."),
+    ("[topics.more]\ntopic = 'retail.events'", 2, "'events' is the topic 'retail.events' already."),
+    ("[tables.products]\nfile = 'p.csv'", 1, "The table has no key."),
+    ("[tables.products]\nfile = 'p.xls'\nkey = 'id'", 2, "'p.xls' is not the name of a CSV or Parquet file."),
+    ("[tables.p]\nfile = 'p.csv'\nkey = 'idd'\ncolumns = {id = 'string'}", 3, "no column 'idd'. Did you mean 'id'?"),
+    ("[tables.p]\nfile = 'p.csv'\nkey = 'id'\ncolumns = {id = 'text'}", 4, "There is no type 'text'."),
+    ("[tables.p]\nfile = 'p.csv'\nkey = 'id'\nreferences = {s = 'suppliers'}", 4, "no reference table 'suppliers'."),
+    ("[tables.p]\nfile = 'p.csv'\nkey = 'id'\nreferences = {s = 'p'}", 4, "The references go in a circle: p -> p."),
+    ("[shop]\nzone = 'Europe/Belin'", 2, "There is no time zone 'Europe/Belin'. Did you mean 'Europe/Berlin'?"),
+    ("[shop]\nweek_start = 'mon'", 2, "There is no day 'mon'."),
+    ("[shop]\ncurrency = 'EURO'", 2, "'EURO' is not a currency of ISO 4217."),
+    ("[shop]\nzones = 'UTC'", 2, "There is no key 'zones'. Did you mean 'zone'?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "said"), FAULTS)
+def test_a_fault_is_told_with_its_line_and_what_to_do(text: str, line: int, said: str) -> None:
+    found = faults(text)
+    assert any(one.startswith(f"line {line}: ") and said in one for one in found), found
+
+
+def test_all_faults_of_a_file_are_told_at_once_in_their_order() -> None:
+    found = faults("[shop]\nzone = 'x'\n[fields.a]\ntype = 'x'\n[fields.b]\npath = '.'\n")
+    assert [one.split(":")[0] for one in found] == ["line 2", "line 4", "line 6"]
+
+
+def test_reference_tables_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "products.csv").write_text("sku,cost,supplier\n")
+    table = "[tables.{0}]\nfile = '{0}.csv'\nkey = 'sku'\n"
+    assert shop(table.format("products"), tmp_path).tables[0].key == "sku"
+    (said,) = faults(table.format("products").replace("'sku'", "'skuu'"), tmp_path)
+    assert "There is no column of products.csv 'skuu'. Did you mean 'sku'?" in said
+    (said,) = faults(table.format("suppliers"), tmp_path)
+    assert "suppliers.csv is not there. Its path is relative to the contract's folder." in said
+    circle = "".join(f"[tables.{one}]\nfile='t.csv'\nkey='k'\nreferences={{x='{two}'}}\n" for one, two in ("ab", "ba"))
+    assert "circle: a -> b -> a" in faults(circle)[0]
+
+
+class TestShipped:
+    def test_it_describes_todays_event(self) -> None:
+        contract = shipped()
+        assert contract.is_plain and not contract.own
+        assert tuple(field.role for field in contract.fields) == ROLES
+        assert tuple(contract.by_name) == Message.__struct_fields__ == Event.__struct_fields__
+        assert (ROOT / "docs" / "event.schema.json").read_text() == schema_text()
+        assert [field.name for field in contract.columns] == list(EVENT_TYPES)
+        assert archive_columns(contract) == ARCHIVE_COLUMNS
+
+    def test_its_file_is_a_contract_that_can_be_copied(self) -> None:
+        copied = shop(SHIPPED.read_text() + "\n" + DEVICE)
+        assert copied.standard == shipped().standard and [field.name for field in copied.own] == ["device"]
+        assert shop(SHIPPED.read_text()) == shipped()
+
+    def test_defaults_of_the_event_are_those_of_the_contract(self) -> None:
+        assert shipped().by_role["currency"].default == "USD"
+        bare = given_events([{}])[0]
+        standard = {field.name: field.default for field in shipped().fields if field.default is not None}
+        assert {name: getattr(bare, name) for name in standard} == standard
+
+    def test_workers_are_told_nothing_of_it(self) -> None:
+        told = SourceConfig({}, Intake(("event_id",), "t")).dump()
+        assert "contract" not in json.loads(told)["intake"]
+        own = shop(DEVICE)
+        loaded = SourceConfig.load(SourceConfig({}, Intake(("device",), "t", contract=own.plain())).dump())
+        assert loaded.intake.shop == own
+        assert "`device` string" in loaded.intake.ddl
+
+
+class TestWhereItIs:
+    def test_the_profile_names_it_and_the_environment_overrides(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "mine.toml").write_text('contract = "shop.toml"')
+        (tmp_path / "shop.toml").write_text(DEVICE)
+        (tmp_path / "other.toml").write_text("")
+        settings = Settings.load(profile=str(tmp_path / "mine.toml"))
+        assert settings.contract == tmp_path / "shop.toml"
+        assert [field.name for field in contract_of(settings).own] == ["device"]
+        assert reader_for(settings).contract.own == contract_of(settings).own
+        monkeypatch.setenv("RETAILPULSE_CONTRACT", str(tmp_path / "other.toml"))
+        assert contract_of(Settings.load(profile=str(tmp_path / "mine.toml"))) == shipped()
+        assert environment(Settings.load())["RETAILPULSE_CONTRACT"] == str(tmp_path / "other.toml")
+        monkeypatch.setenv("RETAILPULSE_CONTRACT", "")
+        assert Settings.load().contract is None
+        assert contract_of(Settings.load()) is shipped()
+
+    def test_a_file_that_changed_is_read_again(self, tmp_path: Path) -> None:
+        path = tmp_path / "shop.toml"
+        path.write_text(DEVICE)
+        assert len(load_contract(path).own) == 1
+        path.write_text(DEVICE + "[fields.points]\ntype = 'int'\n")
+        assert len(load_contract(path).own) == 2
+
+    def test_one_that_is_missing_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(ContractError, match="There is no contract"):
+            load_contract(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("a", ("a",)), ("a.b[0].c", ("a", "b", 0, "c")), ("a[1][2]", ("a", 1, 2)), ("A-b c", ("A-b c",)),
+        ("", None), (".a", None), ("a.", None), ("a..b", None), ("a[b]", None), ("a[0]b", None), ("[0]", None),
+    ],
+)  # fmt: skip
+def test_paths(path: str, steps: tuple[Any, ...] | None) -> None:
+    assert steps_of(path) == steps
+
+
+@pytest.mark.parametrize("type_", ["string", "list<decimal(5,2)>", "timestamp"])
+def test_types_are_known_to_arrow_and_spark(type_: str) -> None:
+    assert str(arrow_type(type_)) and sql_type(type_)
+
+
+class TestFigures:
+    CONTRACT = shop(
+        DEVICE + "[fields.points]\ntype='int'\n[fields.cost]\ntype='decimal(9,2)'\n[fields.score]\ntype='double'\n"
+        "[fields.fine]\ntype='decimal(9,6)'\n[fields.seen_at]\ntype='timestamp'\n"
+    )
+
+    @pytest.mark.parametrize(
+        "measure",
+        [sum_of("points"), sum_of("cost * quantity", money=True), sum_of("price - cost"), first("seen_at"),
+         users_of("device")],
+    )  # fmt: skip
+    def test_exact_ones_are_taken(self, measure: Any) -> None:
+        require_measurable(Figure("f", "F", measure), self.CONTRACT)
+
+    @pytest.mark.parametrize(
+        ("measure", "said"),
+        [
+            (sum_of("cost"), "cost is a decimal(9,2), and this sum is of whole numbers. Use sum_of(..., money=True)."),
+            (sum_of("score"), "score is a double. Sum fields of the types int, long or decimal(p,s)."),
+            (sum_of("score", money=True), "score is a double."),
+            (sum_of("fine", money=True), "'fine' has 6 places behind the point, and money keeps 4."),
+            (sum_of("price * cost"), "'price * cost' has 6 places behind the point"),
+            (first("points"), "points is a int. Use first and last with a timestamp."),
+            (users_of("points"), "Count different values of a string."),
+            (sum_of("pints"), "There is no column of an event 'pints'. Did you mean 'points'?"),
+        ],
+    )
+    def test_others_are_refused(self, measure: Any, said: str) -> None:
+        with pytest.raises(UsageError) as raised:
+            require_measurable(Figure("f", "F", measure), self.CONTRACT)
+        assert said in str(raised.value)
+
+    def test_a_comparison_with_nothing_is_false_as_in_spark(self) -> None:
+        few, other = (Figure("f", "F", sum_of("quantity"), where=f"points {sign} 5") for sign in ("<", "!="))
+        nothing, three = given_events([{}, {"points": 3}], self.CONTRACT)
+        assert [figure.of_event(nothing) for figure in (few, other)] == [None, None]
+        assert [figure.of_event(three) for figure in (few, other)] == [1, 1]
+
+    def test_dimensions_are_those_of_the_contract(self) -> None:
+        with pytest.raises(UsageError, match="There is no dimension 'device'"):
+            FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],))
+        assert FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), self.CONTRACT.dimensions).by == ("device",)
+
+
+def test_given_events_stand_where_the_contract_has_their_fields() -> None:
+    contract = shop(DEVICE + "[fields.user_id]\npath='who[1].id'\n[fields.sku]\npath='items[0].parts[1]'\n")
+    event: Any = given_events([{"user_id": "me", "sku": "x", "device": "watch"}], contract)[0]
+    assert (event.user_id, event.sku, event.device) == ("me", "x", "watch")
+
+
+def test_the_tail_shows_own_fields_and_what_they_are_within() -> None:
+    contract = shop(
+        DEVICE + "[fields.user_id]\npath='user.id'\n[fields.cost]\ntype='decimal(9,2)'\n[fields.fresh]\ntype='bool'\n"
+        "[fields.day_of]\ntype='date'\npath='when.day'\n[fields.seen_at]\ntype='timestamp'\n"
+    )
+    usual = {"event_type": "view", "user": {"id": "u"}, "context": {"device": "phone"}, "cost": 1.10, "fresh": True,
+             "when": {"day": "2026-01-31"}, "seen_at": "2026-01-31T10:00:00.000001+01:00"}  # fmt: skip
+    table = MessageTable(contract)
+    values = [usual, {**usual, "unknown": 1, "seen_at": 1_767_225_600_000}, {"context": "odd"}, {}]
+    table.add([0] * 4, range(4), [0] * 4, [json.dumps(value).encode() for value in values])
+    frame = table.frame(None, of_events=True)
+    assert list(frame["device"][:2]) == ["phone"] * 2 and frame["device"][2:].isna().all()
+    assert list(frame["user_id"][:2]) == ["u", "u"] and str(frame["cost"][1]) == "1.1"
+    assert list(frame["fresh"].fillna(False)) == [True, True, False, False]
+    assert [str(day) for day in frame["day_of"][:2]] == ["2026-01-31"] * 2
+    assert [moment.isoformat() for moment in frame["seen_at"][:2]] == [
+        "2026-01-31T09:00:00.000001+00:00", "2026-01-01T00:00:00+00:00",
+    ]  # fmt: skip
+    assert list(frame["context"])[:3] == [{"device": "phone"}, {"device": "phone"}, "odd"]
+    assert frame["unknown"][1] == 1 and "brand" in frame
+
+
+def test_a_replayed_file_keeps_its_own_fields(tmp_path: Path) -> None:
+    contract = shop(DEVICE + "[event_types]\nseen = 'view'\n")
+    line = {"event_id": "e", "event_type": "seen", "event_time": "2026-01-01T00:00:00Z", "user_id": "u",
+            "session_id": "s", "product_id": "p", "context": {"device": "tv"}, "more": [1]}  # fmt: skip
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(line) + "\n" + json.dumps(line | {"context": 3}) + "\n")
+    good, bad = read_rows(path, "retailpulse", contract=contract)
+    assert isinstance(good, Accepted) and json.loads(good.value) == line
+    assert not isinstance(bad, Accepted) and bad.reason == "type:device"
+
+
+class TestPlans:
+    TABLE = TablePlan("devices", "cassandra", ("hour",), ("device",))
+    BEFORE = shop(DEVICE + "[event_types]\nsold = 'purchase'\n[fields.points]\ntype = 'int'\n")
+
+    def plan(self, contract: Contract, *tables: TablePlan, conditions: tuple[str, ...] = ()) -> Plan:
+        written = tables or (self.TABLE,)
+        one = Plan("j", "retail.events", "event_id", 1, conditions, "change", "count", written)
+        return under(one, contract)
+
+    def test_only_what_a_job_reads_is_in_its_plan(self) -> None:
+        archive = self.plan(self.BEFORE, TablePlan("events", "hive"))
+        assert [field.name for field in archive.fields] == ["device", "points"]
+        table = TablePlan.describing(FigureTable("t", (EVENTS,), ("brand",), (GRAINS["hour"],)), "cassandra")
+        assert self.plan(self.BEFORE, table).fields == ()
+        read = self.plan(self.BEFORE, table, conditions=("brand = 'device' AND `Points` > 3",))
+        assert [(field.name, field.path, field.type) for field in read.fields] == [("points", "points", "int")]
+
+    @pytest.mark.parametrize(
+        ("now", "effect", "said"),
+        [
+            (DEVICE.replace("context.device", "client.device"), Effect.EPOCH,
+             "the field device has another meaning: its path changed from context.device to client.device"),
+            (DEVICE.replace('"unknown"', '"none"'), Effect.EPOCH, 'its default changed from "unknown" to "none"'),
+            (DEVICE + "max_length = 9\n", Effect.RESUME, "rules of the field device changed from none to max_length 9"),
+            (DEVICE + "[fields.user_id]\npath = 'user.id'\n", Effect.EPOCH,
+             "the field user_id has another meaning: its path changed from user_id to user.id"),
+            (DEVICE + "[event_types]\nsold = 'refund'\n", Effect.EPOCH,
+             "the word sold for an event had the role purchase, and now has refund"),
+            (DEVICE, Effect.RESUME, "messages with the event type sold are bad from the next batch on"),
+        ],
+    )  # fmt: skip
+    def test_what_a_change_means_for_a_job_that_reads_the_field(self, now: str, effect: Effect, said: str) -> None:
+        words = "" if "sold" in now or now == DEVICE else "[event_types]\nsold = 'purchase'\n"
+        table = TablePlan.describing(
+            FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), ("device",)), "cassandra"
+        )
+        (found,) = compare(self.plan(self.BEFORE, table), self.plan(shop(now + words), table))
+        assert found.effect is effect and said in found.reason
+
+    def test_a_field_that_it_does_not_read_changes_nothing(self) -> None:
+        table = TablePlan.describing(FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), ("device",)), "x")
+        after = shop(DEVICE + "[event_types]\nsold = 'purchase'\n[fields.points]\ntype='string'\n[fields.extra]\n")
+        assert compare(self.plan(self.BEFORE, table), self.plan(after, table)) == []
+
+    def test_the_archive_goes_on_when_a_field_is_added(self) -> None:
+        archive = TablePlan("events", "hive")
+        before, after = shop(DEVICE), shop(DEVICE + "[fields.points]\ntype='int'\n")
+        assert compare(self.plan(before, archive), self.plan(after, archive)) == []
+
+
+class TestCommands:
+    def test_check(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = tmp_path / "shop.toml"
+        path.write_text(DEVICE + "[topics.returns]\ntopic = 'retail.returns'\n")
+        run(["contract", "check", str(path)])
+        assert capsys.readouterr().out.split("  ")[0] == "shop.toml: 15 fields (1 yours), 2 topics"
+        run(["contract", "check", str(path), "--json"])
+        assert json.loads(capsys.readouterr().out)["fields"][-1]["path"] == "context.device"
+        path.write_text("[fields.device]\ntype = 'strng'\n")
+        with pytest.raises(SystemExit) as ended:
+            run(["contract", "check", str(path)])
+        assert ended.value.code == 2
+        assert "shop.toml has a fault:\n  line 2: fields.device.type: There is no type" in capsys.readouterr().err
+
+    def test_diff_says_what_becomes_of_archive_dimensions_and_jobs(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("RETAILPULSE_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("RETAILPULSE_PIPELINES", str(tmp_path / "pipelines"))
+        old, new = tmp_path / "old.toml", tmp_path / "new.toml"
+        old.write_text(DEVICE)
+        new.write_text(DEVICE.replace("context", "client") + "[fields.points]\ntype = 'int'\n")
+        tables = {"by_device": ("device",), "by_brand": ("brand",)}
+        for name, by in tables.items():
+            table = FigureTable(name, (EVENTS,), by, (GRAINS["hour"],), by)
+            plan = TestPlans().plan(shop(DEVICE), TablePlan.describing(table, "cassandra"))
+            folder = Settings.load().checkpoints
+            write_plan(new_epoch(f"{folder}/{name}").path, Plan(**{**plan_fields(plan), "job": name}))
+        run(["contract", "diff", str(old), str(new), "--json"])
+        found = json.loads(capsys.readouterr().out)
+        assert {job["job"]: job["verdict"] for job in found["jobs"]} == {
+            "by_brand": "resumes",
+            "by_device": "new epoch",
+        }
+        said = [change["said"] for change in found["changes"]]
+        assert "device changes: its path is client.device instead of context.device" in said
+        assert "the column points int is added, null in the files that are there" in said
+        run(["contract", "diff", str(old), str(new)])
+        assert "by_device: new epoch; the field device has another meaning" in " ".join(capsys.readouterr().out.split())
+        run(["contract", "diff", str(old), str(old)])
+        assert capsys.readouterr().out == "Both contracts say the same.\n"
+
+    def test_init_proposes_a_contract_that_check_accepts(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lines = tmp_path / "events.jsonl"
+        messages = [
+            {"event_id": str(n), "event_type": ["viewed", "order placed"][n % 2], "event_time": "2026-01-01T00:00:00Z",
+             "user": {"id": f"u{n}", "email": "a@b.c"}, "session_id": "s", "product_id": "p", "odd.key": 1,
+             "context": {"device": ["phone", "tv", None][n % 3], "OSVersion": n % 2}, "margin": 0.25,
+             "items": [{"sku": "x", "tags": ["a"]}], "mixed": [1, "a"][n % 2], "order": n,
+             "price": 1, "order_id": "o", "order_line": 1}
+            for n in range(60)
+        ]  # fmt: skip
+        lines.write_text("".join(json.dumps(message) + "\n" for message in messages) + "no JSON\n")
+        made = tmp_path / "shop.toml"
+        run(["contract", "init", "--from", str(lines), "--output", str(made)])
+        contract = load_contract(made)
+        assert contract.by_name["user_id"].path == "user.id"
+        assert dict(contract.event_types.words)["viewed"] == "view"
+        own = {field.name: field for field in contract.own}
+        assert own["device"].dimension and own["email"].personal and not own["email"].dimension
+        assert own["margin"].type == "decimal(18,2)" and own["osversion"].type == "int"
+        assert own["tags"].path == "items[0].tags" and own["tags"].type == "list<string>"
+        assert "# mixed: in 100.0% of the messages, of several kinds" in made.read_text()
+        assert "in 66.7% of the messages, null in 33.3%" in made.read_text()
+        assert "# 1 further messages are not JSON objects." in made.read_text()
+        reader = reader_for(Settings.load(contract=made))
+        for message in messages:
+            reader.parse(json.dumps(message | {"mixed": None}).encode())
+        with pytest.raises(SystemExit) as ended:
+            run(["contract", "init", "--from", str(lines), "--output", str(made)])
+        assert ended.value.code == 2 and "exists. Name another file with --output." in capsys.readouterr().err
+
+    def test_init_from_nothing_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="2 messages, none of them a JSON object"):
+            proposed([b"[]", None], shipped(), source="m.jsonl")
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5) | st.sampled_from(["2026-01-01", "2026-01-01T00:00:00Z"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.text(max_size=4) | st.sampled_from(["id", "event", "user", "price", "a", "email", "event_type"]), inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.text(max_size=4) | st.sampled_from(["a", "b", "ts"]), _JSON, max_size=5), max_size=4)
+)
+def test_whatever_messages_hold_a_proposal_has_no_fault(messages: list[dict[str, Any]]) -> None:
+    values = [json.dumps(message).encode("utf-8", "surrogatepass") for message in messages]
+    shop(proposed([*values, b"{}"], shipped(), source="m"))
+
+
+def test_changes_are_said_in_words() -> None:
+    before = shop("[event_types]\nsold = 'purchase'\n" + DEVICE + "[fields.points]\ntype = 'int'\n")
+    after = shop("[shop]\nzone = 'Europe/Berlin'\n[event_types]\nwish = 'other'\n[fields.points]\ntype = 'long'\n")
+    assert changes(before, after) == [
+        Change("field", "device is removed: messages may have anything there"),
+        Change("field", "points changes: type is long instead of int"),
+        Change("words", "sold is removed: messages with it will be bad"),
+        Change("words", "wish is added, a word for other: messages with it were bad so far"),
+        Change("archive", "the column points is int and can't become bigint: its files keep theirs, and the job that "
+               "archives will refuse to start"),
+        Change("archive", "the column device stays, and is null from now on"),
+        Change("dimension", "device is removed: no figures can go by it"),
+        Change("shop", "zone is Europe/Berlin instead of UTC"),
+    ]  # fmt: skip
+
+
+def plan_fields(plan: Plan) -> dict[str, Any]:
+    return {name: getattr(plan, name) for name in Plan.__dataclass_fields__}
+
+
+def test_the_schema_of_a_contract_says_where_its_fields_are() -> None:
+    import jsonschema
+
+    contract = shop(
+        DEVICE
+        + "[event_types]\nsold = 'purchase'\n[fields.user_id]\npath='user.id'\n[fields.sku]\npath='items[0].sku'\n"
+        "[fields.points]\ntype='int'\nrequired=true\nmin=0\n[fields.cost]\ntype='decimal(9,2)'\n"
+    )
+    check = jsonschema.Draft202012Validator(json.loads(schema_text(contract)))
+    good = {"event_id": "e", "event_type": "sold", "event_time": "2026-01-01T00:00:00Z", "user": {"id": "u"},
+            "session_id": "s", "product_id": "p", "points": 3, "cost": "1.50", "items": [{"sku": "x"}],
+            "price": 1, "order_id": "o", "order_line": 1}  # fmt: skip
+    assert check.is_valid(good)
+    for wrong in (
+        {"points": -1}, {"points": None}, {"items": [{"sku": 3}]}, {"context": {"device": 1}}, {"context": "x"},
+        {"event_type": "bought"}, {"order_line": None},
+    ):  # fmt: skip
+        assert not check.is_valid(good | wrong), wrong
+
+
+class TestPages:
+    CONTRACT = (ROOT / "docs" / "contract.md").read_text()
+    EVENTS = (ROOT / "docs" / "events.md").read_text().partition("## Reasons")[0]
+
+    def block(self, language: str) -> str:
+        found = re.search(rf"```{language}\n(.*?)```", self.CONTRACT, re.DOTALL)
+        assert found is not None
+        return textwrap.dedent(found[1])
+
+    def test_the_worked_example_works(self) -> None:
+        contract = shop(textwrap.dedent("   " + self.block("toml")))
+        event: Any = reader_of(contract).parse(self.block("json").encode())
+        assert (event.event_type, event.user_id, event.device, event.campaign) == ("view", "u17", "phone", "spring")
+        assert (str(event.discount), event.points, event.email) == ("1.5000", 12, "ann@example.com")
+        assert f"{len(contract.fields)} fields ({len(contract.own)} yours)" in self.CONTRACT
+
+    def test_every_key_of_a_field_is_explained(self) -> None:
+        explained = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", self.CONTRACT, re.MULTILINE))))
+        assert set(Field.__dataclass_fields__) - {"name"} <= explained
+
+    def test_the_table_of_the_event_has_the_fields_of_the_shipped_contract(self) -> None:
+        rows = dict(re.findall(r"^\| ([\w, ]+) \| (.*) \|$", self.EVENTS, re.MULTILINE))
+        listed = {name: said for names, said in rows.items() for name in names.split(", ")}
+        assert [name for name in listed if name in shipped().by_name] == list(shipped().by_name)
+        for field in shipped().fields:
+            said = listed[field.name]
+            assert ("required" in said) >= field.required
+            assert field.max_length is None or str(field.max_length) in said
+            assert field.default is None or f"{field.default}" in said
+        assert all(word in listed["event_type"] for word in shipped().event_types.columns)
