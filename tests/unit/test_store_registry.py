@@ -17,7 +17,7 @@ from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.hive.store import HiveStore
 from tests.sqlite_store import SqliteStore
 
-CAPABILITIES = [getattr(base, name) for name in ("EventArchive", "Expiring", "FigureStore", "Local")]
+CAPABILITIES = [getattr(base, name) for name in ("EventArchive", "Expiring", "FigureStore", "Local", "RowStore")]
 
 
 def with_profile(folder: Path, text: str = "") -> Settings:
@@ -37,7 +37,7 @@ def install(folder: Path, name: str, module: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def _only_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("cassandra", "hbase", "hive"):  # a module that is imported once registers once
+    for name in ("cassandra", "hbase", "hive", "kafka"):  # a module that is imported once registers once
         registry.can(name, FigureStore)
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
@@ -59,7 +59,7 @@ def test_opening_a_store_imports_no_driver() -> None:
 def test_a_store_has_what_it_is_registered_with_and_nothing_else(tmp_path: Path) -> None:
     settings = with_profile(tmp_path, "[stores.sqlite]\n")
     registry.register("sqlite", SqliteStore, FigureStore, Local)
-    assert registry.used(settings) == ["cassandra", "hbase", "hive", "sqlite"]
+    assert registry.used(settings) == ["cassandra", "hbase", "hive", "kafka", "sqlite"]
     for name in registry.used(settings):
         store = registry.open_store(name, settings)
         assert store.name == name
@@ -106,7 +106,7 @@ def test_an_installed_store_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     del registry._registered["sqlite"]
     monkeypatch.delitem(sys.modules, "tests.sqlite_store")
     monkeypatch.syspath_prepend(install(tmp_path / "site", "sqlite", "tests.sqlite_store"))
-    assert registry.names() == ["cassandra", "hbase", "hive", "sqlite"]
+    assert registry.names() == ["cassandra", "hbase", "hive", "kafka", "sqlite"]
     assert registry.figure_store("sqlite", settings).name == "sqlite"
     install(tmp_path / "site", "empty", "string")
     with pytest.raises(UsageError, match="The module string is installed as the store 'empty', and does not register"):
