@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "arrow_type",
     "check_key",
+    "check_name",
     "element_of",
     "prepared",
     "refuse_empty",
@@ -90,7 +92,7 @@ def schema_of(table: RowTable) -> pa.Schema:
 
 
 def require_key(table: RowTable, store: str) -> None:
-    """Refuse a table without a key, or whose key has a column that is not the same in every store.
+    """Refuse a table without a key, and what `check_key` and `check_name` refuse.
 
     Parameters
     ----------
@@ -102,14 +104,32 @@ def require_key(table: RowTable, store: str) -> None:
     Raises
     ------
     UsageError
-        The table has no key, or a list or a double is part of the key.
+        The table has no key, or the name or the key can't be one.
     """
+    check_name(table)
     if not table.is_keyed:
         raise UsageError(
             f"{store} keeps rows by their key, and the table {table.name!r} has none.",
             remedy="Name the columns that tell a row from another: `key=[...]`. Hive takes rows without a key.",
         )
     check_key(table)
+
+
+def check_name(table: RowTable) -> None:
+    """Refuse a name that a store's table can't have.
+
+    Parameters
+    ----------
+    table : RowTable
+        The table.
+
+    Raises
+    ------
+    UsageError
+        The name can't be one.
+    """
+    if not is_name(table.name):
+        raise UsageError(f"{table.name!r} can't be the name of a table.", remedy=NAME_RULE)
 
 
 def check_key(table: RowTable) -> None:
