@@ -23,6 +23,7 @@ __all__ = [
     "check_key",
     "check_name",
     "element_of",
+    "last_of_each",
     "prepared",
     "refuse_empty",
     "refuse_holes",
@@ -195,7 +196,25 @@ def prepared(table: RowTable, rows: pa.Table) -> pa.Table:
             )
         deleted = pc.fill_null(rows[DELETED].cast(pa.bool_()), False)
     found = pa.table([*columns, deleted], schema_of(table).append(pa.field(DELETED, pa.bool_())))
-    return _last_of_each(found, list(table.key)) if table.is_keyed else found
+    return last_of_each(found, list(table.key)) if table.is_keyed else found
+
+
+def last_of_each(rows: pa.Table, key: list[str]) -> pa.Table:
+    """The last row of each key, in the order of the rows.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        In the order in which they were made.
+    key : list of str
+        The key's columns.
+    """
+    import pyarrow as pa
+
+    place = "_place"
+    numbered = rows.select(key).append_column(place, pa.array(range(len(rows)), pa.int64()))
+    last = numbered.group_by(key).aggregate([(place, "max")])[f"{place}_max"]
+    return rows if len(last) == len(rows) else rows.take(last.sort())
 
 
 def split(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -356,13 +375,3 @@ def _cast(table: RowTable, column: Column, values: pa.ChunkedArray) -> pa.Chunke
             f"{str(error).splitlines()[0].rstrip('.')}.",
             remedy="Cast the column in the notebook to the table's type.",
         ) from error
-
-
-def _last_of_each(rows: pa.Table, key: list[str]) -> pa.Table:
-    """The last row of each key, in the order of the rows."""
-    import pyarrow as pa
-
-    place = "_place"
-    numbered = rows.select(key).append_column(place, pa.array(range(len(rows)), pa.int64()))
-    last = numbered.group_by(key).aggregate([(place, "max")])[f"{place}_max"]
-    return rows if len(last) == len(rows) else rows.take(last.sort())

@@ -395,3 +395,76 @@ def test_many_rows(store: RowStore) -> None:
     store.write_rows(table, rows, by=by(0))
     print(f"{store.name}: {len(rows) / (time.monotonic() - begin):,.0f} rows/s")
     assert exactly(store.read_rows(table)) == exactly(rows)
+
+
+def asked(store: Any, statement: str) -> list[dict[str, Any]]:
+    """What a store answers to a statement in its own language."""
+    return cast(list[dict[str, Any]], store.query(statement, limit=None).to_dict("records"))
+
+
+@pytest.mark.parametrize("store", ["hive"], indirect=True)
+def test_hiveql_shows_the_newest_row_of_each_key(store: RowStore) -> None:
+    table = a_table({"order": "string", "total": "decimal(38,10)", "items": "list<int>", "note": "string"}, ["order"])
+    store.create_rows(table)
+    big = Decimal("9" * 28 + ".0000000001")
+    store.write_rows(
+        table, rows_of(table, [("a", big, [1, 2], "x"), ("b", big, [7], None), ("c", big, [], "")]), by=by(5)
+    )
+    store.write_rows(table, rows_of(table, [("b", None, None, "old")]), by=by(4))
+    store.write_rows(table, rows_of(table, [("a", -big, None, None), ("c", big, [], "")], [False, True]), by=by(6))
+    found = asked(store, f"select * from {table.name} order by `order`")
+    assert found == [
+        {"order": "a", "total": -big, "items": None, "note": None},
+        {"order": "b", "total": big, "items": "[7]", "note": None},
+    ]
+    assert asked(store, f"select count(*) n from {table.name}") == [{"n": 2}]
+    more = a_table(table.types | {"later": "bool"}, ["order"], name=table.name)
+    store.create_rows(more)
+    store.write_rows(more, rows_of(more, [("a", big, [3], "y", True)]), by=by(7))
+    assert [row["later"] for row in asked(store, f"select later from {table.name} order by `order`")] == [True, None]
+
+
+def in_hive_s_words(value: Any) -> str | None:
+    """How Hive writes a value as text."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return str(value).upper()
+        case datetime():
+            text = str(value.replace(tzinfo=None))
+            return text.rstrip("0") if value.microsecond else text
+        case Decimal():
+            return format(value, "f")
+    return str(value)
+
+
+@pytest.mark.parametrize("store", ["hive"], indirect=True)
+def test_hiveql_reads_appended_rows_exactly(store: RowStore) -> None:
+    kinds = {f"c{n}": kind for n, kind in enumerate(VALUES) if kind not in ("string", "binary", "double")}
+    table = a_table({"n": "int"} | kinds)
+    store.create_rows(table)
+    assert asked(store, f"select count(*) n from {table.name}") == [{"n": 0}]
+    some = [VALUES[kind] for kind in kinds.values()]
+    rows = [(n, *(values[n % len(values)] for values in some)) for n in range(8)]
+    rows.append((8, *(MICROS if kind == "timestamp" else None for kind in kinds.values())))
+    for batch in (0, 1, 1):
+        store.write_rows(table, rows_of(table, [(100 * batch + n, *values) for n, *values in rows]), by=by(batch))
+    assert asked(store, f"select count(*) n from {table.name}") == [{"n": 18}]
+    texts = ", ".join(f"cast({name} as string) {name}" for name in ["n", *kinds])
+    expected = [dict(zip(["n", *kinds], map(in_hive_s_words, row), strict=True)) for row in rows]
+    assert asked(store, f"select {texts} from {table.name} where n < 100 order by {table.name}.n") == expected
+
+
+@pytest.mark.parametrize("store", ["cassandra"], indirect=True)
+def test_cql_reads_what_was_written(store: RowStore) -> None:
+    table = a_table(
+        {"user": "string", "start": "timestamp", "total": "decimal(9,2)", "date": "date"}, ["user", "start"]
+    )
+    store.create_rows(table)
+    start = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
+    store.write_rows(table, rows_of(table, [("a", start, Decimal("1.10"), start.date())]), by=by(0))
+    (row,) = asked(store, f"select * from {table.name} where user = 'a' and start = '2026-01-01T12:30:00Z'")
+    assert (row["start"], row["total"], row["date"]) == (start, Decimal("1.10"), start.date())
+    (row,) = asked(store, f"select writetime(total) as at from {table.name}")
+    assert row["at"] == by(0).version * 1000

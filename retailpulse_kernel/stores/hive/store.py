@@ -23,6 +23,7 @@ from retailpulse_kernel.stores.frames import ColumnKind, Form, cut, from_arrow, 
 from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS, Archive, Staged, arrow_schema
 from retailpulse_kernel.stores.hive.compaction import Compaction, compact, recover, retire
 from retailpulse_kernel.stores.hive.connection import connect, explained
+from retailpulse_kernel.stores.hive.tables import HiveRows
 from retailpulse_kernel.stores.statements import StatementStore
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ logging.getLogger("thrift").setLevel(logging.CRITICAL)
 _T = TypeVar("_T")
 
 
-class HiveStore(StatementStore):
+class HiveStore(HiveRows, StatementStore):
     """Hive, connected when it is first used.
 
     The archive is the external table ``events``, partitioned by (dt, hour). The files of a
