@@ -88,7 +88,7 @@ class KafkaRows:
         self.check_rows(table)
         admin, ledger, topic = Admin(self._settings), Ledger(self._settings), self._topic(table)
         ledger.ensure(admin)
-        there = ledger.columns(topic, ledger.read())
+        there = ledger.table(topic)
         exists = topic in admin.topics()
         if there is not None:
             require_same(table, "Kafka", key=there.key, types=there.types, wanted=str)

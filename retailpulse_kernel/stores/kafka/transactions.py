@@ -117,7 +117,7 @@ class Transactions:
                 }
             )
             producer.init_transactions(_TIMEOUT)
-            self._done = {key: said["batch"] for key, said in self._ledger.read().items() if "batch" in said}
+            self._done = self._ledger.batches(self._writer)
             self._producer = producer
         return self._producer
 
@@ -132,13 +132,14 @@ class Transactions:
         return done == by.batch
 
     def _transact(self, producer: Producer, topic: str, messages: Iterable[Pair], key: bytes, by: MicroBatch) -> None:
+        said = orjson.dumps({"batch": by.batch})
         producer.begin_transaction()
         try:
             for message_key, value in messages:
                 _produce(producer, topic, value, message_key)
             # Last, so that the ledger's other readers wait for no more than a commit.
             producer.flush(_TIMEOUT)
-            _produce(producer, self._ledger.topic, orjson.dumps({"batch": by.batch}), key)
+            _produce(producer, self._ledger.topic, said, key, partition=self._ledger.partition_of(self._writer))
             producer.commit_transaction(_TIMEOUT)
         except BaseException:
             with suppress(KafkaException):
@@ -150,10 +151,10 @@ class Transactions:
         self._producer = None
 
 
-def _produce(producer: Producer, topic: str, value: bytes | None, key: bytes | None) -> None:
+def _produce(producer: Producer, topic: str, value: bytes | None, key: bytes | None, *, partition: int = -1) -> None:
     while True:
         try:
-            producer.produce(topic, value, key)
+            producer.produce(topic, value, key, partition)
         except BufferError:  # the queue is full: let acknowledgements come in
             producer.poll(0.1)
         else:
