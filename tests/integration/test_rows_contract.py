@@ -21,15 +21,16 @@ from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 from retailpulse_kernel.stores import registry
 from retailpulse_kernel.stores.base import MicroBatch, RowStore
 from retailpulse_kernel.stores.rows import schema_of
+from tests.sqlite_store import SqliteStore
 
 pytestmark = pytest.mark.integration
 
 #: Shipped ones, that of `tests/sqlite_store.py`, and what is installed.
 STORES = [name for name in registry.names() if registry.can(name, RowStore)]
 #: Stores that also keep rows without a key.
-APPENDING = {"hive", "kafka", "sqlite"}
+APPENDING = {"hive", "kafka", SqliteStore.name}
 #: Stores that keep the higher version, whichever comes last; Kafka's readers see messages in their order.
-VERSIONED = {"cassandra", "hbase", "hive", "sqlite"}
+VERSIONED = {"cassandra", "hbase", "hive", SqliteStore.name}
 
 TEXTS = (
     "plain", "", " leading and trailing ", "a#b", "100%", "tab\tnew\nline\r", "naïve", "日本語", "🛒", "e\u0301",
