@@ -1,10 +1,12 @@
-"""A complete further store: figures in SQLite, a file for each namespace.
+"""A complete further store: figures and tables of rows in SQLite, a file for each namespace.
 
 This one module is all that a store takes. It is found as an entry point of the group ``retailpulse.stores``.
 """
 
 from __future__ import annotations
 
+import json
+import pickle
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,14 +16,28 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.rows import DELETED, RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
-from retailpulse_kernel.stores.base import FigureStore, Local, Only, Rows, combined, is_among, plain_rows
+from retailpulse_kernel.stores.base import (
+    FigureStore,
+    Local,
+    MicroBatch,
+    Only,
+    Rows,
+    RowStore,
+    combined,
+    is_among,
+    plain_rows,
+)
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.registry import register
+from retailpulse_kernel.stores.rows import check_key, check_name, prepared, require_same, schema_of
 
 _TYPES = {Value.WHOLE: "integer", Value.DECIMAL: "text", Value.TIME: "integer", Value.SKETCH: "blob"}
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -117,6 +133,63 @@ class SqliteStore:
     ) -> list[tuple[Row, int]]:
         return list(self._rows(table, grain, figures, since, until))
 
+    def check_rows(self, table: RowTable) -> None:
+        check_name(table)
+        check_key(table)
+
+    def create_rows(self, table: RowTable) -> None:
+        with self._written(f"Making the SQLite table {table.name!r}") as database:
+            self.check_rows(table)
+            database.execute("create table if not exists _tables (name text primary key, key text, types text)")
+            (found,) = database.execute("select key, types from _tables where name = ?", [table.name]).fetchall() or [
+                (None, "{}")
+            ]
+            types = json.loads(found[1])
+            if found[0] is not None:
+                require_same(table, "SQLite", key=json.loads(found[0]), types=types, wanted=str)
+            else:
+                columns = ", ".join(f'"{name}"' for name in [*table.types, "_version", "_gone", "_writer", "_place"])
+                key = ", ".join(f'"{name}"' for name in table.key or ["_version", "_writer", "_place"])
+                database.execute(f'create table "{table.name}" ({columns}, primary key ({key}))')
+                types = dict(table.types)
+            for name in table.types.keys() - types.keys():
+                database.execute(f'alter table "{table.name}" add column "{name}"')
+            said = [table.name, json.dumps(table.key), json.dumps(types | table.types)]
+            database.execute("insert or replace into _tables values (?, ?, ?)", said)
+
+    def write_rows(self, table: RowTable, rows: pa.Table, *, by: MicroBatch) -> None:
+        names = [*table.types, "_version", "_gone", "_writer", "_place"]
+        changes = ", ".join(f'"{name}" = excluded."{name}"' for name in names)
+        columns = ", ".join(f'"{name}"' for name in names)
+        statement = (
+            f'insert into "{table.name}" ({columns}) values ({", ".join("?" * len(names))}) '
+            f"on conflict do update set {changes} where excluded._version >= _version"
+        )
+        with self._written(f"Writing the SQLite table {table.name!r}") as database:
+            found = prepared(table, rows).to_pylist()
+            database.executemany(
+                statement,
+                (
+                    [
+                        *(pickle.dumps(row[name], protocol=5) for name in table.types),
+                        *(by.version, row[DELETED], by.writer, place),
+                    ]
+                    for place, row in enumerate(found)
+                ),
+            )
+
+    def read_rows(self, table: RowTable) -> pa.Table:
+        columns = ", ".join(f'"{table.name}"."{name}"' for name in table.types)
+        found = self._asked(f'select {columns} from "{table.name}" where not _gone', [])
+        rows = [[value and pickle.loads(value) for value in row] for row in found]
+        return pa.Table.from_pylist([dict(zip(table.types, row, strict=True)) for row in rows], schema_of(table))
+
+    def remove_rows(self, table: RowTable) -> None:
+        with self._written(f"Removing the SQLite table {table.name!r}") as database:
+            database.execute(f'drop table if exists "{table.name}"')
+            if database.execute("select 1 from sqlite_master where name = '_tables'").fetchall():
+                database.execute("delete from _tables where name = ?", [table.name])
+
     def _rows(
         self,
         table: FigureTable,
@@ -176,4 +249,4 @@ def _read(kind: Value | None, value: Any) -> Any:
     return value
 
 
-register(SqliteStore.name, SqliteStore, FigureStore, Local)
+register(SqliteStore.name, SqliteStore, FigureStore, RowStore, Local)

@@ -8,7 +8,6 @@ from pathlib import Path
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Namespace, Settings
 from retailpulse_kernel.stores.confinement import require_own
-from retailpulse_kernel.stores.kafka.topics import delete_topics
 from retailpulse_kernel.stores.registry import open_store, used
 from retailpulse_kernel.telemetry.recording import forget
 
@@ -45,7 +44,6 @@ def drop(settings: Settings) -> None:
 
 
 def _drop(settings: Settings) -> None:
-    delete_topics(settings)
     for name in used(settings):
         store = open_store(name, settings)
         store.drop()

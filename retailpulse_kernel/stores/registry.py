@@ -27,8 +27,9 @@ from retailpulse_kernel.stores.base import EventArchive, FigureStore, Store
 __all__ = ["can", "event_archive", "figure_store", "names", "open_store", "register", "serving_store", "used"]
 
 _GROUP = "retailpulse.stores"
-#: Packages beside this module, which register as further stores do.
-_SHIPPED = ("cassandra", "hbase", "hive")
+#: Modules beside this one, which register as further stores do. Spark's workers import the package of Kafka: it
+#: registers in a module that they do not need.
+_SHIPPED = {"cassandra": "cassandra", "hbase": "hbase", "hive": "hive", "kafka": "kafka.store"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -208,7 +209,7 @@ def _found(name: str) -> _Registered:
     """A store by its name, whose module is imported where it has not registered yet."""
     if name not in _registered:
         if name in _SHIPPED:
-            importlib.import_module(f"{__package__}.{name}")
+            importlib.import_module(f"{__package__}.{_SHIPPED[name]}")
         elif (entry := _installed().get(name)) is not None:
             entry.load()
             if name not in _registered:

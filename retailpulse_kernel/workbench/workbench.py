@@ -55,12 +55,10 @@ class Workbench:
         head = f"Workbench(profile={self.settings.profile_name!r}, namespace={self.settings.namespace_name!r})"
         return "\n".join([head, *described_profile(self.settings.profile)])
 
-    @cached_property
+    @property
     def kafka(self) -> KafkaStore:
         """The topics."""
-        from retailpulse_kernel.stores.kafka.store import KafkaStore
-
-        return KafkaStore(self.settings)
+        return cast("KafkaStore", self.store("kafka"))
 
     def store(self, name: str) -> Store:
         """A store by its name: a shipped one, or a further one of the profile.

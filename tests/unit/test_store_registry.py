@@ -12,12 +12,12 @@ from retailpulse_kernel.ground.errors import ProfileError, UnknownName, UsageErr
 from retailpulse_kernel.ground.profiles import described_profile
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stores import base, registry
-from retailpulse_kernel.stores.base import EventArchive, FigureStore, Local
+from retailpulse_kernel.stores.base import EventArchive, FigureStore, Local, RowStore
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.hive.store import HiveStore
 from tests.sqlite_store import SqliteStore
 
-CAPABILITIES = [getattr(base, name) for name in ("EventArchive", "Expiring", "FigureStore", "Local")]
+CAPABILITIES = [getattr(base, name) for name in ("EventArchive", "Expiring", "FigureStore", "Local", "RowStore")]
 
 
 def with_profile(folder: Path, text: str = "") -> Settings:
@@ -37,7 +37,7 @@ def install(folder: Path, name: str, module: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def _only_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("cassandra", "hbase", "hive"):  # a module that is imported once registers once
+    for name in ("cassandra", "hbase", "hive", "kafka"):  # a module that is imported once registers once
         registry.can(name, FigureStore)
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
@@ -58,8 +58,8 @@ def test_opening_a_store_imports_no_driver() -> None:
 
 def test_a_store_has_what_it_is_registered_with_and_nothing_else(tmp_path: Path) -> None:
     settings = with_profile(tmp_path, "[stores.sqlite]\n")
-    registry.register("sqlite", SqliteStore, FigureStore, Local)
-    assert registry.used(settings) == ["cassandra", "hbase", "hive", "sqlite"]
+    registry.register("sqlite", SqliteStore, FigureStore, RowStore, Local)
+    assert registry.used(settings) == ["cassandra", "hbase", "hive", "kafka", "sqlite"]
     for name in registry.used(settings):
         store = registry.open_store(name, settings)
         assert store.name == name
@@ -68,13 +68,14 @@ def test_a_store_has_what_it_is_registered_with_and_nothing_else(tmp_path: Path)
     assert registry.used(settings, FigureStore) == ["cassandra", "hbase", "sqlite"]
     assert registry.used(settings, FigureStore, Local) == ["sqlite"]
     assert registry.used(settings, EventArchive) == ["hive"]
+    assert registry.used(settings, RowStore) == ["cassandra", "hbase", "hive", "kafka", "sqlite"]
 
 
 def test_the_profile_says_what_serves(tmp_path: Path) -> None:
     settings = with_profile(tmp_path)
     assert isinstance(registry.serving_store(settings), CassandraStore)
     assert isinstance(registry.event_archive(settings), HiveStore)
-    registry.register("sqlite", SqliteStore, FigureStore, Local)
+    registry.register("sqlite", SqliteStore, FigureStore, RowStore, Local)
     settings = with_profile(tmp_path, '[serving]\nstore = "sqlite"\n')
     assert isinstance(registry.serving_store(settings), SqliteStore)
     settings = with_profile(tmp_path, '[serving]\nstore = "hive"\narchive = "hbase"\n')
@@ -85,7 +86,7 @@ def test_the_profile_says_what_serves(tmp_path: Path) -> None:
 
 
 def test_a_store_that_the_profile_does_not_name_is_not_opened(tmp_path: Path) -> None:
-    registry.register("sqlite", SqliteStore, FigureStore, Local)
+    registry.register("sqlite", SqliteStore, FigureStore, RowStore, Local)
     with pytest.raises(ProfileError, match=r"does not use the store 'sqlite'. Add the table \[stores.sqlite\]"):
         registry.open_store("sqlite", with_profile(tmp_path))
 
@@ -106,7 +107,7 @@ def test_an_installed_store_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     del registry._registered["sqlite"]
     monkeypatch.delitem(sys.modules, "tests.sqlite_store")
     monkeypatch.syspath_prepend(install(tmp_path / "site", "sqlite", "tests.sqlite_store"))
-    assert {"cassandra", "hbase", "hive", "sqlite"} <= set(registry.names())
+    assert {"cassandra", "hbase", "hive", "kafka", "sqlite"} <= set(registry.names())
     assert registry.figure_store("sqlite", settings).name == "sqlite"
     install(tmp_path / "site", "empty", "string")
     with pytest.raises(UsageError, match="The module string is installed as the store 'empty', and does not register"):

@@ -10,18 +10,21 @@ from datetime import UTC, date, datetime
 from itertools import chain, product
 from typing import Any
 
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import PATHS, Only
 
 __all__ = [
+    "CONCURRENCY",
     "choices_of",
     "columns_of",
     "ddl",
     "figure_column",
     "from_cql",
     "halves",
+    "keyspace_ddl",
     "plain",
     "portions",
     "times_of",
@@ -32,10 +35,27 @@ __all__ = [
 #: The type of a figure's column.
 _TYPES = {Value.WHOLE: "bigint", Value.DECIMAL: "decimal", Value.TIME: "timestamp", Value.SKETCH: "blob"}
 
+#: Requests under way at once.
+CONCURRENCY = 64
 #: Rows in one unlogged batch; batches of one partition were measured fastest at this size.
 _BATCH_ROWS = 20
 #: Bytes of sketches in one; Cassandra refuses batches of more than 50 KiB by default.
 _BATCH_BYTES = 16 * 1024
+
+
+def keyspace_ddl(settings: Settings) -> str:
+    """The statement that makes the namespace's keyspace where it is absent.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its profile says where the copies are, and how many.
+    """
+    address = settings.profile.cassandra
+    return (
+        f"create keyspace if not exists {settings.namespace.keyspace} with replication = "
+        f"{{'class': 'NetworkTopologyStrategy', '{address.datacenter}': {address.replication_factor}}}"
+    )
 
 
 def ddl(keyspace: str, table: FigureTable, grain: Grain) -> str:

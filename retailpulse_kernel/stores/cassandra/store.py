@@ -18,18 +18,21 @@ from retailpulse_kernel.stores.base import FigureStore, Only, Rows, buckets, com
 from retailpulse_kernel.stores.binding import bound, one_statement, places_of, with_literals
 from retailpulse_kernel.stores.cassandra.connection import TUPLES, connect, explained, said
 from retailpulse_kernel.stores.cassandra.rows import (
+    CONCURRENCY,
     choices_of,
     columns_of,
     ddl,
     figure_column,
     from_cql,
     halves,
+    keyspace_ddl,
     plain,
     portions,
     times_of,
     to_cql,
     unpack,
 )
+from retailpulse_kernel.stores.cassandra.tables import CassandraRows
 from retailpulse_kernel.stores.confinement import require_own, require_own_statement
 from retailpulse_kernel.stores.connection import Reconnecting
 from retailpulse_kernel.stores.frames import ColumnKind, cut, one_of, to_frame
@@ -59,8 +62,6 @@ _COLUMN_KINDS: dict[str, ColumnKind] = {
     "FloatType": "float",
 }
 
-#: Requests under way at once.
-_CONCURRENCY = 64
 #: A node that is busy has as long as one request and a half.
 _PATIENCE = Patience(seconds=30.0)
 #: So few partitions are added up in two requests each.
@@ -70,7 +71,7 @@ _WRITTEN = "writetime"
 _T = TypeVar("_T")
 
 
-class CassandraStore(StatementStore, FigureStore):
+class CassandraStore(CassandraRows, StatementStore, FigureStore):
     """Cassandra, connected when it is first used.
 
     Parameters
@@ -83,7 +84,6 @@ class CassandraStore(StatementStore, FigureStore):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._address = settings.profile.cassandra
         self.keyspace = settings.namespace.keyspace
         self._connection = Reconnecting(
             lambda: connect(settings), close=lambda session: session.cluster.shutdown(), is_lost=_is_lost, shared=True
@@ -250,11 +250,7 @@ class CassandraStore(StatementStore, FigureStore):
         require_own(self._settings, f"Making the Cassandra table {table.name!r}")
 
         def run(session: Session) -> None:
-            session.execute(
-                f"create keyspace if not exists {self.keyspace} with replication = "
-                f"{{'class': 'NetworkTopologyStrategy', '{self._address.datacenter}': "
-                f"{self._address.replication_factor}}}"
-            )
+            session.execute(keyspace_ddl(self._settings))
             for grain in table.every:
                 session.execute(ddl(self.keyspace, table, grain))
                 there = session.execute(
@@ -364,7 +360,7 @@ class CassandraStore(StatementStore, FigureStore):
             # Held until all batches are there: the driver knows a statement no longer than somebody else does, and
             # must prepare it again when the table is altered meanwhile.
             statement = session.prepare(cql)
-            execute_concurrent(session, batches(statement), concurrency=_CONCURRENCY)
+            execute_concurrent(session, batches(statement), concurrency=CONCURRENCY)
 
         self._run(run)
 
@@ -440,7 +436,7 @@ class CassandraStore(StatementStore, FigureStore):
                 for choice in choices
             ]
             results = execute_concurrent_with_args(
-                session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=TUPLES
+                session, session.prepare(select), arguments, concurrency=CONCURRENCY, execution_profile=TUPLES
             )
             return list(unpack(columns, times_of(grain, chosen), results))
 
@@ -468,7 +464,7 @@ class CassandraStore(StatementStore, FigureStore):
 
         def run(session: Session) -> list[Row]:
             results = execute_concurrent_with_args(
-                session, session.prepare(select), arguments, concurrency=_CONCURRENCY, execution_profile=TUPLES
+                session, session.prepare(select), arguments, concurrency=CONCURRENCY, execution_profile=TUPLES
             )
             times = times_of(grain, figures)
             return list(unpack([*columns, _WRITTEN], times, results))

@@ -1,7 +1,7 @@
 """HBase: sessions and users."""
 
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.stores.base import FigureStore, Store
+from retailpulse_kernel.stores.base import FigureStore, RowStore, Store
 from retailpulse_kernel.stores.registry import register
 
 
@@ -11,4 +11,4 @@ def _make(settings: Settings) -> Store:
     return HBaseStore(settings)
 
 
-register("hbase", _make, FigureStore)
+register("hbase", _make, FigureStore, RowStore)

@@ -24,6 +24,7 @@ from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, Form, c
 from retailpulse_kernel.stores.hbase.connection import connect, explained
 from retailpulse_kernel.stores.hbase.migration import forget_old, move_in
 from retailpulse_kernel.stores.hbase.rows import decode, pack_cells, pack_keys, stamp, unpack
+from retailpulse_kernel.stores.hbase.tables import SCHEMAS, HBaseRows
 
 if TYPE_CHECKING:
     import happybase
@@ -41,7 +42,7 @@ _JAVA = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+| in region .*")
 _T = TypeVar("_T")
 
 
-class HBaseStore(FigureStore):
+class HBaseStore(HBaseRows, FigureStore):
     """HBase, connected when it is first used.
 
     A row's dimensions and figures are one JSON object in the one cell ``f:row``: a cell each was
@@ -103,7 +104,7 @@ class HBaseStore(FigureStore):
 
     def tables(self) -> list[str]:
         """The namespace's tables, without their prefix."""
-        return sorted(name.decode() for name in self._run(lambda hbase: hbase.tables()))
+        return sorted(name.decode() for name in self._run(lambda hbase: hbase.tables()) if name != SCHEMAS.encode())
 
     def columns(self, table: str | None = None) -> dict[str, list[str]]:
         """The names within each of the namespace's tables, or within one, as far as its first row shows them.
@@ -287,7 +288,7 @@ class HBaseStore(FigureStore):
     def drop(self) -> None:
         """Remove the namespace's tables with all that they hold."""
         require_own(self._settings, "Removing the HBase tables")
-        for name in self.tables():
+        for name in (*self.tables(), *self._run(_schemas)):
             self._run(lambda hbase, name=name: hbase.delete_table(name, disable=True))  # type: ignore[misc]
         shipped = [table.physical(grain) for table in (CATEGORY, SESSION, USER) for grain in table.every]
         self._run(lambda hbase: forget_old(hbase, self._settings.namespace, shipped))
@@ -408,6 +409,11 @@ class HBaseStore(FigureStore):
                 hbase.table(table.physical(grain)).scan(**bounds, include_timestamp=True, batch_size=_BATCH_ROWS)
             )
         )
+
+
+def _schemas(hbase: happybase.Connection) -> list[str]:
+    """The table of the schemas of rows, where there is one."""
+    return [SCHEMAS] if SCHEMAS.encode() in hbase.tables() else []
 
 
 def _selection(

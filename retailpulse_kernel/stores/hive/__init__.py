@@ -1,7 +1,7 @@
 """Hive: the archive of every event."""
 
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.stores.base import EventArchive, Local, Store
+from retailpulse_kernel.stores.base import EventArchive, Local, RowStore, Store
 from retailpulse_kernel.stores.registry import register
 
 
@@ -11,4 +11,4 @@ def _make(settings: Settings) -> Store:
     return HiveStore(settings)
 
 
-register("hive", _make, EventArchive, Local)
+register("hive", _make, EventArchive, RowStore, Local)

@@ -31,6 +31,7 @@ from retailpulse_kernel.stores.hive.archive import (
 )
 from retailpulse_kernel.stores.hive.compaction import Compaction, compact, recover, retire
 from retailpulse_kernel.stores.hive.connection import connect, explained
+from retailpulse_kernel.stores.hive.tables import HiveRows
 from retailpulse_kernel.stores.statements import StatementStore
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ logging.getLogger("thrift").setLevel(logging.CRITICAL)
 _T = TypeVar("_T")
 
 
-class HiveStore(StatementStore):
+class HiveStore(HiveRows, StatementStore):
     """Hive, connected when it is first used.
 
     The archive is the external table ``events``, partitioned by (dt, hour). The files of a

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
@@ -155,7 +155,7 @@ class Admin:
                 if not _is_absent(error):
                     raise failure(self._settings, error) from error
 
-    def offsets(self, places: Sequence[Place], spec: OffsetSpec) -> dict[Place, int]:
+    def offsets(self, places: Sequence[Place], spec: OffsetSpec, *, committed: bool = True) -> dict[Place, int]:
         """The offset of each partition that a specification means; -1 where it means none.
 
         Parameters
@@ -164,6 +164,8 @@ class Admin:
             Topics and partitions.
         spec : OffsetSpec
             Earliest, latest, or that of a time.
+        committed : bool
+            Whether the latest is that of a reader, which waits for open transactions; otherwise that of the log.
 
         Raises
         ------
@@ -173,10 +175,11 @@ class Admin:
             The broker refuses.
         """
         asked = {TopicPartition(*place): spec for place in places}
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
 
         def ask() -> dict[Any, Any]:
             try:
-                return _results(self._client.list_offsets(asked, request_timeout=TIMEOUT))
+                return _results(self._client.list_offsets(asked, isolation_level=level, request_timeout=TIMEOUT))
             except KafkaException:
                 self._client.list_topics(timeout=TIMEOUT)  # a client that saw no leader looks again only when told to
                 raise

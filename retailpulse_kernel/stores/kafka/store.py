@@ -22,13 +22,16 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at, ms_of, range_of, span_of
 from retailpulse_kernel.shop.contract.loading import contract_of, shipped
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.stores.base import RowStore
 from retailpulse_kernel.stores.connection import why_unreachable
 from retailpulse_kernel.stores.frames import Form, checked_limit, shaped, to_frame
 from retailpulse_kernel.stores.kafka.config import bootstrap_addresses, client_config, failure, reach
 from retailpulse_kernel.stores.kafka.messages import CHUNK, MessageTable
 from retailpulse_kernel.stores.kafka.offsets import offsets_at
 from retailpulse_kernel.stores.kafka.producer import Sender
-from retailpulse_kernel.stores.kafka.topics import TopicState, topic_states
+from retailpulse_kernel.stores.kafka.tables import KafkaRows
+from retailpulse_kernel.stores.kafka.topics import TopicState, delete_topics, topic_states
+from retailpulse_kernel.stores.registry import register
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +61,7 @@ class Message:
     value: bytes | None
 
 
-class KafkaStore:
+class KafkaStore(KafkaRows):
     """Kafka, connected when it is first used.
 
     Topics go by their full names, or by ``dlq``, ``late`` and ``progress`` for the namespace's own;
@@ -82,6 +85,7 @@ class KafkaStore:
             "progress": namespace.progress_topic,
         }
         self._reached = False
+        self._transactions = {}
 
     def ping(self) -> str:
         """The number of brokers."""
@@ -347,7 +351,13 @@ class KafkaStore:
         return sender.acknowledged
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Let go of the transactions' producers; nothing else stays open between calls."""
+        self._transactions.clear()
+
+    def drop(self) -> None:
+        """Delete the namespace's topics and all messages in them."""
+        delete_topics(self._settings)
+        self._transactions.clear()
 
     def _named(self, topic: str | None) -> str:
         return self._short.get(topic) or str(topic)
@@ -381,6 +391,7 @@ class KafkaStore:
                 "group.id": "retailpulse-reader",  # required by the client, never committed to
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
                 "queued.min.messages": 1_000_000,  # measured: 174-209,000 messages/s at the default, 506,000 so
                 "fetch.queue.backoff.ms": 10,
@@ -495,3 +506,6 @@ def _to_json(value: Any) -> str:
     if hasattr(value, "isoformat"):  # pandas' times
         return str(value.isoformat())
     raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+register(KafkaStore.name, KafkaStore, RowStore)

@@ -27,6 +27,8 @@ from retailpulse_kernel.stores.kafka.admin import Admin, no_such_topic
 __all__ = [
     "MAX_MESSAGE_BYTES",
     "TopicState",
+    "await_absence",
+    "await_leaders",
     "clock_warning",
     "delete_topics",
     "ensure_topics",
@@ -54,7 +56,8 @@ class TopicState:
     exists : bool
         False for a topic of the namespace that has not been made.
     begin, end : dict of int to int
-        The first offset kept and the next one to be written, by partition.
+        The first offset kept, and the one behind the last that a reader gets, by partition: what lies behind an
+        open transaction comes when that has ended.
     """
 
     name: str
@@ -103,9 +106,36 @@ def ensure_topics(settings: Settings, *, partitions: int = 4, replication: int =
     ]
     made = admin.create(missing)
     if made:
-        # A topic answers a moment after it was made, once its partitions have leaders.
-        _offsets(admin, dict.fromkeys(made, partitions) | {settings.namespace.progress_topic: 1})
+        await_leaders(admin, dict.fromkeys(made, partitions) | {settings.namespace.progress_topic: 1})
     return made
+
+
+def await_leaders(admin: Admin, partitions: dict[str, int]) -> None:
+    """Wait until topics answer, a moment after they were made.
+
+    Parameters
+    ----------
+    admin : Admin
+        Kafka's administration.
+    partitions : dict of str to int
+        How many partitions each topic has.
+    """
+    _offsets(admin, partitions)
+
+
+def await_absence(admin: Admin, names: Iterable[str]) -> None:
+    """Wait until topics that were deleted are listed no more: before that they would not be made anew.
+
+    Parameters
+    ----------
+    admin : Admin
+        Kafka's administration.
+    names : iterable of str
+        The topics' full names.
+    """
+    gone, deadline = set(names), time.monotonic() + _LISTED
+    while gone & admin.topics().keys() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _new_topic(settings: Settings, name: str, partitions: int, replication: int) -> NewTopic:
@@ -208,10 +238,7 @@ def delete_topics(settings: Settings) -> list[str]:
     admin = Admin(settings)
     there = [name for name in admin.topics() if settings.namespace.owns(name)]
     admin.delete(there)
-    # A busy broker lists a topic for a moment after it was deleted: it would not be made anew.
-    deadline = time.monotonic() + _LISTED
-    while there and set(there) & admin.topics().keys() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    await_absence(admin, there)
     return there
 
 

@@ -33,6 +33,7 @@ def _consumer(client: Mapping[str, Any]) -> Consumer:
                 "group.id": "retailpulse-job",  # required by the client, never committed to
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "isolation.level": "read_committed",
                 # Offsets that are gone are data that is lost: never to be skipped.
                 "auto.offset.reset": "error",
                 # Measured: the defaults wait for a second between fetches when the queue was full.

@@ -1,0 +1,233 @@
+"""Tables of rows in HBase: a row key of the key's values, and one cell in Avro that holds the whole row.
+
+The row key is the values as text, joined by ``#``: what a text has that is neither a letter, a digit nor a usual sign
+is escaped with ``%``, and an empty text is ``%`` alone. The cell's timestamp is the micro-batch's version. The schemas
+that cells were written with stand in the table ``_schemas``, by table and fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import quote
+
+import orjson
+
+from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.rows import RowTable
+from retailpulse_kernel.stores.base import MicroBatch
+from retailpulse_kernel.stores.confinement import require_own
+from retailpulse_kernel.stores.hbase.avro import fingerprint, pack, schema_text, unpack
+from retailpulse_kernel.stores.rows import prepared, refuse_long, require_key, require_same, split
+
+if TYPE_CHECKING:
+    import happybase
+    import pyarrow as pa
+
+__all__ = ["SCHEMAS", "HBaseRows"]
+
+#: The table of the schemas, and the cell of a table's columns and key.
+SCHEMAS: Final = "_schemas"
+_TABLE: Final = b"f:table"
+_FAMILY, _CELL = "f", b"f:avro"
+#: Bytes that a row key may have.
+_KEY_BYTES: Final = 32_767
+#: What a key holds as it is, beside letters, digits and ``_.-~``.
+_SAFE: Final = " !$&'()*+,-./:;<=>?@[]^_`{|}~"
+_BATCH_ROWS: Final = 5_000
+
+_T = TypeVar("_T")
+
+
+class HBaseRows:
+    """What `HBaseStore` does with tables of rows; see `stores.base.RowStore`."""
+
+    if TYPE_CHECKING:
+        _settings: Settings
+        _run: Callable[[Callable[[happybase.Connection], _T]], _T]
+
+    def check_rows(self, table: RowTable) -> None:
+        """Refuse a table without a key, or with a list or a double in the key.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+
+        Raises
+        ------
+        UsageError
+            HBase has no form for the table.
+        """
+        require_key(table, "HBase")
+
+    def create_rows(self, table: RowTable) -> None:
+        """Make the table where it is absent, and note its columns.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+
+        Raises
+        ------
+        UsageError
+            A table of this name has another key, or another type of a column.
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        StoreUnavailable
+            HBase can't be reached.
+        """
+        require_own(self._settings, f"Making the HBase table {table.name!r}")
+        self.check_rows(table)
+        row, schema = table.name.encode(), schema_text(table)
+
+        def run(hbase: happybase.Connection) -> None:
+            there = hbase.tables()
+            if SCHEMAS.encode() not in there:
+                hbase.create_table(SCHEMAS, {_FAMILY: {"max_versions": 1}})
+            known = hbase.table(SCHEMAS).row(row)
+            if _TABLE in known:
+                said = orjson.loads(known[_TABLE])
+                require_same(table, "HBase", key=said["key"], types=said["types"], wanted=str)
+            elif row in there:
+                raise UsageError(
+                    f"The HBase table {table.name!r} is there, and no job has made it as a table of rows.",
+                    remedy="Write to a table of another name.",
+                )
+            else:
+                said = {"types": {}}
+            said = {"key": table.key, "types": said["types"] | table.types}
+            cells = {_TABLE: orjson.dumps(said), b"f:" + fingerprint(schema).hex().encode(): schema.encode()}
+            if any(known.get(name) != cell for name, cell in cells.items()):
+                hbase.table(SCHEMAS).put(row, cells)
+            if row not in there:
+                hbase.create_table(table.name, {_FAMILY: {"max_versions": 1}})
+
+        self._run(run)
+
+    def write_rows(self, table: RowTable, rows: pa.Table, *, by: MicroBatch) -> None:
+        """Put or delete rows with the micro-batch's version as their timestamp.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+        rows : pyarrow.Table
+            The table's columns, and on wish `shop.rows.DELETED`.
+        by : MicroBatch
+            Who writes.
+
+        Raises
+        ------
+        UsageError
+            A value has no form in HBase: the error names the column.
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        StoreUnavailable
+            HBase can't be reached; the caller may write the same rows again.
+        """
+        require_own(self._settings, f"Writing the HBase table {table.name!r}")
+        found = prepared(table, rows)
+        refuse_long(table, found, table.key, _KEY_BYTES, "HBase")
+        put, removed = split(found)
+        keys, gone = _row_keys(table, put), _row_keys(table, removed)
+        cells = pack(table, put)
+
+        def run(hbase: happybase.Connection) -> None:
+            with hbase.table(table.name).batch(timestamp=by.version, batch_size=_BATCH_ROWS) as batch:
+                for key, cell in zip(keys, cells, strict=True):
+                    batch.put(key, {_CELL: cell})
+                for key in gone:
+                    batch.delete(key, [_CELL])
+
+        self._run(run)
+
+    def read_rows(self, table: RowTable) -> pa.Table:
+        """All rows that are there.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+
+        Raises
+        ------
+        NoSuchTable
+            The table is absent.
+        StoreUnavailable
+            HBase can't be reached.
+        """
+
+        def run(hbase: happybase.Connection) -> pa.Table:
+            if table.name.encode() not in hbase.tables():
+                raise NoSuchTable(
+                    f"There is no HBase table {table.name!r}.", remedy="A job makes its tables when it first runs."
+                )
+            cells = [found[_CELL] for _, found in hbase.table(table.name).scan(columns=[_CELL], batch_size=1_000)]
+            known = hbase.table(SCHEMAS).row(table.name.encode())
+            schemas = {
+                bytes.fromhex(name[2:].decode()): text.decode() for name, text in known.items() if name != _TABLE
+            }
+            return unpack(table, cells, schemas)
+
+        return self._run(run)
+
+    def remove_rows(self, table: RowTable) -> None:
+        """Remove the table with all that it holds.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+
+        Raises
+        ------
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        StoreUnavailable
+            HBase can't be reached.
+        """
+        require_own(self._settings, f"Removing the HBase table {table.name!r}")
+
+        def run(hbase: happybase.Connection) -> None:
+            there = hbase.tables()
+            if table.name.encode() in there:
+                hbase.delete_table(table.name, disable=True)
+            if SCHEMAS.encode() in there:
+                hbase.table(SCHEMAS).delete(table.name.encode())
+
+        self._run(run)
+
+
+def _row_keys(table: RowTable, rows: pa.Table) -> list[bytes]:
+    """The rows' keys; different values never make the same key."""
+    parts = [_texts(rows[name], table.types[name]) for name in table.key]
+    keys = ["#".join(values).encode() for values in zip(*parts, strict=True)]
+    longest = max(range(len(keys)), key=lambda place: len(keys[place]), default=0)
+    if keys and len(keys[longest]) > _KEY_BYTES:
+        name = max(table.key, key=lambda name: len(parts[table.key.index(name)][longest]))
+        raise UsageError(
+            f"A row key in HBase has at most {_KEY_BYTES:,} bytes, and one of the table {table.name!r} would have "
+            f"{len(keys[longest]):,}, most of them for the column {name!r}.",
+            remedy=f"Shorten the column, or use a hash as the key: `F.sha2({name!r}, 256)`.",
+        )
+    return keys
+
+
+def _texts(values: pa.ChunkedArray, kind: str) -> Sequence[str]:
+    """A column of a key as text: times and dates sort as they follow one another."""
+    found: list[Any] = values.to_pylist()
+    match kind.partition("(")[0]:
+        case "string":
+            return [quote(text, safe=_SAFE) or "%" for text in found]
+        case "binary":
+            return [value.hex() or "%" for value in found]
+        case "timestamp":
+            return [value.isoformat(timespec="microseconds").replace("+00:00", "Z") for value in found]
+        case "date":
+            return [value.isoformat() for value in found]
+        case "decimal":
+            return [format(value, "f") for value in found]
+    return [str(value).lower() for value in found]
