@@ -1,8 +1,9 @@
-"""The read API's command."""
+"""Commands that go on and answer over HTTP: the read API, and the monitor for Prometheus."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from typing import Annotated
 
 import typer
@@ -69,3 +70,24 @@ def serve(
             )  # fmt: skip
     finally:
         store.close()
+
+
+@app.command()
+def monitor(
+    port: Annotated[
+        int | None, typer.Option(help="The port, on this machine only.", min=1, max=65_535, show_default="8091")
+    ] = None,
+    statsd_host: Annotated[
+        str, typer.Option(help="Where Airflow's measurements are taken; 0.0.0.0 lets other machines send them.")
+    ] = "127.0.0.1",
+    profile: ProfileOption = None,
+) -> None:
+    """Gather the metrics of all that runs here, for Prometheus. `retailpulse up prometheus` starts it."""
+    from retailpulse_kernel.monitoring.monitor import Monitor
+    from retailpulse_kernel.stack.observers import MONITOR_PORT
+
+    settings = Settings.load(profile=profile)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    Monitor(settings).serve(port or MONITOR_PORT + settings.port_offset, stop, statsd_host=statsd_host)

@@ -34,7 +34,7 @@ from retailpulse_kernel.shop.events import (
 )
 from retailpulse_kernel.shop.messages import TIME_TEXT, message_struct
 
-__all__ = ["EventReader", "OwnField", "event_class", "reader_for", "reader_of"]
+__all__ = ["OwnField", "reader_for", "reader_of"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Days that every store can hold.

@@ -25,7 +25,7 @@ from retailpulse_kernel.shop.contract.places import Places
 from retailpulse_kernel.shop.contract.types import TYPES, is_type
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
-__all__ = ["FORMATS", "SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"]
+__all__ = ["SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"]
 
 #: The shipped contract.
 SHIPPED: Final = Path(__file__).with_name("shop.toml")

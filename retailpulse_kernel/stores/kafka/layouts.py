@@ -19,7 +19,7 @@ from retailpulse_kernel.shop.contract.types import decimal_digits
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Column", "Layout", "decimal_of", "layout_of", "shown", "walked"]
+__all__ = ["Column", "decimal_of", "layout_of", "shown", "walked"]
 
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 #: What is decoded straight into columns; anything else stays what it is in JSON until it is shown.
