@@ -469,3 +469,21 @@ def test_cql_reads_what_was_written(store: RowStore) -> None:
     assert (row["start"], row["total"], row["date"]) == (start, Decimal("1.10"), start.date())
     (row,) = asked(store, f"select writetime(total) as at from {table.name}")
     assert row["at"] == by(0).version * 1000
+
+
+@pytest.mark.parametrize("store", ["hbase"], indirect=True)
+def test_a_scan_shows_the_columns_of_rows(store: Any) -> None:
+    table = a_table({"user": "string", "total": "decimal(9,2)", "at": "timestamp", "items": "list<int>"}, ["user"])
+    store.create_rows(table)
+    rows = [("a#", Decimal("1.10"), MICROS, [1, 2]), ("b", None, None, None)]
+    store.write_rows(table, rows_of(table, rows), by=by(0))
+    frame = store.scan(table.name)
+    assert (
+        list(frame.columns)
+        == ["row", "user", "total", "at", "items"]
+        == ["row", *store.columns(table.name)[table.name]]
+    )
+    assert frame["row"].tolist() == ["a%23", "b"] and frame["total"].iloc[0] == Decimal("1.10")
+    assert frame["at"].iloc[0].to_pydatetime() == MICROS
+    assert list(store.scan(table.name, "b", columns=["user"]).columns) == ["row", "user"]
+    assert store.get(table.name, "a%23", ["user", "items"]) == {"user": "a#", "items": [1, 2]}
