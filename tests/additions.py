@@ -108,7 +108,7 @@ from retailpulse_kernel.stores.cassandra.rows import ddl
 from retailpulse_kernel.stores.hbase.rows import pack_cells, pack_keys, unpack
 from retailpulse_kernel.streaming.intake.given import given_events
 from retailpulse_kernel.streaming.plan.data import TablePlan
-from retailpulse_kernel.streaming.state.addition import added, as_column, as_words
+from retailpulse_kernel.streaming.state.encoding import added, as_column, as_words
 from retailpulse_kernel.streaming.state.batch_sums import summed
 
 day, figure = GRAINS["day"], Figure("most", "Most at once", largest("quantity"), where="purchase")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.tables import FigureTable, Row
 
-__all__ = ["Compared", "Comparison", "Difference", "comparable", "compare", "compared_rows"]
+__all__ = ["Compared", "Difference", "comparable", "compare", "compared_rows"]
 
 _Values = TypeVar("_Values")
 
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
     other: Row | None
 
 
-class Comparison(NamedTuple):
+class _Comparison(NamedTuple):
     """What a comparison of two sets of rows found.
 
     Attributes
@@ -78,7 +78,7 @@ def compare(
     one: Mapping[tuple[Any, ...], _Values],
     other: Mapping[tuple[Any, ...], _Values],
     row_of: Callable[[_Values], Row],
-) -> Comparison:
+) -> _Comparison:
     """What differs between two sets of rows, in the columns that both have.
 
     Parameters
@@ -98,7 +98,7 @@ def compare(
         if difference is not None:
             found.append(Difference(key, *difference))
     first = min(found, key=lambda d: (d.key[0], [str(part) for part in d.key[1:]]), default=None)
-    return Comparison(len(keys), len(found), first)
+    return _Comparison(len(keys), len(found), first)
 
 
 def compared_rows(

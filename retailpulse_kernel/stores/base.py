@@ -376,6 +376,11 @@ class RowWriter(Protocol):
 
         Raises
         ------
+        UsageError
+            A column is absent, null in the key, or has a value that the store has no form for: the error names the
+            column. Nothing is written.
+        JobError
+            Another process writes for the same output, or the checkpoint is older than what was written.
         StoreUnavailable
             The store can't be reached; the caller may write the same rows again.
         """

@@ -12,20 +12,28 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.errors import JobError, RetailPulseError, StoreUnavailable
+from retailpulse_kernel.ground.retrying import Patience
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.shop.rows import Column, RowTable
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.stores.kafka.ledger import Ledger, batch_key
+from retailpulse_kernel.stores.kafka.offsets import topic_bounds
 from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.intake.consuming import chunks
+from tests.jobs import JOBS, run_here
 
 pytestmark = pytest.mark.integration
 
@@ -206,6 +214,12 @@ class TestReaders:
         # Of each partition: five batches of 50 messages, each with a marker.
         assert mixed.offsets(topic_of(mixed)) == {0: (0, 255), 1: (0, 255), 2: (0, 0), 3: (0, 0)}
 
+    def test_a_source_and_a_lagging_reader_are_told_the_same_ends(self, mixed: KafkaStore) -> None:
+        consumer = Consumer(client_config(mixed._settings, group_id="rows-test"))
+        found = topic_bounds(consumer, topic_of(mixed), Patience())
+        consumer.close()
+        assert found == mixed.offsets(topic_of(mixed))
+
     def test_every_reader_sees_what_is_committed_once(self, mixed: KafkaStore) -> None:
         expected = dict.fromkeys((0, 2, 4), 100)
         assert batches_of(mixed) == expected
@@ -245,3 +259,30 @@ class TestReaders:
         assert time.monotonic() - begin > 0.8
         assert batches_of(kafka) == {0: 1, 1: 1}
         assert ledger.batches(writer) == {batch_key(topic_of(kafka), writer, 1): 1}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_job_takes_events_that_were_written_in_transactions(stack: Settings) -> None:
+    """What was aborted is not there; what holds no message is neither lost nor waited for."""
+    settings = Settings.load(namespace=f"tx_job_{os.getpid()}")
+    drop(settings)
+    ensure_topics(settings)
+    messages = list(Generator(rate=50, seconds=40, seed=3, start=datetime.now(UTC) - timedelta(hours=1)).messages())
+    producer = Producer(client_config(settings, transactional_id=f"rows-events-{os.getpid()}"))
+    producer.init_transactions(30)
+    try:
+        for place in range(0, len(messages), 100):
+            for end in (producer.abort_transaction, producer.commit_transaction, producer.abort_transaction):
+                producer.begin_transaction()
+                for message in messages[place : place + 100]:
+                    producer.produce(settings.namespace.events_topic, message.value, message.key)
+                producer.flush(30)
+                end(30)
+        run_here(settings, JOBS[0])
+        result = reconcile(settings)
+        assert result.differences == [] and result.messages == len(messages)
+        (job,) = result.jobs
+        assert (job.behind, job.problems, job.lost) == (0, [], 0)
+    finally:
+        drop(settings)

@@ -26,7 +26,6 @@ from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
 from retailpulse_kernel.shop.decoding import reader_for, reader_of
 from retailpulse_kernel.shop.events import Event, Message, schema_text
 from retailpulse_kernel.shop.figures import EVENTS, Figure, first, sum_of, users_of
-from retailpulse_kernel.shop.measures import require_measurable
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS, archive_columns
 from retailpulse_kernel.stores.kafka.messages import MessageTable
@@ -37,6 +36,7 @@ from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES
 from retailpulse_kernel.streaming.intake.source import SourceConfig
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan, write_plan
 from retailpulse_kernel.streaming.run.changes import Effect, compare
+from retailpulse_kernel.streaming.run.measures import require_measurable
 from retailpulse_kernel.streaming.run.planning import under
 
 ROOT = Path(__file__).resolve().parents[2]

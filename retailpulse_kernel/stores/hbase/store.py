@@ -24,7 +24,7 @@ from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, Form, c
 from retailpulse_kernel.stores.hbase.connection import connect, explained
 from retailpulse_kernel.stores.hbase.migration import forget_old, move_in
 from retailpulse_kernel.stores.hbase.rows import decode, pack_cells, pack_keys, stamp, unpack
-from retailpulse_kernel.stores.hbase.tables import SCHEMAS, HBaseRows
+from retailpulse_kernel.stores.hbase.tables import ROW_CELL, SCHEMAS, HBaseRows
 
 if TYPE_CHECKING:
     import happybase
@@ -142,9 +142,11 @@ class HBaseStore(HBaseRows, FigureStore):
         UnknownName
             There is no such table.
         """
-        return _record(
-            self._run(lambda hbase: self._known(hbase, table).row(_key(key), columns=_asked_for(columns))), columns
-        )
+        cells = self._run(lambda hbase: self._known(hbase, table).row(_key(key), columns=_asked_for(columns)))
+        if ROW_CELL in cells:
+            names, (values,), _ = self._shown(table, [(key, cells[ROW_CELL])], columns)
+            return dict(zip(names[1:], values[1:], strict=True))
+        return _record(cells, columns)
 
     def scan(
         self,
@@ -213,6 +215,9 @@ class HBaseStore(HBaseRows, FigureStore):
         found, attributes = self._run(run)
         if limit is not None and not count_for and attributes["more"]:
             attributes["total"] = None
+        if found and all(ROW_CELL in cells for _, cells in found):
+            shown = self._shown(table, [(_read(key), cells[ROW_CELL]) for key, cells in found], columns)
+            return shaped(to_frame(*shown, **attributes), as_)
         records = [(_read(key), _record(cells, columns)) for key, cells in found]
         names = list(dict.fromkeys(name for _, record in records for name in record))
         kinds: dict[int, ColumnKind] = {0: "text"}

@@ -15,9 +15,10 @@ import orjson
 
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.rows import RowTable
+from retailpulse_kernel.shop.rows import Column, RowTable
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.confinement import require_own
+from retailpulse_kernel.stores.frames import ColumnKind
 from retailpulse_kernel.stores.hbase.avro import fingerprint, pack, schema_text, unpack
 from retailpulse_kernel.stores.rows import prepared, refuse_long, require_key, require_same, split
 
@@ -25,12 +26,19 @@ if TYPE_CHECKING:
     import happybase
     import pyarrow as pa
 
-__all__ = ["SCHEMAS", "HBaseRows"]
+__all__ = ["ROW_CELL", "SCHEMAS", "HBaseRows"]
 
 #: The table of the schemas, and the cell of a table's columns and key.
 SCHEMAS: Final = "_schemas"
 _TABLE: Final = b"f:table"
-_FAMILY, _CELL = "f", b"f:avro"
+_FAMILY: Final = "f"
+#: The one cell of a row.
+ROW_CELL: Final = b"f:avro"
+#: What a frame's columns hold, as far as a frame has a type for it.
+_KINDS: Final[dict[str, ColumnKind]] = {
+    "bool": "boolean", "int": "integer", "long": "integer", "double": "float", "string": "text", "date": "date",
+    "timestamp": "time",
+}  # fmt: skip
 #: Bytes that a row key may have.
 _KEY_BYTES: Final = 32_767
 #: What a key holds as it is, beside letters, digits and ``_.-~``.
@@ -138,9 +146,9 @@ class HBaseRows:
         def run(hbase: happybase.Connection) -> None:
             with hbase.table(table.name).batch(timestamp=by.version, batch_size=_BATCH_ROWS) as batch:
                 for key, cell in zip(keys, cells, strict=True):
-                    batch.put(key, {_CELL: cell})
+                    batch.put(key, {ROW_CELL: cell})
                 for key in gone:
-                    batch.delete(key, [_CELL])
+                    batch.delete(key, [ROW_CELL])
 
         self._run(run)
 
@@ -165,14 +173,24 @@ class HBaseRows:
                 raise NoSuchTable(
                     f"There is no HBase table {table.name!r}.", remedy="A job makes its tables when it first runs."
                 )
-            cells = [found[_CELL] for _, found in hbase.table(table.name).scan(columns=[_CELL], batch_size=1_000)]
-            known = hbase.table(SCHEMAS).row(table.name.encode())
-            schemas = {
-                bytes.fromhex(name[2:].decode()): text.decode() for name, text in known.items() if name != _TABLE
-            }
-            return unpack(table, cells, schemas)
+            cells = [found[ROW_CELL] for _, found in hbase.table(table.name).scan(columns=[ROW_CELL], batch_size=1_000)]
+            return unpack(table, cells, _noted(hbase, table.name)[1])
 
         return self._run(run)
+
+    def _shown(
+        self, name: str, cells: Sequence[tuple[Any, bytes]], columns: Sequence[str] | None
+    ) -> tuple[list[str], list[list[Any]], dict[int, ColumnKind]]:
+        """Keys and cells of a table as a person looks at them: names, rows, and what the columns hold."""
+        table, schemas = self._run(lambda hbase: _noted(hbase, name))
+        names = [column for column in table.types if not columns or column in columns]
+        rows = unpack(table, [cell for _, cell in cells], schemas).select(names).to_pylist()
+        kinds: dict[int, ColumnKind] = {0: "text"}
+        for place, column in enumerate(names, start=1):
+            if kind := _KINDS.get(table.types[column]):
+                kinds[place] = kind
+        shown = [[key, *row.values()] for (key, _), row in zip(cells, rows, strict=True)]
+        return ["row", *names], shown, kinds
 
     def remove_rows(self, table: RowTable) -> None:
         """Remove the table with all that it holds.
@@ -199,6 +217,15 @@ class HBaseRows:
                 hbase.table(SCHEMAS).delete(table.name.encode())
 
         self._run(run)
+
+
+def _noted(hbase: happybase.Connection, name: str) -> tuple[RowTable, dict[bytes, str]]:
+    """What a table is, and the schemas of its cells by their fingerprints."""
+    known = hbase.table(SCHEMAS).row(name.encode())
+    said = orjson.loads(known[_TABLE])
+    table = RowTable(name, tuple(Column(*column) for column in said["types"].items()), tuple(said["key"]))
+    schemas = {bytes.fromhex(cell[2:].decode()): text.decode() for cell, text in known.items() if cell != _TABLE}
+    return table, schemas
 
 
 def _row_keys(table: RowTable, rows: pa.Table) -> list[bytes]:

@@ -117,8 +117,8 @@ class HiveRows:
         elif more := {name: _hive(kind) for name, kind in table.types.items() if name not in types}:
             self._rows(f"alter table `{self.database}`.`{stored}` add columns ({_declared(more)})")
         if table.is_keyed:
-            names = list(dict.fromkeys([*table.types, *types.keys() - {_VERSION, DELETED}]))
-            self._rows(self._view(table, names))
+            names = dict.fromkeys([*table.types, *types])
+            self._rows(self._view(table, [name for name in names if name not in (_VERSION, DELETED)]))
 
     def _known(self, table: RowTable, stored: str) -> dict[str, str]:
         """The columns of the table that is there and their types; another key or type is refused."""

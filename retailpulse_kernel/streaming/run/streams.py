@@ -11,11 +11,11 @@ from retailpulse_kernel.answers.reading import grouped_frame
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
-from retailpulse_kernel.shop.measures import require_measurable
 from retailpulse_kernel.shop.tables import FigureTable, grain_of
 from retailpulse_kernel.stores.frames import Form, limited, shaped
 from retailpulse_kernel.streaming.intake.given import given_events
 from retailpulse_kernel.streaming.intake.shapes import column_types
+from retailpulse_kernel.streaming.run.measures import require_measurable
 from retailpulse_kernel.streaming.state.aggregation import aggregate, rows_by_table
 
 if TYPE_CHECKING:
