@@ -56,4 +56,6 @@ def described_profile(profile: Profile) -> list[str]:
     for name, own in profile.stores.items():
         lines[name] = [f"{key} {described(str(value)) if names_a_secret(key) else value}" for key, value in own.items()]
     lines.setdefault(profile.serving.store, []).append("serves the figures")
+    if profile.contract is not None:
+        lines["contract"] = [profile.contract]
     return [f"  {name:<10} {', '.join(part for part in parts if part)}" for name, parts in lines.items()]

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step, path_text
@@ -33,6 +32,9 @@ from retailpulse_kernel.shop.events import (
     parse_event,
 )
 from retailpulse_kernel.shop.messages import TIME_TEXT, message_struct
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.ground.settings import Settings  # a tenth of a second of each worker's start
 
 __all__ = ["OwnField", "reader_for", "reader_of"]
 

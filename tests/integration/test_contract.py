@@ -55,6 +55,26 @@ type = "timestamp"
 
 [fields.coupons]
 type = "list<string>"
+
+[fields.fresh]
+path = "more.fresh"
+type = "bool"
+
+[fields.weight]
+path = "more.weight"
+type = "double"
+
+[fields.born]
+path = "more.born"
+type = "date"
+
+[fields.serial]
+path = "more.serial"
+type = "long"
+
+[fields.costs]
+path = "more.costs"
+type = "list<decimal(9,2)>"
 """
 DISCOUNTS = Figure("discounts", "Discounts", sum_of("discount * quantity", money=True), where="purchase")
 POINTS = Figure("points_given", "Points", sum_of("points"))
@@ -84,6 +104,9 @@ def messages() -> list[dict[str, Any]]:
         if chance.random() < 0.5:
             message |= {"points": chance.randrange(1000), "coupons": ["a", f"c{number % 3}"][: chance.randint(0, 2)]}
             message["seen_at"] = f"2026-01-31T10:00:00.{number:06}+02:00"
+        if chance.random() < 0.5:
+            message["more"] = {"fresh": number % 2 == 0, "weight": number / 8, "born": "1999-12-31",
+                               "serial": 2**40 + number, "costs": ["1.50", number]}  # fmt: skip
         if number % 50 == 7:
             message["points"] = "many"
         if number % 50 == 9:
@@ -186,6 +209,10 @@ def test_the_archive_has_the_own_columns_exactly(settings: Settings) -> None:
         if "seen_at" in message:
             assert row["seen_at"] == datetime.fromisoformat(message["seen_at"])
             assert list(row["coupons"]) == message["coupons"]
+        if "more" in message:
+            more = message["more"]
+            assert (row["fresh"], row["weight"], row["serial"]) == (more["fresh"], more["weight"], more["serial"])
+            assert (row["born"].isoformat(), list(row["costs"])) == ("1999-12-31", [*map(Decimal, more["costs"])])
     by_hive = rp.hive.query("select sum(discount) d, count(coupons) c, sum(points) p from events")
     assert by_hive["d"][0] == sum(row for row in frame["discount"] if row is not None)
     assert by_hive["c"][0] == sum("coupons" in message for message in good.values())

@@ -6,6 +6,8 @@ import pytest
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.reconcile.conditions import compiled
+from retailpulse_kernel.shop.contract.loading import read_contract, shipped
+from retailpulse_kernel.streaming.intake.given import given_events
 from tests.conditions import CONDITIONS, EVENTS
 
 
@@ -54,3 +56,18 @@ def test_any_other_is_refused_by_what_is_not_understood(condition: str, named: s
     with pytest.raises(UsageError) as caught:
         compiled([condition])
     assert named in caught.value.message
+
+
+def test_own_fields_of_a_contract_are_columns() -> None:
+    contract = read_contract(
+        "[fields.device]\n[fields.points]\ntype='int'\n[fields.cost]\ntype='decimal(9,2)'\n[fields.fresh]\ntype='bool'\n"
+        "[fields.score]\ntype='double'\n",
+        name="shop.toml",
+        base=shipped(),
+    )
+    events = given_events([{"device": "tv", "points": 3, "cost": "1.50", "fresh": True}, {}], contract)
+    for condition in ("device = 'tv' AND points > 2", "cost * 2 = 3", "fresh", "Points IS NOT NULL"):
+        assert [*map(compiled([condition], contract), events)] == [True, False], condition
+    for condition in ("score > 1", "shelf = 1"):
+        with pytest.raises(UsageError):
+            compiled([condition], contract)

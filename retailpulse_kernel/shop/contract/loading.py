@@ -12,18 +12,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from retailpulse_kernel.ground.errors import ContractError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
-from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.checking import Fault, Faults, Reading
 from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
 from retailpulse_kernel.shop.contract.model import OTHER, Contract, EventTypes, ReferenceTable, Shop, Topic
 from retailpulse_kernel.shop.contract.places import Places
 from retailpulse_kernel.shop.contract.types import TYPES, is_type
 from retailpulse_kernel.shop.currencies import CURRENCIES
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.ground.settings import Settings  # a tenth of a second of each worker's start
 
 __all__ = ["SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"]
 
