@@ -32,7 +32,6 @@ __all__ = [
     "MicroBatch",
     "Only",
     "RowStore",
-    "RowWriter",
     "Rows",
     "Store",
     "arrow_rows",
