@@ -8,13 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
+from retailpulse_kernel.shop.contract.loading import load_contract
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, sum_of
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
@@ -252,6 +255,22 @@ def test_a_figure_that_would_not_be_exact_is_refused(settings: Settings) -> None
             events.figures(figure, by=["device", "currency"], every=["1 hour"], table="refused")
     with pytest.raises(UsageError, match="Did you mean 'device'"):
         events.figures(EVENTS, by=["devise"], every=["1 hour"], table="refused")
+
+
+def test_a_contract_is_proposed_from_a_topic(settings: Settings, tmp_path: Path) -> None:
+    made = tmp_path / "proposed.toml"
+    command = ["contract", "init", "--namespace", settings.namespace_name, "--output", str(made), "--from"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, settings.namespace.events_topic])
+    assert not ended.value.code
+    found = load_contract(made).by_name
+    assert (found["user_id"].path, found["device"].path, found["campaign_name"].path) == (
+        "user.id", "context.device", "context.campaign.name",
+    )  # fmt: skip
+    assert found["device"].dimension and found["coupons"].type == "list<string>"
+    with pytest.raises(SystemExit) as ended:
+        main([*command[:-3], "--output", str(tmp_path / "more.toml"), "--from", "no_such_topic"])
+    assert ended.value.code == 2
 
 
 def test_a_field_that_is_added_later_is_null_in_what_is_older(settings: Settings) -> None:

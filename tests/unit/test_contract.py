@@ -436,6 +436,14 @@ class TestCommands:
             run(["contract", "init", "--from", str(lines), "--output", str(made)])
         assert ended.value.code == 2 and "exists. Name another file with --output." in capsys.readouterr().err
 
+    def test_a_rare_kind_of_value_is_told_and_not_followed(self) -> None:
+        messages: list[dict[str, Any]] = [{"points": n, "c": {"name": "x"}, "cost": n} for n in range(98)]
+        messages += [{"points": "many", "c": "x", "cost": 1.5}] * 2
+        text = proposed([json.dumps(message).encode() for message in messages], shipped(), source="m")
+        own = {field.name: field.type for field in shop(text).own}
+        assert own == {"points": "int", "c_name": "string", "cost": "decimal(18,2)"}
+        assert "2.0% have another kind of value there and would be bad" in text
+
     def test_init_from_nothing_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="2 messages, none of them a JSON object"):
             proposed([b"[]", None], shipped(), source="m.jsonl")

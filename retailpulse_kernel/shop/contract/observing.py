@@ -18,6 +18,8 @@ __all__ = ["Seen", "Values", "observed"]
 _DECODE: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 #: Different values of a place that are remembered, and places.
 _MOST_VALUES, _MOST_PLACES, _DEEPEST = 200, 500, 8
+#: A kind with a smaller share of a place's values is rare.
+_RARE: Final = 0.05
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -58,6 +60,11 @@ class Values:
     def present(self) -> int:
         """How many messages have a value."""
         return self.kinds.total()
+
+    @property
+    def usual(self) -> Counter[str]:
+        """The kinds without those that are rare: such values are mistakes rather than meant."""
+        return Counter({kind: count for kind, count in self.kinds.items() if count >= _RARE * self.present})
 
     @property
     def is_whole(self) -> bool:
@@ -113,7 +120,7 @@ class Seen:
             The place.
         """
         ways = (self.places[steps[:n]] for n in range(1, len(steps)) if steps[:n] in self.places)
-        return any(len(way.kinds.keys() - {"empty list"}) > 1 for way in ways)
+        return any(len(way.usual.keys() - {"empty list"}) > 1 for way in ways)
 
 
 def observed(messages: Iterable[bytes | None]) -> Seen:

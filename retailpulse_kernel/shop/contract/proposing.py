@@ -44,6 +44,8 @@ _MEANS: Final = (
 _PERSONAL: Final = re.compile(
     r"e_?mail|phone|mobile|(first|last|full|family|given|user)_?name|address|street|birth|^ip$|_ip$|iban|passport"
 )
+#: Keys that say little without the one around them.
+_VAGUE: Final = ("code", "id", "key", "name", "type", "value")
 #: A dimension has few different values, each many times.
 _FEW, _TIMES = 50, 4
 
@@ -156,7 +158,7 @@ def _own(seen: Seen, base: Contract, standard: dict[str, Values]) -> Iterator[st
     names = {field.name for field in base.fields}
     taken = {values.steps for values in standard.values()}
     for steps, values in seen.places.items():
-        if steps in taken or ("object" in values.kinds and len(values.kinds) == 1) or not values.present:
+        if steps in taken or set(values.usual) == {"object"} or not values.present:
             continue
         if "object" in values.elements and not seen.is_mixed(steps) and set(values.elements) == {"object"}:
             continue  # its first element's fields follow
@@ -164,23 +166,30 @@ def _own(seen: Seen, base: Contract, standard: dict[str, Values]) -> Iterator[st
             f", null in {values.nulls / seen.messages:.1%}" if values.nulls else ""
         )
         within = any(steps[:length] in taken for length in range(1, len(steps)))
-        type_ = None if seen.is_mixed(steps) or within else _type(values)
+        type_, kept = None, values.kinds
+        if not seen.is_mixed(steps) and not within:
+            type_ = _type(values, kept)
+            if type_ is None:
+                kept = values.usual
+                type_ = _type(values, kept)
         if type_ is None:
             kinds = ", ".join(f"{kind} {count:,}" for kind, count in (values.kinds + values.elements).most_common())
             yield f"\n# {path_text(steps)}: {share}, of several kinds ({kinds}): left out."
             continue
         name = _name(steps, names, base)
         names.add(name)
+        if odd := values.present - kept.total():
+            share += f"; {odd / seen.messages:.1%} have another kind of value there and would be bad"
         yield from _written(_proposal(name, type_, values), share)
 
 
-def _type(values: Values) -> str | None:
-    """The type that every value has; None where there is none."""
-    kinds = values.kinds - Counter({"empty list": values.kinds["empty list"]})
+def _type(values: Values, found: Counter[str]) -> str | None:
+    """The type that values of some kinds have; None where there is none."""
+    kinds = found - Counter({"empty list": found["empty list"]})
     if "list" in kinds:
         element = _of_kinds(set(values.elements), values) if set(kinds) == {"list"} else None
         return None if element is None else f"list<{element}>"
-    if not kinds or "empty list" in values.kinds:
+    if not kinds or "empty list" in found:
         return None
     return _of_kinds(set(kinds), values)
 
@@ -203,7 +212,7 @@ def _name(steps: tuple[Step, ...], names: set[str], base: Contract) -> str:
     """A name that a field can have, of the last key, or of more of them."""
     keys = [re.sub(r"[^a-z0-9]+", "_", _snake(step)).strip("_") for step in steps if isinstance(step, str)]
     refused = {*names, *base.event_types.columns, *TAKEN, *RESERVED}
-    for count in range(1, len(keys) + 1):
+    for count in range(2 if keys[-1] in _VAGUE and len(keys) > 1 else 1, len(keys) + 1):
         name = "_".join(key for key in keys[-count:] if key)[:40].strip("_")
         if is_name(name) and name not in refused:
             return name
