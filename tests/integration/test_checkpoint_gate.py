@@ -30,8 +30,8 @@ EVERY = 'every=["1 minute", "1 hour", "1 day"]'
 RUN = "job.run()"
 #: What no plan shows: the notebook changes the library beneath itself.
 PATCH = """import retailpulse_kernel.streaming.sinks.figures as library
-before = library.facts
-library.facts = lambda rows, tables: before(rows.where("price IS NULL OR price < 50"), tables)
+before = library.contributions
+library.contributions = lambda rows, tables: before(rows.where("price IS NULL OR price < 50"), tables)
 job.run()"""
 
 #: An edit: what is replaced by what, the verdict, and words of its reason.
