@@ -38,6 +38,7 @@ __all__ = [
     "count",
     "first",
     "last",
+    "parts_of",
     "sum_of",
     "users_of",
 ]
@@ -245,6 +246,18 @@ class Ratio:
         if not under:
             return None
         return (Decimal(over) / Decimal(under)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+
+
+def parts_of(figures: Iterable[Figure | Ratio]) -> list[Figure]:
+    """The stored figures that some figures are made of.
+
+    Parameters
+    ----------
+    figures : iterable of Figure or Ratio
+        Ratios give their two parts.
+    """
+    parts = [part for f in figures for part in ((f.over, f.under) if isinstance(f, Ratio) else (f,))]
+    return list(dict.fromkeys(parts))
 
 
 EVENTS = Figure("events", "Events", count(), unit="events")

@@ -1,14 +1,13 @@
 """The tables that hold figures, derived from the figures and the keys they are wanted by.
 
 A table has one physical form for each grain (``category_minute``, ``category_hour``,
-``category_day``). Its rows are absolute values under a deterministic key, so that writing a
+``sales_5m``). Its rows are absolute values under a deterministic key, so that writing a
 micro-batch again changes nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
@@ -24,7 +23,9 @@ from retailpulse_kernel.shop.figures import (
     UNITS,
     VIEWS,
     Figure,
+    Ratio,
 )
+from retailpulse_kernel.shop.windows import GRAINS, Grain, grain_of
 
 __all__ = ["CATEGORY", "GRAINS", "SESSION", "TABLES", "USER", "FigureTable", "Grain", "Row", "grain_of"]
 
@@ -45,66 +46,6 @@ DIMENSIONS = (
 
 
 @dataclass(frozen=True)
-class Grain:
-    """A width of time window, aligned to UTC.
-
-    Attributes
-    ----------
-    name : str
-        ``minute``, ``hour`` or ``day``; also the column that holds a window's start.
-    seconds : int
-        The width.
-    bucket : str
-        The grain whose start is the partition that a window lies in.
-    """
-
-    name: str
-    seconds: int
-    bucket: str
-
-    @property
-    def width(self) -> timedelta:
-        """The width as a time span."""
-        return timedelta(seconds=self.seconds)
-
-    def start(self, moment: datetime) -> datetime:
-        """The start of the window that holds a moment.
-
-        Parameters
-        ----------
-        moment : datetime
-            Any time with a zone.
-        """
-        seconds = int(moment.timestamp()) // self.seconds * self.seconds
-        return datetime.fromtimestamp(seconds, UTC)
-
-
-GRAINS = {
-    grain.name: grain for grain in (Grain("minute", 60, "hour"), Grain("hour", 3600, "day"), Grain("day", 86400, "day"))
-}
-
-
-def grain_of(text: str) -> Grain:
-    """The grain behind ``"minute"``, ``"1 minute"`` or ``"1m"``.
-
-    Parameters
-    ----------
-    text : str
-        A grain's name, or its length.
-
-    Raises
-    ------
-    UnknownName
-        There is no such grain.
-    """
-    name = text.lower().removeprefix("1").strip()
-    name = {"m": "minute", "min": "minute", "h": "hour", "d": "day"}.get(name, name)
-    if name not in GRAINS:
-        raise UnknownName("grain", text, GRAINS)
-    return GRAINS[name]
-
-
-@dataclass(frozen=True)
 class FigureTable:
     """Figures by some dimensions, in windows of one or more grains.
 
@@ -118,12 +59,15 @@ class FigureTable:
         The dimensions that, with the window, make the key. Money needs ``currency`` among them.
     every : tuple of Grain
         The windows.
+    ratios : tuple of Ratio
+        What is divided of its figures when it is read, beside the shop's own ratios.
     """
 
     name: str
     figures: tuple[Figure, ...]
     by: tuple[str, ...]
     every: tuple[Grain, ...]
+    ratios: tuple[Ratio, ...] = ()
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -147,7 +91,33 @@ class FigureTable:
         grain : Grain
             One that the table keeps.
         """
-        return f"{self.name}_{grain.name}"
+        return f"{self.name}_{grain.suffix}"
+
+    def parts(self, grain: Grain) -> tuple[Grain, ...]:
+        """The table's windows that answer for windows of some width, the widest first; each is made of the next.
+
+        Parameters
+        ----------
+        grain : Grain
+            The width that is wanted, whether the table keeps it or not.
+
+        Raises
+        ------
+        UsageError
+            No windows of the table add up to windows of this width.
+        """
+        found: list[Grain] = []
+        for one in sorted(self.every, key=lambda one: -one.seconds):
+            if one.divides(found[-1] if found else grain):
+                found.append(one)
+        if not found:
+            kept = ", ".join(one.title for one in sorted(self.every, key=lambda one: one.seconds))
+            raise UsageError(
+                f"The table {self.name!r} can't answer by the {grain.title}: it keeps windows of {kept}, and none of "
+                "these widths divides that.",
+                remedy="Ask for a width that is kept or a multiple of one, or add the width to the job's every=[...].",
+            )
+        return tuple(found)
 
     def key_columns(self, grain: Grain) -> tuple[str, ...]:
         """The columns of a row's key: the window's start, then the dimensions.

@@ -391,7 +391,7 @@ class TestOtherJobs:
         [
             (TablePlan("x", "nowhere", ("day",), (), (FigurePlan("events", "count", "1", ""),)), "'nowhere'"),
             (TablePlan("x_events", "nowhere"), "'nowhere'"),
-            (TablePlan("x", "hbase", ("week",), (), (FigurePlan("events", "count", "1", ""),)), "week"),
+            (TablePlan("x", "hbase", ("fortnight",), (), (FigurePlan("events", "count", "1", ""),)), "fortnight"),
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "median", "price", ""),)), "median"),
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "sum", "colour", ""),)), "colour"),
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "first", "brand", ""),)), "folded here"),

@@ -13,14 +13,14 @@ from typing import Final
 
 import msgspec
 
-from retailpulse_kernel.ground.errors import JobError
-from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure
+from retailpulse_kernel.ground.errors import JobError, UsageError
+from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure, Ratio
 from retailpulse_kernel.shop.kinds import Kind
-from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from retailpulse_kernel.shop.tables import FigureTable, grain_of
 from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
 from retailpulse_kernel.streaming.state.window_state import is_summable
 
-__all__ = ["VERSION", "FigurePlan", "Plan", "TablePlan", "read_plan", "write_plan"]
+__all__ = ["VERSION", "FigurePlan", "Plan", "RatioPlan", "TablePlan", "read_plan", "write_plan"]
 
 #: The version in which plans are written. Plans without one are older; what they lack has its default.
 VERSION: Final = 2
@@ -67,6 +67,15 @@ class FigurePlan:
 
 
 @dataclass(frozen=True)
+class RatioPlan:
+    """What is divided of two of a table's figures when the table is read. The state knows nothing of it."""
+
+    name: str
+    over: str
+    under: str
+
+
+@dataclass(frozen=True)
 class TablePlan:
     """A table: the store it is in, its windows, its keys and figures in order. One of single events has only a name."""
 
@@ -75,6 +84,7 @@ class TablePlan:
     every: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     figures: tuple[FigurePlan, ...] = ()
+    ratios: tuple[RatioPlan, ...] = ()
 
     @classmethod
     def describing(cls, table: FigureTable, store: str) -> TablePlan:
@@ -88,12 +98,14 @@ class TablePlan:
             The store's name.
         """
         grains = tuple(grain.name for grain in table.every)
-        return cls(table.name, store, grains, table.by, tuple(map(FigurePlan.describing, table.figures)))
+        figures = tuple(map(FigurePlan.describing, table.figures))
+        ratios = tuple(RatioPlan(ratio.name, ratio.over.name, ratio.under.name) for ratio in table.ratios)
+        return cls(table.name, store, grains, table.by, figures, ratios)
 
     @property
     def physical(self) -> tuple[str, ...]:
         """The stored tables."""
-        return tuple(f"{self.name}_{grain}" for grain in self.every) or (self.name,)
+        return tuple(f"{self.name}_{_suffix(grain)}" for grain in self.every) or (self.name,)
 
     @property
     def table(self) -> FigureTable:
@@ -104,8 +116,18 @@ class TablePlan:
         ValueError, KeyError, UsageError
             This program does not know such figures, windows or keys.
         """
-        figures = tuple(figure.figure for figure in self.figures)
-        return FigureTable(self.name, figures, self.by, tuple(GRAINS[grain] for grain in self.every))
+        figures = {figure.name: figure.figure for figure in self.figures}
+        ratios = tuple(Ratio(one.name, one.name, figures[one.over], figures[one.under]) for one in self.ratios)
+        grains = tuple(grain_of(grain) for grain in self.every)
+        return FigureTable(self.name, tuple(figures.values()), self.by, grains, ratios)
+
+
+def _suffix(grain: str) -> str:
+    """The end of a stored table's name; of a grain that only a newer program knows, its name."""
+    try:
+        return grain_of(grain).suffix
+    except UsageError:
+        return grain
 
 
 @dataclass(frozen=True)

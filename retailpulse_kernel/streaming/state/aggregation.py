@@ -107,7 +107,7 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
     figures = figures_of(tables)
 
     def window_end(grain: Grain) -> Column:
-        return F.expr(f"timestamp_seconds((unix_seconds(event_time) div {grain.seconds} + 1) * {grain.seconds})")
+        return F.expr(grain.end_sql("event_time"))
 
     def window(slot: int, table: FigureTable, grain: Grain) -> Column:
         keys = [(F.col(d) if d in table.by else F.lit(None).cast("string")).alias(d) for d in dimensions]
@@ -143,7 +143,9 @@ def rows_by_table(result: pa.Table, tables: Sequence[FigureTable]) -> dict[tuple
     for slot, (table, grain) in enumerate(slots(tables)):
         rows = result.filter(pc.equal(result["slot"], slot))
         if rows.num_rows:
-            start = pc.subtract(rows["end"], pa.scalar(grain.width, pa.duration("us")))
+            # The end itself lies in the next window.
+            inside = rows["end"].combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False) - 1
+            start = pa.array(grain.starts(inside)).cast(pa.timestamp("us", tz="UTC"))
             names = [*table.by, *(figure.name for figure in table.figures)]
             found[table, grain] = rows.select(names).add_column(0, grain.name, start)
     return found
