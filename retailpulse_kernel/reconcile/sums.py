@@ -91,7 +91,7 @@ class Facts:
         for figure, adds in zip(self._additive, self._adds, strict=True):
             columns[figure.name] = pa.array(adds, _TYPES[figure.rules.value]).take(shapes)
         for figure in self._others:
-            if not figure.where and figure.measure.of == "event_time":
+            if figure.rules.value is Value.TIME and not figure.where and figure.measure.of == "event_time":
                 columns[figure.name] = times.cast(_TYPES[figure.rules.value])
             else:
                 columns[figure.name] = pa.array([figure.of_event(e) for e in events], _TYPES[figure.rules.value])
