@@ -13,7 +13,9 @@ from retailpulse_kernel.reconcile.conditions import compiled
 from retailpulse_kernel.reconcile.result import TableCheck
 from retailpulse_kernel.reconcile.sums import Facts
 from retailpulse_kernel.shop.events import CONTRACT, EVENT_TYPES, Event
+from retailpulse_kernel.shop.expressions import require_exact
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
+from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.registry import can
@@ -157,6 +159,9 @@ def _figure_table(plan: TablePlan) -> FigureTable:
         raise UsageError(f"the store {plan.store!r} is not known here")
     try:
         table = plan.table
+        for figure in table.figures:
+            if figure.rules.value is Value.DECIMAL:
+                require_exact(figure.measure.of)
         Facts([table])(_SAMPLES, [0] * len(_SAMPLES))
     except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:
         what = error.message.removesuffix(".") if isinstance(error, UsageError) else str(error)

@@ -175,9 +175,7 @@ def require_exact(text: str) -> None:
     UsageError
         Its result has more digits than Spark's decimals.
     """
-    node = _parse(text)
-    if _has_decimals(node):
-        _digits(node, text)
+    _digits(_parse(text), text)
 
 
 def _digits(node: ast.expr, text: str) -> tuple[int, int]:

@@ -39,7 +39,7 @@ from retailpulse_kernel.shop.figures import (
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.kinds import Kind, Value, arrow_type
 from retailpulse_kernel.shop.tables import FigureTable, grain_of
-from retailpulse_kernel.streaming.plan.data import FigurePlan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FigurePlan, RatioPlan, TablePlan
 from retailpulse_kernel.streaming.state.aggregation import dimensions_of, figures_of, rows_by_table, slots
 from retailpulse_kernel.streaming.state.batch_sums import aggregate_batch
 from retailpulse_kernel.streaming.state.window_state import WindowState
@@ -148,7 +148,8 @@ def test_figures_and_ratios_are_read_back_from_a_plan() -> None:
     found = plan.table
     assert [*map(FigurePlan.describing, found.figures)] == [*map(FigurePlan.describing, FIGURES)]
     assert TablePlan.describing(found, "cassandra") == plan
-    assert [ratio.name for ratio in found.ratios] == ["average_price"]
+    assert plan.ratios == (RatioPlan("average_price", "average_price_sum", "average_price_count"),)
+    assert found.ratios[0].divide(Decimal("7.5"), 2) == Decimal("3.75")
 
 
 _events = st.builds(

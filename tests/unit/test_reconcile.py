@@ -395,7 +395,11 @@ class TestOtherJobs:
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "median", "price", ""),)), "median"),
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "sum", "colour", ""),)), "colour"),
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "first", "brand", ""),)), "folded here"),
-            (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "money", "price * price", ""),)), "folded here"),
+            (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "least", "brand", ""),)), "folded here"),
+            (
+                TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "money", "price * price * price", ""),)),
+                "calculated exactly",
+            ),
         ],
     )
     def test_a_table_that_can_t_be_folded_leaves_the_others_compared(self, table: TablePlan, why: str) -> None:
