@@ -267,7 +267,7 @@ class SignedRead:
     def rows(self) -> list[Row]:
         """A row for each window, under ``bucket``, and each key that has events in the range."""
         names = [figure.name for figure in self._figures]
-        result = []
+        result: dict[tuple[Any, ...], Row] = {}
         for piece, (added, subtracted) in zip(self._pieces, self._requests, strict=True):
             sums: dict[tuple[Any, ...], Row] = {}
             counts: dict[tuple[Any, ...], int] = defaultdict(int)
@@ -282,12 +282,14 @@ class SignedRead:
                         else:
                             for name in names:
                                 known[name] += sign * row[name]
-            result += [
-                {"bucket": key[0], **dict(zip(self._by, key[1:], strict=True)), **values}
-                for key, values in sums.items()
-                if counts[key] > 0
-            ]
-        return result
+            for key, values in sums.items():
+                if counts[key] > 0:
+                    # Several pieces may lie in one window, where it is wider than those that are read.
+                    known = result.get(key)
+                    result[key] = values if known is None else {name: known[name] + values[name] for name in names}
+        return [
+            {"bucket": key[0], **dict(zip(self._by, key[1:], strict=True)), **values} for key, values in result.items()
+        ]
 
     def sketches(self) -> list[bytes]:
         """The sketches of the range's users, which can be united but not subtracted."""

@@ -77,6 +77,13 @@ class FigureTable:
                 raise UnknownName("dimension", dimension, DIMENSIONS)
         if not self.figures or not self.every:
             raise UsageError(f"The table {self.name!r} has no figures or no windows.", remedy="Name at least one each.")
+        names = [*self.by, *(figure.name for figure in self.figures)]
+        names += {column for grain in self.every for column in (grain.name, grain.bucket.name)}
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise UsageError(
+                f"The table {self.name!r} would have two columns {twice!r}.",
+                remedy="Give each figure a name of its own, which no dimension and no width of the table has.",
+            )
         if "currency" not in self.by and any(f.unit == "currency" for f in self.figures):
             raise UsageError(
                 f"The table {self.name!r} would add up money of different currencies.",

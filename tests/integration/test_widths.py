@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -99,7 +100,7 @@ def events(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list
 def test_what_was_killed_and_resumed_is_reconciled(settings: Settings, events: list[Event]) -> None:
     result = reconcile(settings)
     assert result.outcome == "equal", [*result.differences, *result.unchecked]
-    rows = {check.table: check.rows for check in result.tables}
+    rows = {check.table: check.rows for check in result.tables if check.job == "prices"}
     assert set(rows) == {"prices_5m", "prices_week", "prices_month", "visits_7m", "visits_2h", "visits_week"}
     assert all(rows.values()) and rows["prices_month"] < rows["prices_5m"]
 
@@ -117,12 +118,14 @@ def test_what_is_read_is_a_plain_calculation(settings: Settings, events: list[Ev
     }
     assert stored.keys() == windows.keys()
     for key, members in windows.items():
-        assert [None if value != value else value for value in stored[key]] == pytest.approx(
-            measured(members), rel=0
-        ), key
+        *exact, products, prices = (None if pd.isna(value) else value for value in stored[key])
+        *expected, some, more = measured(members)
+        assert exact == expected, key
+        # A sketch is exact up to some 3,000 values.
+        assert (products, prices) == pytest.approx((some, more), abs=0 if more < 3_000 else 0.02 * more), key
 
 
-def measured(members: list[Event]) -> list[object]:
+def measured(members: list[Event]) -> list[Any]:
     bought = [one for one in members if one.event_type == "purchase"]
     prices = [one.price for one in bought if one.price is not None]
     lines = [one.price * one.quantity for one in members if one.price is not None]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
-from retailpulse_kernel.shop.figures import EVENTS
+from retailpulse_kernel.shop.figures import EVENTS, Figure, count
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
 from retailpulse_kernel.shop.windows import Grain, common, grain_of, grain_with
 
@@ -160,6 +160,14 @@ def test_a_width_that_nothing_adds_up_to_is_refused_with_what_there_is(wanted: s
     with pytest.raises(UsageError, match=r"keeps windows of 5 minutes, week, month") as raised:
         kept("month", "5m", "week").parts(grain_of(wanted))
     assert grain_of(wanted).title in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("events", "events"), ("minutes_5", "minutes_5"), ("day", "day"), ("brand", "brand")]
+)
+def test_a_table_with_two_columns_of_one_name_is_refused(name: str, column: str) -> None:
+    with pytest.raises(UsageError, match=f"two columns '{column}'"):
+        FigureTable("t", (EVENTS, Figure(name, "Other", count(), where="view")), ("brand",), (grain_of("5m"),))
 
 
 def test_a_stored_table_has_the_width_in_its_name_and_its_column() -> None:
