@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -39,7 +40,8 @@ from retailpulse_kernel.shop.figures import (
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.kinds import Kind, Value, arrow_type
 from retailpulse_kernel.shop.tables import FigureTable, grain_of
-from retailpulse_kernel.streaming.plan.data import FigurePlan, RatioPlan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, RatioPlan, TablePlan
+from retailpulse_kernel.streaming.run.changes import compare
 from retailpulse_kernel.streaming.state.aggregation import dimensions_of, figures_of, rows_by_table, slots
 from retailpulse_kernel.streaming.state.batch_sums import aggregate_batch
 from retailpulse_kernel.streaming.state.window_state import WindowState
@@ -298,6 +300,34 @@ class TestReading:
         since = NOON + timedelta(minutes=2)
         with pytest.raises(UsageError, match=r"12:02:00Z is not the start of a window of 5 minutes.*12:00:00Z and"):
             read_rows(store, TABLE, since=since, until=NOON + timedelta(hours=1), grain=grain_of("hour"))
+
+
+def test_one_name_for_two_figures_of_a_job_is_refused() -> None:
+    """Both would have been the later one."""
+    other = replace(TABLE, name="other", figures=(Figure("lowest", "Lowest", least_of("price"), where="purchase"),))
+    assert figures_of([TABLE, replace(TABLE, name="same")]) == list(FIGURES)
+    with pytest.raises(UsageError, match=r"two figures 'lowest'.*'other'"):
+        figures_of([TABLE, other])
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (("5m", "7m"), "prices_week, prices_month is no longer written: its rows stay as they are"),
+        (
+            ("5m", "1w"),
+            "the grouping key of prices changed from 5 minutes, 7 minutes, week, month to 5 minutes, week: "
+            "the state can't be reused",
+        ),
+    ],
+)
+def test_the_gate_tells_which_windows_changed(now: tuple[str, ...], said: str) -> None:
+    changed = replace(TABLE, every=tuple(map(grain_of, now)))
+    old, new = (
+        Plan("job", "t", "event_id", 0, (), "change", "count", (TablePlan.describing(table, "hbase"),))
+        for table in (TABLE, changed)
+    )
+    assert [difference.reason for difference in compare(old, new)] == [said]
 
 
 def test_users_are_what_they_were() -> None:

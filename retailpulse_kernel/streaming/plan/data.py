@@ -16,7 +16,7 @@ import msgspec
 from retailpulse_kernel.ground.errors import JobError, UsageError
 from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure, Ratio
 from retailpulse_kernel.shop.kinds import Kind
-from retailpulse_kernel.shop.tables import FigureTable, grain_of
+from retailpulse_kernel.shop.tables import FigureTable, Grain, grain_of
 from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
 from retailpulse_kernel.streaming.state.window_state import is_summable
 
@@ -105,7 +105,13 @@ class TablePlan:
     @property
     def physical(self) -> tuple[str, ...]:
         """The stored tables."""
-        return tuple(f"{self.name}_{_suffix(grain)}" for grain in self.every) or (self.name,)
+        suffixes = (grain if (known := _known(grain)) is None else known.suffix for grain in self.every)
+        return tuple(f"{self.name}_{suffix}" for suffix in suffixes) or (self.name,)
+
+    @property
+    def widths(self) -> tuple[str, ...]:
+        """Its windows, for people."""
+        return tuple(grain if (known := _known(grain)) is None else known.title for grain in self.every)
 
     @property
     def table(self) -> FigureTable:
@@ -122,12 +128,12 @@ class TablePlan:
         return FigureTable(self.name, tuple(figures.values()), self.by, grains, ratios)
 
 
-def _suffix(grain: str) -> str:
-    """The end of a stored table's name; of a grain that only a newer program knows, its name."""
+def _known(name: str) -> Grain | None:
+    """A grain by its name; None where only a newer program knows it."""
     try:
-        return grain_of(grain).suffix
+        return grain_of(name)
     except UsageError:
-        return grain
+        return None
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def _of_table(old: TablePlan, new: TablePlan, *, kept: bool) -> Iterator[Differe
             Effect.RESUME if kept else Effect.EPOCH,
             f"{lost} is no longer written: its rows stay as they are"
             if kept
-            else f"the grouping key of {name} changed from {_words(old.every)} to {_words(new.every)}: "
+            else f"the grouping key of {name} changed from {_words(old.widths)} to {_words(new.widths)}: "
             "the state can't be reused",
         )
     yield from _of_figures(name, old.figures, new.figures)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.tables import DIMENSIONS, FigureTable, Grain
@@ -60,8 +61,23 @@ def figures_of(tables: Sequence[FigureTable]) -> list[Figure]:
     ----------
     tables : sequence of FigureTable
         Those of the aggregation.
+
+    Raises
+    ------
+    UsageError
+        Two figures have one name, and the aggregation has one column for it.
     """
-    return list({figure.name: figure for table in tables for figure in table.figures}.values())
+    found: dict[str, Figure] = {}
+    for table in tables:
+        for figure in table.figures:
+            known = found.setdefault(figure.name, figure)
+            if (known.measure, known.where) != (figure.measure, figure.where):
+                raise UsageError(
+                    f"The job has two figures {figure.name!r} that measure different things, one of them in the table "
+                    f"{table.name!r}.",
+                    remedy="Give one of them another name.",
+                )
+    return list(found.values())
 
 
 def dimensions_of(tables: Sequence[FigureTable]) -> list[str]:
