@@ -108,8 +108,8 @@ from retailpulse_kernel.stores.cassandra.rows import ddl
 from retailpulse_kernel.stores.hbase.rows import pack_cells, pack_keys, unpack
 from retailpulse_kernel.streaming.intake.given import given_events
 from retailpulse_kernel.streaming.plan.data import TablePlan
-from retailpulse_kernel.streaming.state.addition import added, as_column, as_words
-from retailpulse_kernel.streaming.state.batch_sums import summed
+from retailpulse_kernel.streaming.state.encoding import added, as_column, as_words
+from retailpulse_kernel.streaming.state.batch_sums import aggregate_batch
 
 day, figure = GRAINS["day"], Figure("most", "Most at once", largest("quantity"), where="purchase")
 table = FigureTable("shelf", (figure,), ("category",), (day,))
@@ -125,7 +125,7 @@ arrow = arrow_rows(table, day, rows)
 assert [unpack(table, day, *pair) for pair in zip(pack_keys(table, day, arrow), pack_cells(table, arrow))] == rows
 assert "most bigint" in ddl("shop", table, day) and figure.aggregate_sql == "max(`most`)"
 facts = {"end": [event.event_time for event in given], "category": [event.category for event in given]}
-batch = summed(pa.table(facts | {"most": pa.array([2, 5, 3, None], pa.int32())}), [table])
+batch = aggregate_batch(pa.table(facts | {"most": pa.array([2, 5, 3, None], pa.int32())}), [table])
 words = as_words(figure, batch["most"])
 assert as_column(figure, added([figure], words, words)).to_pylist() == batch["most"].to_pylist() == [5, None]
 """,

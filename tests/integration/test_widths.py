@@ -21,6 +21,7 @@ from retailpulse_kernel.shop.events import Event, parse_event
 from retailpulse_kernel.shop.tables import grain_of
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.upkeep.retention import keep_minutes
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.jobs import JobProcess, consumed, produce, run_here, wait_until
 
@@ -155,6 +156,10 @@ def test_a_width_that_the_table_does_not_add_up_to_is_refused(settings: Settings
         rp.figures("events", by="bucket", every="1 minute", table="prices")
     with pytest.raises(UsageError, match="Did you mean 'prices'"):
         rp.figures("events", by="bucket", table="price")
+
+
+def test_windows_below_an_hour_go_by_their_age(settings: Settings, events: list[Event]) -> None:
+    assert keep_minutes(settings, timedelta(days=400)) == ["prices_5m"], "HBase lets nothing go by its age"
 
 
 def test_spark_places_times_as_python_does(settings: Settings, events: list[Event]) -> None:
