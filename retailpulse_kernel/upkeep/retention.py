@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from retailpulse_kernel.ground.errors import CheckFailed, UsageError
@@ -100,11 +101,11 @@ def keep_minutes(settings: Settings, span: timedelta) -> list[str]:
         if grain.seconds < GRAINS["hour"].seconds
     ]
     for name, table, grain in short:
-        store = figure_store(name, settings)
-        if isinstance(store, Expiring):
-            changed += store.expire(table, grain, span)
-        else:
-            say(f"{name} lets no figures go by their age: those of {table.physical(grain)} stay.")
+        with closing(figure_store(name, settings)) as store:
+            if isinstance(store, Expiring):
+                changed += store.expire(table, grain, span)
+            else:
+                say(f"{name} lets no figures go by their age: those of {table.physical(grain)} stay.")
     return changed
 
 

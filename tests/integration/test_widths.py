@@ -78,6 +78,15 @@ def sent(settings: Settings, seed: int, start: datetime) -> list[Event]:
 
 
 @pytest.fixture(scope="module")
+def rp(settings: Settings, events: list[Event]) -> Iterator[Workbench]:
+    """The workbench, after the job has taken all events; left in order."""
+    made = Workbench(namespace=settings.namespace_name)
+    yield made
+    made.cassandra.close()
+    made.hbase.close()
+
+
+@pytest.fixture(scope="module")
 def events(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
     """The events that the job has taken, in a run that was killed and in one that went on."""
     folder = tmp_path_factory.mktemp("widths")
@@ -107,9 +116,9 @@ def test_what_was_killed_and_resumed_is_reconciled(settings: Settings, events: l
 
 
 @pytest.mark.parametrize("every", ["5 minutes", "15m", "1 week", "2 weeks", "1 month", "3 months"])
-def test_what_is_read_is_a_plain_calculation(settings: Settings, events: list[Event], every: str) -> None:
+def test_what_is_read_is_a_plain_calculation(rp: Workbench, events: list[Event], every: str) -> None:
     names = ["events", "average_price", "lowest", "highest", "most", "newest", "discounted", "products", "prices"]
-    rp, grain = Workbench(namespace=settings.namespace_name), grain_of(every)
+    grain = grain_of(every)
     frame = rp.figures(*names, by=["bucket", "currency"], every=every, table="prices")
     windows: dict[tuple[datetime, str], list[Event]] = defaultdict(list)
     for one in events:
@@ -150,8 +159,7 @@ def measured(members: list[Event]) -> list[Any]:
     ]
 
 
-def test_a_width_that_the_table_does_not_add_up_to_is_refused(settings: Settings, events: list[Event]) -> None:
-    rp = Workbench(namespace=settings.namespace_name)
+def test_a_width_that_the_table_does_not_add_up_to_is_refused(rp: Workbench) -> None:
     with pytest.raises(UsageError, match=r"keeps windows of 5 minutes, week, month"):
         rp.figures("events", by="bucket", every="1 minute", table="prices")
     with pytest.raises(UsageError, match="Did you mean 'prices'"):
@@ -162,12 +170,12 @@ def test_windows_below_an_hour_go_by_their_age(settings: Settings, events: list[
     assert keep_minutes(settings, timedelta(days=400)) == ["prices_5m"], "HBase lets nothing go by its age"
 
 
-def test_spark_places_times_as_python_does(settings: Settings, events: list[Event]) -> None:
+def test_spark_places_times_as_python_does(rp: Workbench) -> None:
     """Times over 60 years and around every boundary, in a session that is not in UTC."""
     from pyspark.sql import functions as F
 
     spark, half_a_day = (
-        Workbench(namespace=settings.namespace_name).job("placing").spark,
+        rp.job("placing").spark,
         timedelta(hours=11, minutes=59),
     )
     epoch, moments = datetime(1970, 1, 1, tzinfo=UTC), [datetime(1968, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)]
