@@ -88,7 +88,7 @@ KIND = Addition(
         (KINDS, '    USERS = "users"\n', '    LARGEST = "largest"\n'),
         (KINDS, 'partial(max, default=None), "max({})"),\n',
          '    Kind.LARGEST: Rules(Value.WHOLE, Combination.GREATEST, partial(max, default=None), "max({})"),\n'),
-        (FIGURES, '    "first",\n', '    "largest",\n'),
+        (FIGURES, '    "greatest_of",\n', '    "largest",\n'),
         (FIGURES, '    return Measure(Kind.USERS, column)\n',
          '\n\ndef largest(expression: str) -> Measure:\n    """The largest of some whole numbers.\n\n'
          '    Parameters\n    ----------\n    expression : str\n        Of columns of an event.\n    """\n'

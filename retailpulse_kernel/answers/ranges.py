@@ -14,24 +14,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.notes import say
-from retailpulse_kernel.ground.spans import range_of, require_minutes, require_range
+from retailpulse_kernel.ground.spans import iso_text, range_of, require_range
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, Figure
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore
 
 __all__ = ["Extent", "SignedRead", "cover", "minutes_of", "plan"]
 
-_FINER = {"day": GRAINS["hour"], "hour": GRAINS["minute"]}
-
 Span = tuple[Grain, datetime, datetime]
 """Whole windows of a grain, from the start of the first to the end of the last."""
 
 
 def minutes_of(
-    last: str | timedelta | None, since: str | datetime | None, until: str | datetime | None
+    last: str | timedelta | None,
+    since: str | datetime | None,
+    until: str | datetime | None,
+    finest: Grain = GRAINS["minute"],
 ) -> tuple[datetime | None, datetime | None]:
     """The range ``[since, until)``; with `last` the newest span, from a whole minute on, up to `until` or this minute.
+
+    Of a table without minutes the range goes by its finest windows.
 
     Parameters
     ----------
@@ -39,20 +43,34 @@ def minutes_of(
         The newest span, such as ``"1h"``; instead of `since`.
     since, until : str or datetime or None
         The range, UTC unless it has a zone; no bound where None.
+    finest : Grain
+        The finest windows of the table that is read.
 
     Raises
     ------
     UsageError
         As `spans.range_of`.
     """
-    minute = GRAINS["minute"]
-    present = minute.start(datetime.now(UTC)) + minute.width
+    present = finest.end(datetime.now(UTC))
     begin, end = range_of(last, since, until, now=present)
     if last is None or begin is None:
         return begin, end
-    if begin != (start := minute.start(begin)):  # figures go by the minute
-        say(f"Figures go by the minute: this is from {start:%Y-%m-%d %H:%M} (UTC) on.")
+    if begin != (start := finest.start(begin)):
+        say(f"{_by(finest)}: this is from {start:%Y-%m-%d %H:%M} (UTC) on.")
     return start, end or present
+
+
+def _by(finest: Grain) -> str:
+    return f"Figures go by {'the' if finest.count == 1 else 'windows of'} {finest.title}"
+
+
+def _require_aligned(finest: Grain, *moments: datetime) -> None:
+    """Refuse the ends of a range that no windows meet."""
+    for moment in moments:
+        if finest.start(moment) != moment:
+            what = f"on a whole {finest.unit}" if finest.count == 1 else f"the start of a window of {finest.title}"
+            near = f" Near it are {iso_text(finest.start(moment))} and {iso_text(finest.end(moment))}."
+            raise UsageError(f"{iso_text(moment)} is not {what}.", remedy=f"{_by(finest)}.{near}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,7 @@ class Extent:
         start : datetime
             A window's start, UTC.
         """
-        end = start + self.grain.width
+        end = self.grain.end(start)
         return (
             end <= self.now
             and (self.since is None or self.since <= start)
@@ -100,46 +118,50 @@ class Piece:
     subtracted: list[Span] = field(default_factory=list)
 
 
-def cover(since: datetime, until: datetime, grain: Grain) -> Iterator[Span]:
-    """Split a range into whole windows of `grain` and finer ones at its ends.
+def cover(since: datetime, until: datetime, grains: Sequence[Grain]) -> Iterator[Span]:
+    """Split a range into whole windows of the widest grain and finer ones at its ends.
 
     Parameters
     ----------
     since, until : datetime
-        The range, on whole minutes.
-    grain : Grain
-        The coarsest grain to use.
+        The range; both are starts of the finest windows.
+    grains : sequence of Grain
+        What to use, as `FigureTable.parts` gives them: the widest first, each made of the next.
 
     Raises
     ------
     UsageError
-        An end of the range is not on a whole minute, or the range is empty.
+        An end of the range is not where a window of the finest grain begins, or the range is empty.
     """
     require_range(since, until)
-    require_minutes(since, until)
-    first, last = grain.start(since + grain.width - timedelta(microseconds=1)), grain.start(until)
-    finer = _FINER.get(grain.name)
-    if finer is None:
+    _require_aligned(grains[-1], since, until)
+    yield from _cover(since, until, grains)
+
+
+def _cover(since: datetime, until: datetime, grains: Sequence[Grain]) -> Iterator[Span]:
+    grain, *finer = grains
+    first, last = grain.start_from(since), grain.start(until)
+    if not finer:
         yield grain, since, until
     elif first >= last:
-        yield from cover(since, until, finer)
+        yield from _cover(since, until, finer)
     else:
         if since < first:
-            yield from cover(since, first, finer)
+            yield from _cover(since, first, finer)
         yield grain, first, last
         if last < until:
-            yield from cover(last, until, finer)
+            yield from _cover(last, until, finer)
 
 
-def plan(since: datetime, until: datetime, grain: Grain, *, now: datetime) -> list[Piece]:
-    """How to read a range with few windows of `grain` and finer ones; those after `now` are nearly empty.
+def plan(since: datetime, until: datetime, grains: Sequence[Grain], *, now: datetime) -> list[Piece]:
+    """How to read a range with few windows of some grains; those after `now` are nearly empty.
 
     Parameters
     ----------
     since, until : datetime
-        The range, on whole minutes.
-    grain : Grain
-        The coarsest grain to use.
+        The range; both are starts of the finest windows.
+    grains : sequence of Grain
+        As for `cover`.
     now : datetime
         The present time, UTC.
 
@@ -149,37 +171,37 @@ def plan(since: datetime, until: datetime, grain: Grain, *, now: datetime) -> li
         As `cover`.
     """
     require_range(since, until)
-    require_minutes(since, until)
-    first, last = grain.start(since + grain.width - timedelta(microseconds=1)), grain.start(until)
+    _require_aligned(grains[-1], since, until)
+    first, last = grains[0].start_from(since), grains[0].start(until)
     pieces = []
     if first < last:
-        pieces.append(Piece(first, last, [(grain, first, last)]))
+        pieces.append(Piece(first, last, [(grains[0], first, last)]))
     ends = [(since, until)] if first > last else [(since, first), (last, until)]
     for start, end in ends:
         if start < end:
-            pieces.append(_end(start, end, grain, now))
+            pieces.append(_end(start, end, grains, now))
     return pieces
 
 
-def _end(start: datetime, end: datetime, grain: Grain, now: datetime) -> Piece:
+def _end(start: datetime, end: datetime, grains: Sequence[Grain], now: datetime) -> Piece:
     """A part of one window: the finer windows in it, or the window less those outside."""
-    finer = _FINER.get(grain.name)
-    if finer is None:
+    grain, *finer = grains
+    if not finer:
         return Piece(start, end, [(grain, start, end)])
 
     def windows(spans: list[Span]) -> float:
         return sum(max(min(stop, now) - begin, timedelta(0)) / width.width for width, begin, stop in spans)
 
-    window = grain.start(start)
-    inside = list(cover(start, end, finer))
+    window = (grain.start(start), grain.end(start))
+    inside = list(_cover(start, end, finer))
     outside = [
         span
-        for begin, stop in ((window, start), (end, window + grain.width))
+        for begin, stop in ((window[0], start), (end, window[1]))
         if begin < stop
-        for span in cover(begin, stop, finer)
+        for span in _cover(begin, stop, finer)
     ]
     if windows(outside) + 1 < windows(inside):
-        return Piece(start, end, [(grain, window, window + grain.width)], outside)
+        return Piece(start, end, [(grain, *window)], outside)
     return Piece(start, end, inside)
 
 
@@ -194,9 +216,9 @@ class SignedRead:
     pool : Executor
         What the requests run in.
     since, until : datetime
-        The range, on whole minutes.
+        The range; both are starts of the table's finest windows.
     grain : Grain
-        The windows of the sums.
+        The windows of the sums, which windows of the table add up to.
     figures : sequence of Figure
         Additive ones: no sketches.
     by : sequence of str
@@ -222,7 +244,8 @@ class SignedRead:
             tuple(figures),
             tuple(by),
         )
-        self._pieces = plan(since, until, grain, now=datetime.now(UTC))
+        self._parts = table.parts(grain)
+        self._pieces = plan(since, until, self._parts, now=datetime.now(UTC))
         self._requests = [
             (
                 [self._request(span, self._needed(piece)) for span in piece.added],
@@ -244,7 +267,7 @@ class SignedRead:
     def rows(self) -> list[Row]:
         """A row for each window, under ``bucket``, and each key that has events in the range."""
         names = [figure.name for figure in self._figures]
-        result = []
+        result: dict[tuple[Any, ...], Row] = {}
         for piece, (added, subtracted) in zip(self._pieces, self._requests, strict=True):
             sums: dict[tuple[Any, ...], Row] = {}
             counts: dict[tuple[Any, ...], int] = defaultdict(int)
@@ -259,19 +282,21 @@ class SignedRead:
                         else:
                             for name in names:
                                 known[name] += sign * row[name]
-            result += [
-                {"bucket": key[0], **dict(zip(self._by, key[1:], strict=True)), **values}
-                for key, values in sums.items()
-                if counts[key] > 0
-            ]
-        return result
+            for key, values in sums.items():
+                if counts[key] > 0:
+                    # Several pieces may lie in one window, where it is wider than those that are read.
+                    known = result.get(key)
+                    result[key] = values if known is None else {name: known[name] + values[name] for name in names}
+        return [
+            {"bucket": key[0], **dict(zip(self._by, key[1:], strict=True)), **values} for key, values in result.items()
+        ]
 
     def sketches(self) -> list[bytes]:
         """The sketches of the range's users, which can be united but not subtracted."""
         spans: list[Span] = []
         for piece, (_, subtracted) in zip(self._pieces, self._requests, strict=True):
             if any(request.result() for request in subtracted):
-                spans += cover(piece.start, piece.end, self._grain)
+                spans += cover(piece.start, piece.end, self._parts)
             else:
                 spans += piece.added
         requests = [

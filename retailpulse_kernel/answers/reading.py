@@ -26,6 +26,7 @@ from retailpulse_kernel.shop.figures import (
     UNITS,
     Figure,
     Ratio,
+    parts_of,
 )
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, Row, grain_of
@@ -190,9 +191,9 @@ def read_rows(
     table : FigureTable
         Which one.
     since, until : datetime or None
-        The range, on whole minutes, UTC; all there is where None.
+        The range, UTC; both are starts of the table's finest windows. All there is where None.
     grain : Grain
-        The windows of the rows that are returned.
+        The windows of the rows that are returned: those of the table, or what its windows add up to.
     figures : sequence of Figure, optional
         Which of the table's; all when absent.
     only : Only, optional
@@ -201,14 +202,17 @@ def read_rows(
     Raises
     ------
     UsageError
-        An end of the range is not on a whole minute, or the range is empty.
+        An end of the range is not the start of a window, the range is empty, or the table's windows do not add up to
+        those of the grain.
     """
+    parts = table.parts(grain)
     if since is None or until is None:
-        found = store.read(table, grain, since=since, until=until, figures=figures, only=only)
-        return [{**row, "bucket": row[grain.name]} for row in found]
+        widest = parts[0]
+        found = store.read(table, widest, since=since, until=until, figures=figures, only=only)
+        return [{**row, "bucket": grain.start(row[widest.name])} for row in found]
     return [
         {**row, "bucket": grain.start(row[part.name])}
-        for part, start, stop in cover(since, until, grain)
+        for part, start, stop in cover(since, until, parts)
         for row in store.read(table, part, since=start, until=stop, figures=figures, only=only)
     ]
 
@@ -229,7 +233,8 @@ def chosen_figures(asked: Sequence[str | Figure | Ratio], table: FigureTable = C
         The table keeps no such figure, nor what it is divided of.
     """
     known: dict[str, Figure | Ratio] = {figure.name: figure for figure in table.figures}
-    for ratio in (figure for figure in FIGURES.values() if isinstance(figure, Ratio)):
+    # One that was defined beside the table, as an average is, is known by itself.
+    for ratio in (one for one in (*FIGURES.values(), *table.ratios, *asked) if isinstance(one, Ratio)):
         if {ratio.over.name, ratio.under.name} <= known.keys():
             known[ratio.name] = ratio
     names = [figure if isinstance(figure, str) else figure.name for figure in asked]
@@ -237,18 +242,6 @@ def chosen_figures(asked: Sequence[str | Figure | Ratio], table: FigureTable = C
         if name not in known:
             raise UnknownName(f"figure of the table {table.name!r}", name, known)
     return [known[name] for name in dict.fromkeys(names)] or list(known.values())
-
-
-def parts_of(figures: Iterable[Figure | Ratio]) -> list[Figure]:
-    """The stored figures that some figures are made of.
-
-    Parameters
-    ----------
-    figures : iterable of Figure or Ratio
-        Ratios give their two parts.
-    """
-    parts = [part for f in figures for part in ((f.over, f.under) if isinstance(f, Ratio) else (f,))]
-    return list(dict.fromkeys(parts))
 
 
 def grouped(

@@ -73,7 +73,8 @@ def asked(
         ISO 8601, or milliseconds since 1970 as Grafana gives them; widened to whole minutes. Today up to `now` when
         empty.
     grain : str
-        ``minute``, ``hour``, ``day``, or ``auto`` for the finest that a line still shows well.
+        ``minute``, ``hour``, ``day``, any width that these add up to, such as ``15m``, or ``auto`` for the finest
+        that a line still shows well.
     by, currency, category : str
         Several with commas.
     shift : str
@@ -104,10 +105,12 @@ def asked(
     if not timedelta(0) <= back <= _LONGEST or back % timedelta(minutes=1):
         raise UsageError(f"A shift of {shift!r} can't be read.", remedy="Give whole minutes, hours or days, as in 7d.")
     chosen = _fitting(end - start) if grain.lower() == "auto" else grain_of(grain)
+    CATEGORY.parts(chosen)  # refuses what its windows do not add up to
     windows = (end - start) / chosen.width
     if "bucket" in dimensions and windows > MOST_BUCKETS:
+        width = f"a {chosen.unit}" if chosen.count == 1 else chosen.title
         raise UsageError(
-            f"{windows:,.0f} windows of a {chosen.name} are more than the {MOST_BUCKETS:,} that one answer holds.",
+            f"{windows:,.0f} windows of {width} are more than the {MOST_BUCKETS:,} that one answer holds.",
             remedy="Ask for a shorter range or a coarser grain.",
         )
     return Asked(

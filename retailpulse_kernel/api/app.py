@@ -79,7 +79,7 @@ _EXAMPLE = {
 def _asked(
     since: Annotated[str, Query(alias="from", description="ISO 8601 or epoch ms; today's start", max_length=64)] = "",
     until: Annotated[str, Query(alias="to", description="Not included; now when absent.", max_length=64)] = "",
-    grain: Annotated[str, Query(description="minute, hour, day or auto", max_length=16)] = "auto",
+    grain: Annotated[str, Query(description="minute, hour, day, a width such as 15m, or auto", max_length=16)] = "auto",
     by: Annotated[str, Query(description="bucket, currency, category, event_type; with commas", max_length=100)] = "",
     currency: Annotated[str, Query(description="Only these, with commas.", max_length=400)] = "",
     category: Annotated[str, Query(description="Only these, with commas.", max_length=4000)] = "",

@@ -116,7 +116,10 @@ def figures(
         ),
     ] = None,
     grain: Annotated[
-        str | None, typer.Option(help="Length of the time windows: minute, hour or day.", show_default="fits the range")
+        str | None,
+        typer.Option(
+            help="Length of the time windows, such as minute, 15m, day or week.", show_default="fits the range"
+        ),
     ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,

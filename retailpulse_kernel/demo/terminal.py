@@ -76,7 +76,7 @@ def figures_view(summary: Summary, *, span: str = "") -> RenderableType:
     parts: list[RenderableType] = []
     for currency, figures in summary.currencies.items():
         if figures.orders or figures.revenue:
-            parts.append(_currency_view(currency, figures, summary.grain.name, span))
+            parts.append(_currency_view(currency, figures, summary.grain.title, span))
     parts.append(_events_view(summary, span))
     return Group(*parts)
 

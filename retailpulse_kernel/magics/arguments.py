@@ -171,6 +171,7 @@ _TAKES: dict[str, dict[str, tuple[str, tuple[str, ...] | Words]]] = {
     "figures": {
         "*figures": ("figure", _figures),
         "by": ("dimension", _dimensions),
+        "every": ("value", ("minute", "5 minutes", "hour", "day", "week", "month")),
         "grain": ("value", ("minute", "hour", "day")),
         **_CURRENCY,
         **_FORM,

@@ -49,7 +49,7 @@ class Range(NamedTuple):
             How long the window is.
         """
         return (self.start_ms is None or start_ms >= self.start_ms) and (
-            self.end_ms is None or start_ms + grain.seconds * 1000 <= self.end_ms
+            self.end_ms is None or grain.end(moment_at(start_ms)) <= moment_at(self.end_ms)
         )
 
 

@@ -20,6 +20,7 @@ from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import PLACES, Value
 from retailpulse_kernel.shop.messages import EVENT_TYPES
 from retailpulse_kernel.shop.tables import FigureTable, Grain
+from retailpulse_kernel.shop.windows import common
 
 __all__ = ["LIMITS", "TIME", "Facts", "Key", "Limits", "TableSums"]
 
@@ -91,7 +92,7 @@ class Facts:
         for figure, adds in zip(self._additive, self._adds, strict=True):
             columns[figure.name] = pa.array(adds, _TYPES[figure.rules.value]).take(shapes)
         for figure in self._others:
-            if not figure.where and figure.measure.of == "event_time":
+            if figure.rules.value is Value.TIME and not figure.where and figure.measure.of == "event_time":
                 columns[figure.name] = times.cast(_TYPES[figure.rules.value])
             else:
                 columns[figure.name] = pa.array([figure.of_event(e) for e in events], _TYPES[figure.rules.value])
@@ -127,7 +128,7 @@ class TableSums:
 
     def __init__(self, table: FigureTable, limits: Limits = LIMITS) -> None:
         self.table, self._limits = table, limits
-        self._finest = min(table.every, key=lambda grain: grain.seconds)
+        self._finest = common(table.every)
         self._users = [figure for figure in table.figures if figure.rules.value is Value.SKETCH]
         self._figures = [figure for figure in table.figures if figure not in self._users]
         #: By figure of users (None: all others), the parts that are to be combined.
@@ -154,7 +155,7 @@ class TableSums:
         Parameters
         ----------
         grain : Grain
-            How long the windows are; not shorter than the table's finest.
+            How long the windows are: a width of the table's.
         start_ms, end_ms : int, optional
             The range, without its end, in milliseconds since 1970; None is not a bound.
         """
@@ -195,10 +196,13 @@ class TableSums:
 
 
 def _windowed(facts: pa.Table, grain: Grain) -> pa.Table:
-    """Times as the starts of their windows; no event is older than 1970."""
-    width = pa.scalar(grain.seconds * 1000, pa.int64())
-    starts = pc.multiply(pc.divide(facts[TIME], width), width)
-    return facts.set_column(facts.column_names.index(TIME), TIME, starts)
+    """Times as the starts of their windows."""
+    starts = grain.starts(_times(facts), per_second=1000)
+    return facts.set_column(facts.column_names.index(TIME), TIME, pa.array(starts))
+
+
+def _times(facts: pa.Table) -> Any:
+    return facts[TIME].combine_chunks().to_numpy(zero_copy_only=False)
 
 
 def _within(facts: pa.Table, grain: Grain, start_ms: int | None, end_ms: int | None) -> pa.Table:
@@ -206,7 +210,7 @@ def _within(facts: pa.Table, grain: Grain, start_ms: int | None, end_ms: int | N
     if start_ms is not None:
         facts = facts.filter(pc.greater_equal(facts[TIME], start_ms))
     if end_ms is not None:
-        facts = facts.filter(pc.less_equal(facts[TIME], end_ms - grain.seconds * 1000))
+        facts = facts.filter(pa.array(grain.ends(_times(facts), per_second=1000) <= end_ms))
     return facts
 
 

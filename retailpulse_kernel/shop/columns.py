@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.events import EVENT_TYPES
+from retailpulse_kernel.shop.expressions import decimal_of
 from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.kinds import PLACES
 
 __all__ = ["sums"]
 
@@ -20,6 +22,9 @@ _OPERATORS = {
     ast.Lt: pc.less, ast.LtE: pc.less_equal, ast.Gt: pc.greater, ast.GtE: pc.greater_equal,
     ast.And: pc.and_, ast.Or: pc.or_,
 }  # fmt: skip
+
+#: The digits of a sum.
+_DIGITS: Final = 38
 
 
 def column_of(figure: Figure, events: pa.Table) -> pa.ChunkedArray:
@@ -42,11 +47,15 @@ def column_of(figure: Figure, events: pa.Table) -> pa.ChunkedArray:
         raise UsageError(f"{figure.title} can't be added up.", remedy="Take a figure that counts or sums.")
     weight = None if not figure.where else _evaluate(figure.where, events)
     if rules.counts:
-        if weight is None:
-            return pa.chunked_array([pa.array([1] * len(events), pa.int64())])
-        return _number(weight).cast(pa.int64())
+        counted = pa.chunked_array([pa.array([1] * len(events), pa.int64())])
+        if rules.needs_value:
+            counted = pc.is_valid(_evaluate(figure.measure.of, events)).cast(pa.int64())
+        return counted if weight is None else pc.multiply(counted, _number(weight).cast(pa.int64()))
     value = pc.fill_null(_evaluate(figure.measure.of, events), rules.combine([]))
-    return value if weight is None else pc.multiply(value, _number(weight))
+    value = value if weight is None else pc.multiply(value, _number(weight))
+    if pa.types.is_decimal(value.type) and value.type.scale > PLACES:  # as Spark rounds what an event adds
+        value = pc.round(value, PLACES, "half_towards_infinity").cast(pa.decimal128(_DIGITS, PLACES))
+    return value
 
 
 def sums(events: pa.Table, by: Sequence[str], figures: Sequence[Figure]) -> pa.Table:
@@ -79,6 +88,9 @@ def _value(node: ast.expr, events: pa.Table) -> Any:
             return pc.equal(_plain(events["event_type"]), name)
         case ast.Name(id=name):
             return _plain(events[name])
+        case ast.Constant(value=float() as value):
+            exact = pa.scalar(decimal_of(value))
+            return exact.cast(pa.decimal256(exact.type.precision, exact.type.scale))  # products have more digits
         case ast.Constant(value=value):
             return pa.scalar(value)
         case ast.BinOp(left=left, op=op, right=right):

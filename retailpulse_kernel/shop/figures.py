@@ -9,15 +9,16 @@ To add a figure, define it here and name it in a job's notebook.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.expressions import compile_expression, names_in, to_sql
-from retailpulse_kernel.shop.kinds import RULES, Kind, Rules
+from retailpulse_kernel.shop.expressions import compile_expression, names_in, require_exact, to_sql, value_of
+from retailpulse_kernel.shop.kinds import RULES, Kind, Rules, Value
 
 __all__ = [
     "ACTIVE_USERS",
@@ -35,11 +36,17 @@ __all__ = [
     "Kind",
     "Measure",
     "Ratio",
+    "average_of",
     "count",
+    "distinct_of",
     "first",
+    "greatest_of",
     "last",
+    "least_of",
+    "parts_of",
     "sum_of",
     "users_of",
+    "values_of",
 ]
 
 
@@ -65,18 +72,115 @@ def count() -> Measure:
 
 
 def sum_of(expression: str, *, money: bool = False) -> Measure:
-    """The sum of an expression: of one with a price four exact decimal places, else a whole number.
+    """The sum of an expression: of one with a price or a decimal four exact decimal places, else a whole number.
 
-    `money` says of an expression without a price that it is money, too.
+    What one event adds is calculated exactly, and rounded half up to four decimal places if it has more. `money` says
+    of an expression without a price that it is money, too.
 
     Parameters
     ----------
     expression : str
-        Of columns of an event, such as ``"price * quantity"``.
+        Of columns of an event, such as ``"price * quantity"`` or ``"price * quantity * (1 - 0.075)"``.
     money : bool
         The sum is money although the expression has no price.
+
+    Raises
+    ------
+    UsageError
+        The expression can't be calculated exactly.
     """
-    return Measure(Kind.MONEY if money or "price" in names_in(expression) else Kind.SUM, expression)
+    if money or "price" in names_in(expression) or value_of(expression) is Value.DECIMAL:
+        require_exact(expression)
+        return Measure(Kind.MONEY, expression)
+    return Measure(Kind.SUM, expression)
+
+
+def values_of(expression: str) -> Measure:
+    """The number of events of which an expression has a value: a view may have no price.
+
+    Parameters
+    ----------
+    expression : str
+        Of columns of an event.
+    """
+    value_of(expression)
+    return Measure(Kind.VALUES, expression)
+
+
+def least_of(expression: str) -> Measure:
+    """The least value of an expression, of events of which it has one.
+
+    Parameters
+    ----------
+    expression : str
+        A number, such as ``"price"`` or ``"price * quantity"``, or ``"event_time"``. A decimal is rounded half up to
+        four places.
+
+    Raises
+    ------
+    UnknownName
+        There is no such column.
+    UsageError
+        The expression is a text, or can't be calculated exactly.
+    """
+    return _extreme(expression, {Value.WHOLE: Kind.LEAST, Value.DECIMAL: Kind.LEAST_DECIMAL, Value.TIME: Kind.FIRST})
+
+
+def greatest_of(expression: str) -> Measure:
+    """The greatest value of an expression, of events of which it has one.
+
+    Parameters
+    ----------
+    expression : str
+        As for `least_of`.
+
+    Raises
+    ------
+    UnknownName
+        There is no such column.
+    UsageError
+        The expression is a text, or can't be calculated exactly.
+    """
+    return _extreme(
+        expression, {Value.WHOLE: Kind.GREATEST, Value.DECIMAL: Kind.GREATEST_DECIMAL, Value.TIME: Kind.LAST}
+    )
+
+
+def _extreme(expression: str, kinds: Mapping[Value, Kind]) -> Measure:
+    value = value_of(expression)
+    if value is None:
+        raise UsageError(
+            f"{expression!r} is a text, which has no least or greatest value here.",
+            remedy="Take a number or event_time; `distinct_of` counts different texts.",
+        )
+    require_exact(expression)
+    return Measure(kinds[value], expression)
+
+
+def distinct_of(expression: str) -> Measure:
+    """The number of different values, as a HyperLogLog sketch: exact up to some 3,000, then within about 1 %.
+
+    Parameters
+    ----------
+    expression : str
+        A column of text such as ``"product_id"``, or a number; numbers are told apart by four decimal places.
+
+    Raises
+    ------
+    UnknownName
+        There is no such column.
+    UsageError
+        The expression is a time, or can't be calculated exactly.
+    """
+    value = value_of(expression)
+    if value is None:
+        return users_of(expression)
+    if value is Value.TIME:
+        raise UsageError(
+            "Different times are nearly as many as events.", remedy="Count the events, or count by narrower windows."
+        )
+    require_exact(expression)
+    return Measure(Kind.DISTINCT, expression)
 
 
 def first(column: str) -> Measure:
@@ -152,7 +256,7 @@ class Figure:
         """Spark SQL for what one event adds; NULL or 0 where it adds nothing."""
         if self.rules.weighed_as:
             return f"CAST({self._weighted_sql} AS {self.rules.weighed_as})"
-        value, nothing = ("1L", "0L") if self.rules.counts else (to_sql(self.measure.of), "NULL")
+        value, nothing = self.rules.taken_as.format(to_sql(self.measure.of)), "0L" if self.rules.counts else "NULL"
         return f"IF({to_sql(self.where, condition=True)}, {value}, {nothing})" if self.where else value
 
     @property
@@ -185,17 +289,22 @@ class Figure:
         if not weight:
             return None
         rules = self.rules
-        if rules.counts:
+        if rules.counts and not rules.needs_value:
             return 1
-        return self._amount(event) * weight if rules.weighed_as else self._of(event)
+        value = self._found(event)
+        if rules.weighed_as:
+            # An event without a price (a view) adds nothing, as coalesce does in Spark.
+            return rules.taken((0 if value is None else value) * weight)
+        if value is None:
+            return None
+        return 1 if rules.counts else rules.taken(value)
 
-    def _amount(self, event: Event) -> Any:
-        # An event without a price (a view) adds nothing, as coalesce does in Spark.
+    def _found(self, event: Event) -> Any:
+        """The measure's value; None where a part of it is missing, as in Spark."""
         try:
-            value = self._of(event)
+            return self._of(event)
         except TypeError:
-            return 0
-        return 0 if value is None else value
+            return None
 
     def combine(self, parts: Iterable[Any]) -> Any:
         """Combine stored parts, or what single events add; None or 0 for no parts.
@@ -245,6 +354,51 @@ class Ratio:
         if not under:
             return None
         return (Decimal(over) / Decimal(under)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+
+
+def average_of(expression: str, *, name: str = "", title: str = "", where: str = "", unit: str = "") -> Ratio:
+    """The average of an expression over the events of which it has a value: an exact sum, divided by their number.
+
+    A table keeps both parts as ``NAME_sum`` and ``NAME_count``, so that averages of several windows are exact, too.
+
+    Parameters
+    ----------
+    expression : str
+        A number, such as ``"price"``.
+    name : str
+        The average's name; ``average_`` and the expression when empty, where that is a column.
+    title : str
+        Its name for people.
+    where : str
+        A condition, such as ``"purchase"``. All events when empty.
+    unit : str
+        As in `Figure`.
+
+    Raises
+    ------
+    UsageError
+        The expression has no name, is not a number, or can't be calculated exactly.
+    """
+    name = name or f"average_{expression}"
+    if not name.isidentifier():
+        raise UsageError(f"The average of {expression!r} has no name.", remedy="Give it one: name='average_value'.")
+    if value_of(expression) not in (Value.WHOLE, Value.DECIMAL):
+        raise UsageError(f"{expression!r} is not a number.", remedy="Average a number, such as price.")
+    title = title or f"Average {expression}"
+    total = Figure(f"{name}_sum", f"{title}: sum", sum_of(expression), where, unit)
+    return Ratio(name, title, total, Figure(f"{name}_count", f"{title}: values", values_of(expression), where), unit)
+
+
+def parts_of(figures: Iterable[Figure | Ratio]) -> list[Figure]:
+    """The stored figures that some figures are made of.
+
+    Parameters
+    ----------
+    figures : iterable of Figure or Ratio
+        Ratios give their two parts.
+    """
+    parts = [part for f in figures for part in ((f.over, f.under) if isinstance(f, Ratio) else (f,))]
+    return list(dict.fromkeys(parts))
 
 
 EVENTS = Figure("events", "Events", count(), unit="events")

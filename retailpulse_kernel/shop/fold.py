@@ -37,7 +37,7 @@ def fold(events: Iterable[Event], table: FigureTable, grain: Grain) -> list[Row]
             value = figure.of_event(event)
             if value is None:
                 continue
-            if figure.measure.kind is Kind.USERS:
+            if figure.measure.kind in (Kind.USERS, Kind.DISTINCT):
                 sums[figure.name].add(value)
             else:
                 sums[figure.name] = figure.combine((sums[figure.name], value))
@@ -52,11 +52,11 @@ def fold(events: Iterable[Event], table: FigureTable, grain: Grain) -> list[Row]
 
 def _nothing(figure: Figure) -> Any:
     match figure.measure.kind:
-        case Kind.COUNT | Kind.SUM:
+        case Kind.COUNT | Kind.SUM | Kind.VALUES:
             return 0
         case Kind.MONEY:
             return Decimal(0)
-        case Kind.USERS:
+        case Kind.USERS | Kind.DISTINCT:
             return set()
         case _:
             return None

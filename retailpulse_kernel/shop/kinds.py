@@ -7,8 +7,8 @@ column has, not of a kind: a new kind is an entry here, and its fold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,12 +18,13 @@ from retailpulse_kernel.shop import sketches
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DIGITS", "PLACES", "RULES", "Combination", "Kind", "Rules", "Value", "arrow_type"]
+__all__ = ["DIGITS", "EVENT_DIGITS", "PLACES", "RULES", "Combination", "Kind", "Rules", "Value", "arrow_type"]
 
 #: The digits of a stored decimal, and how many of them are behind the point.
 DIGITS, PLACES = 28, 4
+_PLACE: Final = Decimal(1).scaleb(-PLACES)
 #: The digits of what one event adds.
-_EVENT_DIGITS: Final = 18
+EVENT_DIGITS: Final = 18
 
 
 class Kind(StrEnum):
@@ -35,6 +36,12 @@ class Kind(StrEnum):
     FIRST = "first"
     LAST = "last"
     USERS = "users"
+    VALUES = "values"
+    LEAST = "least"
+    GREATEST = "greatest"
+    LEAST_DECIMAL = "least_decimal"
+    GREATEST_DECIMAL = "greatest_decimal"
+    DISTINCT = "distinct"
 
 
 class Value(StrEnum):
@@ -63,6 +70,18 @@ def _itself(value: Any) -> Any:
     return value
 
 
+def _rounded(value: Any) -> Decimal:
+    """A number with `PLACES` decimal places, half up, as Spark's CAST rounds; one that has no more stays as it is."""
+    exact = Decimal(value)
+    places = exact.as_tuple().exponent
+    return exact.quantize(_PLACE, ROUND_HALF_UP) if isinstance(places, int) and places < -PLACES else exact
+
+
+def _number_text(value: Any) -> str:
+    """A number as the text by which it is told from others: always with `PLACES` decimal places."""
+    return f"{Decimal(value).quantize(_PLACE, ROUND_HALF_UP):f}"
+
+
 @dataclass(frozen=True)
 class Rules:
     """What goes for every figure of a kind.
@@ -79,6 +98,12 @@ class Rules:
         Spark SQL that does the same with a column, which stands for ``{}``.
     counts : bool
         Whether each event adds 1; otherwise the measure's expression says what it adds.
+    needs_value : bool
+        Of a kind that counts: whether only events count of which the expression has a value.
+    taken_as : str
+        Spark SQL for what an event adds, of kinds without a weight; the expression stands for ``{}``.
+    taken : callable
+        Makes the same of the expression's value, or of its product with the weight, in plain Python.
     weighed_as : str
         Spark's type of what an event adds, for kinds whose figures have a weight in `where`. A weight may be negative,
         and a missing value weighs nothing. Figures of the other kinds have a condition there.
@@ -93,6 +118,9 @@ class Rules:
     combine: Callable[[Sequence[Any]], Any]
     aggregate: str
     counts: bool = False
+    needs_value: bool = False
+    taken_as: str = "{}"
+    taken: Callable[[Any], Any] = _itself
     weighed_as: str = ""
     shown: Callable[[Any], Any] = _itself
     compared: Callable[[Any], Any] = _itself
@@ -103,26 +131,56 @@ class Rules:
         return self.combination is Combination.SUM
 
 
+_EVENT_DECIMAL: Final = f"DECIMAL({EVENT_DIGITS},{PLACES})"
+
+
+def _extreme(combination: Combination, value: Value) -> Rules:
+    """Rules of the least or the greatest of some numbers."""
+    combine = partial(min if combination is Combination.LEAST else max, default=None)
+    if value is Value.WHOLE:
+        return Rules(value, combination, combine, f"{combination}({{}})", taken_as="CAST({} AS BIGINT)", taken=int)
+    aggregate = f"CAST({combination}({{}}) AS DECIMAL({DIGITS},{PLACES}))"
+    return Rules(value, combination, combine, aggregate, taken_as=f"CAST({{}} AS {_EVENT_DECIMAL})", taken=_rounded)
+
+
+#: Of all different values, users or others.
+_SKETCHED: Final = Rules(
+    Value.SKETCH,
+    Combination.UNION,
+    sketches.union,
+    f"hll_sketch_agg({{}}, {sketches.LG_K})",
+    shown=sketches.estimate,
+    compared=sketches.comparable,
+)
+
 RULES: Final = {
-    Kind.COUNT: Rules(Value.WHOLE, Combination.SUM, sum, "sum({})", counts=True),
+    Kind.COUNT: Rules(Value.WHOLE, Combination.SUM, sum, "sum({})", counts=True, taken_as="1L"),
+    Kind.VALUES: Rules(
+        Value.WHOLE,
+        Combination.SUM,
+        sum,
+        "sum({})",
+        counts=True,
+        needs_value=True,
+        taken_as="CAST({} IS NOT NULL AS BIGINT)",
+    ),
     Kind.SUM: Rules(Value.WHOLE, Combination.SUM, sum, "sum({})", weighed_as="BIGINT"),
     Kind.MONEY: Rules(
         Value.DECIMAL,
         Combination.SUM,
         partial(sum, start=Decimal(0)),
         f"CAST(sum({{}}) AS DECIMAL({DIGITS},{PLACES}))",
-        weighed_as=f"DECIMAL({_EVENT_DIGITS},{PLACES})",
+        weighed_as=_EVENT_DECIMAL,
+        taken=_rounded,
     ),
     Kind.FIRST: Rules(Value.TIME, Combination.LEAST, partial(min, default=None), "min({})"),
     Kind.LAST: Rules(Value.TIME, Combination.GREATEST, partial(max, default=None), "max({})"),
-    Kind.USERS: Rules(
-        Value.SKETCH,
-        Combination.UNION,
-        sketches.union,
-        f"hll_sketch_agg({{}}, {sketches.LG_K})",
-        shown=sketches.estimate,
-        compared=sketches.comparable,
-    ),
+    Kind.LEAST: _extreme(Combination.LEAST, Value.WHOLE),
+    Kind.GREATEST: _extreme(Combination.GREATEST, Value.WHOLE),
+    Kind.LEAST_DECIMAL: _extreme(Combination.LEAST, Value.DECIMAL),
+    Kind.GREATEST_DECIMAL: _extreme(Combination.GREATEST, Value.DECIMAL),
+    Kind.USERS: _SKETCHED,
+    Kind.DISTINCT: replace(_SKETCHED, taken_as=f"CAST(CAST({{}} AS {_EVENT_DECIMAL}) AS STRING)", taken=_number_text),
 }
 
 

@@ -1,14 +1,13 @@
 """The tables that hold figures, derived from the figures and the keys they are wanted by.
 
 A table has one physical form for each grain (``category_minute``, ``category_hour``,
-``category_day``). Its rows are absolute values under a deterministic key, so that writing a
+``sales_5m``). Its rows are absolute values under a deterministic key, so that writing a
 micro-batch again changes nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
@@ -25,7 +24,9 @@ from retailpulse_kernel.shop.figures import (
     UNITS,
     VIEWS,
     Figure,
+    Ratio,
 )
+from retailpulse_kernel.shop.windows import GRAINS, Grain, grain_of
 
 __all__ = ["CATEGORY", "GRAINS", "SESSION", "TABLES", "USER", "FigureTable", "Grain", "Row", "grain_of"]
 
@@ -34,66 +35,6 @@ Row = dict[str, Any]
 
 #: Columns of the shipped contract's events that figures can be grouped by.
 DIMENSIONS = shipped().dimensions
-
-
-@dataclass(frozen=True)
-class Grain:
-    """A width of time window, aligned to UTC.
-
-    Attributes
-    ----------
-    name : str
-        ``minute``, ``hour`` or ``day``; also the column that holds a window's start.
-    seconds : int
-        The width.
-    bucket : str
-        The grain whose start is the partition that a window lies in.
-    """
-
-    name: str
-    seconds: int
-    bucket: str
-
-    @property
-    def width(self) -> timedelta:
-        """The width as a time span."""
-        return timedelta(seconds=self.seconds)
-
-    def start(self, moment: datetime) -> datetime:
-        """The start of the window that holds a moment.
-
-        Parameters
-        ----------
-        moment : datetime
-            Any time with a zone.
-        """
-        seconds = int(moment.timestamp()) // self.seconds * self.seconds
-        return datetime.fromtimestamp(seconds, UTC)
-
-
-GRAINS = {
-    grain.name: grain for grain in (Grain("minute", 60, "hour"), Grain("hour", 3600, "day"), Grain("day", 86400, "day"))
-}
-
-
-def grain_of(text: str) -> Grain:
-    """The grain behind ``"minute"``, ``"1 minute"`` or ``"1m"``.
-
-    Parameters
-    ----------
-    text : str
-        A grain's name, or its length.
-
-    Raises
-    ------
-    UnknownName
-        There is no such grain.
-    """
-    name = text.lower().removeprefix("1").strip()
-    name = {"m": "minute", "min": "minute", "h": "hour", "d": "day"}.get(name, name)
-    if name not in GRAINS:
-        raise UnknownName("grain", text, GRAINS)
-    return GRAINS[name]
 
 
 @dataclass(frozen=True)
@@ -110,6 +51,8 @@ class FigureTable:
         The dimensions that, with the window, make the key. Money needs ``currency`` among them.
     every : tuple of Grain
         The windows.
+    ratios : tuple of Ratio
+        What is divided of its figures when it is read, beside the shop's own ratios.
     dimensions : tuple of str
         Those that there are: the ones of the shop's contract.
     """
@@ -118,6 +61,7 @@ class FigureTable:
     figures: tuple[Figure, ...]
     by: tuple[str, ...]
     every: tuple[Grain, ...]
+    ratios: tuple[Ratio, ...] = ()
     dimensions: tuple[str, ...] = field(default=DIMENSIONS, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +72,13 @@ class FigureTable:
                 raise UnknownName("dimension", dimension, self.dimensions)
         if not self.figures or not self.every:
             raise UsageError(f"The table {self.name!r} has no figures or no windows.", remedy="Name at least one each.")
+        names = [*self.by, *(figure.name for figure in self.figures)]
+        names += {column for grain in self.every for column in (grain.name, grain.bucket.name)}
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise UsageError(
+                f"The table {self.name!r} would have two columns {twice!r}.",
+                remedy="Give each figure a name of its own, which no dimension and no width of the table has.",
+            )
         if "currency" not in self.by and any(f.unit == "currency" for f in self.figures):
             raise UsageError(
                 f"The table {self.name!r} would add up money of different currencies.",
@@ -142,7 +93,33 @@ class FigureTable:
         grain : Grain
             One that the table keeps.
         """
-        return f"{self.name}_{grain.name}"
+        return f"{self.name}_{grain.suffix}"
+
+    def parts(self, grain: Grain) -> tuple[Grain, ...]:
+        """The table's windows that answer for windows of some width, the widest first; each is made of the next.
+
+        Parameters
+        ----------
+        grain : Grain
+            The width that is wanted, whether the table keeps it or not.
+
+        Raises
+        ------
+        UsageError
+            No windows of the table add up to windows of this width.
+        """
+        found: list[Grain] = []
+        for one in sorted(self.every, key=lambda one: -one.seconds):
+            if one.divides(found[-1] if found else grain):
+                found.append(one)
+        if not found:
+            kept = ", ".join(one.title for one in sorted(self.every, key=lambda one: one.seconds))
+            raise UsageError(
+                f"The table {self.name!r} can't answer by the {grain.title}: it keeps windows of {kept}, and none of "
+                "these widths divides that.",
+                remedy="Ask for a width that is kept or a multiple of one, or add the width to the job's every=[...].",
+            )
+        return tuple(found)
 
     def key_columns(self, grain: Grain) -> tuple[str, ...]:
         """The columns of a row's key: the window's start, then the dimensions.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar,
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import Value, arrow_type
 from retailpulse_kernel.shop.rows import RowTable
-from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -533,11 +533,10 @@ def buckets(grain: Grain, since: datetime, until: datetime) -> Iterator[datetime
     since, until : datetime
         The range of window starts, without its end.
     """
-    bucket = GRAINS[grain.bucket]
-    moment = bucket.start(since)
+    moment = grain.bucket.start(since)
     while moment < until:
         yield moment
-        moment += bucket.width
+        moment = grain.bucket.end(moment)
 
 
 def combined(

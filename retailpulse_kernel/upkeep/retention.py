@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from retailpulse_kernel.ground.errors import CheckFailed, UsageError
@@ -79,7 +80,7 @@ def _offsets_at(settings: Settings, topic: str, moment: datetime) -> dict[int, i
 
 
 def keep_minutes(settings: Settings, span: timedelta) -> list[str]:
-    """Let a store drop a figure by minute some time after it was written; those by hour and day stay.
+    """Let a store drop a figure by minute some time after it was written, and by any width below an hour; others stay.
 
     A backfill of an older range writes its minutes again, for as long. A store that can't do this keeps all, and a note
     says so.
@@ -91,19 +92,20 @@ def keep_minutes(settings: Settings, span: timedelta) -> list[str]:
     span : timedelta
         How long rows are kept.
     """
-    minute, changed = GRAINS["minute"], []
-    written = {
-        (table.store, table.name): table.table
-        for plan in plans(settings)
-        for table in plan.tables
-        if minute.name in table.every
-    }
-    for (name, _), table in sorted(written.items()):
-        store = figure_store(name, settings)
-        if isinstance(store, Expiring):
-            changed += store.expire(table, minute, span)
-        else:
-            say(f"{name} lets no figures go by their age: those of {table.physical(minute)} stay.")
+    changed: list[str] = []
+    written = {(one.store, one.name): one.table for plan in plans(settings) for one in plan.tables if one.figures}
+    short = [
+        (name, table, grain)
+        for (name, _), table in sorted(written.items(), key=lambda item: item[0])
+        for grain in table.every
+        if grain.seconds < GRAINS["hour"].seconds
+    ]
+    for name, table, grain in short:
+        with closing(figure_store(name, settings)) as store:
+            if isinstance(store, Expiring):
+                changed += store.expire(table, grain, span)
+            else:
+                say(f"{name} lets no figures go by their age: those of {table.physical(grain)} stay.")
     return changed
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from retailpulse_kernel.promotion.widgets.panels import Gate
     from retailpulse_kernel.scaffold.jobs import NewJob
     from retailpulse_kernel.shop.figures import Figure, Ratio
+    from retailpulse_kernel.shop.tables import FigureTable
     from retailpulse_kernel.stores.base import FigureStore, Store
     from retailpulse_kernel.stores.cassandra.store import CassandraStore
     from retailpulse_kernel.stores.frames import Form
@@ -237,23 +239,31 @@ class Workbench:
         since: str | datetime | None = None,
         until: str | datetime | None = None,
         grain: str | None = None,
+        every: str | None = None,
+        table: str | None = None,
         currency: str | None = None,
         as_: Form = "pandas",
     ) -> Any:
-        """The stored figures as a frame, exact, with the average order value divided at the end.
+        """The stored figures as a frame, exact, with averages and other ratios divided at the end.
 
         Parameters
         ----------
         *figures : str or Figure
             Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all when none is named.
         by : str or sequence of str
-            ``category``, ``event_type``, ``currency``, or ``bucket`` for a series over time.
+            Dimensions of the table, or ``bucket`` for a series over time.
         last : str or timedelta, optional
             The newest span (``"1h"``), up to `until` or the present minute; instead of `since`.
         since, until : datetime or str, optional
-            The range, UTC unless it has a zone, on whole minutes; all there is when absent.
+            The range, UTC unless it has a zone, where windows of the table begin: of `CATEGORY` on whole minutes. All
+            there is when absent.
         grain : str, optional
-            The windows behind ``bucket``: ``"minute"``, ``"hour"``, ``"day"``.
+            The same as `every`.
+        every : str, optional
+            The windows behind ``bucket``: ``"5 minutes"``, ``"hour"``, ``"1 week"``. The table's widest windows that
+            add up to these answer, and its finer ones at the ends of the range.
+        table : str, optional
+            The table that a job writes with ``events.figures(..., table="NAME")``; ``category`` when absent.
         currency : str, optional
             Only this one, such as ``"USD"``.
         as_ : str
@@ -270,26 +280,45 @@ class Workbench:
         Raises
         ------
         UnknownName
-            There is no such figure or dimension.
+            There is no such figure, dimension or table.
         UsageError
-            The range is empty, or not on whole minutes.
+            The range is empty, or begins or ends within the table's finest windows; or the table's windows do not add
+            up to those that are wanted.
         """
         from retailpulse_kernel.answers.ranges import Extent, minutes_of
-        from retailpulse_kernel.answers.reading import chosen_figures, grouped_frame, parts_of, read_rows
-        from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, grain_of
+        from retailpulse_kernel.answers.reading import chosen_figures, grouped_frame, read_rows
+        from retailpulse_kernel.shop.figures import parts_of
+        from retailpulse_kernel.shop.tables import grain_of
         from retailpulse_kernel.stores.frames import shaped
 
-        begin, end = minutes_of(last, since, until)
-        wanted = chosen_figures(figures)
+        if grain is not None and every is not None:
+            raise UsageError("`grain` and `every` are both given.", remedy="Use `every`.")
+        store, of = self._stored(table)
+        finest, widest = (choose(of.every, key=lambda one: one.seconds) for choose in (min, max))
+        begin, end = minutes_of(last, since, until, finest)
+        wanted = chosen_figures(figures, of)
         dimensions = [by] if isinstance(by, str) else list(by)
-        grouped_frame((), dimensions)  # a wrong name is told before anything is read
-        chosen = grain_of(grain) if grain else GRAINS["minute" if last is not None else "day"]
-        rows = read_rows(self.serving, CATEGORY, since=begin, until=end, grain=chosen, figures=parts_of(wanted))
+        grouped_frame((), dimensions, of, wanted)  # a wrong name is told before anything is read
+        asked = every or grain
+        chosen = grain_of(asked) if asked else finest if last is not None else widest
+        rows = read_rows(store, of, since=begin, until=end, grain=chosen, figures=parts_of(wanted))
         kept = (row for row in rows if currency is None or row["currency"] == currency)
         extent = Extent(chosen, begin, end, datetime.now(UTC))
-        frame = grouped_frame(kept, dimensions, CATEGORY, wanted, extent)
+        frame = grouped_frame(kept, dimensions, of, wanted, extent)
         frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat()}
         return shaped(frame, as_)
+
+    def _stored(self, table: str | None) -> tuple[FigureStore, FigureTable]:
+        """A table of figures, as the plan of the job that writes it has it, with its store."""
+        from retailpulse_kernel.shop.tables import CATEGORY
+        from retailpulse_kernel.streaming.plan.finding import plans
+
+        if table is None:
+            return self.serving, CATEGORY
+        written = {one.name: one for plan in reversed(plans(self.settings)) for one in plan.tables if one.figures}
+        if table not in written:
+            raise UnknownName("table of figures", table, written)
+        return cast("FigureStore", self.store(written[table].store)), written[table].table
 
     def canvas(self) -> Canvas:
         """A place in a notebook for a chart that moves; see `retailpulse_kernel.live.canvas.Canvas`."""

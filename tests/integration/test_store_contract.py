@@ -22,10 +22,10 @@ from retailpulse_kernel.ground.errors import ConfinedError, NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Figure, least_of
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.kinds import Value
-from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, TABLES, USER, FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, TABLES, USER, FigureTable, Grain, Row, grain_of
 from retailpulse_kernel.stores import registry
 from retailpulse_kernel.stores.base import FigureStore, arrow_rows
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
@@ -118,6 +118,30 @@ def month(start: datetime) -> dict[str, datetime]:
 
 
 class TestContract:
+    @pytest.mark.parametrize("width", ["30s", "5m", "50m", "2h", "1w", "3mo"])
+    def test_windows_of_any_width_are_written_and_read_by_range(
+        self, store: Store, start: datetime, width: str
+    ) -> None:
+        grain, least = grain_of(width), Figure("least", "Least", least_of("price"), where="purchase", unit="currency")
+        table = FigureTable("widths", (EVENTS, least), ("currency", "user_id"), (grain,))
+        store.create(table)
+        rows = fold(shop(start), table, grain)
+        assert any(row["least"] is None for row in rows) and any(row["least"] is not None for row in rows)
+        store.write(table, grain, rows, version=1)
+        assert canonical(store.read(table, grain), table, grain) == canonical(rows, table, grain)
+        starts = sorted({row[grain.name] for row in rows})
+        since, until = starts[len(starts) // 3], grain.end(starts[2 * len(starts) // 3])
+        within = [row for row in rows if since <= row[grain.name] < until]
+        assert canonical(store.read(table, grain, since=since, until=until), table, grain) == canonical(
+            within, table, grain
+        )
+        by_currency = store.read(table, grain, since=since, until=until, figures=(EVENTS,), by=("currency",))
+        assert sum(row["events"] for row in by_currency) == sum(row["events"] for row in within)
+        found = store.dump(table, grain)
+        store.delete(table, grain, list(found), version=1)
+        assert store.read(table, grain) == []
+        store.remove(table)
+
     def test_a_new_figure_finds_room_and_a_table_can_be_removed(self, store: Store, start: datetime) -> None:
         few = FigureTable("few", (EVENTS,), ("currency",), (DAY,))
         more = FigureTable("few", (EVENTS, REVENUE), ("currency",), (DAY,))

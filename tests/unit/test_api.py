@@ -97,7 +97,7 @@ class TestFigures:
             row for row in found if row["category"] == "books"
         ]
 
-    @pytest.mark.parametrize("grain", ["minute", "hour", "day"])
+    @pytest.mark.parametrize("grain", ["minute", "5m", "hour", "6h", "day", "week"])
     def test_revenue_over_time_with_running_total_and_peaks(
         self, client: TestClient, store: MemoryStore, grain: str
     ) -> None:

@@ -270,7 +270,9 @@ class TestFigures:
     def test_dimensions_are_those_of_the_contract(self) -> None:
         with pytest.raises(UsageError, match="There is no dimension 'device'"):
             FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],))
-        assert FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), self.CONTRACT.dimensions).by == ("device",)
+        assert FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), dimensions=self.CONTRACT.dimensions).by == (
+            "device",
+        )
 
 
 def test_given_events_stand_where_the_contract_has_their_fields() -> None:

@@ -200,12 +200,12 @@ def test_users_are_only_counted_where_they_are_asked_for(store: MemoryStore, mon
 def test_of_today_few_rows_are_read() -> None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     late = midnight + timedelta(hours=23, minutes=11)
-    (piece,) = plan(midnight, late, GRAINS["day"], now=late)
+    (piece,) = plan(midnight, late, CATEGORY.parts(GRAINS["day"]), now=late)
     assert piece.added == [(GRAINS["day"], midnight, midnight + timedelta(days=1))]
     assert {span[0].name for span in piece.subtracted} == {"minute"}, "the rest of the day, which is empty"
-    (piece,) = plan(midnight, midnight + timedelta(minutes=9), GRAINS["day"], now=late)
+    (piece,) = plan(midnight, midnight + timedelta(minutes=9), CATEGORY.parts(GRAINS["day"]), now=late)
     assert piece.added == [(GRAINS["minute"], midnight, midnight + timedelta(minutes=9))] and not piece.subtracted
-    whole, end = plan(midnight, late, GRAINS["hour"], now=late)
+    whole, end = plan(midnight, late, CATEGORY.parts(GRAINS["hour"]), now=late)
     assert whole.added == [(GRAINS["hour"], midnight, midnight + timedelta(hours=23))]
     assert end.added == [(GRAINS["hour"], midnight + timedelta(hours=23), midnight + timedelta(days=1))]
 

@@ -101,7 +101,7 @@ class TestData:
         table = FigureTable("own", (own, EVENTS), ("brand",), (GRAINS["day"],))
         assert TablePlan.describing(table, "hbase").table.figures[1] is EVENTS
 
-    @pytest.mark.parametrize("changed", [{"every": ("week",)}, {"by": ("colour",)}])
+    @pytest.mark.parametrize("changed", [{"every": ("fortnight",)}, {"by": ("colour",)}])
     def test_a_table_that_is_not_known_here_is_no_table(self, changed: dict[str, Any]) -> None:
         with pytest.raises((KeyError, UsageError)):
             dataclasses.replace(TablePlan.describing(CATEGORY, "cassandra"), **changed).table  # noqa: B018

@@ -391,11 +391,15 @@ class TestOtherJobs:
         [
             (TablePlan("x", "nowhere", ("day",), (), (FigurePlan("events", "count", "1", ""),)), "'nowhere'"),
             (TablePlan("x_events", "nowhere"), "'nowhere'"),
-            (TablePlan("x", "hbase", ("week",), (), (FigurePlan("events", "count", "1", ""),)), "week"),
+            (TablePlan("x", "hbase", ("fortnight",), (), (FigurePlan("events", "count", "1", ""),)), "fortnight"),
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "median", "price", ""),)), "median"),
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "sum", "colour", ""),)), "colour"),
             (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "first", "brand", ""),)), "folded here"),
-            (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "money", "price * price", ""),)), "folded here"),
+            (TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "least", "brand", ""),)), "folded here"),
+            (
+                TablePlan("x", "hbase", ("day",), (), (FigurePlan("f", "money", "price * price * price", ""),)),
+                "calculated exactly",
+            ),
         ],
     )
     def test_a_table_that_can_t_be_folded_leaves_the_others_compared(self, table: TablePlan, why: str) -> None:

@@ -68,7 +68,7 @@ def ddl(keyspace: str, table: FigureTable, grain: Grain) -> str:
     table, grain : FigureTable, Grain
         Which stored table.
     """
-    bucket = GRAINS[grain.bucket]
+    bucket = grain.bucket
     columns = {bucket.name: _time_type(bucket), grain.name: _time_type(grain)}
     columns |= dict.fromkeys(table.by, "text")
     texts = [*(f"{name} {cql_type}" for name, cql_type in columns.items()), *map(figure_column, table.figures)]
@@ -112,7 +112,7 @@ def columns_of(table: FigureTable, grain: Grain) -> list[str]:
     table, grain : FigureTable, Grain
         Which stored table.
     """
-    bucket = GRAINS[grain.bucket]
+    bucket = grain.bucket
     return list(dict.fromkeys([bucket.name, *table.key_columns(grain), *(f.name for f in table.figures)]))
 
 

@@ -13,7 +13,7 @@ from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.retrying import Patience
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.figures import Figure
-from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore, Only, Rows, buckets, combined, in_range, is_among, plain_rows
 from retailpulse_kernel.stores.binding import bound, one_statement, places_of, with_literals
 from retailpulse_kernel.stores.cassandra.connection import TUPLES, connect, explained, said
@@ -342,7 +342,7 @@ class CassandraStore(CassandraRows, StatementStore, FigureStore):
         from cassandra.concurrent import execute_concurrent
         from cassandra.query import BatchStatement, BatchType
 
-        bucket = GRAINS[grain.bucket]
+        bucket = grain.bucket
         by_partition: dict[datetime, list[Row]] = defaultdict(list)
         for row in plain_rows(rows):
             by_partition[bucket.start(row[grain.name])].append(row)
@@ -397,7 +397,7 @@ class CassandraStore(CassandraRows, StatementStore, FigureStore):
         """
         from cassandra.concurrent import execute_concurrent_with_args
 
-        bucket = GRAINS[grain.bucket]
+        bucket = grain.bucket
         physical = f"{self.keyspace}.{table.physical(grain)}"
         chosen = table.figures if figures is None else tuple(figures)
         # Cassandra adds up what shares the first columns of the key; what it can't is combined here.
@@ -424,7 +424,7 @@ class CassandraStore(CassandraRows, StatementStore, FigureStore):
             else:
                 starts = list(buckets(grain, since, until))
             ranges = [
-                (start, max(start, since or start), min(start + bucket.width, until or start + bucket.width))
+                (start, max(start, since or start), min(bucket.end(start), until or bucket.end(start)))
                 for start in starts
             ]
             if added and len(ranges) < _SPLIT:
@@ -451,7 +451,7 @@ class CassandraStore(CassandraRows, StatementStore, FigureStore):
         """Rows with what `write` made their write timestamp of, one request a partition, all at the same time."""
         from cassandra.concurrent import execute_concurrent_with_args
 
-        bucket = GRAINS[grain.bucket]
+        bucket = grain.bucket
         columns = [grain.name, *table.by, *(figure.name for figure in figures)]
         select = (
             f"select {', '.join(columns)}, writetime({figures[0].name}) from {self.keyspace}.{table.physical(grain)} "

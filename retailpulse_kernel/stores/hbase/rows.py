@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["decode", "pack_cells", "pack_keys", "stamp", "unpack"]
 
-_STAMPS = {"minute": "%Y%m%dT%H%M", "hour": "%Y%m%dT%H", "day": "%Y%m%d"}
+#: How the start of windows of whole days, hours, minutes or seconds is written.
+_STAMPS = {86_400: "%Y%m%d", 3_600: "%Y%m%dT%H", 60: "%Y%m%dT%H%M", 1: "%Y%m%dT%H%M%S"}
 #: What a key holds as it is, beside letters, digits and ``_.-~``.
 _SAFE = " !$&'()*+,-./:;<=>?@[]^_`{|}~"
 _PLAIN = f"^[A-Za-z0-9{re.escape(_SAFE)}]*$"
@@ -43,9 +44,15 @@ def stamp(moment: datetime, grain: Grain) -> str:
     moment : datetime
         With a zone.
     grain : Grain
-        How long the window is; a longer one has a shorter stamp.
+        How long the window is. Of whole days the stamp is the day, of whole hours also the hour, and so on.
     """
-    return moment.astimezone(UTC).strftime(_STAMPS[grain.name])
+    return moment.astimezone(UTC).strftime(_form(grain))
+
+
+def _form(grain: Grain) -> str:
+    if grain.unit == "month":
+        return _STAMPS[86_400]
+    return next(form for part, form in _STAMPS.items() if not grain.seconds % part)
 
 
 def pack_keys(table: FigureTable, grain: Grain, rows: pa.Table) -> list[bytes]:
@@ -109,7 +116,7 @@ def unpack(table: FigureTable, grain: Grain, key: bytes, cell: bytes) -> Row:
 @lru_cache(maxsize=1_000)
 def _start(text: str, grain: Grain) -> datetime:
     # To parse it takes longer than all the rest of a row, and there are few.
-    return datetime.strptime(text, _STAMPS[grain.name]).replace(tzinfo=UTC)
+    return datetime.strptime(text, _form(grain)).replace(tzinfo=UTC)
 
 
 def decode(figure: Figure, value: Any) -> Any:

@@ -16,7 +16,8 @@ from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import range_of
 from retailpulse_kernel.shop.figures import FIGURES, Figure
-from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, USER, FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import CATEGORY, SESSION, USER, FigureTable, Grain, Row
+from retailpulse_kernel.shop.windows import grain_with
 from retailpulse_kernel.stores.base import FigureStore, Only, Rows, arrow_rows, combined, in_range, is_among
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.connection import Reconnecting
@@ -174,7 +175,7 @@ class HBaseStore(HBaseRows, FigureStore):
             ``family:qualifier`` or ``family``.
         since, until : datetime or str, optional
             Windows that start in ``[since, until)``, UTC unless they have a zone, in a table whose keys begin
-            with a window's start (``…_minute``, ``…_hour``, ``…_day``). HBase reads only those.
+            with a window's start (``…_minute``, ``…_5m``, ``…_week``). HBase reads only those.
         last : str or timedelta, optional
             Windows that start in the newest span (``"2h"``), instead of `since`.
         limit : int, optional
@@ -427,7 +428,7 @@ def _selection(
     """Where a scan begins and ends."""
     if since is None and until is None:
         return {"row_prefix": _key(prefix)} if prefix else {}
-    grain = GRAINS.get(table.rpartition("_")[2])
+    grain = grain_with(table.rpartition("_")[2])
     if grain is None or prefix:
         raise UsageError(
             f"A scan of {table!r} can't have a time range"
@@ -444,7 +445,7 @@ def _selection(
 
 def _start_at_or_after(moment: datetime, grain: Grain) -> bytes:
     """The key's beginning of the first window that starts at a time or later."""
-    return stamp(moment + grain.width - timedelta(microseconds=1), grain).encode()
+    return stamp(grain.start_from(moment), grain).encode()
 
 
 def _is_lost(error: Exception) -> bool:

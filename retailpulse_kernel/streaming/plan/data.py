@@ -13,16 +13,16 @@ from typing import Final
 
 import msgspec
 
-from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.ground.errors import JobError, UsageError
 from retailpulse_kernel.shop.contract.model import Field
 from retailpulse_kernel.shop.contract.paths import path_text
-from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure
+from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure, Ratio
 from retailpulse_kernel.shop.kinds import Kind
-from retailpulse_kernel.shop.tables import DIMENSIONS, GRAINS, FigureTable
+from retailpulse_kernel.shop.tables import DIMENSIONS, FigureTable, Grain, grain_of
 from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
 from retailpulse_kernel.streaming.state.window_state import is_summable
 
-__all__ = ["VERSION", "FieldPlan", "FigurePlan", "Plan", "TablePlan", "read_plan", "write_plan"]
+__all__ = ["VERSION", "FieldPlan", "FigurePlan", "Plan", "RatioPlan", "TablePlan", "read_plan", "write_plan"]
 
 #: The version in which plans are written. Plans without one are older; what they lack has its default.
 VERSION: Final = 2
@@ -106,6 +106,15 @@ class FieldPlan:
 
 
 @dataclass(frozen=True)
+class RatioPlan:
+    """What is divided of two of a table's figures when the table is read. The state knows nothing of it."""
+
+    name: str
+    over: str
+    under: str
+
+
+@dataclass(frozen=True)
 class TablePlan:
     """A table: the store it is in, its windows, its keys and figures in order. One of single events has only a name."""
 
@@ -114,6 +123,7 @@ class TablePlan:
     every: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     figures: tuple[FigurePlan, ...] = ()
+    ratios: tuple[RatioPlan, ...] = ()
 
     @classmethod
     def describing(cls, table: FigureTable, store: str) -> TablePlan:
@@ -127,12 +137,20 @@ class TablePlan:
             The store's name.
         """
         grains = tuple(grain.name for grain in table.every)
-        return cls(table.name, store, grains, table.by, tuple(map(FigurePlan.describing, table.figures)))
+        figures = tuple(map(FigurePlan.describing, table.figures))
+        ratios = tuple(RatioPlan(ratio.name, ratio.over.name, ratio.under.name) for ratio in table.ratios)
+        return cls(table.name, store, grains, table.by, figures, ratios)
 
     @property
     def physical(self) -> tuple[str, ...]:
         """The stored tables."""
-        return tuple(f"{self.name}_{grain}" for grain in self.every) or (self.name,)
+        suffixes = (grain if (known := _known(grain)) is None else known.suffix for grain in self.every)
+        return tuple(f"{self.name}_{suffix}" for suffix in suffixes) or (self.name,)
+
+    @property
+    def widths(self) -> tuple[str, ...]:
+        """Its windows, for people."""
+        return tuple(grain if (known := _known(grain)) is None else known.title for grain in self.every)
 
     @property
     def table(self) -> FigureTable:
@@ -143,10 +161,20 @@ class TablePlan:
         ValueError, KeyError, UsageError
             This program does not know such figures, windows or keys.
         """
-        figures = tuple(figure.figure for figure in self.figures)
+        figures = {figure.name: figure.figure for figure in self.figures}
+        ratios = tuple(Ratio(one.name, one.name, figures[one.over], figures[one.under]) for one in self.ratios)
+        grains = tuple(grain_of(grain) for grain in self.every)
         # Which dimensions there are is the contract's matter: the job that wrote the table had these.
         known = tuple(sorted({*DIMENSIONS, *self.by}))
-        return FigureTable(self.name, figures, self.by, tuple(GRAINS[grain] for grain in self.every), known)
+        return FigureTable(self.name, tuple(figures.values()), self.by, grains, ratios, known)
+
+
+def _known(name: str) -> Grain | None:
+    """A grain by its name; None where only a newer program knows it."""
+    try:
+        return grain_of(name)
+    except UsageError:
+        return None
 
 
 @dataclass(frozen=True)

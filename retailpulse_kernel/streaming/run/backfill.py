@@ -75,7 +75,7 @@ def _whole(rows: Sequence[Row], grain: Grain, since: datetime | None, until: dat
     return [
         row
         for row in rows
-        if (since is None or row[grain.name] >= since) and (until is None or row[grain.name] + grain.width <= until)
+        if (since is None or row[grain.name] >= since) and (until is None or grain.end(row[grain.name]) <= until)
     ]
 
 
@@ -98,7 +98,7 @@ class _Versions:
         """Rows by version."""
         found: dict[int, list[Row]] = {}
         for row in rows:
-            closed = self._closed_until is None or row[grain.name] + grain.width <= self._closed_until
+            closed = self._closed_until is None or grain.end(row[grain.name]) <= self._closed_until
             found.setdefault(self._now if closed else self._open, []).append(row)
         return found
 

@@ -209,13 +209,13 @@ def _of_table(old: TablePlan, new: TablePlan, *, kept: bool) -> Iterator[Differe
             "the state can't be reused, and the table is made anew",
         )
     if set(old.every) != set(new.every):
-        lost = _words(f"{name}_{grain}" for grain in old.every if grain not in new.every)
+        lost = _words(p for p, grain in zip(old.physical, old.every, strict=True) if grain not in new.every)
         yield Difference(
             "windows",
             Effect.RESUME if kept else Effect.EPOCH,
             f"{lost} is no longer written: its rows stay as they are"
             if kept
-            else f"the grouping key of {name} changed from {_words(old.every)} to {_words(new.every)}: "
+            else f"the grouping key of {name} changed from {_words(old.widths)} to {_words(new.widths)}: "
             "the state can't be reused",
         )
     yield from _of_figures(name, old.figures, new.figures)

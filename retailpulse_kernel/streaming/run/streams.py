@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from retailpulse_kernel.answers.reading import grouped_frame
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.figures import Figure
-from retailpulse_kernel.shop.tables import FigureTable, grain_of
+from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
+from retailpulse_kernel.shop.tables import FigureTable, Grain, grain_of
 from retailpulse_kernel.stores.frames import Form, limited, shaped
 from retailpulse_kernel.streaming.intake.given import given_events
 from retailpulse_kernel.streaming.intake.shapes import column_types
@@ -71,10 +71,7 @@ class FigureStream:
         UnknownName
             The table has no such windows.
         """
-        grains = {grain.name: grain for grain in self.table.every}
-        grain = min(grains.values(), key=lambda g: g.seconds) if every is None else grain_of(every)
-        if grain.name not in grains:
-            raise UnknownName(f"window of the table {self.table.name!r}", grain.name, grains)
+        grain = min(self.table.every, key=lambda g: g.seconds) if every is None else self._kept(every)
         table = replace(self.table, every=(grain,))
         return shaped(stored_form(aggregate(self.events.sample(), [table]).toArrow(), table, limit), as_)
 
@@ -100,14 +97,19 @@ class FigureStream:
         EventError
             A field can't have this value.
         """
-        grains = {grain.name: grain for grain in self.table.every}
-        grain = max(grains.values(), key=lambda g: g.seconds) if every is None else grain_of(every)
-        if grain.name not in grains:
-            raise UnknownName(f"window of {self.table.name}", grain.name, grains)
+        grain = max(self.table.every, key=lambda g: g.seconds) if every is None else self._kept(every)
         result = aggregate(self.events.given(given_events(given, self.events.job.contract)), [self.table]).toArrow()
         found = rows_by_table(result, [self.table]).get((self.table, grain))
         rows = [] if found is None else found.to_pylist()
         return [row | {f.name: f.rules.shown(row[f.name]) for f in self.table.figures} for row in rows]
+
+    def _kept(self, every: str) -> Grain:
+        """One of the table's windows."""
+        grain = grain_of(every)
+        if grain not in self.table.every:
+            kept = [one.title for one in self.table.every]
+            raise UnknownName(f"window of the table {self.table.name!r}", grain.title, kept)
+        return grain
 
 
 def stored_form(result: pa.Table, table: FigureTable, limit: int | None = None) -> pd.DataFrame:
@@ -168,17 +170,18 @@ class Events:
         """
         return replace(self, conditions=(*self.conditions, condition))
 
-    def figures(self, *figures: Figure, by: Sequence[str], every: Sequence[str], table: str) -> FigureStream:
+    def figures(self, *figures: Figure | Ratio, by: Sequence[str], every: Sequence[str], table: str) -> FigureStream:
         """Figures by dimensions, in time windows.
 
         Parameters
         ----------
-        *figures : Figure
-            From `retailpulse_kernel.shop.figures`, or your own.
+        *figures : Figure or Ratio
+            From `retailpulse_kernel.shop.figures`, or your own. Of a ratio, such as an average, the table keeps both
+            parts, and the ratio is divided when the table is read.
         by : sequence of str
             Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ... and those of the contract.
         every : sequence of str
-            Windows: ``"1 minute"``, ``"1 hour"``, ``"1 day"``.
+            Windows of any width: ``"5 minutes"``, ``"1 hour"``, ``"1 day"``, ``"1 week"``, ``"1 month"``.
         table : str
             The name of the table that keeps them.
 
@@ -190,10 +193,12 @@ class Events:
             A figure can't be computed exactly of its fields.
         """
         contract = self.job.contract
-        for figure in figures:
+        for figure in parts_of(figures):
             require_measurable(figure, contract)
-        grains = tuple(grain_of(text) for text in every)
-        return FigureStream(self, FigureTable(table, figures, tuple(by), grains, contract.dimensions))
+        grains = tuple(dict.fromkeys(grain_of(text) for text in ([every] if isinstance(every, str) else every)))
+        ratios = tuple(figure for figure in figures if isinstance(figure, Ratio))
+        parts = tuple(parts_of(figures))
+        return FigureStream(self, FigureTable(table, parts, tuple(by), grains, ratios, contract.dimensions))
 
     def of(self, rows: DataFrame) -> DataFrame:
         """Those rows that meet the conditions.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.messages import EVENT_TYPES
@@ -61,8 +62,23 @@ def figures_of(tables: Sequence[FigureTable]) -> list[Figure]:
     ----------
     tables : sequence of FigureTable
         Those of the aggregation.
+
+    Raises
+    ------
+    UsageError
+        Two figures have one name, and the aggregation has one column for it.
     """
-    return list({figure.name: figure for table in tables for figure in table.figures}.values())
+    found: dict[str, Figure] = {}
+    for table in tables:
+        for figure in table.figures:
+            known = found.setdefault(figure.name, figure)
+            if (known.measure, known.where) != (figure.measure, figure.where):
+                raise UsageError(
+                    f"The job has two figures {figure.name!r} that measure different things, one of them in the table "
+                    f"{table.name!r}.",
+                    remedy="Give one of them another name.",
+                )
+    return list(found.values())
 
 
 def dimensions_of(tables: Sequence[FigureTable]) -> list[str]:
@@ -107,7 +123,7 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
     figures = figures_of(tables)
 
     def window_end(grain: Grain) -> Column:
-        return F.expr(f"timestamp_seconds((unix_seconds(event_time) div {grain.seconds} + 1) * {grain.seconds})")
+        return F.expr(grain.end_sql("event_time"))
 
     def window(slot: int, table: FigureTable, grain: Grain) -> Column:
         keys = [(F.col(d) if d in table.by else F.lit(None).cast("string")).alias(d) for d in dimensions]
@@ -143,7 +159,9 @@ def rows_by_table(result: pa.Table, tables: Sequence[FigureTable]) -> dict[tuple
     for slot, (table, grain) in enumerate(slots(tables)):
         rows = result.filter(pc.equal(result["slot"], slot))
         if rows.num_rows:
-            start = pc.subtract(rows["end"], pa.scalar(grain.width, pa.duration("us")))
+            # The end itself lies in the next window.
+            inside = rows["end"].combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False) - 1
+            start = pa.array(grain.starts(inside)).cast(pa.timestamp("us", tz="UTC"))
             names = [*table.by, *(figure.name for figure in table.figures)]
             found[table, grain] = rows.select(names).add_column(0, grain.name, start)
     return found

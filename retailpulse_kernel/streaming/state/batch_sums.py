@@ -1,7 +1,8 @@
 """What a micro-batch's events add to the windows that they are in, aggregated in Arrow.
 
 Spark says of each event what it adds to each figure; rows of few keys are then aggregated here more quickly than by two
-more stages and a shuffle (docs/adr/0019). Each table is aggregated in its finest windows, and those in coarser ones.
+more stages and a shuffle (docs/adr/0019). Each table is aggregated in its finest windows, and wider
+windows are made of the widest that divide them.
 """
 
 from __future__ import annotations
@@ -65,11 +66,13 @@ def aggregate_batch(rows: pa.Table, tables: Sequence[FigureTable]) -> pa.Table:
     OverflowError
         A sum does not fit into its column.
     """
-    figures, dimensions, found = figures_of(tables), dimensions_of(tables), {}
+    figures, dimensions = figures_of(tables), dimensions_of(tables)
+    found: dict[tuple[FigureTable, Grain], pa.Table] = {}
     for table in tables:
-        parts = rows
         for grain in sorted(table.every, key=lambda grain: grain.seconds):
-            parts = found[table, grain] = _combined(_windowed(parts, grain), table.by, figures)
+            finer = [one for one in table.every if (table, one) in found and one.divides(grain)]
+            parts = found[table, finer[-1]] if finer else rows
+            found[table, grain] = _combined(_windowed(parts, grain), table.by, figures)
     return pa.concat_tables(
         [_as_slot(number, found[slot], slot[1], dimensions, figures) for number, slot in enumerate(slots(tables))]
     )
@@ -77,8 +80,11 @@ def aggregate_batch(rows: pa.Table, tables: Sequence[FigureTable]) -> pa.Table:
 
 def _windowed(rows: pa.Table, grain: Grain) -> pa.Table:
     """Times as the starts of their windows."""
-    times = rows[_TIME].cast(pa.timestamp("us"))
-    return _replaced(rows, _TIME, pc.floor_temporal(times, grain.seconds, "second"))
+    return _replaced(rows, _TIME, pa.array(grain.starts(_microseconds(rows))).cast(pa.timestamp("us")))
+
+
+def _microseconds(rows: pa.Table) -> Any:
+    return rows[_TIME].combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
 
 
 def _combined(rows: pa.Table, by: Sequence[str], figures: Sequence[Figure]) -> pa.Table:
@@ -137,7 +143,7 @@ def _as_slot(
 ) -> pa.Table:
     """Rows with a column for everything that any table has."""
     length = rows.num_rows
-    end = pc.add(rows[_TIME], pa.scalar(grain.width)).cast(pa.timestamp("us", tz="UTC"))
+    end = pa.array(grain.ends(_microseconds(rows))).cast(pa.timestamp("us", tz="UTC"))
     columns: dict[str, Any] = {"slot": pa.repeat(pa.scalar(number, pa.int32()), length), _TIME: end}
     for name in dimensions:
         columns[name] = rows[name] if name in rows.column_names else pa.nulls(length, pa.string())

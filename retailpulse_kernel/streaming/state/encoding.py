@@ -49,13 +49,17 @@ def as_words(figure: Figure, column: pa.ChunkedArray) -> Words:
         Of the type that the aggregation gives the figure: that of `arrow_type`, or a timestamp.
     """
     value, array = figure.rules.value, column.combine_chunks()
+    none = _NONE.get(figure.rules.combination)
     if value is Value.DECIMAL:
-        assert array.type == arrow_type(value) and not array.null_count
+        assert array.type == arrow_type(value) and (none is not None or not array.null_count)
         words = np.frombuffer(array.buffers()[1] or b"", dtype=np.int64)
-        return words[2 * array.offset : 2 * (array.offset + len(array))].reshape(-1, 2)
+        words = words[2 * array.offset : 2 * (array.offset + len(array))].reshape(-1, 2)
+        if none is not None and array.null_count:
+            words = np.where(array.is_null().to_numpy(zero_copy_only=False)[:, None], none, words)
+        return words
     if value is Value.TIME:
         array = array.cast(arrow_type(value)).cast(pa.int64())
-    if (none := _NONE.get(figure.rules.combination)) is not None:
+    if none is not None:
         array = array.fill_null(none)
     assert array.type == pa.int64() and not array.null_count
     return array.to_numpy().reshape(-1, 1)
@@ -72,11 +76,12 @@ def as_column(figure: Figure, words: Words) -> pa.Array:
         A row of `width` words for each window.
     """
     column = arrow_type(figure.rules.value)
+    none = _NONE.get(figure.rules.combination)
     if figure.rules.value is Value.DECIMAL:
         data = pa.py_buffer(np.ascontiguousarray(words).tobytes())
-        return pa.Array.from_buffers(column, len(words), [None, data])
+        absent = None if none is None else pa.array(words[:, 1] != none).buffers()[1]
+        return pa.Array.from_buffers(column, len(words), [absent, data])
     values = np.ascontiguousarray(words[:, 0])
-    none = _NONE.get(figure.rules.combination)
     return pa.array(values, pa.int64(), mask=None if none is None else values == none).cast(column)
 
 
@@ -104,8 +109,18 @@ def added(figures: Sequence[Figure], one: Words, two: Words) -> Words:
     return result
 
 
+def _is_less(one: Words, two: Words) -> Any:
+    """Of decimals, whose second word is the upper one with the sign. "None yet" is beyond all of them."""
+    lower = one.view(np.uint64)[:, 0] < two.view(np.uint64)[:, 0]
+    return (one[:, 1] < two[:, 1]) | ((one[:, 1] == two[:, 1]) & lower)
+
+
 def _added(figure: Figure, one: Words, two: Words) -> Any:
     match figure.rules.combination, figure.rules.value:
+        case Combination.LEAST, Value.DECIMAL:
+            return np.where(_is_less(one, two)[:, None], one, two)
+        case Combination.GREATEST, Value.DECIMAL:
+            return np.where(_is_less(one, two)[:, None], two, one)
         case Combination.LEAST, _:
             return np.minimum(one, two)
         case Combination.GREATEST, _:

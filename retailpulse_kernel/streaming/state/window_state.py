@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.ground.files import whole_file
 from retailpulse_kernel.shop.kinds import RULES, Value
-from retailpulse_kernel.shop.tables import FigureTable, Grain
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain
 from retailpulse_kernel.streaming.state.aggregation import dimensions_of, figures_of
 from retailpulse_kernel.streaming.state.encoding import Words, added, as_column, as_words, width
 from retailpulse_kernel.streaming.state.hashing import FULL, first_come, hashes, places_for, places_of
@@ -44,6 +44,7 @@ _UNDOABLE: Final = 20
 _SMALLEST, _OPEN, _OPEN_USERS = 256, 64, 16
 #: The columns of a table before the figures: the key's words.
 _KEY: Final = 2
+_HOUR: Final = GRAINS["hour"]
 
 #: The kinds of figures that are times.
 _TIMES: Final = tuple(kind for kind, rules in RULES.items() if rules.value is Value.TIME)
@@ -120,7 +121,7 @@ class WindowState:
         figures, self._dimensions = figures_of(tables), dimensions_of(tables)
         self._figures = [figure for figure in figures if figure.rules.value is not Value.SKETCH]
         self._sketched = [figure for figure in figures if figure.rules.value is Value.SKETCH]
-        self._seconds = np.array([grain.seconds for _, grain in slots], dtype=np.int64)
+        self._grains = [grain for _, grain in slots]
         self._columns = _KEY + sum(width(figure) for figure in self._figures)
         self._tables: dict[_Bucket, np.memmap[Any, np.dtype[np.int64]]] = {}
         self._users: dict[_Bucket, UserSketches] = {}
@@ -200,11 +201,18 @@ class WindowState:
         return pc.binary_join_element_wise(*columns, ":", null_handling="replace", null_replacement="")
 
     def _buckets(self, rows: pa.Table) -> Iterator[tuple[_Bucket, _Index]]:
-        """The rows' buckets, and where the rows of each are: an hour's minutes together, and each longer window."""
+        """The rows' buckets, and where the rows of each are: an hour's shorter windows together, each longer by itself.
+
+        A bucket ends with its last window, which may begin in the hour and end in the next one.
+        """
         slots = rows["slot"].to_numpy().astype(np.int64)
-        starts = rows["end"].cast(pa.int64()).to_numpy() // 1_000_000 - self._seconds[slots]
-        seconds = np.maximum(self._seconds[slots], 3600)
-        pairs = np.column_stack([slots, (starts // seconds + 1) * seconds])
+        ends = rows["end"].cast(pa.int64()).to_numpy() // 1_000_000
+        for slot in np.unique(slots).tolist():
+            grain = self._grains[slot]
+            if grain.seconds < _HOUR.seconds:
+                starts = grain.starts(ends[slots == slot] - 1, per_second=1)
+                ends[slots == slot] = grain.ends(_HOUR.ends(starts, per_second=1) - 1, per_second=1)
+        pairs = np.column_stack([slots, ends])
         buckets, which = np.unique(pairs, axis=0, return_inverse=True)
         for number, (slot, end) in enumerate(buckets.tolist()):
             yield _Bucket(slot, end), np.flatnonzero(which.reshape(-1) == number)
