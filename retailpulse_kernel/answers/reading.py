@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -232,11 +232,12 @@ def chosen_figures(asked: Sequence[str | Figure | Ratio], table: FigureTable = C
     UnknownName
         The table keeps no such figure, nor what it is divided of.
     """
-    known: dict[str, Figure | Ratio] = {figure.name: figure for figure in table.figures}
+    kept = {figure.name: figure for figure in table.figures}
+    known: dict[str, Figure | Ratio] = {**kept}
     # One that was defined beside the table, as an average is, is known by itself.
     for ratio in (one for one in (*FIGURES.values(), *table.ratios, *asked) if isinstance(one, Ratio)):
-        if {ratio.over.name, ratio.under.name} <= known.keys():
-            known[ratio.name] = ratio
+        if {ratio.over.name, ratio.under.name} <= kept.keys():
+            known[ratio.name] = replace(ratio, over=kept[ratio.over.name], under=kept[ratio.under.name])
     names = [figure if isinstance(figure, str) else figure.name for figure in asked]
     for name in names:
         if name not in known:

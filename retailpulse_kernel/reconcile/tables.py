@@ -16,9 +16,9 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import CONTRACT, EVENT_TYPES, Event
-from retailpulse_kernel.shop.expressions import require_exact
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.results import require_exact
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.registry import can
@@ -169,7 +169,7 @@ def _figure_table(plan: TablePlan, contract: Contract) -> FigureTable:
         table = plan.table
         for figure in table.figures:
             if figure.rules.value is Value.DECIMAL:
-                require_exact(figure.measure.of)
+                require_exact(figure.measure.of, contract.types)
         samples = _samples(contract)
         Facts([table])(samples, [0] * len(samples))
     except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:

@@ -11,28 +11,32 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any
 
-from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.events import EVENT_TYPES, Event
-from retailpulse_kernel.shop.kinds import EVENT_DIGITS, PLACES, Value
 
-__all__ = ["compile_expression", "decimal_of", "names_in", "require_exact", "to_sql", "value_of"]
-
-_VALUES: Final = {int: Value.WHOLE, Decimal: Value.DECIMAL, datetime: Value.TIME}
-#: What Spark's decimals hold at most, and the decimal places that it keeps in any case.
-_MOST_DIGITS, _KEPT_PLACES = 38, 6
-#: The digits of a column of whole numbers, as Spark counts them.
-_WHOLE_DIGITS: Final = 10
+__all__ = ["compile_expression", "decimal_of", "names_in", "parsed", "to_sql", "written_decimal"]
 
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 _COMPARISON = {ast.Eq: "=", ast.NotEq: "<>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _LOGIC = {ast.And: "AND", ast.Or: "OR"}
 
 
-def _parse(text: str) -> ast.expr:
+def parsed(text: str) -> ast.expr:
+    """The tree of an expression.
+
+    Parameters
+    ----------
+    text : str
+        Python's syntax.
+
+    Raises
+    ------
+    UsageError
+        It is not valid.
+    """
     try:
         return ast.parse(text, mode="eval").body
     except SyntaxError as error:
@@ -55,7 +59,7 @@ def to_sql(text: str, *, condition: bool = False) -> str:
         The expression uses something other than columns, event types, literals, ``+ - *``,
         comparisons, ``and``, ``or`` and ``not``.
     """
-    return _sql(_parse(text), text, condition)
+    return _sql(parsed(text), text, condition)
 
 
 def _sql(node: ast.expr, text: str, condition: bool) -> str:
@@ -70,7 +74,7 @@ def _sql(node: ast.expr, text: str, condition: bool) -> str:
         case ast.Constant(value=int() as value):
             return str(value)
         case ast.Constant(value=float()):
-            return f"{_decimal(node, text):f}"
+            return f"{written_decimal(node, text):f}"
         case ast.Constant(value=str() as value):
             return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
@@ -134,8 +138,21 @@ def decimal_of(value: float) -> Decimal:
     return Decimal(repr(value))
 
 
-def _decimal(node: ast.expr, text: str) -> Decimal:
-    """A number with a point, which Python has read as a float, as it is written."""
+def written_decimal(node: ast.expr, text: str) -> Decimal:
+    """A number with a point, which Python has read as a float, as it is written.
+
+    Parameters
+    ----------
+    node : ast.Constant
+        The number.
+    text : str
+        The expression that it is a part of.
+
+    Raises
+    ------
+    UsageError
+        The number has more digits than a float keeps.
+    """
     assert isinstance(node, ast.Constant) and isinstance(node.value, float)
     written = (ast.get_source_segment(text, node) or repr(node.value)).replace("_", "")
     try:
@@ -148,91 +165,6 @@ def _decimal(node: ast.expr, text: str) -> Decimal:
             f"The number {written} in {text!r} has too many digits.", remedy="Write at most 15 digits, such as 0.075."
         )
     return found
-
-
-def value_of(text: str) -> Value | None:
-    """What an expression gives: a whole number, a decimal, a time; None for a text.
-
-    Parameters
-    ----------
-    text : str
-        A column, or numbers that are calculated.
-
-    Raises
-    ------
-    UnknownName
-        There is no such column or event type.
-    UsageError
-        It calculates with texts or times.
-    """
-    node, hints = _parse(text), get_type_hints(Event)
-    known = {name: _value(hint) for name, hint in hints.items()} | dict.fromkeys(EVENT_TYPES, Value.WHOLE)
-    for name in names_in(text):
-        if name not in known:
-            raise UnknownName("column", name, known)
-    if isinstance(node, ast.Name):
-        return known[node.id]
-    to_sql(text)
-    found = {known[name] for name in names_in(text)}
-    if not found <= {Value.WHOLE, Value.DECIMAL}:
-        raise UsageError(
-            f"The expression {text!r} calculates with a text or a time.", remedy="Calculate with numbers only."
-        )
-    return Value.DECIMAL if Value.DECIMAL in found or _has_decimals(node) else Value.WHOLE
-
-
-def _value(hint: Any) -> Value | None:
-    kinds = get_args(hint) or (hint,)
-    return next((_VALUES[kind] for kind in kinds if kind in _VALUES), None)
-
-
-def _has_decimals(node: ast.expr) -> bool:
-    return any(isinstance(one, ast.Constant) and isinstance(one.value, float) for one in ast.walk(node))
-
-
-def require_exact(text: str) -> None:
-    """Refuse an expression of decimals of which Spark would drop decimal places before the result is rounded.
-
-    Parameters
-    ----------
-    text : str
-        An expression over numbers.
-
-    Raises
-    ------
-    UsageError
-        Its result has more digits than Spark's decimals.
-    """
-    _digits(_parse(text), text)
-
-
-def _digits(node: ast.expr, text: str) -> tuple[int, int]:
-    """The digits of a result and those behind the point, as Spark counts them."""
-    match node:
-        case ast.Constant(value=float()):
-            places = max(0, -int(_decimal(node, text).as_tuple().exponent))
-            return len(str(abs(int(_decimal(node, text))))) + places, places
-        case ast.Constant(value=int() as value):
-            return len(str(abs(value))), 0
-        case ast.Name(id=name) if name in Event.__struct_fields__ and value_of(name) is Value.DECIMAL:
-            return EVENT_DIGITS, PLACES
-        case ast.UnaryOp(operand=operand):
-            return _digits(operand, text)
-        case ast.BinOp(left=left, op=op, right=right):
-            (one, one_places), (two, two_places) = _digits(left, text), _digits(right, text)
-            if isinstance(op, ast.Mult):
-                digits, places = one + two + 1, one_places + two_places
-            else:
-                places = max(one_places, two_places)
-                digits = max(one - one_places, two - two_places) + places + 1
-            if digits > _MOST_DIGITS and places > _KEPT_PLACES:
-                raise UsageError(
-                    f"The expression {text!r} has results of {digits} digits, {places} of them behind the point: more "
-                    f"than the {_MOST_DIGITS} that are calculated exactly.",
-                    remedy="Calculate with fewer decimals, or multiply the constants by hand.",
-                )
-            return digits, places
-    return _WHOLE_DIGITS, 0
 
 
 class _EventNames(dict[str, Any]):
@@ -258,7 +190,7 @@ def names_in(text: str) -> set[str]:
     text : str
         Python's syntax, such as ``"price * quantity"``.
     """
-    return {node.id for node in ast.walk(_parse(text)) if isinstance(node, ast.Name)}
+    return {node.id for node in ast.walk(parsed(text)) if isinstance(node, ast.Name)}
 
 
 def compile_expression(text: str) -> Callable[[Event], Any]:
@@ -271,7 +203,7 @@ def compile_expression(text: str) -> Callable[[Event], Any]:
     """
     to_sql(text)  # refuses what Spark could not evaluate
     decimals = _Decimals()
-    tree = ast.Expression(_Compared().visit(decimals.visit(_parse(text))))
+    tree = ast.Expression(_Compared().visit(decimals.visit(parsed(text))))
     code = compile(ast.fix_missing_locations(tree), f"<figure {text}>", "eval")
     return lambda event: eval(code, {"__builtins__": {}}, _EventNames(event, decimals.found))
 

@@ -9,16 +9,29 @@ To add a figure, define it here and name it in a job's notebook.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.expressions import compile_expression, names_in, require_exact, to_sql, value_of
-from retailpulse_kernel.shop.kinds import RULES, Kind, Rules, Value
+from retailpulse_kernel.shop.expressions import compile_expression, names_in, to_sql
+from retailpulse_kernel.shop.kinds import RULES, Kind, Rules
+from retailpulse_kernel.shop.measures import (
+    Measure,
+    count,
+    distinct_of,
+    first,
+    greatest_of,
+    last,
+    least_of,
+    sum_of,
+    users_of,
+    values_of,
+)
+from retailpulse_kernel.shop.results import Columns, require_columns
 
 __all__ = [
     "ACTIVE_USERS",
@@ -51,172 +64,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What one event adds to a figure, before the figure's filter.
-
-    Parameters
-    ----------
-    kind : Kind
-        How the values of several events combine.
-    of : str
-        An expression over an event's columns; see `retailpulse_kernel.shop.expressions`.
-    """
-
-    kind: Kind
-    of: str
-
-
-def count() -> Measure:
-    """The number of events."""
-    return Measure(Kind.COUNT, "1")
-
-
-def sum_of(expression: str, *, money: bool = False) -> Measure:
-    """The sum of an expression: of one with a price or a decimal four exact decimal places, else a whole number.
-
-    What one event adds is calculated exactly, and rounded half up to four decimal places if it has more. `money` says
-    of an expression without a price that it is money, too.
-
-    Parameters
-    ----------
-    expression : str
-        Of columns of an event, such as ``"price * quantity"`` or ``"price * quantity * (1 - 0.075)"``.
-    money : bool
-        The sum is money although the expression has no price.
-
-    Raises
-    ------
-    UsageError
-        The expression can't be calculated exactly.
-    """
-    if money or "price" in names_in(expression) or value_of(expression) is Value.DECIMAL:
-        require_exact(expression)
-        return Measure(Kind.MONEY, expression)
-    return Measure(Kind.SUM, expression)
-
-
-def values_of(expression: str) -> Measure:
-    """The number of events of which an expression has a value: a view may have no price.
-
-    Parameters
-    ----------
-    expression : str
-        Of columns of an event.
-    """
-    value_of(expression)
-    return Measure(Kind.VALUES, expression)
-
-
-def least_of(expression: str) -> Measure:
-    """The least value of an expression, of events of which it has one.
-
-    Parameters
-    ----------
-    expression : str
-        A number, such as ``"price"`` or ``"price * quantity"``, or ``"event_time"``. A decimal is rounded half up to
-        four places.
-
-    Raises
-    ------
-    UnknownName
-        There is no such column.
-    UsageError
-        The expression is a text, or can't be calculated exactly.
-    """
-    return _extreme(expression, {Value.WHOLE: Kind.LEAST, Value.DECIMAL: Kind.LEAST_DECIMAL, Value.TIME: Kind.FIRST})
-
-
-def greatest_of(expression: str) -> Measure:
-    """The greatest value of an expression, of events of which it has one.
-
-    Parameters
-    ----------
-    expression : str
-        As for `least_of`.
-
-    Raises
-    ------
-    UnknownName
-        There is no such column.
-    UsageError
-        The expression is a text, or can't be calculated exactly.
-    """
-    return _extreme(
-        expression, {Value.WHOLE: Kind.GREATEST, Value.DECIMAL: Kind.GREATEST_DECIMAL, Value.TIME: Kind.LAST}
-    )
-
-
-def _extreme(expression: str, kinds: Mapping[Value, Kind]) -> Measure:
-    value = value_of(expression)
-    if value is None:
-        raise UsageError(
-            f"{expression!r} is a text, which has no least or greatest value here.",
-            remedy="Take a number or event_time; `distinct_of` counts different texts.",
-        )
-    require_exact(expression)
-    return Measure(kinds[value], expression)
-
-
-def distinct_of(expression: str) -> Measure:
-    """The number of different values, as a HyperLogLog sketch: exact up to some 3,000, then within about 1 %.
-
-    Parameters
-    ----------
-    expression : str
-        A column of text such as ``"product_id"``, or a number; numbers are told apart by four decimal places.
-
-    Raises
-    ------
-    UnknownName
-        There is no such column.
-    UsageError
-        The expression is a time, or can't be calculated exactly.
-    """
-    value = value_of(expression)
-    if value is None:
-        return users_of(expression)
-    if value is Value.TIME:
-        raise UsageError(
-            "Different times are nearly as many as events.", remedy="Count the events, or count by narrower windows."
-        )
-    require_exact(expression)
-    return Measure(Kind.DISTINCT, expression)
-
-
-def first(column: str) -> Measure:
-    """The smallest value of a column.
-
-    Parameters
-    ----------
-    column : str
-        A field of `Event`.
-    """
-    return Measure(Kind.FIRST, column)
-
-
-def last(column: str) -> Measure:
-    """The largest value of a column.
-
-    Parameters
-    ----------
-    column : str
-        A field of `Event`.
-    """
-    return Measure(Kind.LAST, column)
-
-
-def users_of(column: str) -> Measure:
-    """The number of different values, as a HyperLogLog sketch.
-
-    Parameters
-    ----------
-    column : str
-        A field of `Event` whose values are counted, such as ``"user_id"``.
-    """
-    return Measure(Kind.USERS, column)
-
-
-@dataclass(frozen=True)
 class Figure:
     """One additive figure.
 
@@ -246,9 +93,44 @@ class Figure:
         """The columns and event types on which what an event adds depends."""
         return names_in(self.measure.of) | (names_in(self.where) if self.where else set())
 
+    def typed(self, columns: Columns) -> Figure:
+        """The figure of events with some columns: what it keeps depends on their types.
+
+        Parameters
+        ----------
+        columns : mapping
+            The types of the columns: `Contract.types`.
+
+        Raises
+        ------
+        UnknownName
+            There is no such column.
+        UsageError
+            The figure can't be computed exactly of such columns.
+        """
+        try:
+            require_columns(self.where or "1", columns)
+            return replace(self, measure=self.measure.typed(columns))
+        except UnknownName:
+            raise
+        except UsageError as error:
+            what = error.message.removesuffix(".")
+            raise UsageError(f"The figure {self.name!r} can't be computed: {what}.", remedy=error.remedy) from error
+
     @cached_property
     def rules(self) -> Rules:
-        """What goes for every figure of its kind."""
+        """What goes for every figure of its kind.
+
+        Raises
+        ------
+        UsageError
+            The kind depends on the types of a contract's own fields, and `typed` has not got them yet.
+        """
+        if self.measure.kinds:
+            raise UsageError(
+                f"What the figure {self.name!r} keeps depends on the types of the shop's own fields.",
+                remedy="Take the figure from the job's table, or give it the types: figure.typed(contract.types).",
+            )
         return RULES[self.measure.kind]
 
     @property
@@ -339,6 +221,16 @@ class Ratio:
     under: Figure
     unit: str = ""
 
+    def typed(self, columns: Columns) -> Ratio:
+        """The ratio of events with some columns; see `Figure.typed`.
+
+        Parameters
+        ----------
+        columns : mapping
+            The types of the columns: `Contract.types`.
+        """
+        return replace(self, over=self.over.typed(columns), under=self.under.typed(columns))
+
     def divide(self, over: Any, under: Any) -> Decimal | None:
         """The ratio as an exact decimal rounded half up to 4 places; None over nothing.
 
@@ -382,8 +274,6 @@ def average_of(expression: str, *, name: str = "", title: str = "", where: str =
     name = name or f"average_{expression}"
     if not name.isidentifier():
         raise UsageError(f"The average of {expression!r} has no name.", remedy="Give it one: name='average_value'.")
-    if value_of(expression) not in (Value.WHOLE, Value.DECIMAL):
-        raise UsageError(f"{expression!r} is not a number.", remedy="Average a number, such as price.")
     title = title or f"Average {expression}"
     total = Figure(f"{name}_sum", f"{title}: sum", sum_of(expression), where, unit)
     return Ratio(name, title, total, Figure(f"{name}_count", f"{title}: values", values_of(expression), where), unit)

@@ -62,7 +62,7 @@ class FigureTable:
     by: tuple[str, ...]
     every: tuple[Grain, ...]
     ratios: tuple[Ratio, ...] = ()
-    dimensions: tuple[str, ...] = field(default=DIMENSIONS, compare=False, repr=False)
+    dimensions: tuple[str, ...] = field(default=DIMENSIONS, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not is_name(self.name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retailpulse_kernel.answers.reading import chosen_figures, grouped
 from retailpulse_kernel.cli import main
 from retailpulse_kernel.feed.adapters import read_rows
 from retailpulse_kernel.feed.adapters.reading import Accepted
@@ -25,8 +27,24 @@ from retailpulse_kernel.shop.contract.proposing import proposed
 from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
 from retailpulse_kernel.shop.decoding import reader_for, reader_of
 from retailpulse_kernel.shop.events import Event, Message, schema_text
-from retailpulse_kernel.shop.figures import EVENTS, Figure, first, sum_of, users_of
-from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from retailpulse_kernel.shop.figures import (
+    EVENTS,
+    Figure,
+    average_of,
+    count,
+    distinct_of,
+    first,
+    greatest_of,
+    least_of,
+    parts_of,
+    sum_of,
+    users_of,
+    values_of,
+)
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.kinds import RULES, Kind
+from retailpulse_kernel.shop.measures import Measure
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable, grain_of
 from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS, archive_columns
 from retailpulse_kernel.stores.kafka.messages import MessageTable
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
@@ -36,7 +54,6 @@ from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES
 from retailpulse_kernel.streaming.intake.source import SourceConfig
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan, write_plan
 from retailpulse_kernel.streaming.run.changes import Effect, compare
-from retailpulse_kernel.streaming.run.measures import require_measurable
 from retailpulse_kernel.streaming.run.planning import under
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -233,33 +250,83 @@ class TestFigures:
     CONTRACT = shop(
         DEVICE + "[fields.points]\ntype='int'\n[fields.cost]\ntype='decimal(9,2)'\n[fields.score]\ntype='double'\n"
         "[fields.fine]\ntype='decimal(9,6)'\n[fields.seen_at]\ntype='timestamp'\n"
+        "[fields.visits]\ntype='long'\n[fields.tags]\ntype='list<string>'\n[fields.wide]\ntype='decimal(18,4)'\n"
     )
 
     @pytest.mark.parametrize(
-        "measure",
-        [sum_of("points"), sum_of("cost * quantity", money=True), sum_of("price - cost"), first("seen_at"),
-         users_of("device")],
-    )  # fmt: skip
-    def test_exact_ones_are_taken(self, measure: Any) -> None:
-        require_measurable(Figure("f", "F", measure), self.CONTRACT)
+        ("measure", "kind"),
+        [
+            (sum_of("points"), Kind.SUM),
+            (sum_of("visits"), Kind.SUM),
+            (sum_of("points", money=True), Kind.MONEY),
+            (sum_of("cost"), Kind.MONEY),
+            (sum_of("cost * quantity", money=True), Kind.MONEY),
+            (sum_of("price * cost"), Kind.MONEY),
+            (sum_of("points * 0.5"), Kind.MONEY),
+            (sum_of("(device == 'app') * quantity"), Kind.SUM),
+            (least_of("cost"), Kind.LEAST_DECIMAL),
+            (greatest_of("points - quantity"), Kind.GREATEST),
+            (least_of("seen_at"), Kind.FIRST),
+            (first("seen_at"), Kind.FIRST),
+            (users_of("device"), Kind.USERS),
+            (distinct_of("device"), Kind.USERS),
+            (distinct_of("cost"), Kind.DISTINCT),
+            (values_of("score"), Kind.VALUES),
+        ],
+    )
+    def test_the_types_of_the_fields_say_what_is_kept(self, measure: Measure, kind: Kind) -> None:
+        found = Figure("f", "F", measure).typed(self.CONTRACT.types)
+        assert found.measure.kind is kind and found.rules.value is RULES[kind].value
+        assert found.typed(self.CONTRACT.types) == found
 
     @pytest.mark.parametrize(
         ("measure", "said"),
         [
-            (sum_of("cost"), "cost is a decimal(9,2), and this sum is of whole numbers. Use sum_of(..., money=True)."),
-            (sum_of("score"), "score is a double. Sum fields of the types int, long or decimal(p,s)."),
-            (sum_of("score", money=True), "score is a double."),
-            (sum_of("fine", money=True), "'fine' has 6 places behind the point, and money keeps 4."),
-            (sum_of("price * cost"), "'price * cost' has 6 places behind the point"),
-            (first("points"), "points is a int. Use first and last with a timestamp."),
-            (users_of("points"), "Count different values of a string."),
+            (
+                sum_of("score"),
+                "'f' can't be computed: score is a double, which no figure measures exactly. Measure fields",
+            ),
+            (sum_of("score * 2", money=True), "score is a double"),
+            (sum_of("fine"), "fine has 6 places behind the point, and figures keep 4."),
+            (sum_of("device"), "'device' is a text, and this measure is of a whole number or a decimal."),
+            (least_of("device"), "'device' is a text"),
+            (greatest_of("device * 2"), "calculates with a text or a time"),
+            (first("points"), "'points' is a whole number, and this measure is of a time."),
+            (users_of("points"), "this measure is of a text"),
+            (distinct_of("tags"), "tags is a list<string>"),
+            (least_of("wide * wide * visits * 0.5"), "more than the 38 that are calculated exactly"),
             (sum_of("pints"), "There is no column of an event 'pints'. Did you mean 'points'?"),
+            (values_of("pints"), "Did you mean 'points'?"),
         ],
     )
-    def test_others_are_refused(self, measure: Any, said: str) -> None:
+    def test_others_are_refused(self, measure: Measure, said: str) -> None:
         with pytest.raises(UsageError) as raised:
-            require_measurable(Figure("f", "F", measure), self.CONTRACT)
+            Figure("f", "F", measure).typed(self.CONTRACT.types)
         assert said in str(raised.value)
+
+    def test_a_condition_of_a_field_that_is_not_there_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="Did you mean 'points'"):
+            Figure("f", "F", count(), where="pints > 3").typed(self.CONTRACT.types)
+
+    def test_nothing_is_computed_before_the_types_are_known(self) -> None:
+        (one,) = given_events([{"cost": "1.50"}], self.CONTRACT)
+        lowest = Figure("lowest", "Lowest", least_of("cost"))
+        with pytest.raises(UsageError, match=r"depends on the types.*figure\.typed\(contract\.types\)"):
+            lowest.of_event(one)
+        assert lowest.typed(self.CONTRACT.types).of_event(one) == Decimal("1.50")
+
+    def test_an_average_of_an_own_field_is_divided_of_what_the_table_keeps(self) -> None:
+        average = average_of("cost")
+        typed = average.typed(self.CONTRACT.types)
+        week = grain_of("1 week")
+        table = FigureTable(
+            "t", tuple(parts_of([typed])), ("device",), (week,), (typed,), dimensions=self.CONTRACT.dimensions
+        )
+        plan = TablePlan.describing(table, "cassandra")
+        assert plan.physical == ("t_week",) and TablePlan.describing(plan.table, "cassandra") == plan
+        given = given_events([{"cost": cost, "device": "tv"} for cost in ("1.00", "2.50", None)], self.CONTRACT)
+        (row,) = grouped(fold(given, table, week), ["device"], table, chosen_figures([average], table))
+        assert row == {"device": "tv", "average_cost": Decimal("1.7500")}
 
     def test_a_comparison_with_nothing_is_false_as_in_spark(self) -> None:
         few, other = (Figure("f", "F", sum_of("quantity"), where=f"points {sign} 5") for sign in ("<", "!="))
@@ -348,13 +415,15 @@ class TestPlans:
     def test_what_a_change_means_for_a_job_that_reads_the_field(self, now: str, effect: Effect, said: str) -> None:
         words = "" if "sold" in now or now == DEVICE else "[event_types]\nsold = 'purchase'\n"
         table = TablePlan.describing(
-            FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), ("device",)), "cassandra"
+            FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), dimensions=("device",)), "cassandra"
         )
         (found,) = compare(self.plan(self.BEFORE, table), self.plan(shop(now + words), table))
         assert found.effect is effect and said in found.reason
 
     def test_a_field_that_it_does_not_read_changes_nothing(self) -> None:
-        table = TablePlan.describing(FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), ("device",)), "x")
+        table = TablePlan.describing(
+            FigureTable("t", (EVENTS,), ("device",), (GRAINS["hour"],), dimensions=("device",)), "x"
+        )
         after = shop(DEVICE + "[event_types]\nsold = 'purchase'\n[fields.points]\ntype='string'\n[fields.extra]\n")
         assert compare(self.plan(self.BEFORE, table), self.plan(after, table)) == []
 
@@ -388,7 +457,7 @@ class TestCommands:
         new.write_text(DEVICE.replace("context", "client") + "[fields.points]\ntype = 'int'\n")
         tables = {"by_device": ("device",), "by_brand": ("brand",)}
         for name, by in tables.items():
-            table = FigureTable(name, (EVENTS,), by, (GRAINS["hour"],), by)
+            table = FigureTable(name, (EVENTS,), by, (GRAINS["hour"],), dimensions=by)
             plan = TestPlans().plan(shop(DEVICE), TablePlan.describing(table, "cassandra"))
             folder = Settings.load().checkpoints
             write_plan(new_epoch(f"{folder}/{name}").path, Plan(**{**plan_fields(plan), "job": name}))

@@ -39,6 +39,7 @@ from retailpulse_kernel.shop.figures import (
 )
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.kinds import Kind, Value, arrow_type
+from retailpulse_kernel.shop.results import STANDARD
 from retailpulse_kernel.shop.tables import FigureTable, grain_of
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, RatioPlan, TablePlan
 from retailpulse_kernel.streaming.run.changes import compare
@@ -125,8 +126,8 @@ def test_a_half_is_rounded_up_as_in_spark() -> None:
     [
         (least_of, "brand", "is a text"),
         (least_of, "brand * 2", "text or a time"),
-        (distinct_of, "event_time", "nearly as many as events"),
-        (average_of, "brand", "not a number"),
+        (distinct_of, "event_time", "is a time, and this measure is of a text, a whole number or a decimal"),
+        (average_of, "brand", "is a text, and this measure is of a whole number or a decimal"),
         (average_of, "price * 2", "no name"),
         (sum_of, "price * 0.12345678901234567890", "too many digits"),
         (sum_of, "price * 1e999", "too many digits"),
@@ -140,7 +141,7 @@ def test_what_can_not_be_measured_is_refused_with_the_reason(make: Any, expressi
 
 def test_a_column_that_is_not_there_is_told() -> None:
     with pytest.raises(UnknownName, match=r"Did you mean 'price'"):
-        least_of("prise")
+        least_of("prise").typed(STANDARD)
 
 
 def test_figures_and_ratios_are_read_back_from_a_plan() -> None:

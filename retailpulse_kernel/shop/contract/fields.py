@@ -25,7 +25,7 @@ TAKEN: Final = frozenset(
     {
         *("partition", "offset", "arrival", "raw", "late", "low", "kafka_partition", "kafka_offset", "dt"),
         *("ahead_ms", "arrived_ms", "n_accepted", "n_ahead", "n_bad", "n_late", "dedup_key", "clock"),
-        *("slot", "start", "end", "bucket", "minute", "hour", "day", "week", "month"),
+        *("slot", "start", "end", "bucket", "second", "minute", "hour", "day", "week", "month"),
     }
 )
 

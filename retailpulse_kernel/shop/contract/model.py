@@ -239,6 +239,11 @@ class Contract:
         return tuple(one for one in self.fields if one.role != "version")
 
     @cached_property
+    def types(self) -> Mapping[str, str]:
+        """The types of the columns by their names."""
+        return {one.name: one.type for one in self.columns}
+
+    @cached_property
     def dimensions(self) -> tuple[str, ...]:
         """The names of the fields that figures may go by, sorted."""
         return tuple(sorted(one.name for one in self.fields if one.dimension))

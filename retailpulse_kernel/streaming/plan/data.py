@@ -166,7 +166,7 @@ class TablePlan:
         grains = tuple(grain_of(grain) for grain in self.every)
         # Which dimensions there are is the contract's matter: the job that wrote the table had these.
         known = tuple(sorted({*DIMENSIONS, *self.by}))
-        return FigureTable(self.name, tuple(figures.values()), self.by, grains, ratios, known)
+        return FigureTable(self.name, tuple(figures.values()), self.by, grains, ratios, dimensions=known)
 
 
 def _known(name: str) -> Grain | None:

@@ -15,7 +15,6 @@ from retailpulse_kernel.shop.tables import FigureTable, Grain, grain_of
 from retailpulse_kernel.stores.frames import Form, limited, shaped
 from retailpulse_kernel.streaming.intake.given import given_events
 from retailpulse_kernel.streaming.intake.shapes import column_types
-from retailpulse_kernel.streaming.run.measures import require_measurable
 from retailpulse_kernel.streaming.state.aggregation import aggregate, rows_by_table
 
 if TYPE_CHECKING:
@@ -193,12 +192,12 @@ class Events:
             A figure can't be computed exactly of its fields.
         """
         contract = self.job.contract
-        for figure in parts_of(figures):
-            require_measurable(figure, contract)
+        known = [figure.typed(contract.types) for figure in figures]
         grains = tuple(dict.fromkeys(grain_of(text) for text in ([every] if isinstance(every, str) else every)))
-        ratios = tuple(figure for figure in figures if isinstance(figure, Ratio))
-        parts = tuple(parts_of(figures))
-        return FigureStream(self, FigureTable(table, parts, tuple(by), grains, ratios, contract.dimensions))
+        ratios = tuple(figure for figure in known if isinstance(figure, Ratio))
+        parts = tuple(parts_of(known))
+        kept = FigureTable(table, parts, tuple(by), grains, ratios, dimensions=contract.dimensions)
+        return FigureStream(self, kept)
 
     def of(self, rows: DataFrame) -> DataFrame:
         """Those rows that meet the conditions.
