@@ -28,7 +28,7 @@ class Addition:
 
 
 FIGURES, TABLES = "retailpulse_kernel/shop/figures.py", "retailpulse_kernel/shop/tables.py"
-KINDS = "retailpulse_kernel/shop/kinds.py"
+KINDS, MEASURES = "retailpulse_kernel/shop/kinds.py", "retailpulse_kernel/shop/measures.py"
 MAGICS, ADAPTERS = "retailpulse_kernel/magics", "retailpulse_kernel/feed/adapters"
 SQLITE = Path(__file__).with_name("sqlite_store.py").read_text()
 
@@ -86,13 +86,15 @@ assert grouped_frame(rows, [])["units_per_order"].to_list() == [Decimal("1.5000"
 KIND = Addition(
     (
         (KINDS, '    USERS = "users"\n', '    LARGEST = "largest"\n'),
-        (KINDS, 'partial(max, default=None), "max({})"),\n',
+        (KINDS, 'partial(max, default=None), "max({})", compared=_in_ms),\n',
          '    Kind.LARGEST: Rules(Value.WHOLE, Combination.GREATEST, partial(max, default=None), "max({})"),\n'),
         (FIGURES, '    "greatest_of",\n', '    "largest",\n'),
-        (FIGURES, '    return Measure(Kind.USERS, column)\n',
+        (FIGURES, '    greatest_of,\n', '    largest,\n'),
+        (MEASURES, '    "greatest_of",\n', '    "largest",\n'),
+        (MEASURES, '    return _measure(column, {None: Kind.USERS})\n',
          '\n\ndef largest(expression: str) -> Measure:\n    """The largest of some whole numbers.\n\n'
          '    Parameters\n    ----------\n    expression : str\n        Of columns of an event.\n    """\n'
-         '    return Measure(Kind.LARGEST, expression)\n'),
+         '    return _measure(expression, {Value.WHOLE: Kind.LARGEST})\n'),
         ("tests/unit/test_metrics.py", "(metrics.LAST_EVENT, [NOON] * 4),\n",
          '        (Figure("most", "Most at once", metrics.largest("quantity"), "purchase"), [2, 1, None, None]),\n'),
     ),

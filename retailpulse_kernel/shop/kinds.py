@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from functools import cache, partial
@@ -80,6 +81,11 @@ def _rounded(value: Any) -> Decimal:
 def _number_text(value: Any) -> str:
     """A number as the text by which it is told from others: always with `PLACES` decimal places."""
     return f"{Decimal(value).quantize(_PLACE, ROUND_HALF_UP):f}"
+
+
+def _in_ms(moment: datetime | None) -> datetime | None:
+    """A time to the millisecond, which is what every store keeps of it."""
+    return moment and moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 @dataclass(frozen=True)
@@ -173,8 +179,8 @@ RULES: Final = {
         weighed_as=_EVENT_DECIMAL,
         taken=_rounded,
     ),
-    Kind.FIRST: Rules(Value.TIME, Combination.LEAST, partial(min, default=None), "min({})"),
-    Kind.LAST: Rules(Value.TIME, Combination.GREATEST, partial(max, default=None), "max({})"),
+    Kind.FIRST: Rules(Value.TIME, Combination.LEAST, partial(min, default=None), "min({})", compared=_in_ms),
+    Kind.LAST: Rules(Value.TIME, Combination.GREATEST, partial(max, default=None), "max({})", compared=_in_ms),
     Kind.LEAST: _extreme(Combination.LEAST, Value.WHOLE),
     Kind.GREATEST: _extreme(Combination.GREATEST, Value.WHOLE),
     Kind.LEAST_DECIMAL: _extreme(Combination.LEAST, Value.DECIMAL),

@@ -246,8 +246,8 @@ def test_everything_is_reconciled(settings: Settings) -> None:
 def test_a_figure_that_would_not_be_exact_is_refused(settings: Settings) -> None:
     events = Workbench(namespace=settings.namespace_name).job("refused").events()
     for figure, said in (
-        (Figure("d", "D", sum_of("discount")), "is a decimal"),
-        (Figure("d", "D", sum_of("discount * price")), "8 places behind the point"),
+        (Figure("d", "D", sum_of("device")), "is a text, and this measure is of a whole number or a decimal"),
+        (Figure("d", "D", sum_of("discount * discount * discount * price")), "16 of them behind the point"),
         (Figure("d", "D", sum_of("coupons")), "is a list<string>"),
         (Figure("d", "D", sum_of("pionts")), "There is no column of an event 'pionts'. Did you mean 'points'?"),
     ):

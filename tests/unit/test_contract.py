@@ -19,6 +19,10 @@ from retailpulse_kernel.feed.adapters import read_rows
 from retailpulse_kernel.feed.adapters.reading import Accepted
 from retailpulse_kernel.ground.errors import ContractError, UsageError
 from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.ground.spans import ms_of
+from retailpulse_kernel.reconcile.sums import Facts, TableSums
+from retailpulse_kernel.reconcile.tables import share_of
+from retailpulse_kernel.shop.comparison import comparable
 from retailpulse_kernel.shop.contract.comparing import Change, changes
 from retailpulse_kernel.shop.contract.loading import SHIPPED, contract_of, load_contract, read_contract, shipped
 from retailpulse_kernel.shop.contract.model import ROLES, Contract, Field
@@ -333,6 +337,37 @@ class TestFigures:
         nothing, three = given_events([{}, {"points": 3}], self.CONTRACT)
         assert [figure.of_event(nothing) for figure in (few, other)] == [None, None]
         assert [figure.of_event(three) for figure in (few, other)] == [1, 1]
+
+    def test_reconciliation_sums_own_fields_in_any_width_as_the_fold_does(self) -> None:
+        """Times of own fields have microseconds, of which Cassandra keeps milliseconds."""
+        measures = {
+            "lowest": least_of("cost"), "newest": greatest_of("seen_at"), "costs": distinct_of("cost"),
+            "points_given": sum_of("points"), "scored": values_of("score"),
+        }  # fmt: skip
+        made = [Figure(name, name, measure).typed(self.CONTRACT.types) for name, measure in measures.items()]
+        grain = grain_of("7 minutes")
+        table = FigureTable("t", tuple(made), ("device",), (grain,), dimensions=self.CONTRACT.dimensions)
+        plan = TestPlans().plan(self.CONTRACT, TablePlan.describing(table, "hbase"))
+        share = share_of(plan, topic=plan.topic, others=(), contract=self.CONTRACT)
+        assert share.unchecked == ()
+        ((_, folded),) = share.tables
+        given = given_events(
+            [
+                {"cost": "1.10", "points": 3, "seen_at": "2026-01-31T10:00:00.000999Z"},
+                {"cost": "0.90", "score": 0.5, "seen_at": "2026-01-31T10:00:00.000001Z", "device": "tv"},
+                {"points": 4, "seen_at": "2026-01-31T09:00:00Z"},
+            ],
+            self.CONTRACT,
+        )
+        sums = TableSums(folded)
+        sums.add(Facts([folded])(given, [ms_of(one.event_time) for one in given]))
+        names = [figure.name for figure in made]
+        found = {
+            key[1:]: comparable(folded, dict(zip(names, values, strict=True)))
+            for key, values in sums.rows(grain).items()
+        }
+        truth = {(row["device"],): comparable(table, row) for row in fold(given, table, grain)}
+        assert found == {key: {name: row[name] for name in names} for key, row in truth.items()}
 
     def test_dimensions_are_those_of_the_contract(self) -> None:
         with pytest.raises(UsageError, match="There is no dimension 'device'"):
