@@ -28,7 +28,7 @@ class Addition:
 
 
 FIGURES, TABLES = "retailpulse_kernel/shop/figures.py", "retailpulse_kernel/shop/tables.py"
-KINDS, MEASURES = "retailpulse_kernel/shop/kinds.py", "retailpulse_kernel/shop/measures.py"
+KINDS, MEASURES = "retailpulse_kernel/shop/kinds.py", "retailpulse_kernel/shop/measuring/measures.py"
 MAGICS, ADAPTERS = "retailpulse_kernel/magics", "retailpulse_kernel/feed/adapters"
 SQLITE = Path(__file__).with_name("sqlite_store.py").read_text()
 

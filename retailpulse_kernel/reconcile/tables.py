@@ -18,7 +18,7 @@ from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import CONTRACT, EVENT_TYPES, Event
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.kinds import Value
-from retailpulse_kernel.shop.results import require_exact
+from retailpulse_kernel.shop.measuring.results import require_exact
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.registry import can

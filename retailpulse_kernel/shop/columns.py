@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.events import EVENT_TYPES
-from retailpulse_kernel.shop.expressions import decimal_of
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import PLACES
+from retailpulse_kernel.shop.measuring.expressions import decimal_of
 
 __all__ = ["sums"]
 

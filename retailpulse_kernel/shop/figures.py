@@ -17,9 +17,9 @@ from typing import Any
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.expressions import compile_expression, names_in, to_sql
 from retailpulse_kernel.shop.kinds import RULES, Kind, Rules
-from retailpulse_kernel.shop.measures import (
+from retailpulse_kernel.shop.measuring.expressions import compile_expression, names_in, to_sql
+from retailpulse_kernel.shop.measuring.measures import (
     Measure,
     count,
     distinct_of,
@@ -31,7 +31,7 @@ from retailpulse_kernel.shop.measures import (
     users_of,
     values_of,
 )
-from retailpulse_kernel.shop.results import Columns, require_columns
+from retailpulse_kernel.shop.measuring.results import Columns, require_columns
 
 __all__ = [
     "ACTIVE_USERS",

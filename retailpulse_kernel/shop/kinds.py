@@ -19,13 +19,13 @@ from retailpulse_kernel.shop import sketches
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DIGITS", "EVENT_DIGITS", "PLACES", "RULES", "Combination", "Kind", "Rules", "Value", "arrow_type"]
+__all__ = ["DIGITS", "PLACES", "RULES", "Combination", "Kind", "Rules", "Value", "arrow_type"]
 
 #: The digits of a stored decimal, and how many of them are behind the point.
 DIGITS, PLACES = 28, 4
 _PLACE: Final = Decimal(1).scaleb(-PLACES)
 #: The digits of what one event adds.
-EVENT_DIGITS: Final = 18
+_EVENT_DIGITS: Final = 18
 
 
 class Kind(StrEnum):
@@ -137,7 +137,7 @@ class Rules:
         return self.combination is Combination.SUM
 
 
-_EVENT_DECIMAL: Final = f"DECIMAL({EVENT_DIGITS},{PLACES})"
+_EVENT_DECIMAL: Final = f"DECIMAL({_EVENT_DIGITS},{PLACES})"
 
 
 def _extreme(combination: Combination, value: Value) -> Rules:

@@ -47,7 +47,7 @@ from retailpulse_kernel.shop.figures import (
 )
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.kinds import RULES, Kind
-from retailpulse_kernel.shop.measures import Measure
+from retailpulse_kernel.shop.measuring.measures import Measure
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, grain_of
 from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS, archive_columns
 from retailpulse_kernel.stores.kafka.messages import MessageTable

@@ -4,7 +4,7 @@ import pytest
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.events import parse_event
-from retailpulse_kernel.shop.expressions import compile_expression, to_sql
+from retailpulse_kernel.shop.measuring.expressions import compile_expression, to_sql
 
 PURCHASE = parse_event(
     b'{"event_id": "1", "event_type": "purchase", "event_time": "2026-01-01T10:00:00Z", "user_id": "u",'

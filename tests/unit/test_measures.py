@@ -39,7 +39,7 @@ from retailpulse_kernel.shop.figures import (
 )
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.kinds import Kind, Value, arrow_type
-from retailpulse_kernel.shop.results import STANDARD
+from retailpulse_kernel.shop.measuring.results import STANDARD
 from retailpulse_kernel.shop.tables import FigureTable, grain_of
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, RatioPlan, TablePlan
 from retailpulse_kernel.streaming.run.changes import compare

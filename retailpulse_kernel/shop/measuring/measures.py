@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from retailpulse_kernel.ground.errors import UsageError
-from retailpulse_kernel.shop.expressions import names_in
 from retailpulse_kernel.shop.kinds import Kind, Value
+from retailpulse_kernel.shop.measuring.expressions import names_in
+from retailpulse_kernel.shop.measuring.results import STANDARD, Columns, require_columns, require_exact, value_of
 from retailpulse_kernel.shop.messages import EVENT_TYPES
-from retailpulse_kernel.shop.results import STANDARD, Columns, require_columns, require_exact, value_of
 
 __all__ = [
     "Measure",
@@ -42,7 +42,7 @@ class Measure:
     kind : Kind
         How the values of several events combine.
     of : str
-        An expression over an event's columns; see `retailpulse_kernel.shop.expressions`.
+        An expression over an event's columns; see `retailpulse_kernel.shop.measuring.expressions`.
     kinds : mapping, optional
         Of an expression with fields of a shop's own, whose types only the contract knows: the kind by what the
         expression gives. Until `typed` has chosen, nothing can be computed of it.

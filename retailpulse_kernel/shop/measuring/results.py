@@ -15,8 +15,8 @@ from typing import Final
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.types import decimal_digits
-from retailpulse_kernel.shop.expressions import names_in, parsed, to_sql, written_decimal
 from retailpulse_kernel.shop.kinds import PLACES, Value
+from retailpulse_kernel.shop.measuring.expressions import names_in, parsed, to_sql, written_decimal
 from retailpulse_kernel.shop.messages import EVENT_TYPES
 
 __all__ = ["STANDARD", "Columns", "require_columns", "require_exact", "value_of"]
