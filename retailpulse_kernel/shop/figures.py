@@ -17,7 +17,7 @@ from typing import Any
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.kinds import RULES, Kind, Rules
+from retailpulse_kernel.shop.kinds import RULES, Kind, Rules, Value
 from retailpulse_kernel.shop.measuring.expressions import compile_expression, names_in, to_sql
 from retailpulse_kernel.shop.measuring.measures import (
     Measure,
@@ -31,7 +31,7 @@ from retailpulse_kernel.shop.measuring.measures import (
     users_of,
     values_of,
 )
-from retailpulse_kernel.shop.measuring.results import Columns, require_columns
+from retailpulse_kernel.shop.measuring.results import WEIGHABLE, Columns, is_weighable, require_columns
 
 __all__ = [
     "ACTIVE_USERS",
@@ -144,6 +144,8 @@ class Figure:
     @property
     def _weighted_sql(self) -> str:
         value = f"coalesce({to_sql(self.measure.of)}, 0)"
+        if self.rules.value is Value.DECIMAL and not is_weighable(self.measure.of):
+            value = f"CAST({value} AS {WEIGHABLE})"
         return f"({value} * {to_sql(self.where)})" if self.where else value
 
     @property

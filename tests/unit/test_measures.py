@@ -116,7 +116,7 @@ def test_a_half_is_rounded_up_as_in_spark() -> None:
         Decimal("-0.0001"),
     ]
     assert halves.sql == (
-        "CAST((coalesce((`price` * 0.00005), 0) * (CAST((event_type = 'purchase') AS INT) - "
+        "CAST((CAST(coalesce((`price` * 0.00005), 0) AS DECIMAL(27,13)) * (CAST((event_type = 'purchase') AS INT) - "
         "CAST((event_type = 'refund') AS INT))) AS DECIMAL(18,4))"
     )
 
@@ -132,6 +132,7 @@ def test_a_half_is_rounded_up_as_in_spark() -> None:
         (sum_of, "price * 0.12345678901234567890", "too many digits"),
         (sum_of, "price * 1e999", "too many digits"),
         (sum_of, "price * price * quantity * 0.123456789", "38 that are calculated exactly"),
+        (sum_of, "price * 0.1234567891", "14 digits behind the point: more than the 13"),
     ],
 )
 def test_what_can_not_be_measured_is_refused_with_the_reason(make: Any, expression: str, why: str) -> None:

@@ -19,7 +19,7 @@ from retailpulse_kernel.shop.kinds import PLACES, Value
 from retailpulse_kernel.shop.measuring.expressions import names_in, parsed, to_sql, written_decimal
 from retailpulse_kernel.shop.messages import EVENT_TYPES
 
-__all__ = ["STANDARD", "Columns", "require_columns", "require_exact", "value_of"]
+__all__ = ["STANDARD", "WEIGHABLE", "Columns", "is_weighable", "require_columns", "require_exact", "value_of"]
 
 #: The columns of an event with their types, as a contract has them.
 Columns = Mapping[str, str]
@@ -27,9 +27,13 @@ Columns = Mapping[str, str]
 #: The columns of the standard event.
 STANDARD: Final[Columns] = shipped().types
 
+_FEWER: Final = "Calculate with fewer decimals, or multiply the constants by hand."
 _VALUES: Final = {"int": Value.WHOLE, "long": Value.WHOLE, "timestamp": Value.TIME, "string": None}
 #: What Spark's decimals hold at most, and the decimal places that it keeps in any case.
 _MOST_DIGITS, _KEPT_PLACES = 38, 6
+#: Spark's type of decimals whose product with a whole number keeps all their places.
+_MOST_PLACES: Final = 13
+WEIGHABLE: Final = f"DECIMAL(27,{_MOST_PLACES})"
 #: The digits of whole numbers, as Spark counts them.
 _WHOLE_DIGITS: Final = {"int": 10, "long": 20}
 
@@ -135,7 +139,25 @@ def require_exact(text: str, columns: Columns = STANDARD) -> None:
         Its result has more digits than Spark's decimals.
     """
     require_columns(text, columns)
-    _digits(parsed(text), text, columns)
+    _, places = _digits(parsed(text), text, columns)
+    if places > _MOST_PLACES:
+        raise UsageError(
+            f"The expression {text!r} has results with {places} digits behind the point: more than the {_MOST_PLACES} "
+            "that are calculated exactly.",
+            remedy=_FEWER,
+        )
+
+
+def is_weighable(text: str) -> bool:
+    """Whether Spark keeps all decimal places when it multiplies an expression by a weight: some it always keeps.
+
+    Parameters
+    ----------
+    text : str
+        An expression over numbers. One of a shop's own fields counts as one of many places.
+    """
+    known = names_in(text) <= {*STANDARD, *EVENT_TYPES}
+    return known and _digits(parsed(text), text, STANDARD)[1] <= _KEPT_PLACES
 
 
 def _digits(node: ast.expr, text: str, columns: Columns) -> tuple[int, int]:
@@ -162,7 +184,7 @@ def _digits(node: ast.expr, text: str, columns: Columns) -> tuple[int, int]:
                 raise UsageError(
                     f"The expression {text!r} has results of {digits} digits, {places} of them behind the point: more "
                     f"than the {_MOST_DIGITS} that are calculated exactly.",
-                    remedy="Calculate with fewer decimals, or multiply the constants by hand.",
+                    remedy=_FEWER,
                 )
             return digits, places
     return _WHOLE_DIGITS["int"], 0
