@@ -18,7 +18,7 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.shop.contract.loading import load_contract
-from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, sum_of
+from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, average_of, least_of, sum_of
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
@@ -236,6 +236,21 @@ def test_tail_and_samples_show_own_fields(settings: Settings) -> None:
         [{"device": "watch", "event_type": "purchase", "price": 1, "discount": "0.05", "quantity": 2}]
     )
     assert [(row["device"], row["discounts"]) for row in given] == [("watch", Decimal("0.1000"))]
+    taken = Figure("taken", "Taken", sum_of("price * discount"), where="purchase - refund", unit="currency")
+    lowest = Figure("lowest", "Lowest", least_of("discount"))
+    weekly = events.figures(lowest, taken, average_of("discount"), by=["currency"], every=["1 week"], table="weekly")
+    (row,) = weekly.of(
+        [
+            # 0.02494975 rounded once; by way of 0.024950 it would be 0.0250
+            {"event_type": "purchase", "price": "0.0269", "discount": "0.9275", "event_time": "2026-01-01T00:00:00Z"},
+            {"event_type": "view", "discount": "0.5", "event_time": "2026-01-04T23:59:59Z"},
+            {"event_type": "view", "event_time": "2025-12-29T00:00:00Z"},
+        ]
+    )
+    assert (row["week"].date().isoformat(), row["lowest"], row["taken"]) == (
+        "2025-12-29", Decimal("0.5000"), Decimal("0.0249"),
+    )  # fmt: skip
+    assert (row["average_discount_sum"], row["average_discount_count"]) == (Decimal("1.4275"), 2)
 
 
 def test_everything_is_reconciled(settings: Settings) -> None:
