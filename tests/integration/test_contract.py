@@ -241,16 +241,16 @@ def test_tail_and_samples_show_own_fields(settings: Settings) -> None:
     weekly = events.figures(lowest, taken, average_of("discount"), by=["currency"], every=["1 week"], table="weekly")
     (row,) = weekly.of(
         [
-            # 0.02494975 rounded once; by way of 0.024950 it would be 0.0250
-            {"event_type": "purchase", "price": "0.0269", "discount": "0.9275", "event_time": "2026-01-01T00:00:00Z"},
+            # 0.49994999, rounded once; by way of 0.4999500 it would be 0.5000
+            {"event_type": "purchase", "price": "1.0001", "discount": "0.4999", "event_time": "2026-01-01T00:00:00Z"},
             {"event_type": "view", "discount": "0.5", "event_time": "2026-01-04T23:59:59Z"},
             {"event_type": "view", "event_time": "2025-12-29T00:00:00Z"},
         ]
     )
     assert (row["week"].date().isoformat(), row["lowest"], row["taken"]) == (
-        "2025-12-29", Decimal("0.5000"), Decimal("0.0249"),
+        "2025-12-29", Decimal("0.4999"), Decimal("0.4999"),
     )  # fmt: skip
-    assert (row["average_discount_sum"], row["average_discount_count"]) == (Decimal("1.4275"), 2)
+    assert (row["average_discount_sum"], row["average_discount_count"]) == (Decimal("0.9999"), 2)
 
 
 def test_everything_is_reconciled(settings: Settings) -> None:
