@@ -68,7 +68,7 @@ def wanted(events: list[Event], scope: Scope = SCOPE) -> list[Event]:
 
 
 def revenue_by(events: list[Event], column: str) -> dict[Any, Decimal]:
-    table = FigureTable("t", (REVENUE, ORDERS), ("currency", column), (GRAINS["day"],))
+    table = FigureTable("t", (REVENUE, ORDERS), tuple(dict.fromkeys(("currency", column))), (GRAINS["day"],))
     return {row[column]: row["revenue"] for row in fold(events, table, GRAINS["day"])}
 
 
