@@ -171,11 +171,8 @@ def test_new_events_are_shown_before_and_after_they_are_stored(notebook: Noteboo
 
 def test_the_running_minute_is_a_hollow_point_at_the_end_of_dashes(notebook: Notebook, seller: Shop) -> None:
     page = notebook.page
-    seller.sell(30)
-    shows(page, seller)
     # Of one picture: the minutes of the line and of the dashes, as they are drawn, and the end of what is shown.
-    page.wait_for_function(
-        f"""() => {{
+    drawn = f"""() => {{
             const traces = document.querySelector('{VIEW} .rp-chart-line')._fullData;
             const minutes = (name) => {{
                 const {{ x, y }} = traces.find((trace) => trace.name === name) ?? {{ x: [], y: [] }};
@@ -187,7 +184,14 @@ def test_the_running_minute_is_a_hollow_point_at_the_end_of_dashes(notebook: Not
             return minutes('so far').at(-1) === running && !minutes('by minute').includes(running)
                 && minutes('by minute').length > 0 && open.marker.symbol === 'circle-open' && open.line.dash === 'dot';
         }}"""
-    )
+    sold, deadline = None, datetime.now(UTC) + timedelta(seconds=90)
+    while not page.evaluate(drawn):
+        now = datetime.now(UTC)
+        assert now < deadline, painted(page)
+        if sold != (minute := now.replace(second=0, microsecond=0)):
+            seller.sell(30)  # in each minute that begins before the last one's events were drawn
+            sold = minute
+        page.wait_for_timeout(50)
     assert page.locator(f"{VIEW} .rp-chart-line .legendtext", has_text="so far").count() == 1
     seller.store_all()
 
