@@ -17,7 +17,6 @@ from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import PATHS, Only
 
 __all__ = [
-    "CONCURRENCY",
     "choices_of",
     "columns_of",
     "ddl",
@@ -26,7 +25,6 @@ __all__ = [
     "halves",
     "keyspace_ddl",
     "plain",
-    "portions",
     "times_of",
     "to_cql",
     "unpack",
@@ -34,13 +32,6 @@ __all__ = [
 
 #: The type of a figure's column.
 _TYPES = {Value.WHOLE: "bigint", Value.DECIMAL: "decimal", Value.TIME: "timestamp", Value.SKETCH: "blob"}
-
-#: Requests under way at once.
-CONCURRENCY = 64
-#: Rows in one unlogged batch; batches of one partition were measured fastest at this size.
-_BATCH_ROWS = 20
-#: Bytes of sketches in one; Cassandra refuses batches of more than 50 KiB by default.
-_BATCH_BYTES = 16 * 1024
 
 
 def keyspace_ddl(settings: Settings) -> str:
@@ -114,27 +105,6 @@ def columns_of(table: FigureTable, grain: Grain) -> list[str]:
     """
     bucket = grain.bucket
     return list(dict.fromkeys([bucket.name, *table.key_columns(grain), *(f.name for f in table.figures)]))
-
-
-def portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows in batches that are neither too many nor too large: a sketch of many users has 32 KiB.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        Those of one partition.
-    """
-    portion: list[Row] = []
-    size = 0
-    for row in rows:
-        more = sum(len(value) for value in row.values() if isinstance(value, bytes))
-        if portion and (len(portion) >= _BATCH_ROWS or size + more > _BATCH_BYTES):
-            yield portion
-            portion, size = [], 0
-        portion.append(row)
-        size += more
-    if portion:
-        yield portion
 
 
 def choices_of(only: Only) -> tuple[str, list[tuple[str, ...]]]:

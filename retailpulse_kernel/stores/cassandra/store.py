@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +16,9 @@ from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore, Only, Rows, buckets, combined, in_range, is_among, plain_rows
 from retailpulse_kernel.stores.binding import bound, one_statement, places_of, with_literals
+from retailpulse_kernel.stores.cassandra.batches import CONCURRENCY, run_in_batches
 from retailpulse_kernel.stores.cassandra.connection import TUPLES, connect, explained, said
 from retailpulse_kernel.stores.cassandra.rows import (
-    CONCURRENCY,
     choices_of,
     columns_of,
     ddl,
@@ -27,7 +27,6 @@ from retailpulse_kernel.stores.cassandra.rows import (
     halves,
     keyspace_ddl,
     plain,
-    portions,
     times_of,
     to_cql,
     unpack,
@@ -41,7 +40,6 @@ from retailpulse_kernel.stores.statements import StatementStore
 if TYPE_CHECKING:
     import pandas as pd
     from cassandra.cluster import ResultSet, Session
-    from cassandra.query import BatchStatement, PreparedStatement
 
 __all__ = ["CassandraStore"]
 
@@ -339,28 +337,16 @@ class CassandraStore(CassandraRows, StatementStore, FigureStore):
     def _apply(self, cql: str, grain: Grain, rows: Rows, arguments: Callable[[Row], list[Any]]) -> None:
         """Run a statement for each row, in batches by partition."""
         require_own(self._settings, "Writing a Cassandra table")
-        from cassandra.concurrent import execute_concurrent
-        from cassandra.query import BatchStatement, BatchType
-
         bucket = grain.bucket
         by_partition: dict[datetime, list[Row]] = defaultdict(list)
         for row in plain_rows(rows):
             by_partition[bucket.start(row[grain.name])].append(row)
 
-        def batches(statement: PreparedStatement) -> Iterator[tuple[BatchStatement, None]]:
-            for start, members in by_partition.items():
-                for portion in portions(members):
-                    batch = BatchStatement(BatchType.UNLOGGED)
-                    batch.is_idempotent = True
-                    for row in portion:
-                        batch.add(statement, arguments({**row, bucket.name: start}))
-                    yield batch, None
-
         def run(session: Session) -> None:
-            # Held until all batches are there: the driver knows a statement no longer than somebody else does, and
-            # must prepare it again when the table is altered meanwhile.
-            statement = session.prepare(cql)
-            execute_concurrent(session, batches(statement), concurrency=CONCURRENCY)
+            partitions = (
+                [arguments({**row, bucket.name: start}) for row in members] for start, members in by_partition.items()
+            )
+            run_in_batches(session, cql, partitions)
 
         self._run(run)
 

@@ -7,14 +7,15 @@ the one with the higher version wins, whichever comes last.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.base import MicroBatch
+from retailpulse_kernel.stores.cassandra.batches import run_in_batches
 from retailpulse_kernel.stores.cassandra.connection import TUPLES
-from retailpulse_kernel.stores.cassandra.rows import CONCURRENCY, keyspace_ddl
+from retailpulse_kernel.stores.cassandra.rows import keyspace_ddl
 from retailpulse_kernel.stores.cassandra.values import cql_type, from_cql, to_cql
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.rows import (
@@ -37,8 +38,6 @@ _T = TypeVar("_T")
 
 #: Bytes that one value of a key may have.
 _KEY_BYTES = 65_535
-#: Rows of one partition in one request, and bytes of texts and bytes among them.
-_BATCH_ROWS, _BATCH_BYTES = 20, 16 * 1024
 #: Rows of one page of an answer.
 _PAGE = 5_000
 
@@ -208,22 +207,9 @@ class CassandraRows:
         """Run a statement for each row, in batches by partition."""
         if not partitions:
             return
-        from cassandra.concurrent import execute_concurrent
-        from cassandra.query import BatchStatement, BatchType
 
         def run(session: Session) -> None:
-            statement = session.prepare(cql)
-
-            def batches() -> Iterator[tuple[BatchStatement, None]]:
-                for rows in partitions.values():
-                    for portion in _portions(rows):
-                        batch = BatchStatement(BatchType.UNLOGGED)
-                        batch.is_idempotent = True
-                        for values in portion:
-                            batch.add(statement, bound(values))
-                        yield batch, None
-
-            execute_concurrent(session, batches(), concurrency=CONCURRENCY)
+            run_in_batches(session, cql, ([bound(values) for values in rows] for rows in partitions.values()))
 
         self._run(run)
 
@@ -244,18 +230,3 @@ def _by_partition(table: RowTable, rows: pa.Table, names: Sequence[str]) -> dict
     for partition, values in zip(first, zip(*columns, strict=True), strict=True):
         found[partition].append(list(values))
     return found
-
-
-def _portions(rows: Sequence[list[Any]]) -> Iterator[list[list[Any]]]:
-    """Rows of a partition in batches that are neither too many nor too large."""
-    portion: list[list[Any]] = []
-    size = 0
-    for row in rows:
-        more = sum(len(value) for value in row if isinstance(value, (bytes, str, list)))
-        if portion and (len(portion) >= _BATCH_ROWS or size + more > _BATCH_BYTES):
-            yield portion
-            portion, size = [], 0
-        portion.append(row)
-        size += more
-    if portion:
-        yield portion
