@@ -103,7 +103,7 @@ def _accept_loss(settings: Settings, job: str) -> None:
     batch = newest_batch(path)
     found = []
     for topic in batch.offsets if batch else ():
-        gaps = gaps_of(consumed_offsets(path, topic), KafkaStore(settings).offsets(topic))
+        gaps = gaps_of(consumed_offsets(path, topic), KafkaStore(settings).offsets(topic), topic)
         accept(path, gaps)
         found += [f"{gap.messages:,} messages of {topic}, {gap}" for gap in gaps]
     said = f"The next run of {job!r} accounts for these as lost: " + "; ".join(found) + "."

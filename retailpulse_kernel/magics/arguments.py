@@ -36,7 +36,7 @@ def called(call: Call, variables: Mapping[str, Any]) -> tuple[Workbench, str] | 
         return owner, path
     if isinstance(owner, ModuleType) and owner.__name__ == "retailpulse_kernel":
         return default_workbench(), path
-    if type(owner).__module__ in ("retailpulse_kernel.streaming.run.job", "retailpulse_kernel.streaming.run.streams"):
+    if type(owner).__module__ in ("retailpulse_kernel.streaming.run.job", "retailpulse_kernel.streaming.query.streams"):
         return default_workbench(), f"{type(owner).__name__}.{path}"
     return None
 

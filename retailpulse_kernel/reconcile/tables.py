@@ -34,6 +34,9 @@ ARCHIVE: Final = FigureTable(
     every=(GRAINS["hour"],),
 )
 
+#: Why a table of rows is not compared.
+_ROWS: Final = "rows are compared with a batch run in a later version"
+
 
 def _samples(contract: Contract) -> list[Event]:
     """An event of each type, by which a figure is tried."""
@@ -124,7 +127,7 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]], contr
             why = error.message.removesuffix(".")
     archive = None
     for table in mine:
-        reason = why
+        reason = _ROWS if table.rows is not None else why
         if not reason and not table.figures and _can(table.store, EventArchive):
             archive = table
         elif not reason:

@@ -32,6 +32,7 @@ __all__ = [
     "MicroBatch",
     "Only",
     "RowStore",
+    "RowWriter",
     "Rows",
     "Store",
     "arrow_rows",

@@ -22,9 +22,19 @@ from typing import cast
 
 from retailpulse_kernel.ground.errors import ProfileError, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.stores.base import EventArchive, FigureStore, Store
+from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore, Store
 
-__all__ = ["can", "event_archive", "figure_store", "names", "open_store", "register", "serving_store", "used"]
+__all__ = [
+    "can",
+    "event_archive",
+    "figure_store",
+    "names",
+    "open_store",
+    "register",
+    "row_store",
+    "serving_store",
+    "used",
+]
 
 _GROUP = "retailpulse.stores"
 #: Modules beside this one, which register as further stores do. Spark's workers import the package of Kafka: it
@@ -158,6 +168,28 @@ def figure_store(name: str, settings: Settings) -> FigureStore:
     if not can(name, FigureStore):
         raise UnknownName("store of figures", name, used(settings, FigureStore))
     return cast(FigureStore, open_store(name, settings))
+
+
+def row_store(name: str, settings: Settings) -> RowStore:
+    """A store of rows by its name; see `open_store`.
+
+    Parameters
+    ----------
+    name : str
+        The store's.
+    settings : Settings
+        Which profile and namespace.
+
+    Raises
+    ------
+    UnknownName
+        There is no such store of rows.
+    ProfileError
+        The profile does not use it.
+    """
+    if not can(name, RowStore):
+        raise UnknownName("store of rows", name, used(settings, RowStore))
+    return cast(RowStore, open_store(name, settings))
 
 
 def serving_store(settings: Settings) -> FigureStore:

@@ -43,7 +43,9 @@ def keep_topics(settings: Settings, span: timedelta) -> list[str]:
 
     require_own(settings, "Changing how long topics are kept")
     namespace = settings.namespace
-    read = dict.fromkeys([namespace.events_topic, *(namespace.topic(plan.topic) for plan in plans(settings))])
+    read = dict.fromkeys(
+        [namespace.events_topic, *(namespace.topic(topic) for plan in plans(settings) for topic in plan.topics)]
+    )
     there = {state.name for state in topic_states(settings) if state.exists}
     for topic in read:
         if topic in there:
@@ -59,7 +61,11 @@ def keep_topics(settings: Settings, span: timedelta) -> list[str]:
 
 def _require_taken(settings: Settings, topic: str, span: timedelta) -> None:
     first_kept = _offsets_at(settings, topic, datetime.now(UTC) - span)
-    for job in newest_epochs(read_accounts(settings), topic).values():
+    accounts = read_accounts(settings, further=True)
+    taken = (
+        newest_epochs((a for a in accounts if a.output == output), topic) for output in {a.output for a in accounts}
+    )
+    for job in (job for jobs in taken for job in jobs.values()):
         behind = sum(max(0, first - job.ends.get(partition, 0)) for partition, first in first_kept.items())
         if behind:
             raise CheckFailed(

@@ -70,8 +70,8 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
     "added source": (
         EVENTS,
         EVENTS + '\nmore = job.events(topic="retail.events.late")',
-        "refused",
-        "has a second source",
+        "resume",
+        "the job computes the same as before",
     ),
     "absent topic": (EVENTS, EVENTS[:-1] + ', topic="retail.clicks")', "refused", "retail.clicks"),
     "broken filter": (EVENTS, EVENTS + '.where("colour = 1")', "refused", "colour"),

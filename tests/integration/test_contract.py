@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import functions as F
 
 from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import UsageError
@@ -22,6 +23,7 @@ from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, average_of,
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.streaming.run.job import Job, RunMode
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.jobs import produce, totals
 
@@ -158,15 +160,19 @@ def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ensure_topics(made)
         produce(made, [(message["user"]["id"], json.dumps(message).encode()) for message in messages()])
         rp = Workbench(namespace="t_contract")
-        job = rp.job("devices")
-        figures = job.events().figures(
-            EVENTS, REVENUE, DISCOUNTS, POINTS, by=["device", "campaign", "currency"], every=["1 hour"], table="devices"
-        )
-        job.write(figures, to=rp.cassandra)
-        job.run()
+        devices(rp).run()
         archive(rp)
         yield made
         drop(made)
+
+
+def devices(rp: Workbench, run: RunMode = "available_now") -> Job:
+    job = rp.job("devices", run=run)
+    figures = job.events().figures(
+        EVENTS, REVENUE, DISCOUNTS, POINTS, by=["device", "campaign", "currency"], every=["1 hour"], table="devices"
+    )
+    job.write(figures, to=rp.cassandra)
+    return job
 
 
 def archive(rp: Workbench) -> None:
@@ -175,8 +181,41 @@ def archive(rp: Workbench) -> None:
     job.run()
 
 
+def discounted(rp: Workbench) -> Job:
+    """A job that writes a DataFrame of own fields: purchases and discounts by device and currency."""
+    job = rp.job("discounted")
+    bought = job.events(rejects="count").df.where("event_type = 'purchase'")
+    sums = bought.groupBy("device", "currency").agg(F.count("*").alias("lines"), F.sum("discount").alias("discount"))
+    job.write(sums, to=rp.cassandra, table="discounted", key=["device", "currency"])
+    return job
+
+
+def discounts(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str], tuple[int, Decimal]]:
+    """What the job's table should hold of some messages, by nothing but arithmetic."""
+    found: dict[tuple[str, str], tuple[int, Decimal]] = {}
+    for message in rows:
+        if message["event_type"] in ("bought", "purchase") and not is_bad(message):
+            key = (message.get("context") or {}).get("device") or "unknown", message["currency"]
+            lines, discount = found.get(key, (0, Decimal(0)))
+            more = Decimal(str(message["items"][0]["discount"])) if "items" in message else Decimal(0)
+            found[key] = lines + 1, discount + more
+    return found
+
+
+def stored_discounts(job: Job) -> dict[tuple[str, str], tuple[int, Decimal]]:
+    (output,) = job.writes.rows
+    rows = output.store.read_rows(output.table).to_pylist()
+    return {(row["device"], row["currency"]): (row["lines"], row["discount"]) for row in rows}
+
+
 def test_figures_by_own_dimensions_and_of_own_fields_equal_a_plain_fold(settings: Settings) -> None:
     rp = Workbench(namespace=settings.namespace_name)
+    assert_devices_equal_a_plain_fold(rp)
+    devices(rp, run="backfill").run()
+    assert_devices_equal_a_plain_fold(rp)
+
+
+def assert_devices_equal_a_plain_fold(rp: Workbench) -> None:
     frame = rp.cassandra.query("select * from devices_hour", limit=None)
     keys = zip(frame["hour"], frame["device"], frame["campaign"], frame["currency"], strict=True)
     names = ("events", "revenue", "discounts", "points_given")
@@ -253,9 +292,18 @@ def test_tail_and_samples_show_own_fields(settings: Settings) -> None:
     assert (row["average_discount_sum"], row["average_discount_count"]) == (Decimal("0.9999"), 2)
 
 
+def test_a_dataframe_has_own_fields(settings: Settings) -> None:
+    job = discounted(Workbench(namespace=settings.namespace_name))
+    job.run()
+    assert stored_discounts(job) == discounts(messages())
+
+
 def test_everything_is_reconciled(settings: Settings) -> None:
     result = reconcile(settings)
-    assert result.outcome == "equal", [*result.differences, *result.unchecked]
+    assert not result.differences
+    # Tables of rows are not compared. Not all windows are closed, and not all shipped jobs have run.
+    states = {check.state for check in result.tables if check.job != "discounted"}
+    assert states - {"nothing", "not run"} == {"equal"}, result.unchecked
 
 
 def test_a_figure_that_would_not_be_exact_is_refused(settings: Settings) -> None:
@@ -291,7 +339,8 @@ def test_a_contract_is_proposed_from_a_topic(settings: Settings, tmp_path: Path)
 def test_a_field_that_is_added_later_is_null_in_what_is_older(settings: Settings) -> None:
     assert settings.contract is not None
     settings.contract.write_text(SHOP + '\n[fields.shelf]\npath = "context.shelf"\n')
-    new = messages()[0] | {"event_id": "late-comer", "context": {"shelf": "A7"}}
+    newest = (START + timedelta(seconds=MESSAGES)).isoformat()
+    new = messages()[0] | {"event_id": "late-comer", "event_time": newest, "context": {"shelf": "A7"}}
     produce(settings, [("u0", json.dumps(new).encode())])
     rp = Workbench(namespace=settings.namespace_name)
     archive(rp)
@@ -299,3 +348,6 @@ def test_a_field_that_is_added_later_is_null_in_what_is_older(settings: Settings
     assert frame["shelf"].dropna().to_dict() == {"late-comer": "A7"}
     found = rp.hive.query("select event_id, shelf from events where shelf is not null")
     assert found.to_dict("records") == [{"event_id": "late-comer", "shelf": "A7"}]
+    job = discounted(rp)
+    job.run()  # the query means what it meant, so the job goes on
+    assert stored_discounts(job) == discounts([*messages(), new])

@@ -27,7 +27,7 @@ from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import arrow_rows
-from retailpulse_kernel.streaming.run.streams import stored_form
+from retailpulse_kernel.streaming.query.streams import stored_form
 from tests.memory import MemoryStore
 
 START = datetime(2026, 3, 1, 22, 58, tzinfo=UTC)

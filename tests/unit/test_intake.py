@@ -14,17 +14,23 @@ from retailpulse_kernel.stores.base import version_of
 from retailpulse_kernel.streaming.checkpoint.epochs import (
     Clock,
     LoggedBatch,
+    committed_batch,
+    forget_outputs,
     logged_batch,
     new_epoch,
     newest_batch,
     next_start_ms,
     open_epoch,
+    outputs_of,
+    query_of,
     read_clock,
     write_clock,
 )
+from retailpulse_kernel.streaming.checkpoint.writer import write_drain
 from retailpulse_kernel.streaming.intake import judging as intakes
 from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
 from retailpulse_kernel.streaming.intake.rejects import reject_record
+from retailpulse_kernel.streaming.intake.remembered import ReaderNote, Remembered, Span, folder_of
 from retailpulse_kernel.streaming.intake.source import SourceConfig, TopicSource
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 
@@ -270,11 +276,13 @@ def planned(checkpoint: Path, clocks: dict[int, str], *, idle: tuple[int, ...] =
     for partition, content in clocks.items():
         (checkpoint / "clocks" / str(partition)).mkdir(parents=True, exist_ok=True)
         (checkpoint / "clocks" / str(partition) / "5").write_text(content)
-    config = SourceConfig({}, Intake((), "t", delay_ms=60_000), str(checkpoint))
+    config = SourceConfig({}, Intake((), "t", delay_ms=60_000))
     reader = TopicSource({"config.secret": config.dump()}).streamReader(None)
     ends = {str(partition): 5 if partition in idle else 15 for partition in clocks}
     portions = reader.partitions({"t": dict.fromkeys(ends, 5)}, {"t": ends})
-    return {part.stretch.partition: part.stretch for portion in portions for part in portion.ranges}
+    known = Remembered(str(checkpoint))
+    found = [one for portion in portions for one in known.stretches(portion.spans, portion.starts, "t")]
+    return {span.partition: stretch for span, stretch in found}
 
 
 def test_an_idle_partition_holds_no_other_back(tmp_path: Path) -> None:
@@ -291,6 +299,59 @@ def test_sparks_watermark_follows_the_slowest_clock_that_the_brokers_time_held(t
     assert {p: (s.clock_ms, s.held, s.low_ms) for p, s in of_before.items()} == {
         0: (9000, False, None), 1: (5000, True, None),
     }, "a clock that may be ahead moves nothing"  # fmt: skip
+
+
+def test_a_bounded_run_lets_the_watermark_go_as_far_as_the_clocks_were_when_it_began(tmp_path: Path) -> None:
+    write_clock(str(tmp_path), 0, 5, 9_000)
+    spans = [Span(0, 5, 15)]
+    held = Remembered(str(tmp_path), note=ReaderNote(bounded=True)).stretches(spans, {"0": 5}, "t")
+    told = Remembered(str(tmp_path), note=ReaderNote(bounded=True, low_ms=4_000)).stretches(spans, {"0": 5}, "t")
+    assert [stretch.low_ms for _, stretch in held + told] == [None, 4_000]
+
+
+def test_the_second_reader_of_a_query_has_clocks_and_ids_of_its_own() -> None:
+    assert (folder_of("e0001", 0), folder_of("e0001", 1)) == ("e0001", "e0001/readers/1")
+
+
+def test_a_query_is_found_by_the_id_that_spark_gave_it(tmp_path: Path) -> None:
+    for folder, query_id in ((tmp_path, "a"), (tmp_path / "outputs" / "carts", "b"), (tmp_path / "outputs" / "x", "c")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metadata").write_text(f'{{"id": "{query_id}"}}')
+    assert query_of(str(tmp_path), "a") == str(tmp_path)
+    assert query_of(str(tmp_path), "b") == f"{tmp_path}/outputs/carts"
+    assert query_of(str(tmp_path), "d") is None
+
+
+def test_an_epoch_has_taken_what_all_its_queries_have_taken(tmp_path: Path) -> None:
+    def log(folder: Path, batch: int, end: int, watermark_ms: int) -> None:
+        for name in ("offsets", "commits"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name / str(batch)).write_text(f'v1\n{{"batchWatermarkMs":{watermark_ms}}}\n{{"t":{{"0":{end}}}}}')
+
+    log(tmp_path, 7, 50, 900)
+    log(tmp_path / "outputs" / "carts", 2, 30, 400)
+    assert committed_batch(str(tmp_path)) == LoggedBatch(7, 400, {"t": {"0": 30}})
+    assert newest_batch(str(tmp_path)) == LoggedBatch(7, 400, {"t": {"0": 50}})
+    assert committed_batch(str(tmp_path), alone=True) == LoggedBatch(7, 900, {"t": {"0": 50}})
+    assert outputs_of(str(tmp_path)) == ["", "carts"]
+    forget_outputs(str(tmp_path), {""})
+    assert outputs_of(str(tmp_path)) == [""]
+
+
+def test_a_stopping_run_tells_its_sources_how_far_to_go(tmp_path: Path) -> None:
+    drain = tmp_path / "drain"
+    config = SourceConfig({}, Intake((), "t"), drain=str(drain))
+
+    def latest() -> dict[str, dict[str, int]]:
+        reader = TopicSource({"config.secret": config.dump()}).streamReader(None)
+        reader._bounds = lambda: {"0": (0, 100), "1": (0, 100)}
+        return reader.latestOffset({"t": {"0": 10, "1": 10}}, reader.getDefaultReadLimit())
+
+    assert latest() == {"t": {"0": 100, "1": 100}}
+    write_drain(drain, {})
+    assert latest() == {"t": {"0": 10, "1": 10}}, "nothing new"
+    write_drain(drain, {"t": {"0": 40, "1": 10}})
+    assert latest() == {"t": {"0": 40, "1": 10}}, "as far as the furthest query has gone"
 
 
 def test_the_schema_spark_is_told_is_the_one_that_comes() -> None:

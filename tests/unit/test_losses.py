@@ -23,8 +23,7 @@ from retailpulse_kernel.streaming.checkpoint.losses import (
     start_after_gaps,
 )
 from retailpulse_kernel.streaming.intake.data_loss import data_loss_error
-from retailpulse_kernel.streaming.intake.judging import Intake
-from retailpulse_kernel.streaming.intake.source import SourceConfig, TopicSource
+from retailpulse_kernel.streaming.intake.remembered import Remembered, Span
 from retailpulse_kernel.streaming.run.job import Job
 
 TOPIC = "shop.retail.events"
@@ -132,22 +131,17 @@ def test_the_error_says_which_since_when_and_what_to_do() -> None:
     assert "The archive has all of them" in str(whole)
 
 
-def test_the_planner_reads_from_behind_accepted_gaps_and_keeps_the_clocks(tmp_path: Path) -> None:
+def test_a_batch_is_read_from_behind_accepted_gaps_and_the_clocks_are_kept(tmp_path: Path) -> None:
     checkpoint = str(tmp_path)
     for partition, offset in ((0, 120), (1, 80), (2, 5)):
         write_clock(checkpoint, partition, offset, 1_000 + partition)
-    accept(checkpoint, [Gap(0, 120, 220), Gap(1, 80, 280)])
-    config = SourceConfig({}, Intake(("user_id",), TOPIC), checkpoint)
-    reader = TopicSource({"config.secret": config.dump()}).streamReader(None)
-    start, end = {TOPIC: {"0": 120, "1": 80, "2": 5}}, {TOPIC: {"0": 400, "1": 150, "2": 9}}
-    ranges = {
-        part.stretch.partition: (part.start, part.end, part.stretch.clock_ms)
-        for portion in reader.partitions(start, end)
-        for part in portion.ranges
-    }
-    assert ranges == {0: (220, 400, 1_000), 2: (5, 9, 1_002)}
-    assert read_clock(checkpoint, 1, 150) == Clock(1_001, held=True), "no task moves the clock of what is wholly lost"
-    assert [portion.ranges for portion in reader.partitions({TOPIC: {"1": 150}}, {TOPIC: {"1": 280}})] == []
+    accept(checkpoint, [Gap(0, 120, 220), Gap(1, 80, 280), Gap(2, 5, 8, "another")])
+    known = Remembered(checkpoint, losses=checkpoint)
+    spans, starts = [Span(0, 120, 400), Span(1, 80, 150), Span(2, 5, 9)], {"0": 120, "1": 80, "2": 5}
+    found = {span.partition: (span.start, span.end, s.clock_ms) for span, s in known.stretches(spans, starts, TOPIC)}
+    assert found == {0: (220, 400, 1_000), 2: (5, 9, 1_002)}, "the gap of another topic is none of this one"
+    assert read_clock(checkpoint, 1, 150) == Clock(1_001, held=True), "nobody else moves the clock of what is lost"
+    assert known.stretches([Span(1, 150, 280)], {"1": 150}, TOPIC) == []
     assert read_clock(checkpoint, 1, 280) == Clock(1_001, held=True)
 
 

@@ -55,6 +55,8 @@ def promoted(settings: Settings, pipeline: str, one: Plan | None, *, version: in
     content = {} if one is None else {"plan": msgspec.to_builtins(one)}
     if one is not None and one.dedup_horizon_ms is None:
         del content["plan"]["dedup_horizon_ms"]  # TOML has no null
+    for table in content.get("plan", {}).get("tables", ()):
+        del table["rows"]
     (folder / "manifest.toml").write_text(tomli_w.dumps(content))
     (folder.parent / "current.toml").write_text(f"version = {version}\n")
 
@@ -63,7 +65,9 @@ class TestData:
     def test_what_is_written_is_read_and_has_its_version(self, tmp_path: Path) -> None:
         one = plan("sales", conditions=("brand = 'acme'",), dedup_horizon_ms=7, contract=1)
         write_plan(str(tmp_path), one)
-        assert json.loads((tmp_path / "plan.json").read_text())["version"] == VERSION
+        assert json.loads((tmp_path / "plan.json").read_text())["version"] == one.version == 2, (
+            "programs of before read plans without rows"
+        )
         assert read_plan(str(tmp_path)) == one
         assert read_plan(str(tmp_path / "other")) is None
 
@@ -110,7 +114,7 @@ class TestData:
     def test_shipped_manifests_are_read_and_written_with_the_version(self, name: str) -> None:
         manifest = read_manifest(SHIPPED / name / "v1" / "manifest.toml")
         written = tomllib.loads(manifest.to_toml())
-        assert written.get("plan", {}).get("version") == (None if manifest.plan is None else VERSION)
+        assert written.get("plan", {}).get("version") == (None if manifest.plan is None else manifest.plan.version)
         assert msgspec.convert(written, type(manifest)) == manifest
 
     def test_the_layout_of_a_condition_means_nothing_and_a_text_in_it_does(self, settings: Settings) -> None:

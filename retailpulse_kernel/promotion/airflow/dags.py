@@ -125,9 +125,9 @@ def _schedule(schedule: str) -> Any:
 
 
 def _read(manifest: Manifest) -> Iterator[str]:
-    """The assets that a run reads: a job's topic, the pipeline that it waits for."""
+    """The assets that a run reads: a job's topics, the pipeline that it waits for."""
     if manifest.plan is not None:
-        yield f"kafka/{manifest.plan.topic}"
+        yield from (f"kafka/{topic}" for topic in manifest.plan.topics)
     if asset := asset_of(manifest.schedule):
         yield asset_name(asset)
 

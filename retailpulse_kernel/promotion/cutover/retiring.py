@@ -25,7 +25,7 @@ from retailpulse_kernel.promotion.registry.registry import Registry
 from retailpulse_kernel.stack.airflow import delete_dag
 from retailpulse_kernel.stores.base import EventArchive
 from retailpulse_kernel.stores.kafka.topics import topic_states
-from retailpulse_kernel.stores.registry import can, event_archive, figure_store
+from retailpulse_kernel.stores.registry import can, event_archive, figure_store, row_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Ledger
 from retailpulse_kernel.streaming.checkpoint.epochs import remove_checkpoint
 from retailpulse_kernel.streaming.checkpoint.writer import drain_file, writer_lock
@@ -143,6 +143,10 @@ def _remove_tables(settings: Settings, what: Retirement, report: Callable[[str],
 
 
 def _remove_table(settings: Settings, table: TablePlan) -> None:
+    if table.rows is not None:
+        with closing(row_store(table.store, settings)) as rows:
+            rows.remove_rows(table.row_table)
+        return
     if can(table.store, EventArchive):
         with closing(event_archive(settings)) as archive:
             archive.remove()

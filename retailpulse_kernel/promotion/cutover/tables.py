@@ -18,7 +18,7 @@ def figure_tables(plan: Plan) -> list[TablePlan]:
     plan : Plan
         The plan.
     """
-    return [table for table in plan.tables if can(table.store, FigureStore)]
+    return [table for table in plan.tables if table.rows is None and can(table.store, FigureStore)]
 
 
 def archives(plan: Plan) -> bool:
@@ -29,7 +29,7 @@ def archives(plan: Plan) -> bool:
     plan : Plan
         The plan.
     """
-    return any(can(table.store, EventArchive) for table in plan.tables)
+    return any(table.rows is None and can(table.store, EventArchive) for table in plan.tables)
 
 
 def drop_incompatible(settings: Settings, old: Plan, new: Plan) -> list[str]:

@@ -19,18 +19,23 @@ from retailpulse_kernel.notebooks.running import checked_parameters
 from retailpulse_kernel.promotion.gate.isolation import explained
 from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
 from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
+from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain
-from retailpulse_kernel.stores.base import Rows, plain_rows
+from retailpulse_kernel.stores.base import MicroBatch, Rows, plain_rows
 from retailpulse_kernel.stores.confinement import refusals
 from retailpulse_kernel.stores.hive.archive import Staged
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch, new_epoch
+from retailpulse_kernel.streaming.query.outputs import Output
+from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
 from retailpulse_kernel.streaming.run.context import RunContext, using_context
 from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.planning import plan_of
+from retailpulse_kernel.streaming.run.queries import start_query
 from retailpulse_kernel.streaming.run.report import Report
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame
 
 __all__ = ["perform"]
@@ -104,12 +109,16 @@ class Rehearsal:
         def rehearse(job: Job) -> Report:
             jobs.append(job)
             # Later cells may look at the tables, which a run would have made.
-            job.sink().create()
+            for sink in sinks_of(job):
+                sink.create()
             if candidate.checkpoint is not None and len(jobs) == 1:
                 started.extend(self._start(job, candidate))
             return Report(job.name, job.settings.namespace.name, 0, state="rehearsed")
 
-        with using_context(RunContext(run_job=rehearse)):
+        # A stream is made before it is known that it will be tried: on what, and of whose topics, is said here.
+        copy = candidate.checkpoint
+        folder, live = (str(Path(copy).parent), candidate.live or "") if copy else ("", "")
+        with using_context(RunContext(run_job=rehearse, checkpoints=folder, topics_of=live)):
             error = self._run_cells(content)
         if error or not jobs:
             return Tried(jobs=len(jobs), error=error)
@@ -138,8 +147,8 @@ class Rehearsal:
         assert candidate.checkpoint is not None
         epoch = find_epoch(str(Path(candidate.checkpoint).parent))
         assert epoch is not None, "a copy of a checkpoint has its description"
-        job.context = replace(job.context, topics_of=candidate.live or "")
-        KafkaStore(job.settings).require(job.topic)
+        for topic in job.topics:
+            KafkaStore(job.settings).require(topic)
         # As in production, where the topic's order decides what is late.
         job.mode = "continuous"
         on_copy, rows = _try(job, replace(epoch, path=candidate.checkpoint))
@@ -149,16 +158,31 @@ class Rehearsal:
             else:
                 on_copy = _compared(on_copy, rows, self._first)
             return [on_copy]
-        empty = f"{candidate.checkpoint}-empty"
-        try:
-            on_empty, _ = _try(job, new_epoch(empty))
-        finally:
-            shutil.rmtree(empty, ignore_errors=True)
+        # The streams are made: they find the newest epoch of their folder.
+        shutil.rmtree(epoch.path)
+        on_empty, _ = _try(job, new_epoch(str(Path(epoch.path).parent)))
         return [on_copy, on_empty]
 
 
 def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:
-    """A few batches of a job on a checkpoint, written into memory."""
+    """A few batches of each of a job's queries on a checkpoint, written into memory."""
+    batches, rows, first = 0, 0, _Rows()
+    try:
+        outputs = outputs_of(job, epoch, into=(recorder := _Recorder()))
+        for output in outputs:
+            written, error = _try_output(job, output, epoch, recorder)
+            if error is not None:
+                return Started(error), {}
+            batches = max(batches, len(written))
+            rows += sum(len(table) for batch in written for table in batch.values())
+            first |= written[0] if written else {}
+    except Exception as error:
+        return Started(cause_line(error)), {}
+    return Started(batches=batches, rows=rows), first
+
+
+def _try_output(job: Job, output: Output, epoch: Epoch, recorder: _Recorder) -> tuple[list[_Rows], str | None]:
+    """The rows of an output's first batches, and why it failed."""
     from pyspark.sql.streaming import StreamingQuery
 
     written: list[_Rows] = []
@@ -166,33 +190,23 @@ def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:
 
     def write(frame: DataFrame, batch: int) -> None:
         if len(written) < _BATCHES:
-            written.append(_rows_of(job, frame, epoch, batch))
+            recorder.rows = {}
+            output.sink.compute(frame, epoch=epoch, batch=batch)()
+            written.append(recorder.rows)
 
     try:
-        query = (
-            job.result(epoch)
-            .writeStream.queryName(job.name)
-            .outputMode("update")
-            .option("checkpointLocation", epoch.path)
-            .foreachBatch(write)
-            .trigger(availableNow=True)
-            .start()
-        )
+        query = start_query(job, output, epoch, write, bounded=True)
         end = time.monotonic() + _BATCH_SECONDS
         while query.isActive and len(written) < _BATCHES:
             if time.monotonic() > end:
-                return Started(f"it did no batch within {_BATCH_SECONDS:.0f} s"), {}
+                return [], f"it did no batch within {_BATCH_SECONDS:.0f} s"
             time.sleep(_POLL_SECONDS)
-        if (failure := query.exception()) is not None:
-            return Started(cause_line(failure)), {}
-    except Exception as error:
-        return Started(cause_line(error)), {}
+        failure = query.exception()
+        return written, None if failure is None else cause_line(failure)
     finally:
         if query is not None:
             with suppress(Exception):
                 query.stop()
-    rows = sum(len(table) for batch in written for table in batch.values())
-    return Started(batches=len(written), rows=rows), written[0] if written else {}
 
 
 class _Recorder:
@@ -208,6 +222,13 @@ class _Recorder:
         found = self.rows.setdefault(table.physical(grain), {})
         found |= {table.key(row, grain): comparable(table, row) for row in plain_rows(rows)}
 
+    def write_rows(self, table: RowTable, rows: pa.Table, *, by: MicroBatch) -> None:
+        """Keep rows, by their key; without a key, by themselves."""
+        found = self.rows.setdefault(table.name, {})
+        for row in rows.to_pylist():
+            key = tuple(row[name] for name in table.key) if table.key else tuple(map(str, row.values()))
+            found[key] = row
+
     def stage(self, rows: DataFrame, *, epoch: int, batch: int) -> Staged:
         """Keep single events."""
         found = self.rows.setdefault("events", {})
@@ -217,12 +238,6 @@ class _Recorder:
 
     def put(self, staged: Staged) -> None:
         """They are kept already."""
-
-
-def _rows_of(job: Job, frame: DataFrame, epoch: Epoch, batch: int) -> _Rows:
-    recorder = _Recorder()
-    job.sink(epoch, into=recorder).compute(frame, epoch=epoch, batch=batch)()
-    return recorder.rows
 
 
 def _compared(started: Started, rows: _Rows, first: _Rows) -> Started:

@@ -16,13 +16,19 @@ from typing import Literal
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.gate.snapshot import Snapshot, snapshot
 from retailpulse_kernel.promotion.gate.trial import Candidate, Tried, try_out
-from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
-from retailpulse_kernel.streaming.run.changes import Difference, Effect, compare
+from retailpulse_kernel.streaming.run.changes import Difference, Effect, again, compare
 
 __all__ = ["Verdict", "check_checkpoint", "judge"]
 
 Outcome = Literal["first", "resume", "new epoch", "refused"]
+
+#: What to do where a job that writes tables of rows can't go on from its checkpoint.
+_NO_NEW_EPOCH = (
+    "a new epoch can't replace tables of rows beside the live job: write to a table of another name, or hold the job "
+    "and start a new epoch with `retailpulse epochs JOB --new`, which makes its tables anew"
+)
 
 #: Differences after which the same batch may rightly give other rows.
 _OTHER_ROWS = {"watermark", "output"}
@@ -83,7 +89,13 @@ def check_checkpoint(
         return [_without(one) for one in tried]
     # The plan in the checkpoint describes the state best.
     plan = read_plan(epoch.path) or known
-    return [judge(plan, one, copied, compared=known is not None) for one in tried]
+    return [_unless_again(epoch, judge(plan, one, copied, compared=known is not None)) for one in tried]
+
+
+def _unless_again(epoch: Epoch, verdict: Verdict) -> Verdict:
+    """The verdict, unless the epoch has had and given up an output that comes again."""
+    reasons = again(epoch.path, verdict.plan) if verdict.plan is not None and verdict.outcome == "resume" else []
+    return replace(verdict, outcome="refused", reasons=(*reasons, _NO_NEW_EPOCH)) if reasons else verdict
 
 
 def _on_copies(
@@ -140,6 +152,9 @@ def judge(old: Plan | None, tried: Tried, copied: Snapshot, *, compared: bool) -
         return Verdict("refused", (f"the job does not run, on an empty checkpoint either: {why}",), plan=tried.plan)
     evidence = _evidence(tried, copied, compared=compared)
     reasons = _reasons(tried, differences, compared=compared)
+    if reasons and (tried.plan.rows or (old is not None and old.rows)):
+        # A staged epoch can't take over tables of rows yet.
+        return Verdict("refused", (*reasons, _NO_NEW_EPOCH), evidence, tried.plan)
     if reasons:
         return Verdict("new epoch", reasons, evidence, tried.plan)
     notes = tuple(difference.reason for difference in differences or ())

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from retailpulse_kernel.ground.errors import UsageError
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, logged_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, committed_batch, logged_batch, outputs_of
 from retailpulse_kernel.streaming.state.dedup_index import IDS
 from retailpulse_kernel.streaming.state.window_state import COPIED, SUMS, undo_file
 
@@ -68,17 +68,25 @@ def snapshot(epoch: Epoch, target: Path) -> Snapshot | None:
     for attempt in range(_TRIES):
         shutil.rmtree(target, ignore_errors=True)
         # Commits first: whatever else is copied afterwards is at least as new as they are.
-        for part in ("commits", "offsets", "clocks", "state", IDS):
-            _copy(source / part, target / part, "**/*")
+        outputs = [output for output in outputs_of(str(source)) if output]
+        for query in ["", *(f"outputs/{output}" for output in outputs)]:
+            for part in ("commits", "offsets", "clocks", "state", IDS, "readers"):
+                _copy(source / query / part, target / query / part, "**/*")
+            _copy(source / query, target / query, "*")
         # The tables before the notes by which they are set back.
         for pattern in COPIED:
             _copy(source / SUMS, target / SUMS, pattern)
-        _copy(source, target, "*")
-        if complete := _set_back(target):
-            return complete
-        if not _numbers(source / "commits") or attempt == _TRIES - 1:
+        found = [_set_back(target / query) for query in (*_own(target), *(f"outputs/{name}" for name in outputs))]
+        if complete := [one for one in found if one is not None]:
+            return Snapshot(target, complete[0].batch, complete[0].messages)
+        if committed_batch(str(source)) is None or attempt == _TRIES - 1:
             break
     return None
+
+
+def _own(copy: Path) -> list[str]:
+    """The epoch's folder itself, where figures or single events have it for their query."""
+    return ["."] if (copy / "commits").is_dir() else []
 
 
 def _copy(source: Path, target: Path, pattern: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,11 +86,11 @@ class Manifest:
         return tomli_w.dumps(_without_none(msgspec.to_builtins(self)))
 
 
-def _without_none(value: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(value: Any) -> Any:
     """The value as TOML has it, which knows no null."""
-    return {
-        key: _without_none(part) if isinstance(part, dict) else part for key, part in value.items() if part is not None
-    }
+    if isinstance(value, dict):
+        return {key: _without_none(part) for key, part in value.items() if part is not None}
+    return [_without_none(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -149,7 +149,9 @@ def session_conf(settings: Settings, java: str, *, hive: bool) -> dict[str, str]
         "spark.driver.extraJavaOptions": f"{java} {java_options()} -Dlog4j2.configurationFile={_LOGGING.as_uri()}",
         "spark.sql.streaming.stopTimeout": "60s",
         # Hadoop's other local file system has a checksum beside each file and starts `chmod` for both.
+        # A query with a state of Spark's own needs the other one, and asks for it: then it must not be kept.
         "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+        "spark.hadoop.fs.file.impl.disable.cache": "true",
     }
     if not urlparse(settings.checkpoints).scheme:
         # By default Hadoop starts `readlink` four times for each file of a checkpoint that it moves into place.

@@ -59,6 +59,12 @@ class Account:
     lost : int
         Messages between the batch's offsets that the topic had deleted before the job took them, which somebody
         decided to go on without. They are not among the consumed ones.
+    output : str
+        The output that consumed them: a table of rows has a query of its own. Empty for figures and single events.
+    further : bool
+        Whether another output of the job counts these messages: a job's totals are those of its first output.
+    null_keys : int
+        Rows that were not written since a column of their key has no value; they are in the dead-letter topic.
     """
 
     job: str
@@ -82,11 +88,15 @@ class Account:
     ahead_ms: int = 0
     held: bool = False
     lost: int = 0
+    output: str = ""
+    further: bool = False
+    null_keys: int = 0
 
     @property
     def key(self) -> str:
         """The record's key in the progress topic."""
-        return f"{self.job}/{self.epoch}/{self.batch}"
+        output = f"/{self.output}" if self.output else ""
+        return f"{self.job}/{self.epoch}/{self.batch}{output}"
 
     @property
     def seconds(self) -> float:
@@ -111,8 +121,8 @@ class Ledger:
         self._producer = Producer({**client_config(settings), "enable.idempotence": True})
 
     def read(self) -> list[Account]:
-        """Every account, one a batch; see `read_accounts`."""
-        return read_accounts(self._settings)
+        """Every account, one a batch and an output; see `read_accounts`."""
+        return read_accounts(self._settings, further=True)
 
     def write(self, account: Account) -> None:
         """Write one account and wait until Kafka has it.
@@ -150,7 +160,7 @@ class Ledger:
         Parameters
         ----------
         accounts : iterable of Account
-            Only the job, epoch and batch of each count.
+            Only the job, epoch, batch and output of each count.
 
         Raises
         ------
@@ -181,6 +191,8 @@ class Accounts:
     ----------
     settings : Settings
         Which namespace.
+
+    Only those of each job's first output are told: the totals of the job are theirs.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -245,6 +257,8 @@ class Accounts:
                 self._seen.pop(message.key().decode(), None)
             elif message.error() is None:
                 account = Account(**orjson.loads(value))
+                if account.further:
+                    continue
                 if account.key not in self._seen:
                     new.append(account)
                 self._seen[account.key] = account
@@ -259,13 +273,15 @@ class Accounts:
         self._consumer.close()
 
 
-def read_accounts(settings: Settings) -> list[Account]:
+def read_accounts(settings: Settings, *, further: bool = False) -> list[Account]:
     """Every account in the progress topic, one a batch.
 
     Parameters
     ----------
     settings : Settings
         Whose namespace.
+    further : bool
+        Whether those of a job's further outputs are wanted, too, which count the same messages once more.
 
     Raises
     ------
@@ -278,7 +294,8 @@ def read_accounts(settings: Settings) -> list[Account]:
     for message in KafkaStore(settings).messages(settings.namespace.progress_topic):
         if message.value:
             account = Account(**orjson.loads(message.value))
-            latest[account.key] = account
+            if further or not account.further:
+                latest[account.key] = account
         elif message.key is not None:
             latest.pop(message.key.decode(), None)  # its job was retired
     return list(latest.values())

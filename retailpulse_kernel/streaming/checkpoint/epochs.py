@@ -2,7 +2,8 @@
 
 ``<checkpoints>/<namespace>/<job>/e0001/`` holds Spark's own folders (``offsets``, ``commits``,
 ``state``) and ``epoch.json``. A new epoch is a new folder: it starts from the topic's beginning,
-and its writes win over those of the epochs before it.
+and its writes win over those of the epochs before it. Figures and single events have the epoch's folder itself for
+their query; each table of rows has a query and a checkpoint of its own in ``outputs/<name>``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +27,12 @@ __all__ = [
     "Clock",
     "Epoch",
     "LoggedBatch",
+    "checkpoint_of",
     "committed_batch",
     "epochs",
     "find_epoch",
+    "forget_outputs",
+    "forgotten",
     "jobs_with_checkpoints",
     "logged_batch",
     "new_epoch",
@@ -36,6 +41,8 @@ __all__ = [
     "next_start_ms",
     "open_epoch",
     "open_local",
+    "outputs_of",
+    "query_of",
     "read_clock",
     "read_note",
     "remove_checkpoint",
@@ -48,6 +55,10 @@ _CLOCKS_KEPT = 10
 #: Stands behind a clock that the broker's time held back.
 _HELD = b"held"
 _EPOCH = re.compile(r"e\d{4,}")
+#: The folder, in an epoch's, of the queries that write tables of rows.
+_OUTPUTS = "outputs"
+#: A note beside an epoch's checkpoint: the outputs that are no more.
+_FORGOTTEN = "forgotten.json"
 
 
 @dataclass(frozen=True)
@@ -221,7 +232,9 @@ def new_epoch_remedy(job: str, option: str) -> str:
     return f"Start a new epoch: `retailpulse epochs {job} --new{option}`."
 
 
-def open_local(checkpoint: str, name: str, *, master: str, remedy: str | None = None) -> Path | None:
+def open_local(
+    checkpoint: str, name: str, *, master: str, remedy: str | None = None, begin: bool = True
+) -> Path | None:
     """A folder in an epoch's, for what a job keeps in files of its own instead of in Spark's state.
 
     It needs all workers on the machine that has the checkpoint. An epoch keeps the form in which it started.
@@ -236,6 +249,8 @@ def open_local(checkpoint: str, name: str, *, master: str, remedy: str | None = 
         Spark's master.
     remedy : str, optional
         What to do where the epoch can't go on with this master; see `new_epoch_remedy`.
+    begin : bool
+        Whether the folder is made where the epoch has no batch yet.
 
     Returns
     -------
@@ -250,7 +265,7 @@ def open_local(checkpoint: str, name: str, *, master: str, remedy: str | None = 
     if urlparse(checkpoint).scheme:
         return None
     local, folder = master.startswith("local"), Path(checkpoint) / name
-    if local and newest_batch(checkpoint) is None:
+    if begin and local and newest_batch(checkpoint) is None:
         folder.mkdir(exist_ok=True)
     if folder.is_dir() and not local:
         raise JobError(
@@ -291,36 +306,142 @@ def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:
     offsets: dict[str, dict[str, int]] = {}
     for source in sources:
         entry: Any = json.loads(source) if source.startswith("{") else {}
-        offsets.update({topic: ends for topic, ends in entry.items() if isinstance(ends, dict)})
+        for topic, ends in entry.items():
+            # A query that reads a topic twice has it in two lines: what is taken is what the first reader has taken.
+            if isinstance(ends, dict):
+                offsets.setdefault(topic, ends)
     return LoggedBatch(batch_id, int(json.loads(metadata).get("batchWatermarkMs", 0)), offsets)
 
 
-def newest_batch(checkpoint: str) -> LoggedBatch | None:
+def checkpoint_of(epoch: str, output: str) -> str:
+    """The checkpoint of the query that writes an output.
+
+    Parameters
+    ----------
+    epoch : str
+        The epoch's folder, a path or a URI.
+    output : str
+        The output's name; empty for figures and single events, which have the epoch's folder itself.
+    """
+    return f"{epoch}/{_OUTPUTS}/{output}" if output else epoch
+
+
+def outputs_of(epoch: str) -> list[str]:
+    """The names of the outputs that have begun in an epoch; the empty one stands for figures and single events.
+
+    Parameters
+    ----------
+    epoch : str
+        The epoch's folder, a path or a URI.
+    """
+    filesystem, root = _filesystem(epoch)
+    folders = (info for info in _listed(filesystem, f"{root}/{_OUTPUTS}") if info.type is fs.FileType.Directory)
+    own = [""] if _listed(filesystem, f"{root}/offsets") else []
+    return own + sorted(info.base_name for info in folders)
+
+
+def forget_outputs(epoch: str, kept: Collection[str]) -> None:
+    """Remove the checkpoints of outputs that a job does not write any more.
+
+    Parameters
+    ----------
+    epoch : str
+        The epoch's folder, a path or a URI.
+    kept : collection of str
+        The names of the outputs that it writes.
+    """
+    gone = [output for output in outputs_of(epoch) if output and output not in kept]
+    if gone:
+        write_note(epoch, _FORGOTTEN, json.dumps(sorted({*gone, *forgotten(epoch)})).encode())
+    for output in gone:
+        filesystem, root = _filesystem(checkpoint_of(epoch, output))
+        filesystem.delete_dir(root)
+
+
+def forgotten(epoch: str) -> list[str]:
+    """The outputs that an epoch had and has no more: their batches' numbers are used up in it.
+
+    Parameters
+    ----------
+    epoch : str
+        The epoch's folder, a path or a URI.
+    """
+    names: list[str] = json.loads(read_note(epoch, _FORGOTTEN) or b"[]")
+    return names
+
+
+def query_of(epoch: str, query_id: str) -> str | None:
+    """The checkpoint of a query, by the id that Spark has given the query; None where it is not one of the epoch's.
+
+    Parameters
+    ----------
+    epoch : str
+        The epoch's folder, a path or a URI.
+    query_id : str
+        Spark's id, which stays the same over restarts.
+    """
+    filesystem, _ = _filesystem(epoch)
+    for output in dict.fromkeys(["", *outputs_of(epoch)]):
+        checkpoint = checkpoint_of(epoch, output)
+        content = _read(filesystem, f"{_filesystem(checkpoint)[1]}/metadata")
+        if content and json.loads(content)["id"] == query_id:
+            return checkpoint
+    return None
+
+
+def newest_batch(checkpoint: str, *, alone: bool = False) -> LoggedBatch | None:
     """The offset log's newest entry: the batch that is under way, or None before the first.
 
     Parameters
     ----------
     checkpoint : str
-        The epoch's folder, a path or a URI.
+        A query's folder, a path or a URI. Of an epoch with several queries: the newest batch of any of them, and how
+        far any of them has gone.
+    alone : bool
+        Whether an epoch's folder means the query of figures or single events alone.
     """
-    return _newest(checkpoint, "offsets")
+    found = _newest(checkpoint, "offsets", alone)
+    return None if not found else _joined(found, max)
 
 
-def committed_batch(checkpoint: str) -> LoggedBatch | None:
+def committed_batch(checkpoint: str, *, alone: bool = False) -> LoggedBatch | None:
     """The offset log's entry of the newest batch that is done, or None before the first.
 
     Parameters
     ----------
     checkpoint : str
-        The epoch's folder, a path or a URI.
+        A query's folder, a path or a URI. Of an epoch with several queries: what all of those have taken that have
+        done a batch.
+    alone : bool
+        Whether an epoch's folder means the query of figures or single events alone.
     """
-    return _newest(checkpoint, "commits")
+    found = _newest(checkpoint, "commits", alone)
+    return None if not found else _joined(found, min)
 
 
-def _newest(checkpoint: str, log: str) -> LoggedBatch | None:
+def _newest(checkpoint: str, log: str, alone: bool) -> list[LoggedBatch]:
+    """The newest entry of a query, or of each query of an epoch."""
     filesystem, root = _filesystem(checkpoint)
-    numbers = [int(info.base_name) for info in _listed(filesystem, f"{root}/{log}") if info.base_name.isdigit()]
-    return logged_batch(checkpoint, max(numbers)) if numbers else None
+    folders = [] if alone else [info.base_name for info in _listed(filesystem, f"{root}/{_OUTPUTS}")]
+    newest = []
+    for query in [checkpoint, *(checkpoint_of(checkpoint, name) for name in folders)]:
+        place = _filesystem(query)[1]
+        numbers = [int(info.base_name) for info in _listed(filesystem, f"{place}/{log}") if info.base_name.isdigit()]
+        batch = logged_batch(query, max(numbers)) if numbers else None
+        newest += [] if batch is None else [batch]
+    return newest
+
+
+def _joined(batches: list[LoggedBatch], choose: Callable[..., int]) -> LoggedBatch:
+    """What holds for several queries together."""
+    offsets: dict[str, dict[str, int]] = {}
+    for batch in batches:
+        for topic, ends in batch.offsets.items():
+            known = offsets.setdefault(topic, {})
+            for partition, end in ends.items():
+                known[partition] = choose(end, known.get(partition, end))
+    number, watermark_ms = max(b.batch_id for b in batches), min(b.watermark_ms for b in batches)
+    return LoggedBatch(number, watermark_ms, offsets)
 
 
 class Clock(NamedTuple):
@@ -412,6 +533,7 @@ def write_note(checkpoint: str, name: str, content: bytes) -> None:
         The whole note.
     """
     filesystem, root = _filesystem(checkpoint)
+    filesystem.create_dir(root, recursive=True)
     _write(filesystem, root, name, content)
 
 

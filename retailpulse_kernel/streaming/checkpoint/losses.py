@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.streaming.checkpoint.epochs import (
+    checkpoint_of,
     committed_batch,
     new_epoch_remedy,
     newest_batch,
+    outputs_of,
     read_note,
     write_note,
 )
@@ -38,11 +41,20 @@ Bounds = Mapping[int, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Gap:
-    """The offsets ``[start, end)`` of a partition, which are gone."""
+    """The offsets ``[start, end)`` of a partition, which are gone.
+
+    Attributes
+    ----------
+    partition, start, end : int
+        Which offsets.
+    topic : str
+        The topic's full name; empty in notes of jobs that could read one topic only.
+    """
 
     partition: int
     start: int
     end: int
+    topic: str = field(default="", compare=False)
 
     @property
     def messages(self) -> int:
@@ -74,12 +86,12 @@ def open_topic(checkpoint: str, job: str, topic: str, topic_id: str, bounds: Bou
     JobError
         The topic was deleted and made again: its offsets mean other messages.
     """
-    note = json.loads(read_note(checkpoint, _TOPIC) or b"{}")
-    if newest_batch(checkpoint) is None:
-        begin = {str(partition): first for partition, (first, _) in bounds.items()}
-        write_note(checkpoint, _TOPIC, json.dumps({"topic": topic, "id": topic_id, "begin": begin}).encode())
-        return
+    note, name = _topic_note(checkpoint, topic)
     taken = consumed_offsets(checkpoint, topic)
+    if newest_batch(checkpoint) is None or not (note or taken):
+        begin = {str(partition): first for partition, (first, _) in bounds.items()}
+        write_note(checkpoint, name, json.dumps({"topic": topic, "id": topic_id, "begin": begin}).encode())
+        return
     behind = any(end < taken.get(str(partition), 0) for partition, (_, end) in bounds.items())
     if behind or note.get("id", topic_id) != topic_id:
         raise JobError(
@@ -88,11 +100,22 @@ def open_topic(checkpoint: str, job: str, topic: str, topic_id: str, bounds: Bou
             remedy=f"{new_epoch_remedy(job, option)} It reads the new topic from its beginning.",
         )
     if "id" not in note:
-        write_note(checkpoint, _TOPIC, json.dumps({"topic": topic, "id": topic_id}).encode())
+        write_note(checkpoint, name, json.dumps({"topic": topic, "id": topic_id}).encode())
+
+
+def _topic_note(checkpoint: str, topic: str) -> tuple[dict[str, Any], str]:
+    """What is noted of a topic, and the note's name: the first topic of a job has the name that it always had."""
+    for name in (_TOPIC, f"topic-{topic}.json"):
+        note: dict[str, Any] = json.loads(read_note(checkpoint, name) or b"{}")
+        if not note or note.get("topic", topic) == topic:
+            return note, name
+    return {}, f"topic-{topic}.json"
 
 
 def consumed_offsets(checkpoint: str, topic: str) -> dict[str, int]:
-    """The offset after the last message that the epoch has consumed, by partition; empty before its first batch.
+    """The offset after the last message that every query of the epoch has consumed, by partition.
+
+    It is empty before a batch.
 
     Parameters
     ----------
@@ -101,17 +124,26 @@ def consumed_offsets(checkpoint: str, topic: str) -> dict[str, int]:
     topic : str
         Its full name.
     """
-    done = committed_batch(checkpoint)
+    taken: dict[str, int] = {}
+    for output in outputs_of(checkpoint):
+        for partition, end in _taken_by(checkpoint, output, topic).items():
+            taken[partition] = min(end, taken.get(partition, end))
+    return taken
+
+
+def _taken_by(epoch: str, output: str, topic: str) -> dict[str, int]:
+    query = checkpoint_of(epoch, output)
+    done = committed_batch(query, alone=True)
     if done is not None:
         return done.offsets.get(topic, {})
-    if newest_batch(checkpoint) is None:
+    if newest_batch(query, alone=True) is None:
         return {}
     # Its first batch was begun, and not ended: nothing is taken from where the epoch began.
-    begin: dict[str, int] = json.loads(read_note(checkpoint, _TOPIC) or b"{}").get("begin", {})
+    begin: dict[str, int] = _topic_note(epoch, topic)[0].get("begin", {})
     return begin
 
 
-def gaps_of(taken: Mapping[str, int], bounds: Bounds) -> list[Gap]:
+def gaps_of(taken: Mapping[str, int], bounds: Bounds, topic: str = "") -> list[Gap]:
     """The offsets that are neither taken nor in the topic any more.
 
     Parameters
@@ -120,23 +152,28 @@ def gaps_of(taken: Mapping[str, int], bounds: Bounds) -> list[Gap]:
         What `consumed_offsets` gave.
     bounds : Bounds
         The first offset and the next one of each partition, as the topic has them now.
+    topic : str
+        Its full name, for the gaps.
     """
     return [
-        Gap(partition, start, begin)
+        Gap(partition, start, begin, topic)
         for partition, (begin, _) in sorted(bounds.items())
         if (start := taken.get(str(partition), begin)) < begin
     ]
 
 
-def accepted(checkpoint: str) -> list[Gap]:
+def accepted(checkpoint: str, topic: str = "") -> list[Gap]:
     """The gaps that somebody decided to go on behind.
 
     Parameters
     ----------
     checkpoint : str
         The epoch's folder, a path or a URI.
+    topic : str
+        Only those of this topic; all when empty.
     """
-    return [Gap(**gap) for gap in json.loads(read_note(checkpoint, _LOST) or b"[]")]
+    gaps = [Gap(**gap) for gap in json.loads(read_note(checkpoint, _LOST) or b"[]")]
+    return [gap for gap in gaps if not topic or gap.topic in ("", topic)]
 
 
 def accept(checkpoint: str, gaps: Iterable[Gap]) -> None:
@@ -149,8 +186,7 @@ def accept(checkpoint: str, gaps: Iterable[Gap]) -> None:
     gaps : iterable of Gap
         Added to those that were accepted before.
     """
-    known = {(gap.partition, gap.start): gap for gap in accepted(checkpoint)}
-    known |= {(gap.partition, gap.start): gap for gap in gaps}
+    known = {(gap.topic, gap.partition, gap.start): gap for gap in [*accepted(checkpoint), *gaps]}
     write_note(checkpoint, _LOST, json.dumps([asdict(gap) for gap in known.values()]).encode())
 
 

@@ -11,7 +11,7 @@ from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.stores.kafka.admin import Admin
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, LoggedBatch, logged_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, LoggedBatch, checkpoint_of, logged_batch
 from retailpulse_kernel.streaming.checkpoint.losses import (
     Gap,
     accept,
@@ -55,38 +55,46 @@ class DataLossCheck:
         StoreUnavailable
             Kafka does not answer.
         """
+        went_on = [self._require(topic) for topic in self._job.topics]
+        return any(went_on)
+
+    def _require(self, topic: str) -> bool:
         job, settings = self._job, self._job.settings
-        bounds = KafkaStore(settings).offsets(job.topic)
-        topic_id, option = Admin(settings).topic_id(job.topic), settings.namespace.option
-        open_topic(self._path, job.name, job.topic, topic_id, bounds, option=option)
-        known = set(accepted(self._path))
-        gaps = [gap for gap in gaps_of(consumed_offsets(self._path, job.topic), bounds) if gap not in known]
+        bounds = KafkaStore(settings).offsets(topic)
+        topic_id, option = Admin(settings).topic_id(topic), settings.namespace.option
+        open_topic(self._path, job.name, topic, topic_id, bounds, option=option)
+        known = set(accepted(self._path, topic))
+        gaps = [gap for gap in gaps_of(consumed_offsets(self._path, topic), bounds, topic) if gap not in known]
         if not gaps:
             return False
         if job.on_data_loss == "stop":
             keeps = archiver(settings)
             raise data_loss_error(
-                read_accounts(settings), job.name, self._epoch, job.topic, gaps,
+                read_accounts(settings), job.name, self._epoch, topic, gaps,
                 option=option, archiver="" if keeps is None else keeps.job,
             )  # fmt: skip
         accept(self._path, gaps)
         print(f"{time.strftime('%H:%M:%S')} {job.name} goes on behind lost messages: {', '.join(map(str, gaps))}.")
         return True
 
-    def lost(self, batch: LoggedBatch) -> int:
+    def lost(self, batch: LoggedBatch, output: str = "") -> int:
         """How many messages of a batch were gone before it, and are accounted for as lost.
 
         Parameters
         ----------
         batch : LoggedBatch
-            From the offset log of this epoch.
+            From the offset log of one of the epoch's queries.
+        output : str
+            Which query's: the name of its output.
         """
-        gaps, topic = accepted(self._path), self._job.topic
-        if not gaps:
+        if not accepted(self._path):
             return 0
-        before = logged_batch(self._path, batch.batch_id - 1)
-        starts = before.offsets.get(topic, {}) if before else consumed_offsets(self._path, topic)
-        return lost_between(gaps, starts, batch.offsets.get(topic, {}))
+        before = logged_batch(checkpoint_of(self._path, output), batch.batch_id - 1)
+        lost = 0
+        for topic, ends in batch.offsets.items():
+            starts = before.offsets.get(topic, {}) if before else consumed_offsets(self._path, topic)
+            lost += lost_between(accepted(self._path, topic), starts, ends)
+        return lost
 
 
 def data_loss_error(

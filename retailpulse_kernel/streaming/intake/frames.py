@@ -33,7 +33,9 @@ def read_topic(
     settings: Settings,
     intake: Intake,
     *,
-    checkpoint: str | None,
+    epochs: str,
+    reader: int = 0,
+    bounded: bool = False,
     leader: Leader | None = None,
     drain: Path | None = None,
 ) -> DataFrame:
@@ -47,15 +49,22 @@ def read_topic(
         How to reach Kafka.
     intake : Intake
         Which topic, which columns.
-    checkpoint : str or None
-        Where the partitions' clocks are kept beside Spark's own logs.
+    epochs : str
+        The folder of the job's epochs; what a query remembers is beside its checkpoint there.
+    reader : int
+        The stream's number in the job's notebook.
+    bounded : bool
+        Whether the notebook's run is bounded.
     leader : Leader, optional
         The live job that is read as far as.
     drain : Path, optional
-        A file; once it is there, the stream has nothing new.
+        A file; once it is there, the stream has nothing behind what the file says.
     """
     spark.dataSource.register(TopicSource)
-    config = SourceConfig(client_config(settings), intake, checkpoint, leader, drain=str(drain) if drain else None)
+    config = SourceConfig(
+        client_config(settings), intake, epochs, leader, drain=str(drain) if drain else None, reader=reader,
+        bounded=bounded,
+    )  # fmt: skip
     return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
 
 
@@ -80,7 +89,9 @@ def read_range(
     return spark.read.format(TopicSource.name()).option("config.secret", config.dump()).load()
 
 
-def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelta) -> DataFrame:
+def deduplicated(
+    messages: DataFrame, *, watermark: timedelta, horizon: timedelta, reader: int = 0, as_events: bool = False
+) -> DataFrame:
     """Accepted events, each once, and with `Intake.keep_late` the late ones.
 
     Parameters
@@ -91,6 +102,11 @@ def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelt
         How far event time may run ahead before an event is late.
     horizon : timedelta
         How long an event's id is remembered after the watermark has passed its time, where Spark does it.
+    reader : int
+        The stream's number in the job's notebook: the batch's counts are observed under it.
+    as_events : bool
+        Whether the rows are for a query of the notebook's: they have the events' own columns, and Spark's watermark
+        follows ``event_time``. None of them may be late.
     """
     from pyspark.sql import functions as F
 
@@ -100,7 +116,10 @@ def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelt
         # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
         messages.withWatermark("low", f"{milliseconds(watermark)} milliseconds")
         .observe(
-            OBSERVED_INTAKE, *counted, F.max("ahead_ms").alias("ahead_ms"), F.min("arrived_ms").alias("arrived_ms")
+            f"{OBSERVED_INTAKE}_{reader}",
+            *counted,
+            F.max("ahead_ms").alias("ahead_ms"),
+            F.min("arrived_ms").alias("arrived_ms"),
         )
         .where("late IS NOT NULL")
         .drop(*verdicts)
@@ -108,4 +127,11 @@ def deduplicated(messages: DataFrame, *, watermark: timedelta, horizon: timedelt
     if "dedup_key" in rows.columns:
         rows = rows.withColumn("clock", event_time("clock", "clock", horizon))
         rows = rows.dropDuplicatesWithinWatermark(["dedup_key"]).drop("dedup_key", "clock")
-    return rows.observe(OBSERVED_UNIQUE, F.count_if(~F.col("late")).alias(ACCEPTED))
+    accepted = F.count_if(~F.col("late"))
+    if as_events:
+        # Before the counts are observed: what stands behind them is the meaning of the notebook's query (`analysis`).
+        # Spark closes a window, a session and a side of a join by the time of this column.
+        times = {"event_time": event_time("event_time", "event_time", watermark)}
+        rows = rows.select(*(times.get(name, name) for name in rows.columns if name != "late"))
+        accepted = F.count(F.lit(1))
+    return rows.observe(f"{OBSERVED_UNIQUE}_{reader}", accepted.alias(ACCEPTED))

@@ -16,9 +16,12 @@ import orjson
 from retailpulse_kernel.ground.spans import iso_text, moment_at
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from confluent_kafka import Producer
 
-__all__ = ["RejectTopics", "reject_record"]
+    from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
+
+__all__ = ["RefusedRows", "RejectTopics", "reject_record"]
 
 #: A longer message is cut in its record, so that the record always fits into its topic (2 MiB).
 _KEPT_BYTES = 1_000_000
@@ -132,3 +135,42 @@ class RejectTopics:
 
             why = failed[0] if failed else f"{waiting} rejected messages were not acknowledged"
             raise client_failure(dict(self.client), why)
+
+
+@dataclass(frozen=True)
+class RefusedRows:
+    """Takes the rows that a table can't hold because their key is not whole: they go to the dead-letter topic.
+
+    Parameters
+    ----------
+    topics : RejectTopics
+        Where they are sent.
+    job, output : str
+        What computed them.
+    """
+
+    topics: RejectTopics
+    job: str
+    output: str
+
+    def __call__(self, column: str, rows: pa.Table, epoch: Epoch, batch: int) -> None:
+        """Send rows and wait until Kafka has them.
+
+        Parameters
+        ----------
+        column : str
+            The column of the key that has no value.
+        rows : pyarrow.Table
+            The rows.
+        epoch : Epoch
+            That of the run.
+        batch : int
+            The micro-batch's number.
+        """
+        place = {"job": self.job, "output": self.output, "epoch": epoch.number, "batch": batch}
+        records = []
+        for number, row in enumerate(rows.to_pylist()):
+            record = {"reason": f"null_key:{column}", **place, "row": row}
+            key = f"{self.job}/{self.output}/{epoch.number}/{batch}/{column}/{number}"
+            records.append((self.topics.bad, key, orjson.dumps(record, default=str)))
+        self.topics.send(records)

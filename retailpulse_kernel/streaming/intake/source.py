@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,15 @@ from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows, SupportsTri
 from retailpulse_kernel.ground.errors import RetailPulseError
 from retailpulse_kernel.ground.retrying import Patience
 from retailpulse_kernel.stores.kafka.offsets import topic_bounds
-from retailpulse_kernel.streaming.checkpoint.epochs import newest_batch, read_clock, write_clock
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
 from retailpulse_kernel.streaming.checkpoint.following import Leader
 from retailpulse_kernel.streaming.checkpoint.losses import accepted, start_after_gaps
+from retailpulse_kernel.streaming.checkpoint.writer import read_drain
 from retailpulse_kernel.streaming.intake.consuming import chunks
 from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics
-from retailpulse_kernel.streaming.state.dedup_index import DedupIndex, dedup_index
+from retailpulse_kernel.streaming.intake.remembered import Span, remembered
+from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,20 +49,23 @@ _PATIENCE = Patience(seconds=10.0)
 Offsets = dict[str, int]
 
 
-@dataclass(frozen=True)
-class TopicRange:
-    """The messages ``[start, end)`` of a partition, and what the intake knows before them."""
-
-    start: int
-    end: int
-    stretch: Stretch
-
-
 @dataclass
 class TaskRanges(InputPartition):
-    """What one task reads of a batch."""
+    """What one task reads of a batch.
 
-    ranges: list[TopicRange]
+    Attributes
+    ----------
+    spans : list of Span
+        The messages.
+    starts : dict of str to int
+        Where each partition of the whole batch starts: all their clocks say how far Spark's watermark may go.
+    epoch : str
+        The folder of the job's epoch; empty where the job has none, and for a bounded read.
+    """
+
+    spans: list[Span]
+    starts: Offsets
+    epoch: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,18 @@ class SourceConfig:
 
     client: dict[str, Any]
     intake: Intake
-    checkpoint: str | None = None
+    #: The folder of the job's epochs; the newest one is read. Which of its queries asks is known to the tasks.
+    epochs: str = ""
     #: The live job that is followed.
     leader: Leader | None = None
     #: Offsets of a bounded read: (start, end) by partition.
     ranges: dict[str, tuple[int, int]] | None = None
-    #: A file; once it is there, a stream has nothing new.
+    #: A file; once it is there, a stream has nothing new, or nothing behind what the file says.
     drain: str | None = None
+    #: The number of the reader in the job's notebook.
+    reader: int = 0
+    #: Whether the notebook's run is bounded.
+    bounded: bool = False
 
     def dump(self) -> str:
         """The text."""
@@ -151,6 +160,8 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         _end_quietly()
         self._client: Consumer | None = None
         self._target: Offsets | None = None
+        epoch = find_epoch(config.epochs) if config.epochs else None
+        self._epoch = "" if epoch is None else epoch.path
 
     def initialOffset(self) -> dict[str, Offsets]:  # noqa: N802
         return {self._topic: {partition: begin for partition, (begin, _) in self._bounds().items()}}
@@ -165,15 +176,19 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         }
 
     def latestOffset(self, start: dict[str, Offsets], limit: ReadLimit) -> dict[str, Offsets]:  # noqa: N802
-        if self._config.drain is not None and Path(self._config.drain).exists():
-            return start
+        drain = read_drain(self._config.drain) if self._config.drain is not None else None
         before, leader = start[self._topic], self._leader_ends()
-        lost = accepted(self._config.checkpoint) if self._config.checkpoint else []
+        if drain is not None and all(before.get(p, 0) >= end for p, end in drain.get(self._topic, {}).items()):
+            return start
+        last = {} if drain is None else drain.get(self._topic, {})
+        lost = accepted(self._epoch, self._topic) if self._epoch else []
         ends = {}
         for partition, (begin, end) in self._bounds().items():
             if self._target is not None:
                 end = self._target.get(partition, before.get(partition, begin))
             first = before.get(partition, begin)
+            if drain is not None:
+                end = max(first, min(end, last.get(partition, first)))
             if end < first or start_after_gaps(lost, int(partition), first, begin) < begin:
                 # The runner looks what has become of the topic, and says it.
                 raise RetailPulseError(
@@ -188,46 +203,29 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return {self._topic: {partition: end for partition, (_, end) in self._bounds().items()}}
 
     def partitions(self, start: dict[str, Offsets], end: dict[str, Offsets]) -> Sequence[InputPartition]:
-        """The partitions' parts of a batch, with their clocks as the batch before left them."""
+        """The partitions' parts of a batch."""
         before = start[self._topic]
-        parts = {p: (before.get(p, 0), until) for p, until in end[self._topic].items() if until > before.get(p, 0)}
-        checkpoint = self._config.checkpoint
-        if checkpoint is None:
-            return _tasks([TopicRange(first, until, Stretch(int(p))) for p, (first, until) in parts.items()])
-        clocks = {p: read_clock(checkpoint, int(p), first) for p, (first, _) in parts.items()}
-        lost = accepted(checkpoint)
-        for p, (first, until) in list(parts.items()):
-            parts[p] = (start_after_gaps(lost, int(p), first, until), until)
-            clock = clocks[p]
-            if parts[p][0] == until and clock is not None and clock.held:  # nothing is left to move the clock on
-                write_clock(checkpoint, int(p), until, clock.at_ms)
-        known = [clock.at_ms for clock in clocks.values() if clock is not None and clock.held]
-        # A bounded run holds the watermark back; so does a partition whose clock is not known yet, or may be ahead.
-        held = self._config.intake.delay_ms is None or len(known) < len(clocks)
-        low = None if held or not known else min(known)
-        batch = newest_batch(checkpoint)
-        batch_id, watermark_ms = (batch.batch_id, batch.watermark_ms) if batch else (-1, 0)
-        return _tasks(
-            [
-                TopicRange(
-                    first,
-                    until,
-                    Stretch(int(p), batch_id, watermark_ms, clock and clock.at_ms, clock is None or clock.held, low),
-                )
-                for (p, (first, until)), clock in zip(parts.items(), clocks.values(), strict=True)
-                if until > first
-            ]
-        )
+        spans = [
+            Span(int(p), before.get(p, 0), until) for p, until in end[self._topic].items() if until > before.get(p, 0)
+        ]
+        return _tasks(spans, self._epoch)
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Judge a part of a batch, and leave its partitions' clocks for the next one."""
         assert isinstance(partition, TaskRanges)
-        checkpoint = self._config.checkpoint
-        remembers = checkpoint is not None and self._config.intake.horizon_ms is not None
-        for part in partition.ranges:
-            clock_ms = yield from _read(self._config, part, dedup_index(checkpoint) if remembers else None)
-            if checkpoint is not None and clock_ms is not None:
-                write_clock(checkpoint, part.stretch.partition, part.end, clock_ms)
+        config = self._config
+        known = remembered(partition.epoch, f"{config.epochs}/queries", config.reader, bounded=config.bounded)
+        intake = replace(
+            config.intake,
+            delay_ms=None if known.note.bounded else config.intake.delay_ms,
+            rejects=config.intake.rejects if known.note.publishes else None,
+            labels=config.intake.labels | {"epoch": known.epoch},
+        )
+        index = known.index if intake.horizon_ms is not None else None
+        for span, stretch in known.stretches(partition.spans, partition.starts, self._topic):
+            clock_ms = yield from _read(config, intake, span, stretch, index)
+            if clock_ms is not None:
+                known.keep_clock(span, clock_ms)
 
     def stop(self) -> None:
         if self._client is not None:
@@ -272,19 +270,20 @@ class _RangeReader(DataSourceReader):
 
     def partitions(self) -> Sequence[InputPartition]:
         ranges = self._config.ranges or {}
-        return _tasks([TopicRange(start, end, Stretch(int(p))) for p, (start, end) in ranges.items() if end > start])
+        return _tasks([Span(int(p), start, end) for p, (start, end) in ranges.items() if end > start])
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, TaskRanges)
-        for part in partition.ranges:
-            yield from _read(self._config, part)
+        for span in partition.spans:
+            yield from _read(self._config, self._config.intake, span, Stretch(span.partition))
 
 
-def _tasks(ranges: Sequence[TopicRange]) -> list[TaskRanges]:
+def _tasks(spans: Sequence[Span], epoch: str = "") -> list[TaskRanges]:
     """A task for each partition, and for a small batch fewer: each has its start to pay for."""
-    messages = sum(part.end - part.start for part in ranges)
-    tasks = min(len(ranges), max(1, messages // _TASK_MESSAGES))
-    return [TaskRanges(list(ranges[number::tasks])) for number in range(tasks)]
+    messages = sum(span.end - span.start for span in spans)
+    tasks = min(len(spans), max(1, messages // _TASK_MESSAGES))
+    starts = {str(span.partition): span.start for span in spans}
+    return [TaskRanges(list(spans[number::tasks]), starts, epoch) for number in range(tasks)]
 
 
 def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
@@ -299,8 +298,7 @@ def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
 
 
 def _read(
-    config: SourceConfig, part: TopicRange, index: DedupIndex | None = None
+    config: SourceConfig, intake: Intake, span: Span, stretch: Stretch, index: DedupIndex | None = None
 ) -> Generator[pa.RecordBatch, None, int | None]:
-    intake, stretch = config.intake, part.stretch
-    messages = chunks(config.client, intake.topic, stretch.partition, part.start, part.end)
+    messages = chunks(config.client, intake.topic, span.partition, span.start, span.end)
     return (yield from intake.rows(messages, stretch, index))

@@ -18,14 +18,27 @@ from retailpulse_kernel.shop.contract.model import Field
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure, Ratio
 from retailpulse_kernel.shop.kinds import Kind
+from retailpulse_kernel.shop.rows import Column, RowTable
 from retailpulse_kernel.shop.tables import DIMENSIONS, FigureTable, Grain, grain_of
 from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
 from retailpulse_kernel.streaming.state.window_state import is_summable
 
-__all__ = ["VERSION", "FieldPlan", "FigurePlan", "Plan", "RatioPlan", "TablePlan", "read_plan", "write_plan"]
+__all__ = [
+    "VERSION",
+    "FieldPlan",
+    "FigurePlan",
+    "Plan",
+    "RatioPlan",
+    "RowsPlan",
+    "TablePlan",
+    "read_plan",
+    "write_plan",
+]
 
 #: The version in which plans are written. Plans without one are older; what they lack has its default.
-VERSION: Final = 2
+VERSION: Final = 3
+#: That of plans without tables of rows, which programs of before read as well.
+_WITHOUT_ROWS: Final = 2
 
 _NAME = "plan.json"
 _BOUNDS: Final = ("min", "max", "min_length", "max_length")
@@ -106,6 +119,34 @@ class FieldPlan:
 
 
 @dataclass(frozen=True)
+class RowsPlan:
+    """What a table of rows holds, and the query that writes it.
+
+    Attributes
+    ----------
+    output : str
+        The output's name: that of its checkpoint.
+    columns : tuple of (str, str)
+        The columns' names and types.
+    key : tuple of str
+        The columns that tell a row from another; empty where rows are only appended.
+    mode : str
+        Spark's output mode.
+    query : str
+        A text that changes with the meaning of the query.
+    reads : tuple of (str, str)
+        The topics that the query reads, and by which column an event of each is taken once.
+    """
+
+    output: str
+    columns: tuple[tuple[str, str], ...]
+    key: tuple[str, ...]
+    mode: str
+    query: str
+    reads: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class RatioPlan:
     """What is divided of two of a table's figures when the table is read. The state knows nothing of it."""
 
@@ -116,13 +157,17 @@ class RatioPlan:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """A table: the store it is in, its windows, its keys and figures in order. One of single events has only a name."""
+    """A table: the store it is in, its windows, its keys and figures in order, or what it holds as rows.
+
+    One of single events has only a name.
+    """
 
     name: str
     store: str
     every: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     figures: tuple[FigurePlan, ...] = ()
+    rows: RowsPlan | None = None
     ratios: tuple[RatioPlan, ...] = ()
 
     @classmethod
@@ -139,7 +184,22 @@ class TablePlan:
         grains = tuple(grain.name for grain in table.every)
         figures = tuple(map(FigurePlan.describing, table.figures))
         ratios = tuple(RatioPlan(ratio.name, ratio.over.name, ratio.under.name) for ratio in table.ratios)
-        return cls(table.name, store, grains, table.by, figures, ratios)
+        return cls(table.name, store, grains, table.by, figures, ratios=ratios)
+
+    @property
+    def row_table(self) -> RowTable:
+        """The table of rows that this describes.
+
+        Raises
+        ------
+        ValueError
+            It describes another kind of table.
+        UsageError
+            This program does not know such types.
+        """
+        if self.rows is None:
+            raise ValueError(f"{self.name} is not a table of rows")
+        return RowTable(self.name, tuple(Column(*column) for column in self.rows.columns), self.rows.key)
 
     @property
     def physical(self) -> tuple[str, ...]:
@@ -238,7 +298,7 @@ class Plan:
         if self.version > VERSION:
             raise ValueError(f"the plan has version {self.version}, and this program knows {VERSION} at most")
         # What was read from an older form is of today's; and of what it reads, msgspec writes no mere defaults.
-        object.__setattr__(self, "version", VERSION)
+        object.__setattr__(self, "version", VERSION if self.rows else _WITHOUT_ROWS)
 
     @property
     def state(self) -> tuple[FigurePlan, ...]:
@@ -264,7 +324,18 @@ class Plan:
     @property
     def archive(self) -> TablePlan | None:
         """The table of single events, of a job that keeps them."""
-        return next((table for table in self.tables if not table.figures), None)
+        return next((table for table in self.tables if not table.figures and table.rows is None), None)
+
+    @property
+    def rows(self) -> tuple[TablePlan, ...]:
+        """The tables of rows."""
+        return tuple(table for table in self.tables if table.rows is not None)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All topics that it reads."""
+        further = (topic for table in self.rows if table.rows is not None for topic, _ in table.rows.reads)
+        return tuple(dict.fromkeys([self.topic, *further]))
 
 
 def read_plan(checkpoint: str) -> Plan | None:

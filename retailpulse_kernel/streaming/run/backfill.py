@@ -120,6 +120,7 @@ def _retained(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         delay_ms=None if job.late == "include" else milliseconds(job.watermark),
         unordered={partition: _merged(spans) for partition, spans in unordered.items()},
         unique_by=job.unique_by,
+        contract=job.told_contract,
     )
     rows = read_range(job.spark, job.settings, intake, ranges).where("dedup_key IS NOT NULL")
     return job.filtered(rows.dropDuplicates(["dedup_key"]))

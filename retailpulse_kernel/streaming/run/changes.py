@@ -12,9 +12,21 @@ from datetime import timedelta
 from enum import IntEnum
 
 from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.streaming.checkpoint.epochs import forgotten, outputs_of
 from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, TablePlan
 
-__all__ = ["Difference", "Effect", "compare"]
+__all__ = ["Difference", "Effect", "again", "compare"]
+
+
+#: What another value of each means for a table of rows; the first that differs is told.
+_ROWS = {
+    "reads": "the query of {name} reads other topics: its state is of the old ones",
+    "columns": "the columns of {name} changed: its rows so far have the old ones",
+    "key": "the key of {name} changed: its rows so far have the old one",
+    "mode": "the output mode of {name} changed: what was written so far follows the old one",
+    "output": "the output of {name} has another name: its checkpoint goes by the old one",
+    "query": "the query of {name} changed: its state, or the rows so far, are of the old one",
+}
 
 
 class Effect(IntEnum):
@@ -32,7 +44,7 @@ class Difference:
     ----------
     what : str
         ``job``, ``topic``, ``contract``, ``field``, ``words``, ``dedup key``, ``dedup horizon``, ``watermark``,
-        ``filter``, ``output``, ``rejects``, ``table``, ``windows``, ``key``, ``figures``, ``measure`` or
+        ``filter``, ``output``, ``rejects``, ``table``, ``rows``, ``windows``, ``key``, ``figures``, ``measure`` or
         ``revision``.
     effect : Effect
         What it asks for.
@@ -105,6 +117,25 @@ def _of_field(old: FieldPlan, new: FieldPlan) -> Iterator[Difference]:
         yield Difference("field", Effect.RESUME, reason)
 
 
+def again(epoch: str, plan: Plan) -> list[str]:
+    """The outputs of a plan that an epoch once had and forgot, in words.
+
+    Parameters
+    ----------
+    epoch : str
+        The epoch's folder, a path or a URI.
+    plan : Plan
+        What is to go on in it.
+    """
+    known, there = forgotten(epoch), outputs_of(epoch)
+    names = [table.rows.output for table in plan.rows if table.rows is not None]
+    return [
+        f"this epoch had the output {name} and gave it up: its micro-batches would have the same numbers once more"
+        for name in names
+        if name in known and name not in there
+    ]
+
+
 def _of_source(old: Plan, new: Plan) -> Iterator[Difference]:
     if old.job != new.job:
         yield Difference(
@@ -167,7 +198,8 @@ def _of_source(old: Plan, new: Plan) -> Iterator[Difference]:
 
 
 def _of_tables(old: Plan, new: Plan) -> Iterator[Difference]:
-    before, after = ({table.name: table for table in plan.tables} for plan in (old, new))
+    yield from _of_rows(old, new)
+    before, after = ({t.name: t for t in plan.tables if t.rows is None} for plan in (old, new))
     gone = [table for name, table in before.items() if name not in after]
     for table in (table for name, table in after.items() if name not in before):
         source = next((t for t in gone if (t.by, t.figures, t.every) == (table.by, table.figures, table.every)), None)
@@ -185,6 +217,25 @@ def _of_tables(old: Plan, new: Plan) -> Iterator[Difference]:
         reason = f"{_words(table.name for table in gone)} is no longer written: its rows stay as they are"
         yield Difference("table", Effect.RESUME if kept else Effect.EPOCH, reason)
     yield from _of_order(old, new)
+
+
+def _of_rows(old: Plan, new: Plan) -> Iterator[Difference]:
+    """Tables of rows: each has a query and a checkpoint of its own, so one more or one less changes no other."""
+    before, after = ({t.name: (t, t.rows) for t in plan.tables if t.rows is not None} for plan in (old, new))
+    for name in after.keys() - before.keys():
+        reason = f"the table {name} was added: its query reads the topic from the beginning"
+        yield Difference("rows", Effect.RESUME, reason)
+    for name in before.keys() - after.keys():
+        yield Difference("rows", Effect.RESUME, f"{name} is no longer written: its rows stay as they are")
+    for name in after.keys() & before.keys():
+        (was, was_rows), (now, rows) = before[name], after[name]
+        if was.store != now.store:
+            reason = f"the table {name} moved from {was.store} to {now.store}: the new one would lack what is written"
+            yield Difference("rows", Effect.EPOCH, reason)
+        for what in ("reads", "columns", "key", "mode", "output", "query"):
+            if getattr(was_rows, what) != getattr(rows, what):
+                yield Difference("rows", Effect.EPOCH, _ROWS[what].format(name=name))
+                break
 
 
 def _keeps_state(old: Plan, new: Plan) -> bool:

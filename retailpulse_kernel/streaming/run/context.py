@@ -42,6 +42,9 @@ class RunContext:
     topics_of : str
         The namespace whose topics the job reads, where that is another one: a staged epoch reads the live events and
         writes into tables of its own. Empty for the job's own namespace.
+    checkpoints : str
+        The folder of the job's epochs, where that is another one: a rehearsal works on a copy. Empty for the job's own.
+        It stays in this process.
     run_job : callable, optional
         Runs a job in place of its `run`. It stays in this process.
     """
@@ -50,6 +53,7 @@ class RunContext:
     stop_file: str = ""
     revision: str = ""
     topics_of: str = ""
+    checkpoints: str = ""
     run_job: Callable[[Job], Report] | None = field(default=None, compare=False)
 
     @classmethod

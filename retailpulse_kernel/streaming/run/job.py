@@ -12,41 +12,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from retailpulse_kernel.ground.errors import JobError, UnknownName, UsageError
 from retailpulse_kernel.ground.names import is_job_name
-from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.settings import Namespace, Settings
-from retailpulse_kernel.ground.spans import milliseconds, range_of, span_of
+from retailpulse_kernel.ground.spans import range_of, span_of
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.tables import FigureTable
-from retailpulse_kernel.stores.base import EventArchive, FigureStore
+from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
 from retailpulse_kernel.stores.confinement import require_own
-from retailpulse_kernel.stores.frames import checked_limit
-from retailpulse_kernel.stores.kafka.config import client_config
-from retailpulse_kernel.stores.kafka.store import KafkaStore
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch_remedy, open_local
-from retailpulse_kernel.streaming.checkpoint.writer import drain_file
-from retailpulse_kernel.streaming.intake.frames import deduplicated, read_range, read_topic
-from retailpulse_kernel.streaming.intake.judging import Intake
-from retailpulse_kernel.streaming.intake.rejects import RejectTopics
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch_remedy
 from retailpulse_kernel.streaming.intake.shapes import column_types
+from retailpulse_kernel.streaming.query.streams import Events, FigureStream
+from retailpulse_kernel.streaming.query.topics import Topics
+from retailpulse_kernel.streaming.query.writes import Writes
 from retailpulse_kernel.streaming.run.context import RunContext, current_context
-from retailpulse_kernel.streaming.run.planning import plan_of
-from retailpulse_kernel.streaming.run.streams import Events, FigureStream
-from retailpulse_kernel.streaming.sinks.archive import ArchiveSink, archived_columns
-from retailpulse_kernel.streaming.sinks.base import Sink, Target
 from retailpulse_kernel.streaming.sinks.figures import FigureSink
-from retailpulse_kernel.streaming.state.aggregation import aggregate, columns_needed, slots
-from retailpulse_kernel.streaming.state.dedup_index import IDS
-from retailpulse_kernel.streaming.state.window_state import SUMS, WindowState
+from retailpulse_kernel.streaming.state.aggregation import columns_needed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from retailpulse_kernel.streaming.query.outputs import OutputMode
     from retailpulse_kernel.streaming.run.runner import Report
 
 __all__ = ["Job", "RunMode"]
@@ -59,7 +48,7 @@ _UNIQUE_BY = ("event_id", "order_id", "session_id", "user_id")
 
 
 class Job:
-    """A streaming job: one topic, one checkpoint, one or more tables.
+    """A streaming job: one or more topics, one checkpoint, one or more tables.
 
     Parameters
     ----------
@@ -130,17 +119,32 @@ class Job:
         self.since, self.until = range_of(None, since, until)
         self.source, self.late = source, late
         self.on_data_loss: OnDataLoss = on_data_loss
-        self.topic_name, self.unique_by = "retail.events", "event_id"
         self.context = current_context() if context is None else context
         self._read: Events | None = None
-        self._figures: list[tuple[FigureStream, FigureStore]] = []
-        self._archive: tuple[Events, EventArchive] | None = None
-        self._epoch: Epoch | None = None
+        #: What it reads, and what it has been told to write.
+        self.reading = Topics(self)
+        self.writes = Writes()
+
+    @property
+    def topic_name(self) -> str:
+        """The topic that it reads first, by its name within the namespace."""
+        return self._first_events.topic if self._read or self.writes else "retail.events"
+
+    @property
+    def unique_by(self) -> str:
+        """By which column an event of that topic is taken once."""
+        return self._first_events.unique_by if self._read or self.writes else "event_id"
 
     @property
     def topic(self) -> str:
-        """The full name of the topic that it reads."""
+        """The full name of the topic that it reads first."""
         return self.source_namespace.topic(self.topic_name)
+
+    @property
+    def topics(self) -> list[str]:
+        """The full names of all topics that it reads."""
+        names = [self.topic_name, *(reader.topic for output in self.writes.rows for reader in output.readers)]
+        return [self.source_namespace.topic(name) for name in dict.fromkeys(names)]
 
     @property
     def source_namespace(self) -> Namespace:
@@ -150,7 +154,7 @@ class Job:
     @property
     def checkpoints(self) -> str:
         """The folder of the job's epochs."""
-        return f"{self.settings.checkpoints}/{self.name}"
+        return self.context.checkpoints or f"{self.settings.checkpoints}/{self.name}"
 
     @cached_property
     def contract(self) -> Contract:
@@ -201,54 +205,55 @@ class Job:
 
         Raises
         ------
-        JobError
-            The job reads another topic already.
+        UnknownName
+            There is no such column to tell events by.
         """
         if unique_by not in _UNIQUE_BY:
             raise UnknownName("key of deduplication", unique_by, _UNIQUE_BY)
-        if self._read is not None and (topic, unique_by) != (self.topic_name, self.unique_by):
-            raise JobError(
-                f"The job {self.name!r} has a second source: it reads {self.topic_name!r} already.",
-                remedy="Read the other topic in a job of its own.",
-            )
-        self.topic_name, self.unique_by = topic, unique_by
         horizon = span_of(watermark if dedup_horizon is None else dedup_horizon)
-        self._read = Events(self, span_of(watermark), horizon, publish_rejects=rejects == "publish")
-        return self._read
+        events = Events(self, span_of(watermark), horizon, rejects == "publish", topic=topic, unique_by=unique_by)
+        self._read = self._read or events
+        return events
 
-    def write(self, what: FigureStream | Events, *, to: FigureStore | EventArchive) -> None:
-        """Say where results go; several figure streams may go to several stores.
+    def write(
+        self,
+        what: FigureStream | Events | DataFrame,
+        *,
+        to: FigureStore | EventArchive | RowStore,
+        table: str | None = None,
+        topic: str | None = None,
+        key: str | Sequence[str] | None = None,
+        mode: OutputMode | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Say where results go: figures, single events, or the rows of any streaming DataFrame.
 
         Parameters
         ----------
-        what : FigureStream or Events
-            What `Events.figures` or `Job.events` made.
-        to : FigureStore or EventArchive
-            A store of figures for figures, an archive for single events.
+        what : FigureStream, Events or DataFrame
+            What `Events.figures` or `Job.events` made, or a DataFrame made of the `df` of one or more of the job's
+            events.
+        to : FigureStore, EventArchive or RowStore
+            A store of figures for figures, an archive for single events, a store of rows for a DataFrame.
+        table, topic : str, optional
+            The name of the table, or of Kafka's topic, that gets a DataFrame's rows.
+        key : str or sequence of str, optional
+            The columns that tell a row from another: a later row of the same key takes its place. Rows in which the
+            column ``_deleted`` is true are removed. Without a key, rows are only appended.
+        mode : {"append", "update", "complete"}, optional
+            Rows that are final; rows that are new or have changed; or all rows, each time. When absent: ``append``
+            where nothing is aggregated, for Kafka, and for Hive without a key; else ``update``.
+        name : str, optional
+            The name of the output, in checkpoints and reports; the table's when absent.
 
         Raises
         ------
         JobError
-            Figures and single events can't be written by one job.
+            This can't be written there, or not by this job.
+        UsageError
+            A DataFrame can't be written: the error names the column or expression, and says what to do.
         """
-        if isinstance(what, FigureStream) and isinstance(to, FigureStore):
-            if self._figures and self._figures[0][0].events is not what.events:
-                raise JobError(
-                    "The figures of one job come from different events.",
-                    remedy="Call job.events(...).where(...) once, or write them in two jobs.",
-                )
-            self._figures.append((what, to))
-        elif isinstance(what, Events) and isinstance(to, EventArchive):
-            self._archive = (what, to)
-        else:
-            raise JobError(
-                f"{type(what).__name__} can't be written to {to.name}.",
-                remedy="Figures go to a store of figures, such as rp.cassandra or rp.hbase, events go to rp.hive.",
-            )
-        if self._figures and self._archive:
-            raise JobError(
-                "One job can't write both figures and single events.", remedy="Write the archive in a job of its own."
-            )
+        self.writes.add(what, to, table=table or topic, key=key, mode=mode, name=name, readers=self.reading.readers)
 
     def run(self) -> Report:
         """Run until all is taken, `run_for` is over, or the job is stopped; shows a live report.
@@ -262,6 +267,7 @@ class Job:
         ConfinedError
             A notebook is being tried, and this is not its namespace.
         """
+        from retailpulse_kernel.streaming.run.assembly import sinks_of
         from retailpulse_kernel.streaming.run.backfill import backfill
         from retailpulse_kernel.streaming.run.runner import Runner
 
@@ -270,10 +276,11 @@ class Job:
         require_own(self.settings, f"Running the job {self.name!r}")
         if self.mode != "backfill":
             return Runner(self).run()
-        sink = self.sink()
+        (sink, *_) = sinks_of(self)
         if not isinstance(sink, FigureSink):
+            what = "The archive is" if self.writes.archive else "Tables of rows are"
             raise UsageError(
-                "The archive is not backfilled: every event is in it once the job has taken it.",
+                f"{what} not backfilled: all is in it once the job has taken it.",
                 remedy=f"To read the topic again: {self.new_epoch_remedy}",
             )
         return backfill(self, sink)
@@ -283,17 +290,17 @@ class Job:
     @property
     def watermark(self) -> timedelta:
         """How far event time may run ahead of an event before it is late."""
-        return self._written.watermark
+        return self._first_events.watermark
 
     @property
     def dedup_horizon(self) -> timedelta:
         """How long an event's id is remembered after the watermark has passed its time."""
-        return self._written.dedup_horizon
+        return self._first_events.dedup_horizon
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Which events count."""
-        return self._written.conditions
+        """Which events the figures count; the query of a DataFrame has its own."""
+        return () if self.writes.events is None else self.writes.events.conditions
 
     @property
     def new_epoch_remedy(self) -> str:
@@ -303,65 +310,26 @@ class Job:
     @property
     def publishes_rejects(self) -> bool:
         """Whether it sends bad and late messages to their topics."""
-        return self._written.publish_rejects
+        return self._first_events.publish_rejects
 
-    @property
-    def _written(self) -> Events:
-        return self._archive[0] if self._archive else self._figures[0][0].events
-
-    def sink(self, epoch: Epoch | None = None, *, into: Target | None = None) -> Sink:
-        """What the job's micro-batches are written with.
-
-        Parameters
-        ----------
-        epoch : Epoch, optional
-            Whose micro-batches; without an epoch the sink only says what they are written to.
-        into : Target, optional
-            Gets all that is written, in place of the stores.
+    def require_output(self) -> None:
+        """Make sure that the job writes something.
 
         Raises
         ------
         JobError
             The job writes nothing.
         """
-        if self._archive:
-            return ArchiveSink(self._archive[1], into)
-        if self._figures:
-            writes = [(stream.table, store) for stream, store in self._figures]
-            folder = None if epoch is None else self._state_folder(epoch)
-            state = None if folder is None else WindowState(folder, slots(self._tables), remedy=self.new_epoch_remedy)
-            return FigureSink(writes, state, into)
-        raise JobError(f"The job {self.name!r} writes nothing.", remedy="Call job.write(...) before job.run().")
-
-    def result(self, epoch: Epoch) -> DataFrame:
-        """The streaming DataFrame that the sink gets, batch by batch.
-
-        Parameters
-        ----------
-        epoch : Epoch
-            The one that the run goes on with.
-        """
-        self._epoch = epoch
-        if self._archive:
-            return self.rows(self._archive[0], archived_columns(self.contract), keep_late=True)
-        events = self._figures[0][0].events
-        rows = self.rows(events, self.columns(self._tables), keep_late=False)
-        if self._state_folder(epoch) is not None:
-            return rows
-        return aggregate(rows, self._tables, watermark=events.watermark)
+        if not self.writes:
+            raise JobError(f"The job {self.name!r} writes nothing.", remedy="Call job.write(...) before job.run().")
 
     @property
-    def _tables(self) -> list[FigureTable]:
-        return [stream.table for stream, _ in self._figures]
-
-    def _state_folder(self, epoch: Epoch) -> Path | None:
-        """The folder of an epoch's window state; None where Spark keeps the state."""
-        if not plan_of(self).uses_window_state:
-            return None
-        return self._open_local(epoch, SUMS)
-
-    def _open_local(self, epoch: Epoch, name: str) -> Path | None:
-        return open_local(epoch.path, name, master=self.settings.profile.spark.master, remedy=self.new_epoch_remedy)
+    def _first_events(self) -> Events:
+        """Those of the figures or the archive; of a job that has only tables of rows, those that it named first."""
+        events = self.writes.events or self._read
+        if events is None:
+            raise JobError(f"The job {self.name!r} reads nothing.", remedy="Call job.events(...) first.")
+        return events
 
     def columns(self, tables: Sequence[FigureTable]) -> list[str]:
         """The event's columns that the job's figures and conditions need.
@@ -371,7 +339,7 @@ class Job:
         tables : sequence of FigureTable
             Those that the job writes.
         """
-        conditions = self._figures[0][0].events.conditions
+        conditions = self._first_events.conditions
         return list(column_types(self.contract)) if conditions else sorted(columns_needed(tables))
 
     def filtered(self, rows: DataFrame) -> DataFrame:
@@ -382,81 +350,9 @@ class Job:
         rows : DataFrame
             With the columns that the conditions name.
         """
-        return self._figures[0][0].events.of(rows)
-
-    def rows(self, events: Events, columns: Sequence[str], *, keep_late: bool) -> DataFrame:
-        """The events that are to be counted, as a streaming DataFrame; with `keep_late` the late ones, too, flagged.
-
-        Parameters
-        ----------
-        events : Events
-            Their conditions, watermark and horizon are applied.
-        columns : sequence of str
-            Those of an event that are wanted.
-        keep_late : bool
-            Whether late events are among the rows.
-        """
-        bounded, epoch = self.mode == "available_now", self._epoch
-        indexed = epoch is not None and self._open_local(epoch, IDS) is not None
-        intake = Intake(
-            tuple(columns),
-            self.topic,
-            # No order of the topic makes an event of a bounded run late.
-            delay_ms=None if bounded else milliseconds(events.watermark),
-            keep_late=keep_late,
-            rejects=self._reject_topics() if events.publish_rejects else None,
-            labels={"job": self.name, "epoch": epoch.number if epoch else 0},
-            unique_by=self.unique_by,
-            horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
-            contract=self._told_contract,
-        )
-        messages = read_topic(
-            self.spark,
-            self.settings,
-            intake,
-            checkpoint=epoch.path if epoch else None,
-            leader=self.context.leader,
-            drain=drain_file(self.settings, self.name) if epoch else None,
-        )
-        unique = deduplicated(messages, watermark=events.watermark, horizon=events.dedup_horizon)
-        return events.of(unique)
+        return self._first_events.of(rows)
 
     @property
-    def _told_contract(self) -> dict[str, Any] | None:
+    def told_contract(self) -> dict[str, Any] | None:
         """What Spark's workers are told of the contract; nothing of one that reads as the shipped one."""
         return None if self.contract.is_plain else self.contract.plain()
-
-    def _reject_topics(self) -> RejectTopics:
-        namespace = self.settings.namespace
-        client = tuple(sorted(client_config(self.settings).items()))
-        return RejectTopics(client, bad=namespace.dlq_topic, late=namespace.late_topic)
-
-    def sample(self, events: Events, limit: int | None) -> DataFrame:
-        """The newest events of the topic, as a bounded DataFrame of the Connect server, or where none is, the job.
-
-        Parameters
-        ----------
-        events : Events
-            Their conditions are applied.
-        limit : int or None
-            At most this many messages are read, as many of each partition; None is all.
-
-        Raises
-        ------
-        UsageError
-            There is no such topic, or the limit is not a number of rows.
-        """
-        offsets = KafkaStore(self.settings).offsets(self.topic)
-        newest = offsets
-        if (most := checked_limit(limit)) is not None:
-            share = max(1, most // max(1, len(offsets)))
-            newest = {partition: (max(begin, end - share), end) for partition, (begin, end) in offsets.items()}
-        total, taken = (sum(end - begin for begin, end in spans.values()) for spans in (offsets, newest))
-        if taken < total:
-            say(f"Made from the newest {taken:,} of {total:,} messages in {self.topic}.")
-        columns = tuple(column_types(self.contract))
-        intake = Intake(columns, self.topic, unique_by=self.unique_by, contract=self._told_contract)
-        from retailpulse_kernel.stores.spark.store import SparkStore
-
-        rows = read_range(SparkStore(self.settings).shared() or self.spark, self.settings, intake, newest)
-        return events.of(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import CONTRACT
-from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, RowsPlan, TablePlan
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
-from retailpulse_kernel.streaming.sinks.figures import FigureSink
 
 if TYPE_CHECKING:
+    from retailpulse_kernel.streaming.query.outputs import RowOutput
     from retailpulse_kernel.streaming.run.job import Job
 
 __all__ = ["plan_of", "under"]
@@ -40,12 +40,12 @@ def plan_of(job: Job) -> Plan:
     JobError
         It writes nothing.
     """
-    sink = job.sink()
-    if isinstance(sink, ArchiveSink):
-        tables: tuple[TablePlan, ...] = (TablePlan(sink.table, sink.store_name),)
-    else:
-        assert isinstance(sink, FigureSink)
-        tables = tuple(TablePlan.describing(table, store.name) for table, store in sink.writes)
+    job.require_output()
+    tables = [TablePlan.describing(stream.table, store.name) for stream, store in job.writes.figures]
+    if job.writes.archive is not None:
+        archive = ArchiveSink(job.writes.archive[1])
+        tables.append(TablePlan(archive.table, archive.store_name))
+    tables += map(_of_rows, job.writes.rows)
     return Plan(
         job=job.name,
         topic=job.topic_name,
@@ -54,7 +54,7 @@ def plan_of(job: Job) -> Plan:
         conditions=tuple(map(_on_one_line, job.conditions)),
         output="change",
         rejects="publish" if job.publishes_rejects else "count",
-        tables=tables,
+        tables=tuple(tables),
         dedup_horizon_ms=None if job.dedup_horizon == job.watermark else milliseconds(job.dedup_horizon),
         revision=job.context.revision,
         contract=CONTRACT,
@@ -88,10 +88,24 @@ def _fields(contract: Contract, tables: Sequence[TablePlan], conditions: Sequenc
         named |= {*table.by, *(name for plan in table.figures for name in plan.figure.names)}
     for condition in conditions:
         named |= {name.lower() for name in _WORD.findall(_TEXT.sub(" ", condition))}
+    # What a query of rows takes of an event is not known, so all counts.
     keeps_all = any(not table.figures for table in tables)
     own = [field for field in contract.own if keeps_all or field.name in named]
     moved = [field for field in contract.standard if field.is_moved]
     return tuple(FieldPlan.describing(field) for field in sorted([*moved, *own], key=lambda field: field.name))
+
+
+def _of_rows(output: RowOutput) -> TablePlan:
+    """The plan of a table of rows."""
+    rows = RowsPlan(
+        output.name,
+        tuple((column.name, column.type) for column in output.table.columns),
+        output.table.key,
+        output.mode,
+        output.fingerprint,
+        tuple((reader.topic, reader.unique_by) for reader in output.readers),
+    )
+    return TablePlan(output.table.name, output.store.name, rows=rows)
 
 
 def _on_one_line(condition: str) -> str:

@@ -52,6 +52,8 @@ class Report:
         By how much an event of this run was ahead of the broker's time at most, in milliseconds.
     producer_time : bool
         Whether the topic's messages carry the producer's time, so that clocks are only as good as the producers'.
+    outputs : dict
+        Batches, rows and rows without a key of each table of rows, by the output's name.
     """
 
     job: str
@@ -66,6 +68,7 @@ class Report:
     error: str = ""
     ahead_ms: int = 0
     producer_time: bool = False
+    outputs: dict[str, Counter[str]] = field(default_factory=dict)
     _recent: deque[Account] = field(default_factory=lambda: deque(maxlen=_RECENT), repr=False)
     _cell: int | None = field(default=None, repr=False)
 
@@ -75,8 +78,14 @@ class Report:
         Parameters
         ----------
         account : Account
-            That of the newest batch.
+            That of the newest batch. Messages are counted once, where the first output took them.
         """
+        if account.output:
+            found = {"batches": 1, "rows": account.rows, "null_keys": account.null_keys}
+            self.outputs.setdefault(account.output, Counter()).update(found)
+        if account.further:
+            self.totals["rows"] += account.rows
+            return
         self.batches += 1
         self.last = account
         self._recent.append(account)
@@ -101,6 +110,7 @@ class Report:
             ("batches", f"{self.batches:,}, {t['rows']:,} rows written"),
             ("rate", f"{self.rate:,.0f} messages/s over the last {len(self._recent)} batches, lag {lag}"),
         ]
+        lines += [("output", _output(name, counts)) for name, counts in self.outputs.items()]
         if t["lost"]:
             lines.append(("lost", f"{t['lost']:,} messages that the topic deleted before the job took them"))
         if self.begin:
@@ -149,7 +159,8 @@ class Report:
         """Its numbers as plain values."""
         names = ("job", "namespace", "epoch", "state", "batches", "lag")
         return {name: getattr(self, name) for name in names} | {
-            "messages": {name: self.totals[name] for name in _COUNTS}
+            "messages": {name: self.totals[name] for name in _COUNTS},
+            "outputs": {name: dict(counts) for name, counts in self.outputs.items()},
         }
 
     def bundle(self) -> dict[str, Any]:
@@ -164,6 +175,12 @@ class Report:
         shell = get_ipython()
         if shell is None or self._cell != shell.execution_count:
             display(self.bundle(), raw=True)
+
+
+def _output(name: str, counts: Counter[str]) -> str:
+    """What became of a table of rows."""
+    without = f", {counts['null_keys']:,} without a key are in the dead-letter topic" if counts["null_keys"] else ""
+    return f"{name}: {counts['rows']:,} rows in {counts['batches']:,} batches{without}"
 
 
 def sum_of(messages: Mapping[str, int]) -> str:

@@ -1,8 +1,8 @@
-"""How a job runs: start the query, watch it, wait for stores that are down, stop in order."""
+"""How a job runs: start its queries, watch them, wait for stores that are down, stop all at one boundary."""
 
 from __future__ import annotations
 
-import json
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,32 +12,36 @@ import tenacity
 
 from retailpulse_kernel.ground.errors import JobError, RetailPulseError, StoreUnavailable, cause_line
 from retailpulse_kernel.ground.retrying import passes
-from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import clock_warning
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Ledger, untaken
-from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, logged_batch, newest_batch, open_epoch
-from retailpulse_kernel.streaming.checkpoint.writer import drain_file, writer_lock
+from retailpulse_kernel.streaming.checkpoint.epochs import (
+    LoggedBatch,
+    committed_batch,
+    forget_outputs,
+    newest_batch,
+    open_epoch,
+)
+from retailpulse_kernel.streaming.checkpoint.writer import drain_file, write_drain, writer_lock
 from retailpulse_kernel.streaming.intake.data_loss import DataLossCheck
-from retailpulse_kernel.streaming.intake.judging import ACCEPTED, AHEAD, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
+from retailpulse_kernel.streaming.query.outputs import Output
+from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
 from retailpulse_kernel.streaming.run.planning import plan_of
+from retailpulse_kernel.streaming.run.queries import POLL_SECONDS, OutputQuery
 from retailpulse_kernel.streaming.run.report import Report, shown
 from retailpulse_kernel.telemetry.jobs import JobMetrics
 from retailpulse_kernel.telemetry.recording import recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pyspark.sql import DataFrame
-    from pyspark.sql.streaming import StreamingQuery
+    from collections.abc import Callable, Iterator
 
     from retailpulse_kernel.streaming.run.job import Job
 
 __all__ = ["Runner"]
 
 _DRAIN_SECONDS = 60.0
-_POLL_SECONDS = 0.2
+_START_SECONDS = 30.0
 _SHOW_SECONDS = 2.0
 #: How often in a row a query is started again that Spark itself ended for what passes.
 _RESTARTS = 5
@@ -51,17 +55,16 @@ class Runner:
     """One run of a job."""
 
     def __init__(self, job: Job) -> None:
+        job.require_output()
         self._job = job
-        self._sink = job.sink()
         self._epoch = open_epoch(job.checkpoints)
         self._drain = drain_file(job.settings, job.name)
         self._report = Report(job.name, job.settings.namespace.name, self._epoch.number)
         self._ledger = Ledger(job.settings)
         self._kafka = KafkaStore(job.settings)
         self._data_loss = DataLossCheck(job, self._epoch)
-        self._query: StreamingQuery | None = None
-        self._failure: BaseException | None = None
-        self._restarts = 0
+        self._queries: list[OutputQuery] = []
+        self._counting = threading.Lock()  # each query's batches are written by a thread of its own
         self._deadline = time.monotonic() + job.run_for.total_seconds() if job.run_for else None
 
     def run(self) -> Report:
@@ -70,101 +73,118 @@ class Runner:
         Raises
         ------
         JobError
-            The query failed for a reason that waiting does not mend.
+            A query failed for a reason that waiting does not mend.
         """
         with self._only_writer(), self._measured(), shown(self._report) as show:
             try:
                 self._require_compatible_plan()
+                for topic in self._job.topics:
+                    self.patiently(lambda topic=topic: self._kafka.require(topic))
+                for sink in sinks_of(self._job):
+                    self.patiently(sink.create)
+                self.patiently(self._data_loss.check)
                 # Only now, as no other run changes the epoch's window state any more.
-                self._sink = self._job.sink(self._epoch)
-                self._patiently(lambda: self._kafka.require(self._job.topic))
-                self._patiently(self._sink.create)
-                self._patiently(self._data_loss.check)
-                self._start_epoch()
-                while self._run_query(show):
-                    pass
+                outputs = outputs_of(self._job, self._epoch)
+                self._start_epoch(outputs)
+                self._queries = [
+                    OutputQuery(self._job, output, self._epoch, self, further=number > 0)
+                    for number, output in enumerate(outputs)
+                ]
+                self._run_queries(show)
             except (_Stopped, KeyboardInterrupt):
-                self._stop_query()
+                self._stop_queries()
                 self._report.state = "stopped"
             except BaseException as error:
-                self._stop_query()
+                self._stop_queries()
                 self._report.state = f"failed: {error}"
                 self._report.fail(error)
                 raise
             self._report.lag = self._left()
         return self._report
 
-    # -- the query --------------------------------------------------------------------------
+    # -- the queries ------------------------------------------------------------------------
 
-    def _run_query(self, show: Any) -> bool:
-        """Run the query until it ends; True when it should be started again."""
-        self._failure = None
+    def _run_queries(self, show: Any) -> None:
+        """Run the queries until all have ended; one that failed for what passes is started again."""
+        if self._job.mode == "available_now":
+            self._aim()
+        for query in self._queries:
+            self._begin(query)
         self._report.state = "running"
-        query = self._query = self._start()
-        shown = 0.0
-        while not _ended(query):
+        shown, running = 0.0, list(self._queries)
+        while running:
             if self._stop_asked() or self._has_caught_up():
-                self._stop_query()
+                self._stop_queries()
                 break
-            self._metrics.follow(query)
+            for query in [query for query in running if query.has_ended]:
+                error = query.error
+                if error is not None and not self._stop_asked() and self._may_restart(query, error):
+                    self._begin(query)
+                else:
+                    running.remove(query)
+            if (first := self._queries[0].query) is not None:
+                self._metrics.follow(first)
             if time.monotonic() - shown > _SHOW_SECONDS:
-                self._report.lag = _lag(query)
+                self._report.lag = max((query.lag for query in running), default=0)
                 show()
                 shown = time.monotonic()
-        error = query.exception()
-        if error is None or self._stop_asked():
-            self._report.state = "stopped" if self._stop_asked() else "finished"
-            return False
-        return self._recover(error)
+        self._report.state = "stopped" if self._stop_asked() else "finished"
+
+    def _begin(self, query: OutputQuery) -> None:
+        """Start a query. Several start one after another: Spark waits ten seconds for a source's own process."""
+        query.start()
+        if len(self._queries) > 1:
+            end = time.monotonic() + _START_SECONDS
+            _wait(lambda: self._stop_asked() or not query.is_starting, end)
+
+    def _aim(self) -> None:
+        """Let all queries of a bounded run end at the same offsets: at what the topics hold now."""
+        ends = {}
+        for topic in self._job.topics:
+            bounds = self.patiently(lambda topic=topic: self._kafka.offsets(topic))
+            ends[topic] = {str(partition): end for partition, (_, end) in bounds.items()}
+        write_drain(self._drain, ends)
 
     def _require_compatible_plan(self) -> None:
         """Refuse to go on from a state of other figures, which Spark would take for these."""
-        from retailpulse_kernel.streaming.run.changes import Effect, compare
+        from retailpulse_kernel.streaming.run.changes import Effect, again, compare
 
         before = read_plan(self._epoch.path)
         if before is None or newest_batch(self._epoch.path) is None:
             return
-        reasons = [d.reason for d in compare(before, plan_of(self._job)) if d.effect is Effect.EPOCH]
+        plan = plan_of(self._job)
+        reasons = [d.reason for d in compare(before, plan) if d.effect is Effect.EPOCH]
+        reasons += again(self._epoch.path, plan)
         if reasons:
             raise JobError(
                 f"The job {self._job.name!r} can't go on from its checkpoint: {reasons[0]}.",
                 remedy=f"{self._job.new_epoch_remedy} Or promote the notebook.",
             )
 
-    def _start_epoch(self) -> None:
-        """Let the sink discard what a new epoch will write again; only while the epoch has no batch."""
-        begin = {partition: first for partition, (first, _) in self._kafka.offsets(self._job.topic).items()}
+    def _start_epoch(self, outputs: list[Output]) -> None:
+        """Let the sinks discard what a new epoch will write again, and forget the queries that are no more."""
         done = committed_batch(self._epoch.path)
-        self._report.begin = done.offsets if done else {self._job.topic: {str(p): o for p, o in begin.items()}}
+        begin = {t: {p: first for p, (first, _) in self._kafka.offsets(t).items()} for t in self._job.topics}
+        starts = {topic: {str(p): first for p, first in firsts.items()} for topic, firsts in begin.items()}
+        self._report.begin = done.offsets if done else starts
         if newest_batch(self._epoch.path) is None:
-            self._patiently(lambda: self._sink.start_epoch(self._epoch, begin))
+            for output in outputs:
+                self.patiently(lambda output=output: output.sink.start_epoch(self._epoch, begin[self._job.topic]))
+        forget_outputs(self._epoch.path, {output.name for output in outputs})
         write_plan(self._epoch.path, plan_of(self._job))
-        self._patiently(self._warn_of_producer_time)
+        self.patiently(self._warn_of_producer_time)
 
     def _warn_of_producer_time(self) -> None:
         """Tell of a topic whose messages carry their producer's time."""
-        if warning := clock_warning(self._job.settings.within(self._job.source_namespace.name), [self._job.topic]):
+        if warning := clock_warning(self._job.settings.within(self._job.source_namespace.name), self._job.topics):
             self._report.producer_time = True
             print(f"{time.strftime('%H:%M:%S')} {self._job.name}: {' '.join(warning)}", flush=True)
 
-    def _start(self) -> StreamingQuery:
-        job = self._job
-        writer = (
-            job.result(self._epoch)
-            .writeStream.queryName(job.name)
-            .outputMode("update")
-            .option("checkpointLocation", self._epoch.path)
-            .foreachBatch(self._write_batch)
-        )
-        if job.mode == "available_now":
-            return writer.trigger(availableNow=True).start()
-        return writer.trigger(processingTime=f"{int(job.trigger.total_seconds() * 1000)} milliseconds").start()
-
-    def _recover(self, error: Exception) -> bool:
+    def _may_restart(self, query: OutputQuery, error: Exception) -> bool:
         """Wait when Kafka is what failed; anything else is the job's own failure."""
-        if isinstance(self._failure, _Stopped):
-            raise self._failure
-        cause = self._failure or error
+        if isinstance(query.failure, _Stopped):
+            raise query.failure
+        cause = query.failure or error
         # What a worker raised arrives as the text of its traceback.
         from_worker = StoreUnavailable.__name__ in str(cause)
         try:
@@ -173,15 +193,15 @@ class Runner:
         except StoreUnavailable:
             reachable = False
         if not reachable:
-            self._patiently(self._kafka.ping)
+            self.patiently(self._kafka.ping)
         # A reader says only that offsets are not there: what became of the topic is looked at here.
-        went_on = self._patiently(self._data_loss.check)
+        went_on = self.patiently(self._data_loss.check)
         if went_on or not reachable or from_worker or isinstance(cause, StoreUnavailable):
             return True
         if isinstance(cause, RetailPulseError):
             raise cause
-        if passes(cause) and self._restarts < _RESTARTS:
-            self._restarts += 1
+        if passes(cause) and query.restarts < _RESTARTS:
+            query.restarts += 1
             print(
                 f"{time.strftime('%H:%M:%S')} {self._job.name} starts its query again: {cause_line(cause)}", flush=True
             )
@@ -192,77 +212,44 @@ class Runner:
             "its checkpoint and nothing is lost.",
         ) from error
 
-    def _write_batch(self, frame: DataFrame, batch_id: int) -> None:
-        """Write one micro-batch and its account; Spark commits the batch when this returns."""
-        started_ms = int(time.time() * 1000)
-        try:
-            rows = self._patiently(self._sink.compute(frame, epoch=self._epoch, batch=batch_id))
-            account = self._account(batch_id, rows, started_ms)
-            if account is not None:
-                self._patiently(lambda: self._ledger.write(account))
-                self._report.add(account)
-                self._restarts = 0
-                self._metrics.add(account)
-        except BaseException as error:
-            self._failure = error  # what Spark hands on is only its text
-            raise
+    # -- for the queries --------------------------------------------------------------------
 
-    def _account(self, batch_id: int, rows: int, started_ms: int) -> Account | None:
-        """The batch's account; None for a batch without messages, which Spark runs to free state."""
-        observed = self._observed()
-        intake, unique = observed.get(OBSERVED_INTAKE, {}), observed.get(OBSERVED_UNIQUE, {})
-        read = {status: intake.get(status) or 0 for status in (ACCEPTED, LATE, BAD)}
-        accepted = unique.get(ACCEPTED) or 0
-        consumed = sum(read.values())
-        logged = logged_batch(self._epoch.path, batch_id)
-        lost = 0 if logged is None else self._data_loss.lost(logged)
-        if not (consumed or lost) or logged is None:
-            return None
-        return Account(
-            job=self._job.name,
-            epoch=self._epoch.number,
-            batch=batch_id,
-            offsets=logged.offsets,
-            consumed=consumed,
-            accepted=accepted,
-            duplicate=read[ACCEPTED] - accepted,
-            late=read[LATE],
-            bad=read[BAD],
-            rows=rows,
-            watermark_ms=logged.watermark_ms,
-            started_ms=started_ms,
-            finished_ms=int(time.time() * 1000),
-            arrived_ms=intake.get("arrived_ms"),
-            bounded=self._job.mode == "available_now",
-            delay_ms=milliseconds(self._job.watermark),
-            start_ms=self._epoch.start_ms,
-            ahead=intake.get(AHEAD) or 0,
-            ahead_ms=intake.get("ahead_ms") or 0,
-            held=True,
-            lost=lost,
-        )
+    def lost(self, batch: LoggedBatch, output: str) -> int:
+        """How many messages of a batch were gone before it.
 
-    def _observed(self) -> dict[str, dict[str, int]]:
-        """The counts that the running batch observed.
-
-        Spark hands them to listeners only after the commit, which is too late for an account
-        that must not be lost; the query's own execution has them as soon as they are computed.
+        Parameters
+        ----------
+        batch : LoggedBatch
+            The batch.
+        output : str
+            The output whose query has it.
         """
-        assert self._query is not None
-        metrics = self._query._jsq.streamingQuery().lastExecution().observedMetrics()
-        found: dict[str, dict[str, int]] = {}
-        names = metrics.keySet().iterator()
-        while names.hasNext():
-            name = names.next()
-            row = metrics.apply(name)
-            fields = row.schema().fieldNames()
-            found[name] = {field: row.get(i) for i, field in enumerate(fields)}
-        return found
+        return self._data_loss.lost(batch, output)
+
+    def done(self, account: Account) -> None:
+        """Publish the account of a batch that is written, and count it.
+
+        Parameters
+        ----------
+        account : Account
+            What became of its messages.
+        """
+        self.patiently(lambda: self._ledger.write(account))
+        with self._counting:
+            self._report.add(account)
+            if not account.further:
+                self._metrics.add(account)
 
     # -- waiting and stopping ---------------------------------------------------------------
 
-    def _patiently(self, action: Any) -> Any:
-        """Do something as often as it takes for a store to come back."""
+    def patiently(self, action: Any) -> Any:
+        """Do something as often as it takes for a store to come back.
+
+        Parameters
+        ----------
+        action : callable
+            Raises `StoreUnavailable` while the store is away.
+        """
 
         def waiting(state: tenacity.RetryCallState) -> None:
             assert state.outcome is not None
@@ -276,7 +263,7 @@ class Runner:
             while time.monotonic() < end:
                 if self._stop_asked():
                     raise _Stopped
-                time.sleep(_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailable),
@@ -290,40 +277,51 @@ class Runner:
         return result
 
     def _left(self) -> int | None:
-        """Messages in the topic that no batch has taken; None where Kafka does not say."""
+        """Messages in the topics that not every query has taken; None where Kafka does not say."""
         done = committed_batch(self._epoch.path)
+        taken = done.offsets if done else {}
         try:
-            bounds = self._kafka.offsets(self._job.topic)
+            return sum(untaken(self._kafka.offsets(topic), taken.get(topic, {})) for topic in self._job.topics)
         except StoreUnavailable:
             return None
-        return untaken(bounds, done.offsets.get(self._job.topic, {}) if done else {})
 
     def _stop_asked(self) -> bool:
         return self._job.context.stop_asked or (self._deadline is not None and time.monotonic() > self._deadline)
 
     def _has_caught_up(self) -> bool:
         """Whether the live job that is followed has stopped, and this one is where that is."""
-        leader, topic = self._job.context.leader, self._job.topic
+        leader = self._job.context.leader
         if leader is None or not leader.has_stopped:
             return False
-        done = committed_batch(self._epoch.path)
-        taken = done.offsets.get(topic, {}) if done else {}
-        bounds = {str(p): offsets for p, offsets in self._kafka.offsets(topic).items()}
-        leader_ends = leader.ends(topic)
-        # Of another topic there is nothing to compare with: all of it, then.
-        ends = {p: end for p, (_, end) in bounds.items()} if leader_ends is None else leader_ends
-        return all(taken.get(p, bounds[p][0]) >= end for p, end in ends.items() if p in bounds)
+        ends: dict[str, dict[str, int]] = {}
+        for topic in self._job.topics:
+            bounds = {str(p): offsets for p, offsets in self._kafka.offsets(topic).items()}
+            leader_ends = leader.ends(topic)
+            # Of another topic there is nothing to compare with: all of it, then.
+            known = {p: end for p, (_, end) in bounds.items()} if leader_ends is None else leader_ends
+            ends[topic] = {p: end for p, end in known.items() if p in bounds and end > bounds[p][0]}
+        return all(query.has_taken(ends) for query in self._queries)
 
-    def _stop_query(self) -> None:
-        """Stop between two batches; a batch that outlasts the limit is cut off and done again later."""
-        query = self._query
-        if query is None or not query.isActive:
+    def _stop_queries(self) -> None:
+        """Stop all queries at the same offsets; a batch that outlasts the limit is cut off and done again later."""
+        active = [query for query in self._queries if query.is_active]
+        if not active:
             return
-        self._drain.touch()
         end = time.monotonic() + _DRAIN_SECONDS
-        while query.isActive and query.status["isTriggerActive"] and time.monotonic() < end:
-            time.sleep(_POLL_SECONDS / 10)
-        query.stop()
+        # Nothing new for any of them: then it is known how far the first of them has gone.
+        write_drain(self._drain, {})
+        _wait(lambda: not any(query.is_busy for query in active), end)
+        ends: dict[str, dict[str, int]] = {}
+        for logged in [query.logged for query in self._queries]:
+            for topic, offsets in logged.offsets.items() if logged else ():
+                known = ends.setdefault(topic, {})
+                known |= {p: max(offset, known.get(p, offset)) for p, offset in offsets.items()}
+        if len(self._queries) > 1:
+            write_drain(self._drain, ends)
+            _wait(lambda: all(query.has_taken(ends) or not query.is_active for query in active), end)
+        _wait(lambda: not any(query.is_busy for query in active), end)
+        for query in active:
+            query.stop()
 
     @contextmanager
     def _measured(self) -> Iterator[None]:
@@ -354,22 +352,7 @@ class Runner:
             lock.release()
 
 
-def _ended(query: StreamingQuery) -> bool:
-    """Whether the query ends within a moment, be it by a failure, which `exception` then has."""
-    from pyspark.errors import StreamingQueryException
-
-    try:
-        return bool(query.awaitTermination(_POLL_SECONDS))  # type: ignore[arg-type]
-    except StreamingQueryException:
-        return True
-
-
-def _lag(query: StreamingQuery) -> int:
-    """Messages behind the topic's end, from the query's last progress."""
-    progress = query.lastProgress
-    lag = 0
-    for source in progress.sources if progress else ():
-        taken, latest = (json.loads(text or "null") or {} for text in (source.endOffset, source.latestOffset))
-        for topic, ends in latest.items():
-            lag += sum(end - taken.get(topic, {}).get(partition, 0) for partition, end in ends.items())
-    return lag
+def _wait(condition: Callable[[], bool], end: float) -> None:
+    """Wait for a condition, until a moment of the monotonic clock at most."""
+    while not condition() and time.monotonic() < end:
+        time.sleep(POLL_SECONDS / 10)

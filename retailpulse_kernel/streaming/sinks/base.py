@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from retailpulse_kernel.stores.base import EventWriter, FigureWriter
+from retailpulse_kernel.stores.base import EventWriter, FigureWriter, RowWriter
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
 from retailpulse_kernel.telemetry.recording import current
 
@@ -56,7 +56,7 @@ class Sink(Protocol):
         """
 
 
-class Target(FigureWriter, EventWriter[Any], Protocol):
+class Target(FigureWriter, EventWriter[Any], RowWriter, Protocol):
     """What takes the rows of a job in place of its stores."""
 
 

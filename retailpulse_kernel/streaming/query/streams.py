@@ -151,6 +151,10 @@ class Events:
         Whether bad and late messages go to their topics.
     conditions : tuple of str
         Which events count, in Spark SQL.
+    topic : str
+        The topic's name within the namespace.
+    unique_by : str
+        By which column an event is taken once.
     """
 
     job: Job
@@ -158,6 +162,8 @@ class Events:
     dedup_horizon: timedelta
     publish_rejects: bool
     conditions: tuple[str, ...] = ()
+    topic: str = "retail.events"
+    unique_by: str = "event_id"
 
     def where(self, condition: str) -> Events:
         """Only events that meet a condition, in Spark SQL; the others still count as accepted.
@@ -223,7 +229,7 @@ class Events:
 
         unique: dict[str, Event] = {}
         for event in events:
-            unique.setdefault(getattr(event, self.job.unique_by) or event.event_id, event)
+            unique.setdefault(getattr(event, self.unique_by) or event.event_id, event)
         types = column_types(self.job.contract)
         schema = pa.schema(types.items())
         rows = [{name: getattr(event, name, None) for name in types} for event in unique.values()]
@@ -231,8 +237,12 @@ class Events:
 
     @property
     def df(self) -> DataFrame:
-        """Every accepted event as a streaming DataFrame, for anything that Spark can do."""
-        return self.job.rows(self, tuple(column_types(self.job.contract)), keep_late=False)
+        """Every accepted event as a streaming DataFrame, for anything that Spark can do; written with `Job.write`.
+
+        Spark's watermark follows the column ``event_time``. Each use is a stream of its own: ask for it once for each
+        side of a join.
+        """
+        return self.job.reading.frame(self)
 
     def sample(self, limit: int | None = 10_000) -> DataFrame:
         """The topic's newest events as a bounded DataFrame; rejects are not sent anywhere.
@@ -243,4 +253,4 @@ class Events:
             Of about so many messages, the same number from each partition; None for all. Where others are left out,
             a note says so.
         """
-        return self.job.sample(self, limit)
+        return self.job.reading.sample(self, limit)

@@ -1,0 +1,155 @@
+"""What Spark's analysed plan of a streaming DataFrame says: what it reads and means, and whether it can be repeated.
+
+The walk stops where the job's own source begins. So a text of the plan is that of the notebook's query alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from retailpulse_kernel.streaming.intake.judging import OBSERVED_UNIQUE
+from retailpulse_kernel.streaming.query.functions import digest
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["Analysis", "analysed"]
+
+_READER: Final = re.compile(rf"{OBSERVED_UNIQUE}_(\d+)")
+#: Parts of a plan's text that differ from run to run, and mean nothing.
+_INCIDENTAL: Final = (
+    (re.compile(r"-T\d+ms\b"), ""),  # the delay of an event-time column: the plan has the watermark by itself
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "id"),
+    (re.compile(r"@[0-9a-f]{5,}\b"), ""),
+    (re.compile(r"\bfile:[^,\]\s]+"), "file"),
+)
+_EXPRESSION_ID: Final = re.compile(r"#(\d+)L?")
+#: The clock: Spark calls it deterministic, as within one batch it is.
+_CLOCK: Final = frozenset(
+    {"CurrentTimestamp", "CurrentDate", "CurrentTime", "LocalTimestamp", "Now", "CurrentBatchTimestamp"}
+)
+#: Operators that keep a state by key and emit by an output mode.
+_AGGREGATES: Final = frozenset({"Aggregate"})
+_OWN_STATE: Final = frozenset(
+    {
+        "FlatMapGroupsWithState",
+        "FlatMapGroupsInPandasWithState",
+        "TransformWithState",
+        "TransformWithStateInPySpark",
+    }
+)
+_PYTHON: Final = frozenset({"PythonUDF", "PythonUDAF", "PythonUDTF"})
+_FIELDS: Final = 100_000
+
+
+@dataclass
+class Analysis:
+    """What was found in a plan.
+
+    Attributes
+    ----------
+    readers : list of int
+        The job's readers by their numbers in the notebook, in the order in which the query has them.
+    foreign : list of str
+        Streams that are not the job's own.
+    changing : list of str
+        Expressions that give something else when the same batch is done again.
+    aggregates : bool
+        Whether a streaming aggregation is among the operators.
+    own_mode : str
+        The output mode that an operator with a state of its own was given; empty without one.
+    sessions : bool
+        Whether windows end by a gap: Spark writes them only when they are closed, or all.
+    """
+
+    readers: list[int] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    changing: list[str] = field(default_factory=list)
+    aggregates: bool = False
+    own_mode: str = ""
+    sessions: bool = False
+    _lines: list[str] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that changes with the meaning of the query."""
+        text = "\n".join(self._lines)
+        for pattern, instead in _INCIDENTAL:
+            text = pattern.sub(instead, text)
+        known: dict[str, int] = {}
+        text = _EXPRESSION_ID.sub(lambda found: f"#{known.setdefault(found[1], len(known))}", text)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def take(self, node: Any, depth: int = 0) -> None:
+        """Walk through a logical plan.
+
+        Parameters
+        ----------
+        node : object
+            A node of Spark's analysed plan.
+        depth : int
+            How far below the top it is.
+        """
+        name = node.nodeName()
+        if name == "CollectMetrics" and (found := _READER.fullmatch(node.name())):
+            self.readers.append(int(found[1]))
+            self._lines.append(f"{depth} reader {self.readers.index(int(found[1]))}")
+            return
+        children = list(_items(node.children()))
+        if not children and node.isStreaming():
+            self.foreign.append(node.simpleString(_FIELDS))
+        if name in _AGGREGATES and node.isStreaming():
+            self.aggregates = True
+            self.sessions = self.sessions or "session_window#" in node.argString(_FIELDS)
+        if name in _OWN_STATE:
+            self.own_mode = str(node.outputMode()).lower()
+        # A user's own watermark may be made longer or shorter, as the job's: what it means is said of the job.
+        arguments = "" if name == "EventTimeWatermark" else node.argString(_FIELDS)
+        functions = [text for one in _items(node.expressions()) for text in self._expression(one)]
+        self._lines.append(f"{depth} {name} {arguments} {functions}")
+        for child in [*children, *_items(node.subqueries())]:
+            self.take(child, depth + 1)
+
+    def _expression(self, expression: Any) -> Iterator[str]:
+        """The Python functions in an expression; what can't be repeated is noted."""
+        name, children = expression.getClass().getSimpleName(), list(_items(expression.children()))
+        if name in _CLOCK or (not expression.deterministic() and all(child.deterministic() for child in children)):
+            self.changing.append(expression.sql() if name not in _PYTHON else f"the function {expression.name()}")
+        if name in _PYTHON:
+            yield f"{expression.name()}={_function(expression.func())}"
+        for child in children:
+            yield from self._expression(child)
+
+
+def analysed(frame: DataFrame) -> Analysis:
+    """What the plan of a DataFrame says.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of a session of this process.
+    """
+    analysis = Analysis()
+    analysis.take(frame._jdf.queryExecution().analyzed())
+    return analysis
+
+
+def _items(sequence: Any) -> Iterator[Any]:
+    iterator = sequence.iterator()
+    while iterator.hasNext():
+        yield iterator.next()
+
+
+def _function(function: Any) -> str:
+    """The digest of a Python function that Spark has pickled."""
+    from pyspark.serializers import CloudPickleSerializer
+
+    command = bytes(byte & 0xFF for byte in _items(function.command()))
+    try:
+        return digest(CloudPickleSerializer().loads(command)[0])
+    except Exception:  # a large one is a broadcast, of which only the bytes can be had
+        return hashlib.sha256(command).hexdigest()[:16]

@@ -1,0 +1,288 @@
+"""One query of a run: how it is started, and what becomes of each of its micro-batches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
+from retailpulse_kernel.streaming.checkpoint.epochs import (
+    Epoch,
+    LoggedBatch,
+    checkpoint_of,
+    committed_batch,
+    logged_batch,
+    newest_batch,
+    read_clock,
+)
+from retailpulse_kernel.streaming.intake.judging import ACCEPTED, AHEAD, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
+from retailpulse_kernel.streaming.intake.remembered import ReaderNote, folder_of, tell_readers
+from retailpulse_kernel.streaming.query.outputs import Output, Reader
+from retailpulse_kernel.streaming.sinks.rows import RowSink
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.streaming import StreamingQuery
+
+    from retailpulse_kernel.streaming.run.job import Job
+
+__all__ = ["POLL_SECONDS", "OutputQuery", "start_query"]
+
+POLL_SECONDS = 0.2
+#: What Spark says of a query whose sources are not there yet.
+_STARTING = ("Initializing", "Getting offsets")
+#: The file system that Spark's own state needs: its snapshots are uploaded through Hadoop's checked local files.
+_STATE_FILES = {"fs.file.impl": "org.apache.hadoop.fs.LocalFileSystem"}
+
+
+class _Run(Protocol):
+    """What a query's batches need of the run that they are a part of; `runner.Runner` has it."""
+
+    def patiently(self, action: Callable[[], Any]) -> Any: ...
+
+    def lost(self, batch: LoggedBatch, output: str) -> int: ...
+
+    def done(self, account: Account) -> None: ...
+
+
+def start_query(
+    job: Job, output: Output, epoch: Epoch, write: Callable[[DataFrame, int], None], *, bounded: bool | None = None
+) -> StreamingQuery:
+    """Start the query of an output.
+
+    Parameters
+    ----------
+    job : Job
+        Whose output.
+    output : Output
+        What is computed and written.
+    epoch : Epoch
+        Where the checkpoint is.
+    write : callable
+        Gets each micro-batch and its number.
+    bounded : bool, optional
+        Whether the query takes all that there is and ends, without a say in what is late; the job's mode when absent.
+    """
+    checkpoint, by_mode = checkpoint_of(epoch.path, output.name), job.mode == "available_now"
+    tell_readers(checkpoint, dict(_notes(job, output, checkpoint, bounded=by_mode)))
+    with _state_files(job, output):
+        writer = (
+            output.frame.writeStream.queryName(f"{job.name}/{output.name}" if output.name else job.name)
+            .outputMode(output.mode)
+            .option("checkpointLocation", checkpoint)
+            .foreachBatch(write)
+        )
+        if by_mode if bounded is None else bounded:
+            return writer.trigger(availableNow=True).start()
+        return writer.trigger(processingTime=f"{milliseconds(job.trigger)} milliseconds").start()
+
+
+def _notes(job: Job, output: Output, checkpoint: str, *, bounded: bool) -> Iterator[tuple[int, ReaderNote]]:
+    """What the run says of the query's readers."""
+    done = committed_batch(checkpoint, alone=True) if bounded and output.name else None
+    for place, reader in enumerate(output.readers):
+        low_ms = None
+        if done is not None:
+            ends = done.offsets.get(job.source_namespace.topic(reader.topic), {})
+            clocks = [read_clock(folder_of(checkpoint, place), int(p), end) for p, end in ends.items()]
+            known = [clock.at_ms for clock in clocks if clock is not None]
+            low_ms = min(known, default=None)
+        yield reader.number, ReaderNote(place, reader.publishes, bounded, low_ms)
+
+
+@contextmanager
+def _state_files(job: Job, output: Output) -> Iterator[None]:
+    """Hadoop's checked local files for a query that keeps its state in Spark; Spark copies the setting at its start."""
+    conf = job.spark.conf
+    for name, value in _STATE_FILES.items() if output.name else ():
+        conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name in _STATE_FILES:
+            conf.unset(name)
+
+
+class OutputQuery:
+    """The query of an output, and its micro-batches.
+
+    Parameters
+    ----------
+    job : Job
+        Whose output.
+    output : Output
+        What is computed and written.
+    epoch : Epoch
+        Where the checkpoint is.
+    run : Runner
+        The run.
+    further : bool
+        Whether another output counts the job's messages.
+    """
+
+    def __init__(self, job: Job, output: Output, epoch: Epoch, run: _Run, *, further: bool) -> None:
+        self._job, self._epoch, self._run, self._further = job, epoch, run, further
+        self.output = output
+        self.query: StreamingQuery | None = None
+        #: What a batch raised: what Spark hands on is only its text.
+        self.failure: BaseException | None = None
+        self.restarts = 0
+
+    @property
+    def checkpoint(self) -> str:
+        """Where Spark keeps the query's progress."""
+        return checkpoint_of(self._epoch.path, self.output.name)
+
+    def start(self) -> None:
+        """Start the query, again after it has failed."""
+        self.failure = None
+        self.query = start_query(self._job, self.output, self._epoch, self._write)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the programs that plan the query's batches are still on their way."""
+        return self.is_active and str(self.query.status["message"]).startswith(_STARTING)  # type: ignore[union-attr]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the query runs."""
+        return self.query is not None and self.query.isActive
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a micro-batch is under way."""
+        return self.query is not None and self.query.isActive and bool(self.query.status["isTriggerActive"])
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the query ends within a moment, be it by a failure, which `error` then has."""
+        from pyspark.errors import StreamingQueryException
+
+        assert self.query is not None
+        try:
+            return bool(self.query.awaitTermination(POLL_SECONDS))  # type: ignore[arg-type]
+        except StreamingQueryException:
+            return True
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the query failed."""
+        return None if self.query is None else self.query.exception()
+
+    def stop(self) -> None:
+        """End the query, in the middle of a batch if need be."""
+        if self.query is not None and self.query.isActive:
+            self.query.stop()
+
+    def has_taken(self, ends: dict[str, dict[str, int]]) -> bool:
+        """Whether the query has committed all messages before some offsets, of the topics that it reads.
+
+        Parameters
+        ----------
+        ends : dict
+            The offset after the last message of each partition, by topic.
+        """
+        done = committed_batch(self.checkpoint, alone=True)
+        taken = {} if done is None else done.offsets
+        return all(
+            taken.get(topic, {}).get(partition, 0) >= end
+            for reader in self.output.readers
+            for topic in [self._topic(reader)]
+            for partition, end in ends.get(topic, {}).items()
+        )
+
+    @property
+    def logged(self) -> LoggedBatch | None:
+        """The newest batch that the query has begun."""
+        return newest_batch(self.checkpoint, alone=True)
+
+    @property
+    def lag(self) -> int:
+        """Messages behind the ends of the topics, from the query's last progress."""
+        progress = None if self.query is None else self.query.lastProgress
+        lag = 0
+        for source in progress.sources if progress else ():
+            taken, latest = (json.loads(text or "null") or {} for text in (source.endOffset, source.latestOffset))
+            for topic, ends in latest.items():
+                lag += sum(end - taken.get(topic, {}).get(partition, 0) for partition, end in ends.items())
+        return lag
+
+    def _topic(self, reader: Reader) -> str:
+        return self._job.source_namespace.topic(reader.topic)
+
+    def _write(self, frame: DataFrame, batch_id: int) -> None:
+        """Write one micro-batch and its account; Spark commits the batch when this returns."""
+        started_ms = int(time.time() * 1000)
+        try:
+            rows = self._run.patiently(self.output.sink.compute(frame, epoch=self._epoch, batch=batch_id))
+            account = self._account(batch_id, rows, started_ms)
+            if account is not None:
+                self._run.done(account)
+                self.restarts = 0
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _account(self, batch_id: int, rows: int, started_ms: int) -> Account | None:
+        """The batch's account; None for a batch without messages, which Spark runs to free state."""
+        found, counted = self._observed(), dict[str, Reader]()
+        for reader in self.output.readers:
+            counted.setdefault(reader.topic, reader)  # a topic that is read twice is counted once
+        intakes = [found.get(f"{OBSERVED_INTAKE}_{reader.number}", {}) for reader in counted.values()]
+        uniques = [found.get(f"{OBSERVED_UNIQUE}_{reader.number}", {}) for reader in counted.values()]
+        read = {status: sum(one.get(status) or 0 for one in intakes) for status in (ACCEPTED, LATE, BAD, AHEAD)}
+        accepted = sum(one.get(ACCEPTED) or 0 for one in uniques)
+        consumed = read[ACCEPTED] + read[LATE] + read[BAD]
+        logged = logged_batch(self.checkpoint, batch_id)
+        lost = 0 if logged is None else self._run.lost(logged, self.output.name)
+        sink = self.output.sink
+        null_keys = sink.null_keys if isinstance(sink, RowSink) else 0
+        if not (consumed or lost or rows or null_keys) or logged is None:
+            return None
+        return Account(
+            job=self._job.name,
+            epoch=self._epoch.number,
+            batch=batch_id,
+            offsets=logged.offsets,
+            consumed=consumed,
+            accepted=accepted,
+            duplicate=read[ACCEPTED] - accepted,
+            late=read[LATE],
+            bad=read[BAD],
+            rows=rows,
+            watermark_ms=logged.watermark_ms,
+            started_ms=started_ms,
+            finished_ms=int(time.time() * 1000),
+            arrived_ms=min((at for one in intakes if (at := one.get("arrived_ms")) is not None), default=None),
+            bounded=self._job.mode == "available_now",
+            delay_ms=self.output.readers[0].watermark_ms,
+            start_ms=self._epoch.start_ms,
+            ahead=read[AHEAD],
+            ahead_ms=max((one.get("ahead_ms") or 0 for one in intakes), default=0),
+            held=True,
+            lost=lost,
+            output=self.output.name,
+            further=self._further,
+            null_keys=null_keys,
+        )
+
+    def _observed(self) -> dict[str, dict[str, int]]:
+        """The counts that the running batch observed.
+
+        Spark hands them to listeners only after the commit, which is too late for an account
+        that must not be lost; the query's own execution has them as soon as they are computed.
+        """
+        assert self.query is not None
+        metrics = self.query._jsq.streamingQuery().lastExecution().observedMetrics()
+        found: dict[str, dict[str, int]] = {}
+        names = metrics.keySet().iterator()
+        while names.hasNext():
+            name = names.next()
+            row = metrics.apply(name)
+            fields = row.schema().fieldNames()
+            found[name] = {field: row.get(i) for i, field in enumerate(fields)}
+        return found

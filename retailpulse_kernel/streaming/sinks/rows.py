@@ -1,0 +1,129 @@
+"""The sink of a table of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.shop.rows import DELETED, RowTable
+from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, version_of
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
+from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+__all__ = ["RowSink"]
+
+#: Takes the rows that have no value in a column of the key, with the column's name.
+Refused = Callable[[str, "pa.Table", Epoch, int], None]
+
+
+class RowSink:
+    """A table of rows in its store, written once a micro-batch.
+
+    Parameters
+    ----------
+    table : RowTable
+        The table.
+    store : RowStore
+        Where it is.
+    writer : str
+        The job's output, as ``job/output``.
+    complete : bool
+        Whether each frame is the whole result: rows that it does not have any more are removed.
+    refused : callable, optional
+        Gets the rows without a key. Without it they are left out.
+    into : Target, optional
+        Gets the rows in place of the store.
+    """
+
+    def __init__(
+        self,
+        table: RowTable,
+        store: RowStore,
+        writer: str,
+        *,
+        complete: bool = False,
+        refused: Refused | None = None,
+        into: Target | None = None,
+    ) -> None:
+        self.table, self._store, self._writer = table, store, writer
+        self._complete, self._refused, self._into = complete, refused, into
+        self.null_keys = 0
+
+    def create(self) -> None:
+        """Make the table where it is absent."""
+        self._store.create_rows(self.table)
+
+    def start_epoch(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
+        """Make the table anew where an older epoch may have left rows that this one does not have.
+
+        A topic stays: its readers have read it.
+
+        Parameters
+        ----------
+        epoch : Epoch
+            The one that starts.
+        offsets : mapping of int to int
+            The first offset that it reads, by partition.
+        """
+        if epoch.number > 1 and not isinstance(self._store, KafkaStore):
+            self._store.remove_rows(self.table)
+            self._store.create_rows(self.table)
+
+    def compute(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> Write:
+        """The rows of the batch.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            The batch's part of the output's frame.
+        epoch : Epoch
+            That of the run.
+        batch : int
+            The batch's number in the epoch, from 0.
+        """
+        rows = self._with_keys(frame.toArrow(), epoch, batch)
+        by = MicroBatch(epoch.number, batch, version_of(epoch.start_ms, batch), self._writer)
+        target: RowWriter = self._into or self._store
+
+        def write() -> int:
+            written = self._and_gone(rows) if self._complete and self._into is None else rows
+            if written.num_rows:
+                with timed(target.name):
+                    target.write_rows(self.table, written, by=by)
+            return rows.num_rows
+
+        return write
+
+    def _with_keys(self, rows: pa.Table, epoch: Epoch, batch: int) -> pa.Table:
+        """The rows that have a whole key; the others are handed on."""
+        import pyarrow.compute as pc
+
+        self.null_keys = 0
+        for name in self.table.key:
+            if not rows[name].null_count:
+                continue
+            missing = pc.is_null(rows[name])
+            without = rows.filter(missing)
+            self.null_keys += without.num_rows
+            if self._refused is not None:
+                self._refused(name, without, epoch, batch)
+            rows = rows.filter(pc.invert(missing))
+        return rows
+
+    def _and_gone(self, rows: pa.Table) -> pa.Table:
+        """The whole result, and a removal of each stored row that is not in it."""
+        import pyarrow as pa
+
+        key = list(self.table.key)
+        kept = {tuple(row.values()) for row in rows.select(key).to_pylist()}
+        stored = self._store.read_rows(self.table).select(key).to_pylist()
+        gone = [row for row in stored if tuple(row.values()) not in kept]
+        marked = rows.drop_columns([DELETED]) if DELETED in rows.column_names else rows
+        marked = marked.append_column(DELETED, pa.repeat(pa.scalar(False), marked.num_rows))
+        removed = pa.Table.from_pylist([row | {DELETED: True} for row in gone], schema=marked.schema)
+        return pa.concat_tables([marked, removed])

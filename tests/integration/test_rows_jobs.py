@@ -1,0 +1,201 @@
+"""Any DataFrame out: five queries of one job, killed and stopped on the way, equal to a batch over the same topic."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.kafka.topics import ensure_topics
+from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
+from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, committed_batch, find_epoch, newest_batch
+from retailpulse_kernel.streaming.intake.frames import read_range
+from retailpulse_kernel.streaming.intake.judging import EVENT_COLUMNS, Intake
+from retailpulse_kernel.streaming.run.context import RunContext
+from retailpulse_kernel.streaming.run.job import Job
+from retailpulse_kernel.streaming.run.planning import plan_of
+from retailpulse_kernel.workbench.workbench import Workbench
+from tests.jobs import produce, wait_until
+from tests.rows_jobs import FRAMES, WRITES, job_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+Messages = list[tuple[str | bytes, bytes | None]]
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Settings) -> Iterator[Settings]:
+    made = Settings.load(namespace=f"t_rows_jobs_{os.getpid()}")
+    drop(made)
+    ensure_topics(made)
+    yield made
+    drop(made)
+
+
+def started(settings: Settings, run: str, log: Path, **context: str) -> subprocess.Popen[bytes]:
+    env = {**os.environ, **environment(settings), **RunContext(**context).environment()}  # type: ignore[arg-type]
+    command = [sys.executable, "-m", "tests.rows_jobs", settings.namespace.name, run]
+    with log.open("ab") as file:
+        return subprocess.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
+
+
+def until(condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for something that a process does; a process that has ended will not do it any more."""
+    wait_until(lambda: condition() or process.poll() is not None, what)
+    assert process.poll() is None, log.read_text()[-3_000:]
+
+
+def accounts_of(settings: Settings, output: str) -> list[Account]:
+    return [account for account in read_accounts(settings, further=True) if account.output == output]
+
+
+@pytest.fixture(scope="module")
+def done(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """The job after it was killed in the middle, stopped, and run to the end of the topic twice."""
+    log = tmp_path_factory.mktemp("rows") / "log"
+    start = datetime.now(UTC) - timedelta(hours=2)
+    generator = Generator(rate=1, seconds=4_000, seed=5, start=start, users=300, duplicates=0.03, bad=0.01)
+    messages: Messages = [(message.key, message.value) for message in generator.messages()]
+    produce(settings, messages[:1_000])
+    killed = started(settings, "continuous", log)
+    try:
+        every = "a batch of every output"
+        until(lambda: all(accounts_of(settings, name) for name in WRITES), every, killed, log)
+        produce(settings, messages[1_000:2_000])
+        more = "a batch more of the first output"
+        until(lambda: sum(a.consumed for a in accounts_of(settings, "windows")) > 1_000, more, killed, log)
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+    stop = log.with_name("stop")
+    stopped = started(settings, "continuous", log, stop_file=str(stop))
+    produce(settings, messages[2_000:3_000])
+    after = "batches after the kill"
+    until(lambda: sum(a.consumed for a in accounts_of(settings, "baskets")) > 2_000, after, stopped, log)
+    stop.touch()
+    assert stopped.wait(120) == 0, log.read_text()[-3_000:]
+    assert_one_boundary(settings)
+    for part in (messages[3_000:3_500], messages[3_500:]):
+        produce(settings, part)
+        assert started(settings, "available_now", log).wait(240) == 0, log.read_text()[-3_000:]
+    assert_one_boundary(settings)
+    job = job_of(settings.namespace.name)
+    yield job
+
+
+def assert_one_boundary(settings: Settings) -> None:
+    epoch = find_epoch(f"{settings.checkpoints}/rows")
+    assert epoch is not None
+    ends = [committed_batch(checkpoint_of(epoch.path, name)) for name in WRITES]
+    assert len({str(end and end.offsets) for end in ends}) == 1, "all queries end at the same offsets"
+
+
+def bounded(job: Job) -> Any:
+    intake = Intake(EVENT_COLUMNS, job.topic)
+    rows = read_range(job.spark, job.settings, intake, KafkaStore(job.settings).offsets(job.topic))
+    return rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]).select(*EVENT_COLUMNS)
+
+
+def batch(job: Job, name: str) -> Any:
+    """What a batch makes of the same frame; own state is not to be had in one, and is counted instead."""
+    from pyspark.sql import functions as F
+
+    if name == "baskets":
+        counted = bounded(job).groupBy("user_id")
+        return counted.agg(F.count("*").alias("events"), F.max("event_time").alias("newest")).toArrow()
+    more = [bounded(job)] if name == "purchases" else []
+    return FRAMES[name](bounded(job), job.spark, *more).toArrow()
+
+
+def in_order(table: Any) -> list[tuple[str, ...]]:
+    return sorted(tuple(map(str, row.values())) for row in table.to_pylist())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", WRITES)
+def test_an_output_that_was_killed_and_stopped_is_what_a_batch_gives(done: Job, name: str) -> None:
+    (output,) = (output for output in done.writes.rows if output.name == name)
+    stored, wanted = output.store.read_rows(output.table), batch(done, name)
+    if name == "sessions":  # a session is written once it is closed
+        logged = newest_batch(f"{done.checkpoints}/e0001/outputs/sessions")
+        assert logged is not None
+        closed = datetime.fromtimestamp(logged.watermark_ms / 1_000, UTC)
+        wanted = wanted.filter([end <= closed for end in wanted["end"].to_pylist()])
+    assert wanted.num_rows > 20
+    assert in_order(stored.select(wanted.column_names)) == in_order(wanted)
+
+
+@pytest.mark.long
+def test_every_output_accounts_for_all_messages_and_the_job_counts_them_once(done: Job) -> None:
+    held = sum(end - begin for begin, end in KafkaStore(done.settings).offsets(done.topic).values())
+    for name in WRITES:
+        accounts = accounts_of(done.settings, name)
+        assert sum(account.consumed for account in accounts) == held, name
+        assert all(a.consumed == a.accepted + a.duplicate + a.late + a.bad for a in accounts)
+    assert sum(account.consumed for account in read_accounts(done.settings)) == held
+
+
+@pytest.mark.long
+def test_a_bad_message_is_rejected_once(done: Job) -> None:
+    bad = sum(account.bad for account in accounts_of(done.settings, "windows"))
+    keys = [m.key for m in KafkaStore(done.settings).messages(done.settings.namespace.dlq_topic)]
+    assert bad > 0 and len(set(keys)) == bad
+
+
+def test_a_query_means_the_same_every_time_and_something_else_when_changed(settings: Settings) -> None:
+    assert plan_of(job_of(settings.namespace.name)) == plan_of(job_of(settings.namespace.name))
+    job = Workbench(namespace=settings.namespace.name).job("other")
+    frame = job.events(watermark="5m").df
+    from pyspark.sql import functions as F
+
+    grouped = frame.groupBy(F.window("event_time", "5 minutes").alias("w"), "event_type", "currency")
+    found = []
+    for number, measure in enumerate((F.sum("quantity"), F.max("quantity"))):
+        rows = grouped.agg(measure.alias("n")).selectExpr("w.start AS start", "event_type", "currency", "n")
+        job.write(rows, to=Workbench().cassandra, table=f"n{number}", key=["start", "event_type", "currency"])
+        found.append(job.writes.rows[-1].fingerprint)
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("rand() AS x", "rand"),
+        ("uuid() AS x", "uuid"),
+        ("current_timestamp() AS x", "current_timestamp"),
+        ("monotonically_increasing_id() AS x", "monotonically_increasing_id"),
+        ("named_struct('a', 1) AS x", "column 'x'"),
+        ("map('a', 1) AS x", "column 'x'"),
+    ],
+)
+def test_what_can_t_be_written_is_refused_before_it_runs(settings: Settings, expression: str, reason: str) -> None:
+    rp = Workbench(namespace=settings.namespace.name)
+    job = rp.job("refused")
+    frame = job.events().df
+    with pytest.raises(UsageError, match=reason):
+        job.write(frame.selectExpr("event_id", expression), to=rp.cassandra, table="refused", key="event_id")
+
+
+def test_a_bounded_frame_and_a_stream_of_somebody_else_s_are_refused(settings: Settings) -> None:
+    rp = Workbench(namespace=settings.namespace.name)
+    job = rp.job("refused")
+    frame = job.events().df
+    for other, reason in (
+        (job.spark.range(3), "is not a stream"),
+        (job.spark.readStream.format("rate").load(), "not the job's"),
+        (frame.alias("a").join(frame.alias("b"), "event_id").select("event_id"), "reads one stream twice"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            job.write(other, to=rp.cassandra, table="refused", key=list(other.columns)[:1])

@@ -1,0 +1,201 @@
+"""Tables of rows: what a function means, what a change of a query means, and what becomes of rows without a key."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark import cloudpickle
+
+from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
+from retailpulse_kernel.stores.base import MicroBatch
+from retailpulse_kernel.streaming.checkpoint.accounts import Account
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, forget_outputs
+from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, read_plan, write_plan
+from retailpulse_kernel.streaming.query.functions import digest
+from retailpulse_kernel.streaming.run.changes import Effect, again, compare
+from retailpulse_kernel.streaming.run.report import Report
+from retailpulse_kernel.streaming.sinks.rows import RowSink
+
+CARTS = RowTable("carts", (Column("user_id", "string"), Column("events", "long")), key=("user_id",))
+ROWS = RowsPlan(
+    "carts", (("user_id", "string"), ("events", "long")), ("user_id",), "update", "q1", (("t", "event_id"),)
+)
+
+
+def plan(*tables: TablePlan) -> Plan:
+    return Plan("shop", "t", "event_id", 600_000, (), "change", "publish", tables)
+
+
+def carts(**changed: Any) -> TablePlan:
+    return TablePlan("carts", "cassandra", rows=replace(ROWS, **changed))
+
+
+class Memory:
+    """A store that keeps one table of rows, by its key."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.written: list[MicroBatch] = []
+
+    def write_rows(self, table: RowTable, rows: pa.Table, *, by: MicroBatch) -> None:
+        self.written.append(by)
+        for row in rows.to_pylist():
+            key = tuple(row[name] for name in table.key)
+            if row.pop(DELETED, False):
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = row
+
+    def read_rows(self, table: RowTable) -> pa.Table:
+        return pa.Table.from_pylist(list(self.rows.values()), schema=SCHEMA)
+
+
+SCHEMA = pa.schema([("user_id", pa.string()), ("events", pa.int64())])
+
+
+class Frame:
+    """What a sink takes of a micro-batch: its rows."""
+
+    def __init__(self, *rows: tuple[str | None, int]) -> None:
+        self._rows = [{"user_id": user, "events": events} for user, events in rows]
+
+    def toArrow(self) -> pa.Table:  # noqa: N802
+        return pa.Table.from_pylist(self._rows, schema=SCHEMA)
+
+
+def sink(store: Memory, **given: Any) -> RowSink:
+    return RowSink(CARTS, store, "shop/carts", **given)  # type: ignore[arg-type]
+
+
+EPOCH = Epoch(3, 1_000, "e0003")
+
+
+def test_a_row_without_a_key_is_handed_on_and_the_others_are_written() -> None:
+    store, refused = Memory(), []
+    written = sink(store, refused=lambda column, rows, epoch, batch: refused.append((column, rows.to_pylist(), batch)))
+    assert written.compute(Frame(("a", 1), (None, 2)), epoch=EPOCH, batch=7)() == 1  # type: ignore[arg-type]
+    assert store.rows == {("a",): {"user_id": "a", "events": 1}}
+    assert refused == [("user_id", [{"user_id": None, "events": 2}], 7)]
+    assert written.null_keys == 1
+    assert store.written == [MicroBatch(3, 7, 1_007, "shop/carts")]
+
+
+def test_a_complete_result_removes_the_rows_that_it_does_not_have() -> None:
+    store = Memory()
+    written = sink(store, complete=True)
+    written.compute(Frame(("a", 1), ("b", 2)), epoch=EPOCH, batch=0)()  # type: ignore[arg-type]
+    written.compute(Frame(("b", 3)), epoch=EPOCH, batch=1)()  # type: ignore[arg-type]
+    assert store.rows == {("b",): {"user_id": "b", "events": 3}}
+
+
+def test_a_batch_without_rows_writes_nothing() -> None:
+    store = Memory()
+    assert sink(store).compute(Frame(), epoch=EPOCH, batch=0)() == 0  # type: ignore[arg-type]
+    assert store.written == []
+
+
+def compiled(source: str, **names: Any) -> Callable[..., Any]:
+    """A function as a notebook has it: of no module that could be imported, in a file of no lasting name."""
+    found: dict[str, Any] = {"__name__": "__main__", **names}
+    exec(compile(source, f"/tmp/ipykernel_{id(found)}.py", "exec"), found)
+    return found["f"]  # type: ignore[no-any-return]
+
+
+def test_a_function_means_the_same_wherever_its_cell_stands() -> None:
+    source = "def f(x):\n    return x + limit"
+    assert digest(compiled(source, limit=1)) == digest(compiled("\n\n" + source, limit=1))
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def f(x):\n    return x - limit", {"limit": 1}),
+        ("def f(x):\n    return x + limit", {"limit": 2}),
+        ("def f(x):\n    return x + limit + 1", {"limit": 1}),
+        ("def f(x, y=0):\n    return x + limit", {"limit": 1}),
+        ("def g(x):\n    return limit\ndef f(x):\n    return x + g(x)", {"limit": 1}),
+    ],
+)
+def test_a_function_that_computes_something_else_means_something_else(source: str, names: dict[str, Any]) -> None:
+    assert digest(compiled(source, **names)) != digest(compiled("def f(x):\n    return x + limit", limit=1))
+
+
+def test_a_method_means_what_its_class_and_its_object_mean() -> None:
+    source = "class P:\n    def __init__(self, n): self.n = n\n    def run(self, x): return x * {}\nf = P({}).run"
+    same = digest(compiled(source.format(2, 5)))
+    assert same == digest(compiled("\n" + source.format(2, 5)))
+    assert len({same, digest(compiled(source.format(3, 5))), digest(compiled(source.format(2, 6)))}) == 3
+    bare = "class P:\n    def run(self, x): return x\nf = P().run"
+    pickled = compiled(bare)
+    cloudpickle.dumps(pickled)  # which leaves something in the class
+    assert digest(compiled(bare)) == digest(pickled) == digest(cloudpickle.loads(cloudpickle.dumps(pickled)))
+
+
+def test_a_class_within_a_function_means_the_same_when_it_is_made_of_its_pickle() -> None:
+    source = "def g():\n    class P:\n        def run(self, x): return x\n    return P().run\nf = g()"
+    pickled = cloudpickle.dumps(compiled(source))
+    gc.collect()  # the class itself is gone, so a new one comes out of the pickle
+    assert digest(cloudpickle.loads(pickled)) == digest(compiled(source))
+
+
+def test_a_function_that_calls_itself_has_a_digest() -> None:
+    source = "def f(x):\n    return 1 if x < 2 else x * f(x - 1)"
+    assert digest(compiled(source)) == digest(compiled(source))
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"query": "q2"}, "the query of carts changed"),
+        ({"key": ("user_id", "events")}, "the key of carts changed"),
+        ({"columns": (("user_id", "string"),)}, "the columns of carts changed"),
+        ({"mode": "append"}, "the output mode of carts changed"),
+        ({"reads": (("other", "event_id"),)}, "reads other topics"),
+    ],
+)
+def test_another_query_is_another_epoch(changed: dict[str, Any], reason: str) -> None:
+    (difference,) = compare(plan(carts()), plan(carts(**changed)))
+    assert difference.effect is Effect.EPOCH and reason in difference.reason
+
+
+def test_one_table_of_rows_more_or_less_changes_no_other() -> None:
+    more = TablePlan("scores", "hive", rows=replace(ROWS, output="scores"))
+    for before, after in ((plan(carts()), plan(carts(), more)), (plan(carts(), more), plan(carts()))):
+        (difference,) = compare(before, after)
+        assert difference.effect is Effect.RESUME and "scores" in difference.reason
+    assert compare(plan(carts()), plan(carts())) == []
+
+
+def test_an_output_that_an_epoch_gave_up_can_t_come_back_in_it(tmp_path: Path) -> None:
+    (tmp_path / "outputs" / "carts").mkdir(parents=True)
+    assert again(str(tmp_path), plan(carts())) == []
+    forget_outputs(str(tmp_path), {"scores"})
+    (reason,) = again(str(tmp_path), plan(carts()))
+    assert "gave it up" in reason
+
+
+def test_a_plan_with_rows_is_written_and_read_and_is_of_the_newer_version(tmp_path: Path) -> None:
+    one = plan(carts())
+    write_plan(str(tmp_path), one)
+    assert read_plan(str(tmp_path)) == one
+    assert (one.version, plan().version) == (3, 2)
+    assert one.archive is None and one.rows == (carts(),) and one.tables[0].row_table == CARTS
+
+
+def test_a_report_counts_the_messages_of_the_first_output_and_the_rows_of_all() -> None:
+    first = Account("shop", 1, 0, {"t": {"0": 5}}, 5, 5, 0, 0, 0, 2, 0, 0, 1, output="carts", null_keys=1)
+    second = replace(first, output="scores", further=True, rows=3, null_keys=0)
+    assert first.key != second.key
+    report = Report("shop", "t", 1)
+    report.add(first)
+    report.add(second)
+    assert (report.batches, report.totals["consumed"], report.totals["rows"]) == (1, 5, 5)
+    assert "carts: 2 rows in 1 batches, 1 without a key" in str(report) and "scores: 3 rows" in str(report)
