@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from traitlets.config import Config
 
 from retailpulse_kernel.ground import errors
 from retailpulse_kernel.ground.errors import JobError, ParameterError, RetailPulseError, cause_line
@@ -100,6 +99,7 @@ def run_notebook(
     """
     import papermill
 
+    from retailpulse_kernel.notebooks.kernels import RunKernelManager, kernel_config, last_words
     from retailpulse_kernel.notebooks.records import SAVE_SECONDS, header, note_failure, reports_in, save_whole
 
     values = checked_parameters(notebook, given)
@@ -126,16 +126,20 @@ def run_notebook(
     save_whole(output.parent)
     try:
         with _stoppable(settings, context or RunContext(), stop_when) as folder:
-            papermill.execute_notebook(
-                str(output),
-                str(output),
-                progress_bar=False,
-                log_output=show_output,
-                request_save_on_cell_execute=True,
-                autosave_cell_every=SAVE_SECONDS,
-                cwd=str(notebook.parent),
-                config=_kernel_config(folder),
-            )
+            try:
+                papermill.execute_notebook(
+                    str(output),
+                    str(output),
+                    progress_bar=False,
+                    log_output=show_output,
+                    request_save_on_cell_execute=True,
+                    autosave_cell_every=SAVE_SECONDS,
+                    cwd=str(notebook.parent),
+                    kernel_manager_class=RunKernelManager,
+                    config=kernel_config(folder),
+                )
+            except RuntimeError as error:  # the kernel did not start, or died
+                raise RuntimeError(": ".join(filter(None, (str(error), last_words(folder))))) from error
     except BaseException as error:
         failure = _as_ours(error, notebook, output)
         with contextlib.suppress(OSError):  # a full disk must not take the place of why the run failed
@@ -212,11 +216,6 @@ def request_stop() -> None:
     """Let the run of this process finish its micro-batch and end; nothing where none is under way."""
     if stop_file := RunContext.of_environment().stop_file:
         Path(stop_file).touch()
-
-
-def _kernel_config(folder: Path) -> Config:
-    """Let papermill and its kernel talk through sockets in a folder that nobody else may enter, and not over TCP."""
-    return Config(KernelManager={"transport": "ipc", "ip": str(folder / "kernel")})
 
 
 @contextlib.contextmanager

@@ -141,6 +141,15 @@ def test_a_run_whose_kernel_dies_has_failed(settings: Settings, tmp_path: Path) 
     assert run["state"] == "failed" and "lost its kernel" in run["error"]
 
 
+def test_a_kernel_that_does_not_start_says_why(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ipykernel_launcher.py").write_text("raise ImportError('no kernel here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(JobError, match="ImportError: no kernel here"):
+        run_notebook(settings, notebook(tmp_path / "job.ipynb", "batches, output"), {})
+
+
 SOCKETS = """
 from ipykernel.connect import get_connection_info
 told = get_connection_info(unpack=True)
@@ -150,7 +159,7 @@ print(told["transport"], told["ip"], batches, output)
 
 @pytest.mark.parametrize("folder", ["t", "a-folder-whose-name-is-so-long-that-no-socket-has-a-path-in-it-" + 60 * "x"])
 def test_no_other_user_reaches_the_kernel(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: str
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: str
 ) -> None:
     (tmp_path / folder).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
@@ -158,8 +167,7 @@ def test_no_other_user_reaches_the_kernel(
     done = run_notebook(settings, notebook(tmp_path / "a.ipynb", SOCKETS, look), {})
     shown = text_of(nbformat.read(done.output, as_version=4))
     assert re.search(r"^ipc /\S+/kernel 1", shown, re.MULTILINE) and "0o700" in shown
-    # Of this process only: an ipykernel that is told to end now and then complains of a socket that it has just closed.
-    assert capsys.readouterr().err == "", "nothing that the run has not to say"
+    assert capfd.readouterr().err == "", "nothing that the run has not to say"
 
 
 def test_one_output_that_is_too_large_is_left_out() -> None:

@@ -36,6 +36,7 @@ def read_topic(
     epochs: str,
     reader: int = 0,
     bounded: bool = False,
+    tells: bool = False,
     leader: Leader | None = None,
     drain: Path | None = None,
 ) -> DataFrame:
@@ -55,6 +56,8 @@ def read_topic(
         The stream's number in the job's notebook.
     bounded : bool
         Whether the notebook's run is bounded.
+    tells : bool
+        Whether Spark's watermark also follows the last messages before a pause.
     leader : Leader, optional
         The live job that is read as far as.
     drain : Path, optional
@@ -63,7 +66,7 @@ def read_topic(
     spark.dataSource.register(TopicSource)
     config = SourceConfig(
         client_config(settings), intake, epochs, leader, drain=str(drain) if drain else None, reader=reader,
-        bounded=bounded,
+        bounded=bounded, tells=tells,
     )  # fmt: skip
     return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
 

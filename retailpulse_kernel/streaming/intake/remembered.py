@@ -19,6 +19,7 @@ from typing import NamedTuple
 from pyspark import TaskContext
 
 from retailpulse_kernel.streaming.checkpoint.epochs import (
+    Clock,
     logged_batch,
     query_of,
     read_clock,
@@ -124,11 +125,7 @@ class Remembered:
         topic : str
             The topic's full name.
         """
-        clocks = {int(p): read_clock(self.folder, int(p), start) for p, start in starts.items()}
-        known = [clock.at_ms for clock in clocks.values() if clock is not None and clock.held]
-        # A partition whose clock is not known yet, or may be ahead, holds the watermark back.
-        held = len(known) < len(clocks) or not known
-        low_ms = self.note.low_ms if self.note.bounded else None if held else min(known)
+        clocks, low_ms = self._clocks(starts), self.low_ms(starts)
         lost = accepted(self.losses, topic) if self.losses else []
         found = []
         for span in spans:
@@ -141,6 +138,26 @@ class Remembered:
             stretch = Stretch(span.partition, self.batch, self.watermark_ms, clock and clock.at_ms, held_back, low_ms)
             found.append((span._replace(start=first), stretch))
         return found
+
+    def low_ms(self, starts: Mapping[str, int], *, told: bool = False) -> int | None:
+        """How far Spark's watermark may follow: the slowest partition's clock; None holds it.
+
+        Parameters
+        ----------
+        starts : mapping of str to int
+            Where each partition stands.
+        told : bool
+            Whether all that a bounded run takes lies before that.
+        """
+        if self.note.bounded and not told:
+            return self.note.low_ms
+        clocks = self._clocks(starts)
+        known = [clock.at_ms for clock in clocks.values() if clock is not None and clock.held]
+        # A partition whose clock is not known yet, or may be ahead, holds the watermark back.
+        return min(known) if len(known) == len(clocks) and known else None
+
+    def _clocks(self, starts: Mapping[str, int]) -> dict[int, Clock | None]:
+        return {int(p): read_clock(self.folder, int(p), start) for p, start in starts.items()}
 
     def keep_clock(self, span: Span, clock_ms: int) -> None:
         """Keep a partition's clock for the batch after this one.

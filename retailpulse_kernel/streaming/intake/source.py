@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
@@ -43,6 +44,11 @@ MAX_BATCH_MESSAGES = 500_000
 #: Messages that are worth a task.
 _TASK_MESSAGES = 10_000
 
+#: How long a stream is quiet before its clocks are told to Spark without a message.
+_QUIET_SECONDS = 2.0
+#: In an offset, beside the topic's own: the partitions whose clocks Spark's watermark does not follow yet.
+_UNTOLD = "untold"
+
 #: Errors that pass are waited for as long as a batch may take; after that the job itself waits, and says so.
 _PATIENCE = Patience(seconds=10.0)
 
@@ -61,11 +67,14 @@ class TaskRanges(InputPartition):
         Where each partition of the whole batch starts: all their clocks say how far Spark's watermark may go.
     epoch : str
         The folder of the job's epoch; empty where the job has none, and for a bounded read.
+    tells : bool
+        Whether there are no messages, and Spark's watermark is only told how far the clocks have come.
     """
 
     spans: list[Span]
     starts: Offsets
     epoch: str = ""
+    tells: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ class SourceConfig:
     reader: int = 0
     #: Whether the notebook's run is bounded.
     bounded: bool = False
+    #: Whether Spark's watermark also follows the last messages before a pause, by a batch without messages.
+    tells: bool = False
 
     def dump(self) -> str:
         """The text."""
@@ -160,6 +171,7 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         _end_quietly()
         self._client: Consumer | None = None
         self._target: Offsets | None = None
+        self._moved_at = 0.0
         epoch = find_epoch(config.epochs) if config.epochs else None
         self._epoch = "" if epoch is None else epoch.path
 
@@ -175,12 +187,13 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             p: end if leader is None else min(end, leader.get(p, begin)) for p, (begin, end) in self._bounds().items()
         }
 
-    def latestOffset(self, start: dict[str, Offsets], limit: ReadLimit) -> dict[str, Offsets]:  # noqa: N802
+    def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
         drain = read_drain(self._config.drain) if self._config.drain is not None else None
         before, leader = start[self._topic], self._leader_ends()
-        if drain is not None and all(before.get(p, 0) >= end for p, end in drain.get(self._topic, {}).items()):
-            return start
         last = {} if drain is None else drain.get(self._topic, {})
+        if drain is not None and all(before.get(p, 0) >= end for p, end in last.items()):
+            # A bounded run has reached its end; any other drain holds the job where it is.
+            return self._told(start) if last and self._target is not None else start
         lost = accepted(self._epoch, self._topic) if self._epoch else []
         ends = {}
         for partition, (begin, end) in self._bounds().items():
@@ -196,15 +209,30 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
                     f"it has {begin} to {end}."
                 )
             ends[partition] = (first, end if leader is None else max(first, min(end, leader.get(partition, begin))))
+        moved = [partition for partition, (first, end) in ends.items() if end > first]
+        if not moved:
+            return self._told({**start, self._topic: {partition: end for partition, (_, end) in ends.items()}})
+        self._moved_at = time.monotonic()
         most = limit.max_rows if isinstance(limit, ReadMaxRows) else None
-        return {self._topic: _limited(ends, most)}
+        offset: dict[str, Any] = {self._topic: _limited(ends, most)}
+        if self._config.tells:
+            offset[_UNTOLD] = ",".join(sorted({*moved, *filter(None, start.get(_UNTOLD, "").split(","))}))
+        return offset
+
+    def _told(self, offset: dict[str, Any]) -> dict[str, Any]:
+        """An offset without new messages; once the stream is quiet, Spark is to hear of all clocks."""
+        is_quiet = self._target is not None or time.monotonic() - self._moved_at > _QUIET_SECONDS
+        return {**offset, _UNTOLD: ""} if offset.get(_UNTOLD) and is_quiet else offset
 
     def reportLatestOffset(self) -> dict[str, Offsets]:  # noqa: N802
         return {self._topic: {partition: end for partition, (_, end) in self._bounds().items()}}
 
-    def partitions(self, start: dict[str, Offsets], end: dict[str, Offsets]) -> Sequence[InputPartition]:
+    def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> Sequence[InputPartition]:
         """The partitions' parts of a batch."""
         before = start[self._topic]
+        if start.get(_UNTOLD) and not end.get(_UNTOLD):
+            starts = {partition: before[partition] for partition in start[_UNTOLD].split(",")}
+            return [TaskRanges([], starts, self._epoch, tells=True)]
         spans = [
             Span(int(p), before.get(p, 0), until) for p, until in end[self._topic].items() if until > before.get(p, 0)
         ]
@@ -222,6 +250,8 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             labels=config.intake.labels | {"epoch": known.epoch},
         )
         index = known.index if intake.horizon_ms is not None else None
+        if partition.tells:
+            yield from intake.rows((), Stretch(-1, low_ms=known.low_ms(partition.starts, told=True)))
         for span, stretch in known.stretches(partition.spans, partition.starts, self._topic):
             clock_ms = yield from _read(config, intake, span, stretch, index)
             if clock_ms is not None:

@@ -95,6 +95,7 @@ class Topics:
             epochs=job.checkpoints,
             reader=reader.number,
             bounded=job.mode == "available_now",
+            tells=as_events,
             leader=job.context.leader,
             drain=drain_file(job.settings, job.name),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.errors import JobError, UsageError
@@ -110,7 +111,7 @@ class Writes:
                 "One job can't write both figures and single events.", remedy="Write the archive in a job of its own."
             )
 
-    def _add_rows(self, frame: Any, to: RowStore, table: str | None, **given: Any) -> None:
+    def _add_rows(self, frame: Any, to: RowStore, table: str | None, *, name: str | None, **given: Any) -> None:
         if table is None:
             raise UsageError("The rows have no table.", remedy="Add table='...', or topic='...' for Kafka.")
         if not getattr(frame, "isStreaming", False):
@@ -118,12 +119,14 @@ class Writes:
                 f"What is written to {table!r} is not a stream.",
                 remedy="Make it of job.events(...).df. A bounded DataFrame is written by a batch notebook.",
             )
-        output = row_output(frame, to=to, table=table, **given)
-        for other in self.rows:
-            if (other.table.name, other.store.name) == (table, to.name) or other.name == output.name:
-                raise UsageError(
-                    f"The job writes {other.name!r} twice.", remedy="Give the second one another table, or name=..."
-                )
+        if (table, to.name) in {(other.table.name, other.store.name) for other in self.rows}:
+            raise UsageError(f"The job writes the table {table!r} of {to.name} twice.", remedy="Use another name.")
         if table in {known.name for known in self.tables}:
             raise UsageError(f"{table!r} is a table of figures already.", remedy="Use another name.")
+        names = {other.name for other in self.rows}
+        output = row_output(frame, to=to, table=table, name=name, **given)
+        if name is None and output.name in names:  # of another store
+            output = replace(output, name=f"{output.name}_{to.name}")
+        if output.name in names:
+            raise UsageError(f"The job has an output {output.name!r} already.", remedy="Give this one another name=...")
         self.rows.append(output)

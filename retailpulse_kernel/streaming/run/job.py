@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -210,6 +211,8 @@ class Job:
         """
         if unique_by not in _UNIQUE_BY:
             raise UnknownName("key of deduplication", unique_by, _UNIQUE_BY)
+        if "pyspark.sql.functions" in sys.modules:
+            _ = self.spark  # a notebook that has Spark's functions may make a UDF next, which fails before Spark runs
         horizon = span_of(watermark if dedup_horizon is None else dedup_horizon)
         events = Events(self, span_of(watermark), horizon, rejects == "publish", topic=topic, unique_by=unique_by)
         self._read = self._read or events
