@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from retailpulse_kernel.streaming.checkpoint.epochs import (
 )
 from retailpulse_kernel.streaming.checkpoint.writer import write_drain
 from retailpulse_kernel.streaming.intake import judging as intakes
+from retailpulse_kernel.streaming.intake import source
 from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
 from retailpulse_kernel.streaming.intake.rejects import reject_record
 from retailpulse_kernel.streaming.intake.remembered import ReaderNote, Remembered, Span, folder_of
@@ -336,6 +338,64 @@ def test_an_epoch_has_taken_what_all_its_queries_have_taken(tmp_path: Path) -> N
     assert outputs_of(str(tmp_path)) == ["", "carts"]
     forget_outputs(str(tmp_path), {""})
     assert outputs_of(str(tmp_path)) == [""]
+
+
+class Topic:
+    """A source's planner over a topic whose ends a test says, with a clock that it turns on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **config: Any) -> None:
+        self.reader = TopicSource(
+            {"config.secret": SourceConfig({}, Intake((), "t"), tells=True, **config).dump()}
+        ).streamReader(None)
+        self.ends, self.now = {"0": 0, "1": 0}, 100.0
+        monkeypatch.setattr(self.reader, "_bounds", lambda: {p: (0, end) for p, end in self.ends.items()})
+        monkeypatch.setattr(source, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def after(self, start: dict[str, Any]) -> dict[str, Any]:
+        return self.reader.latestOffset(start, self.reader.getDefaultReadLimit())
+
+
+def test_once_a_topic_is_quiet_spark_is_told_the_clocks_by_a_batch_without_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topic = Topic(monkeypatch)
+    start = topic.reader.initialOffset()
+    assert topic.after(start) == start == {"t": {"0": 0, "1": 0}}, "nothing has come, so nothing is told"
+    topic.ends = {"0": 3, "1": 0}
+    first = topic.after(start)
+    assert first == {"t": {"0": 3, "1": 0}, "untold": "0"}
+    assert topic.after(first) == first, "not yet quiet"
+    topic.ends = {"0": 3, "1": 2}
+    second = topic.after(first)
+    assert second == {"t": {"0": 3, "1": 2}, "untold": "0,1"}
+    topic.now += 3
+    told = topic.after(second)
+    assert told == {"t": {"0": 3, "1": 2}, "untold": ""}
+    assert topic.after(told) == told, "told once"
+    (task,) = topic.reader.partitions(second, told)
+    assert (task.tells, task.spans, task.starts) == (True, [], {"0": 3, "1": 2})
+    assert not any(task.tells for task in topic.reader.partitions(first, second))
+
+
+def test_a_bounded_run_tells_at_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    topic = Topic(monkeypatch, bounded=True, drain=str(tmp_path / "drain"))
+    topic.ends = {"0": 3, "1": 2}
+    write_drain(tmp_path / "drain", {"t": topic.ends})
+    topic.reader.prepareForTriggerAvailableNow()
+    taken = topic.after(topic.reader.initialOffset())
+    assert topic.after(taken) == {"t": topic.ends, "untold": ""}
+    write_drain(tmp_path / "drain", {})
+    assert topic.after(taken) == taken, "a run that is stopped tells nothing"
+
+
+def test_what_is_told_at_a_bounded_runs_end_is_where_the_slowest_clock_stands(tmp_path: Path) -> None:
+    write_clock(str(tmp_path), 0, 5, 9_000)
+    write_clock(str(tmp_path), 1, 7, 8_000)
+    known = Remembered(str(tmp_path), note=ReaderNote(bounded=True, low_ms=4_000))
+    assert (known.low_ms({"0": 5, "1": 7}), known.low_ms({"0": 5, "1": 7}, told=True)) == (4_000, 8_000)
+    rows = Intake(("event_id",), "t").rows((), Stretch(-1, low_ms=8_000))
+    (counts,) = next(rows).to_pylist()
+    assert counts["low"].timestamp() == 8 and counts["n_accepted"] == 0
 
 
 def test_a_stopping_run_tells_its_sources_how_far_to_go(tmp_path: Path) -> None:
