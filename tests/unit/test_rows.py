@@ -146,6 +146,21 @@ def test_a_class_within_a_function_means_the_same_when_it_is_made_of_its_pickle(
     assert digest(cloudpickle.loads(pickled)) == digest(compiled(source))
 
 
+def test_a_class_within_a_function_of_a_module_means_the_same_when_it_is_made_of_its_pickle() -> None:
+    def made() -> Any:
+        class Local:
+            def run(self, x: int) -> int:
+                return x + 1
+
+        return Local().run
+
+    pickled = cloudpickle.dumps(made())
+    gc.collect()
+    restored = cloudpickle.loads(pickled)
+    type(restored.__self__).__qualname__ = "Local"  # the short name, that of no class of the module
+    assert digest(restored) == digest(made())
+
+
 def test_a_function_that_calls_itself_has_a_digest() -> None:
     source = "def f(x):\n    return 1 if x < 2 else x * f(x - 1)"
     assert digest(compiled(source)) == digest(compiled(source))

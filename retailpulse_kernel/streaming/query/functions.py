@@ -7,6 +7,7 @@ So its code is described by itself: the bytecode, the constants, and whatever of
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -66,8 +67,15 @@ def _described(value: Any, above: tuple[int, ...]) -> str:
 
 
 def _is_own(value: Any) -> bool:
-    """Whether a function or class was written in a notebook, and is in no module that others could import."""
-    return getattr(value, "__module__", None) in ("__main__", None) or "<locals>" in value.__qualname__
+    """Whether a function or class was written in a notebook, or within a function: no import finds it.
+
+    The name alone does not tell: what was made of a pickle has its short name.
+    """
+    module = getattr(value, "__module__", None)
+    found: Any = None if module == "__main__" else sys.modules.get(module or "")
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is not value
 
 
 def _function(function: FunctionType, above: tuple[int, ...]) -> str:
