@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.answers.ranges import Extent, SignedRead, cover
+from retailpulse_kernel.answers.ranges import Extent, SignedRead, cover_open
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop import sketches
@@ -205,14 +205,9 @@ def read_rows(
         An end of the range is not the start of a window, the range is empty, or the table's windows do not add up to
         those of the grain.
     """
-    parts = table.parts(grain)
-    if since is None or until is None:
-        widest = parts[0]
-        found = store.read(table, widest, since=since, until=until, figures=figures, only=only)
-        return [{**row, "bucket": grain.start(row[widest.name])} for row in found]
     return [
         {**row, "bucket": grain.start(row[part.name])}
-        for part, start, stop in cover(since, until, parts)
+        for part, start, stop in cover_open(since, until, table.parts(grain))
         for row in store.read(table, part, since=start, until=stop, figures=figures, only=only)
     ]
 
