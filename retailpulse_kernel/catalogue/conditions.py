@@ -1,6 +1,6 @@
 """What is wanted of a table: values of columns, a range of time, an order and a number of rows.
 
-Every store is asked for as little as it can tell apart by itself (`stores.base.Selecting`). What comes is checked here
+Every store is asked for as little as it can tell apart by itself (`stores.selecting`). What comes is checked here
 once more, so a store may give too much and never too little.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,9 +14,10 @@ from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.kinds import DIGITS, PLACES, Value
 from retailpulse_kernel.shop.rows import Column, RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain
-from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore, Selecting, Store
+from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore, Store
 from retailpulse_kernel.stores.frames import Form, from_arrow, shaped
 from retailpulse_kernel.stores.rows import schema_of
+from retailpulse_kernel.stores.selecting import Conditions, Selecting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,6 +125,16 @@ class Contents:
         rows, more = wanted.of(self.table, given)
         return Rows(rows, given.num_rows, more)
 
+    def part(self, columns: Sequence[str]) -> RowTable:
+        """Some columns with their types.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Their names, in order.
+        """
+        return RowTable(self.table.name, tuple(Column(name, self.table.types[name]) for name in columns))
+
     def _described(self) -> RowTable:
         """The columns with their types."""
         from retailpulse_kernel.stores.hive.archive import arrow_schema
@@ -159,8 +170,8 @@ class Contents:
 
     def _of_rows(self, wanted: Wanted) -> pa.Table:
         if isinstance(self._store, Selecting):
-            between = (wanted.time, wanted.since, wanted.until) if wanted.time else None
-            return self._store.select_rows(self.table, where=wanted.where, between=between, limit=wanted.first)
+            conditions = Conditions(wanted.where, wanted.time, wanted.since, wanted.until, wanted.first)
+            return self._store.select_rows(self.table, conditions)
         return cast("RowStore", self._store).read_rows(self.table)
 
     def _of_events(self, wanted: Wanted) -> pa.Table:

@@ -20,7 +20,7 @@ from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accou
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Freshness", "Tables", "described", "freshness", "tables_of"]
+__all__ = ["Freshness", "Tables", "described", "fresh_words", "freshness", "tables_of"]
 
 _COLUMNS: dict[str, ColumnKind | None] = {
     "table": "text", "store": "text", "kind": "text", "holds": "text", "by": "text", "windows": "text",
@@ -102,7 +102,7 @@ class Tables:
     def to_json(self) -> list[dict[str, Any]]:
         """The tables as plain values; times in ISO 8601."""
         both = zip(self.catalogue.entries, self.freshness, strict=True)
-        return [described(entry) | _fresh(fresh) for entry, fresh in both]
+        return [described(entry) | fresh_words(fresh) for entry, fresh in both]
 
 
 def tables_of(settings: Settings) -> Tables:
@@ -176,7 +176,14 @@ def _figures(table: FigureTable, sketched: Sequence[str]) -> list[dict[str, Any]
     return [{"name": one.name, "title": one.title, "unit": one.unit, "exact": one.name not in sketched} for one in kept]
 
 
-def _fresh(fresh: Freshness) -> dict[str, Any]:
+def fresh_words(fresh: Freshness) -> dict[str, Any]:
+    """How new a table is, as plain values.
+
+    Parameters
+    ----------
+    fresh : Freshness
+        Of one table.
+    """
     return {
         "written": fresh.written and iso_text(fresh.written, "milliseconds"),
         "complete_until": fresh.complete_until and iso_text(fresh.complete_until, "milliseconds"),

@@ -34,7 +34,6 @@ __all__ = [
     "RowStore",
     "RowWriter",
     "Rows",
-    "Selecting",
     "Store",
     "arrow_rows",
     "buckets",
@@ -446,41 +445,6 @@ class RowStore(Store, RowWriter, Protocol):
         ----------
         table : RowTable
             The table.
-
-        Raises
-        ------
-        NoSuchTable
-            The table is absent.
-        """
-
-
-@runtime_checkable
-class Selecting(Protocol):
-    """A store of rows that finds some rows of a table without reading the others."""
-
-    def select_rows(
-        self,
-        table: RowTable,
-        *,
-        where: Mapping[str, Sequence[Any]],
-        between: tuple[str, datetime | None, datetime | None] | None = None,
-        limit: int | None = None,
-    ) -> pa.Table:
-        """Rows among which are those that are wanted; the caller checks each condition again.
-
-        A store checks the conditions that it can look up, and only then cuts at the limit: of more rows that are
-        wanted, at least as many come.
-
-        Parameters
-        ----------
-        table : RowTable
-            The table.
-        where : mapping of str to sequence of object
-            The values that a column may have, in its type; None is a value, too.
-        between : tuple of (str, datetime or None, datetime or None), optional
-            A column of times, and its range without the end; None is no bound.
-        limit : int, optional
-            How many rows do.
 
         Raises
         ------

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from retailpulse_kernel.api.app import create_app
+from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.events import Event, to_message
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, average_of, greatest_of, users_of
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
@@ -70,7 +72,7 @@ def written(stack: Settings) -> Iterator[Shop]:
     drop(settings)
     ensure_topics(settings)
     events = shop()
-    produce(settings, [(event.key, event.to_json()) for event in events])
+    produce(settings, [(event.user_id, to_message(event)) for event in events])
     rp = Workbench(namespace=settings.namespace_name)
     job = rp.job("crates")
     stream = job.events(watermark="10m")
@@ -81,7 +83,6 @@ def written(stack: Settings) -> Iterator[Shop]:
         by=["currency", "brand", "category"], every=["5 minutes", "1 hour"], table="brands",
     )  # fmt: skip
     job.write(brands, to=rp.cassandra)
-    job.write(stream, to=rp.hive)
     bought = "user_id", "event_time", "category", "currency", "price", "event_id"
     rows = stream.df.where("event_type = 'purchase'").select(*bought)
     for store, name, key in (
@@ -93,6 +94,9 @@ def written(stack: Settings) -> Iterator[Shop]:
     ):
         job.write(rows, to=store, table=name, key=key)
     job.run()
+    kept = rp.job("keeper")
+    kept.write(kept.events(watermark="10m"), to=rp.hive)
+    kept.run()
     yield Shop(rp, events)
     drop(settings)
 
@@ -102,16 +106,18 @@ TABLES = ("carts", "baskets", "crates", "log", "feed")
 
 def test_the_catalogue_says_what_each_table_is(written: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     found = written.rp.tables()
-    mine = found.frame[found.frame["job"] == "crates"].set_index("table")
+    mine = found.frame[found.frame["job"].isin(["crates", "keeper"])].set_index("table")
     assert {*TABLES, "brands", "events"} <= set(mine.index)
     assert mine.loc["brands", ["store", "kind", "version"]].tolist() == ["cassandra", "figures", "draft"]
     assert mine.loc["brands", "windows"] == "5 minutes, hour" and mine.loc["brands", "sketched"] == "buyers"
     assert mine.loc["carts", ["store", "kind", "by"]].tolist() == ["cassandra", "rows", "user_id, event_time"]
     assert mine.loc["log", "rows"] == len(written.purchases)
-    assert mine.loc["events", "kind"] == "events"
+    assert mine.loc["events", ["kind", "rows"]].tolist() == ["events", len(written.events)]
     assert mine["written"].notna().all()
     assert "carts" in repr(found) and "<table" in found._repr_html_()
-    main(["tables", "--namespace", written.rp.settings.namespace_name])
+    with pytest.raises(SystemExit) as ended:
+        main(["tables", "--namespace", written.rp.settings.namespace_name])
+    assert ended.value.code == 0
     assert "carts" in capsys.readouterr().out
 
 
@@ -137,13 +143,14 @@ def test_any_table_of_rows_is_read_with_conditions(written: Shop, name: str) -> 
 
 @pytest.mark.parametrize("name", ["carts", "baskets", "crates", "log"])
 def test_a_store_that_can_look_up_a_key_is_not_read_whole(written: Shop, name: str) -> None:
-    key = {"event_id": "p21"} if name in ("crates", "log") else {"user_id": "u3"}
+    key = {"event_id": "p41"} if name in ("crates", "log") else {"user_id": "u3"}
     found = written.rp.table(name, where=key)
     assert 0 < len(found) == found.attrs["rows_read"]
-    assert written.rp.table(name, limit=4).attrs["rows_read"] <= 5
+    if name != "crates":  # a file does not know which of its rows are the newest of their keys
+        assert written.rp.table(name, limit=4).attrs["rows_read"] <= 6
     bounds = {"since": START + timedelta(minutes=30), "until": START + timedelta(minutes=90), "time": "event_time"}
     ranged = written.rp.table(name, where=key, **bounds)
-    assert ranged.attrs["rows_read"] == len(ranged)
+    assert 0 < len(ranged) == ranged.attrs["rows_read"]
 
 
 def test_figures_and_events_are_read_as_they_are_stored(written: Shop) -> None:
@@ -169,9 +176,8 @@ def test_figures_come_from_any_table_that_keeps_them(written: Shop) -> None:
     rp = written.rp
     frame = rp.figures("revenue", by="brand")
     assert frame.attrs["table"] == "brands"
-    assert {(r.brand, r.currency): r.revenue for r in frame.itertuples() if r.currency} == {
-        key: value for key, value in written.revenue("brand", "currency").items()
-    }
+    found = {(row.brand, row.currency): row.revenue for row in frame.itertuples() if row.currency}
+    assert found == written.revenue("brand", "currency")
     one = rp.figures("average_price", "dearest", by="currency", where={"category": ["all", "Home, garden"]})
     prices: dict[str, list[Decimal]] = defaultdict(list)
     for event in written.purchases:
@@ -188,6 +194,61 @@ def test_figures_come_from_any_table_that_keeps_them(written: Shop) -> None:
     assert both["USD"] == written.revenue("currency")[("USD",)]
 
 
+@pytest.fixture(scope="module")
+def api(written: Shop) -> Iterator[TestClient]:
+    settings = written.rp.settings
+    sources = Sources(written.rp.serving, settings)
+    with TestClient(create_app(written.rp.serving, sources=sources)) as made:
+        yield made
+
+
+RANGE = {"from": START.isoformat(), "to": (START + timedelta(minutes=240)).isoformat()}
+
+
+def test_the_api_lists_the_tables_and_gives_their_rows(written: Shop, api: TestClient) -> None:
+    listed = {table["table"]: table for table in api.get("/api/v1/tables").json()["tables"]}
+    assert {*TABLES, "brands", "events"} <= listed.keys()
+    assert listed["carts"]["columns"][0] == {"name": "user_id", "type": "string"}
+    for name in TABLES:
+        answer = api.get(f"/api/v1/tables/{name}", params={"user_id": ["u1", "u2"], "order": "event_time"}).json()
+        expected = [e for e in written.purchases if e.user_id in ("u1", "u2")]
+        assert [Decimal(row["price"]) for row in answer["rows"]] == [e.price for e in expected]
+        assert not answer["more"]
+    cut = api.get("/api/v1/tables/carts", params={"limit": 3}).json()
+    assert cut["more"] and len(cut["rows"]) == 3
+    for category in CATEGORIES:
+        found = api.get("/api/v1/tables/events", params={"category": category, "event_type": "view"}).json()["rows"]
+        assert len(found) == 48
+    assert api.get("/api/v1/tables/cart").status_code == 404
+    wrong = api.get("/api/v1/tables/carts", params={"colour": "red"})
+    assert wrong.status_code == 422 and "no column" in wrong.text
+
+
+def test_the_api_answers_every_figure_with_filters_of_any_dimension(written: Shop, api: TestClient) -> None:
+    def rows(figure: str, **asked: object) -> list[dict[str, object]]:
+        response = api.get(f"/api/v1/figures/{figure}", params={**RANGE, **asked})
+        assert response.status_code == 200, response.text
+        return response.json()["rows"]
+
+    for category in CATEGORIES:
+        found = rows("revenue", brand="acme", category=[category, category])
+        expected = written.revenue("currency", brand="acme", category=category)
+        assert {row["currency"]: Decimal(str(row["decimal"])) for row in found} == {
+            currency: value for (currency,), value in expected.items()
+        }
+    grafana = rows("revenue", by="brand", category="{books,all}", currency="all")
+    several = rows("revenue", by="brand", category=["books", "Home, garden"])
+    assert grafana == rows("revenue", by="brand", category="books"), "`all` among others is Grafana's, and left out"
+    assert several != grafana and {row["brand"] for row in several} == {"acme", "blue"}
+    series = rows("average_price", by="bucket,currency", grain="hour", currency="USD")
+    assert len(series) == 4 and all(row["complete"] for row in series)
+    assert len(rows("buyers", by="category")) == 5
+    assert {row["currency"] for row in rows("dearest")} == {"EUR", "USD"}
+    paths = api.get("/openapi.json").json()["paths"]
+    named = {parameter["name"] for parameter in paths["/api/v1/figures/{name}"]["get"]["parameters"]}
+    assert {"brand", "category", "from", "table"} <= named and "/api/v1/tables/{table}" in paths
+
+
 def test_what_is_not_there_is_said_with_what_is(written: Shop) -> None:
     rp = written.rp
     with pytest.raises(UnknownName, match="Did you mean 'carts'"):
@@ -201,4 +262,6 @@ def test_what_is_not_there_is_said_with_what_is(written: Shop) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'average_price'"):
         rp.figures("averge_price")
     with pytest.raises(UsageError, match="'brands' goes by currency, brand, category"):
+        rp.figures("revenue", by="brnd")
+    with pytest.raises(UnknownName, match="Did you mean 'brand'"):
         rp.figures("dearest", by="brnd")
