@@ -1,7 +1,8 @@
 """Which table answers a question about figures: the cheapest that keeps them by the dimensions, in windows that fit.
 
-Tables of all events come before those of a job that counts only some, promoted ones before drafts, and tables with
-windows that are narrow enough for the range before others. Among equals, the one with the fewest keys is read.
+Tables that are written come before those of a job that has not run here, tables of all events before those of a job
+that counts only some, tables with windows that are narrow enough for the range before others, and promoted ones before
+drafts. Among equals, the one with the fewest keys is read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from retailpulse_kernel.answers.ranges import cover_open
 from retailpulse_kernel.answers.reading import chosen_figures
@@ -183,7 +185,7 @@ def _refuse_windows(table: FigureTable, question: Question) -> None:
     list(cover_open(question.since, question.until, table.parts(question.every or finest)))
 
 
-def _rank(catalogue: Catalogue, choice: Choice, question: Question) -> tuple[bool, bool, bool, int, int, bool, str]:
+def _rank(catalogue: Catalogue, choice: Choice, question: Question) -> tuple[Any, ...]:
     entry, table = choice.entry, choice.table
     served = catalogue.is_served(entry)
     finest = min(one.seconds for one in table.every)
@@ -192,8 +194,9 @@ def _rank(catalogue: Catalogue, choice: Choice, question: Question) -> tuple[boo
     for name in set(table.by) - set(question.dimensions):
         own = (field := catalogue.contract.by_name.get(name)) is not None and field.is_own
         keys *= _FEW if name in CATEGORIES or own else _MANY
+    is_absent = bool(entry.job) and not entry.ran
     is_draft = not (served or entry.is_promoted)
-    return bool(entry.conditions), wide, is_draft, keys, len(table.by), not served, entry.name
+    return is_absent, bool(entry.conditions), wide, is_draft, keys, len(table.by), not served, entry.name
 
 
 def _refuse_two_meanings(catalogue: Catalogue, ranked: Sequence[Choice], question: Question) -> None:

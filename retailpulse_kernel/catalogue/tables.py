@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 import msgspec
+import pyarrow as pa
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
@@ -20,6 +21,7 @@ from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Grain
+from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.plan.finding import plans
 
@@ -47,6 +49,8 @@ class TableEntry:
         Which events count; all when empty.
     alone : bool
         Whether the job writes no other table with the same query.
+    ran : bool
+        Whether the job has a checkpoint in the namespace.
     """
 
     plan: TablePlan
@@ -55,6 +59,7 @@ class TableEntry:
     topic: str = ""
     conditions: tuple[str, ...] = ()
     alone: bool = False
+    ran: bool = False
 
     @property
     def name(self) -> str:
@@ -219,9 +224,9 @@ def catalogue_of(settings: Settings) -> Catalogue:
     """
     promoted = dict(_promoted(settings))
     found: dict[tuple[str, str], TableEntry] = {}
-    ran = plans(settings)
+    ran = _with_checkpoints(settings)
     # What a promoted version writes and no run has written yet is told, too.
-    for plan in (*ran, *(plan for _, plan in promoted.values())):
+    for plan in (*plans(settings), *(plan for _, plan in promoted.values())):
         version, frozen = promoted.get(plan.job, (DRAFT, None))
         for table in plan.tables:
             is_promoted = frozen is not None and any(_same(table, one) for one in frozen.tables)
@@ -232,10 +237,19 @@ def catalogue_of(settings: Settings) -> Catalogue:
                 plan.topic,
                 plan.conditions,
                 table.rows is not None or len([one for one in plan.tables if one.rows is None]) == 1,
+                plan.job in ran,
             )
             found.setdefault((table.name, table.store), entry)
     entries = tuple(found[key] for key in sorted(found))
     return Catalogue(settings.namespace.name, settings.profile.serving.store, entries, contract_of(settings))
+
+
+def _with_checkpoints(settings: Settings) -> set[str]:
+    """The jobs that have run in the namespace; none where its checkpoints can't be reached from here."""
+    try:
+        return set(jobs_with_checkpoints(settings.checkpoints))
+    except (OSError, pa.ArrowException):
+        return set()
 
 
 def _same(table: TablePlan, other: TablePlan) -> bool:
