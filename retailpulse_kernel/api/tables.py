@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -9,12 +10,13 @@ import orjson
 from fastapi import FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel
 
+from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.conditions import wanted_of
 from retailpulse_kernel.catalogue.contents import Contents
 from retailpulse_kernel.catalogue.overview import Freshness, described, fresh_words
-from retailpulse_kernel.catalogue.personal import is_personal, without_personal
+from retailpulse_kernel.catalogue.personal import is_personal, shows_personal, without_personal
 from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.spans import range_of
 from retailpulse_kernel.shop.contract.model import Contract
@@ -26,6 +28,7 @@ __all__ = ["add_tables"]
 #: Rows that one answer has at most.
 _MOST = 10_000
 _PARAMETERS = ("since", "until", "last", "time", "every", "columns", "order", "limit", "store")
+_WORD = re.compile(r"[A-Za-z_]\w*")
 #: What stands before a column that is called as a parameter is.
 _PREFIX = "where."
 
@@ -102,8 +105,8 @@ def add_tables(app: FastAPI, sources: Sources, answer: Answering) -> None:
         last: Annotated[str | None, Query(description="The newest span instead: 1h, 7d.", max_length=20)] = None,
         time: Annotated[str | None, Query(description="The column of times that the range is of.")] = None,
         every: Annotated[str | None, Query(description="The windows of stored figures.", max_length=16)] = None,
-        columns: Annotated[list[str] | None, Query(description="A column to give; repeatable.")] = None,
-        order: Annotated[list[str] | None, Query(description="A column to sort by, -NAME descending.")] = None,
+        columns: Annotated[list[str] | None, Query(description="Columns to give, with commas or repeated.")] = None,
+        order: Annotated[list[str] | None, Query(description="Columns to sort by, -NAME for descending.")] = None,
         limit: Annotated[int, Query(description="Rows at most.", ge=1, le=_MOST)] = 1_000,
         store: Annotated[str | None, Query(description="The store, where several have the table.")] = None,
     ) -> Response:
@@ -124,8 +127,9 @@ def add_tables(app: FastAPI, sources: Sources, answer: Answering) -> None:
             contents = Contents(found, catalogue.contract, opened, grain_of(every) if every else None)
             shown = without_personal(found.entry, contents.table, catalogue.contract)
             wanted = wanted_of(
-                shown, where=where, since=begin, until=end, time=time, columns=columns, order=order, limit=limit
-            )
+                shown, where=where, since=begin, until=end, time=time, columns=_listed(columns), order=_listed(order),
+                limit=limit,
+            )  # fmt: skip
             read = contents.read(wanted)
             kinds = {name: shown.types[name] for name in wanted.columns}
             rows = values_of(contents.part(wanted.columns), read.rows)
@@ -135,6 +139,11 @@ def add_tables(app: FastAPI, sources: Sources, answer: Answering) -> None:
             return orjson.dumps(head)[:-1] + b',"rows":[' + b",".join(rows) + b"]}"
 
         return answer(request, ("table", table, *request.query_params.multi_items()), make)
+
+
+def _listed(given: list[str] | None) -> list[str] | None:
+    """Names of columns, which have no commas, from a list or several."""
+    return None if given is None else [name.strip() for text in given for name in text.split(",")]
 
 
 def _head(entry: TableEntry, name: str) -> dict[str, Any]:
@@ -152,6 +161,15 @@ def _listing(sources: Sources) -> bytes:
 def _shown(entry: TableEntry, fresh: Freshness, contract: Contract) -> dict[str, Any]:
     """A table without its personal columns."""
     said = described(entry) | fresh_words(fresh)
+    kept = () if entry.figures is None else chosen_figures((), entry.figures)
+    hidden = {figure.name for figure in kept if shows_personal(figure, contract)}
+    said["figures"] = [figure for figure in said["figures"] if figure["name"] not in hidden]
+    said["only"] = [text for text in said["only"] if not _names_personal(text, contract)]
     said["by"] = [name for name in said["by"] if not is_personal(name, contract)]
     said["columns"] = [column for column in said["columns"] if not is_personal(column["name"], contract)]
     return said
+
+
+def _names_personal(condition: str, contract: Contract) -> bool:
+    """Whether a condition may tell a value of a personal field."""
+    return any(is_personal(word, contract) for word in _WORD.findall(condition))

@@ -21,7 +21,7 @@ from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Grain
 from retailpulse_kernel.stores.frames import CATEGORIES
 from retailpulse_kernel.streaming.plan.data import FigurePlan
 
-__all__ = ["Choice", "Question", "choose"]
+__all__ = ["Question", "choose"]
 
 #: How many times as many keys a dimension makes, roughly: few categories, many users.
 _FEW, _MANY = 10, 1_000

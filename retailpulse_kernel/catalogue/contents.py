@@ -22,7 +22,7 @@ from retailpulse_kernel.stores.selecting import Conditions, Selecting
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Contents", "Rows"]
+__all__ = ["Contents"]
 
 #: How a stored figure is shown: of a sketch the number that it estimates.
 _TYPES = {

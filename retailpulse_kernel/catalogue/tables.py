@@ -25,7 +25,7 @@ from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.plan.finding import plans
 
-__all__ = ["DRAFT", "Catalogue", "Found", "TableEntry", "catalogue_of", "titles"]
+__all__ = ["Catalogue", "Found", "TableEntry", "catalogue_of", "titles"]
 
 #: What stands in place of the version where a job is not promoted.
 DRAFT = "draft"

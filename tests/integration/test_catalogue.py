@@ -21,6 +21,8 @@ from retailpulse_kernel.shop.events import Event, to_message
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, average_of, greatest_of, users_of
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
+from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, write_plan
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.jobs import produce
 
@@ -247,6 +249,18 @@ def test_the_api_answers_every_figure_with_filters_of_any_dimension(written: Sho
     paths = api.get("/openapi.json").json()["paths"]
     named = {parameter["name"] for parameter in paths["/api/v1/figures/{name}"]["get"]["parameters"]}
     assert {"brand", "category", "from", "table"} <= named and "/api/v1/tables/{table}" in paths
+
+
+@pytest.mark.parametrize("store", ["cassandra", "hbase", "hive", "kafka"])
+def test_a_table_that_was_never_written_is_said_to_be_so(written: Shop, store: str) -> None:
+    rows = RowsPlan("nothing", (("user_id", "string"), ("n", "int")), ("user_id",), "append", "q", ())
+    table = TablePlan(f"nothing_{store}", store, rows=rows)
+    one = Plan(f"idle_{store}", "retail.events", "event_id", 600_000, (), "change", "publish", (table,))
+    settings = written.rp.settings
+    write_plan(new_epoch(f"{settings.checkpoints}/{one.job}", now_ms=1).path, one)
+    for where in ({}, {"user_id": "u1"}):
+        with pytest.raises(NoSuchTable, match=f"the job 'idle_{store}' .draft. has not written it"):
+            written.rp.table(table.name, where=where)
 
 
 def test_what_is_not_there_is_said_with_what_is(written: Shop) -> None:

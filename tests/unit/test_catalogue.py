@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,11 +13,14 @@ import msgspec
 import pyarrow as pa
 import pytest
 import tomli_w
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from retailpulse_kernel.answers.ranges import cover, cover_open
 from retailpulse_kernel.answers.request import values_of
+from retailpulse_kernel.api.app import create_app
+from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.choosing import Question, choose
 from retailpulse_kernel.catalogue.conditions import time_column, wanted_of
 from retailpulse_kernel.catalogue.overview import freshness
@@ -24,7 +28,8 @@ from retailpulse_kernel.catalogue.personal import is_personal, shows_personal, w
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue_of
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.contract.loading import contract_of, shipped
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.figures import (
     EVENTS,
@@ -43,6 +48,7 @@ from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, write_plan
+from tests.memory import MemoryStore
 
 ROWS = TablePlan(
     "carts",
@@ -253,6 +259,75 @@ class TestPersonal:
         oldest, ages = (Figure("x", "X", of("age")).typed(types) for of in (greatest_of, distinct_of))
         mean = average_of("age").typed(types)
         assert [shows_personal(one, self.SHOP) for one in (oldest, ages, mean, EVENTS)] == [True, False, True, False]
+
+
+SHOP = """
+[fields.email]
+path = "user.email"
+personal = true
+
+[fields.age]
+type = "int"
+path = "user.age"
+personal = true
+"""
+
+
+class TestOverHttp:
+    """The API of a shop with personal fields, on the in-memory twin."""
+
+    @pytest.fixture
+    def client(self, tmp_path: Path) -> Iterator[TestClient]:
+        (tmp_path / "shop.toml").write_text(SHOP)
+        settings = Settings.load(
+            home=tmp_path, pipelines=tmp_path / "p", namespace="t", contract=tmp_path / "shop.toml"
+        )
+        types = contract_of(settings).types
+        figures = (EVENTS, *(Figure(name, name, of("age")).typed(types)
+                             for name, of in (("oldest", greatest_of), ("ages", distinct_of))))  # fmt: skip
+        hour = grain_of("hour")
+        table = FigureTable("ages", figures, ("category",), (hour,))
+        store = MemoryStore()
+        store.create(table)
+        start = datetime(2026, 3, 1, 10, tzinfo=UTC)
+        rows = [{"hour": start, "category": name, "events": 3, "oldest": 80, "ages": sketches.of(["1", "2"])}
+                for name in ("books", "Home, garden", "all", "{toys}")]  # fmt: skip
+        store.write(table, hour, rows, version=1)
+        people = replace(ROWS, name="people", rows=replace(ROWS.rows, columns=(
+            ("user_id", "string"), ("at", "timestamp"), ("email", "string"))))  # type: ignore[type-var]  # fmt: skip
+        ran(settings, plan("people", people))
+        ran(settings, plan("ages", TablePlan.describing(table, store.name)))
+        with TestClient(create_app(store, sources=Sources(store, settings))) as made:
+            yield made
+
+    def test_what_shows_personal_fields_is_left_out(self, client: TestClient) -> None:
+        listed = {table["table"]: table for table in client.get("/api/v1/tables").json()["tables"]}
+        assert [column["name"] for column in listed["people"]["columns"]] == ["user_id", "at"]
+        assert [figure["name"] for figure in listed["ages"]["figures"]] == ["events", "ages"]
+        row = client.get("/api/v1/tables/ages", params={"category": "books"}).json()["rows"][0]
+        assert row == {"hour": "2026-03-01T10:00:00Z", "category": "books", "events": 3, "ages": 2}
+        for asked in ({"oldest": "80"}, {"order": "oldest"}, {"columns": "category,oldest"}):
+            refused = client.get("/api/v1/tables/ages", params=asked)
+            assert refused.status_code == 422 and "oldest" not in refused.json()["remedy"]
+        day = {"from": "2026-03-01", "to": "2026-03-02"}
+        assert client.get("/api/v1/figures/ages", params=day).json()["rows"][0]["value"] == 2
+        refused = client.get("/api/v1/figures/oldest", params=day)
+        assert refused.status_code == 422 and "personal" in refused.text
+
+    def test_filters_reach_every_value_and_unknown_ones_are_told(self, client: TestClient) -> None:
+        day = {"from": "2026-03-01", "to": "2026-03-02", "by": "category", "table": "ages"}
+
+        def categories(*values: str) -> set[str]:
+            response = client.get("/api/v1/figures/events", params={**day, "category": values})
+            assert response.status_code == 200, response.text
+            return {row["category"] for row in response.json()["rows"]}
+
+        assert categories("Home, garden", "all") == {"Home, garden", "all"}
+        assert categories("{toys}", "{toys}") == {"{toys}"}
+        assert categories("{books,nothing}") == {"books"} and len(categories("all")) == len(categories("$__all")) == 4
+        wrong = client.get("/api/v1/figures/events", params={**day, "categry": "books"})
+        assert wrong.status_code == 422 and "Did you mean 'category'" in wrong.text
+        assert client.get("/api/v1/figures/events", params={**day, "table": "age"}).status_code == 404
 
 
 @given(first=st.integers(0, 500), length=st.integers(1, 500))
