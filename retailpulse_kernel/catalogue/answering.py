@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from retailpulse_kernel.answers.ranges import Extent, minutes_of
-from retailpulse_kernel.answers.reading import grouped_frame, read_rows
-from retailpulse_kernel.catalogue.choosing import Question, choose
+from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, read_rows
+from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
 from retailpulse_kernel.catalogue.tables import Catalogue
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import moment_of, span_of
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
-from retailpulse_kernel.shop.tables import grain_of
+from retailpulse_kernel.shop.tables import Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore, Store
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Asking:
 
 
 def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store]) -> pd.DataFrame:
-    """Figures as a frame, from the table that answers at the least cost.
+    """Figures as a frame, from the table that answers at the least cost, or from several where none keeps them all.
 
     Parameters
     ----------
@@ -60,21 +61,62 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
     dimensions = tuple(name for name in dict.fromkeys((*asking.by, *asking.where)) if name != "bucket")
     last = None if asking.last is None else span_of(asking.last)
     since, until = (None, None) if last is not None else (moment_of(asking.since), moment_of(asking.until))
-    choice = choose(catalogue, Question(asking.figures, dimensions, every, since, until, last), table=asking.table)
-    table = choice.table
-    finest, widest = (pick(table.every, key=lambda one: one.seconds) for pick in (min, max))
+    question = Question(asking.figures, dimensions, every, since, until, last)
+    choices = choose_each(catalogue, question, table=asking.table)
+    keys = _same_keys(choices, asking.by)
+    # Windows in which all tables can begin and end.
+    finest = max((_width(choice, min) for choice in choices), key=lambda one: one.seconds)
+    widest = min((_width(choice, max) for choice in choices), key=lambda one: one.seconds)
     begin, end = minutes_of(asking.last, asking.since, asking.until, finest)
-    grain = every or (finest if last is not None else widest)
-    grouped_frame((), asking.by, table, choice.figures)  # a wrong name is told before anything is read
-    if not catalogue.is_served(choice.entry) and asking.table is None:
-        say(f"{choice.words}.")
-    # A store may give what lies below a category, too: which values are meant is checked here.
-    rows = read_rows(
-        cast("FigureStore", store_of(choice.entry.store)), table, since=begin, until=end, grain=grain,
-        figures=parts_of(choice.figures), only=asking.where or None,
-    )  # fmt: skip
-    kept = (row for row in rows if all(row[name] in values for name, values in asking.where.items()))
-    frame = grouped_frame(kept, asking.by, table, choice.figures, Extent(grain, begin, end, datetime.now(UTC)))
-    attributes: dict[str, Any] = {"since": begin and begin.isoformat(), "until": end and end.isoformat()}
-    frame.attrs |= {**attributes, "table": choice.entry.name}
+    grain = every or (finest if last is not None else max(finest, widest, key=lambda one: one.seconds))
+    rows: dict[tuple[Any, ...], Row] = {}
+    for choice in choices:
+        if asking.table is None and not catalogue.is_served(choice.entry):
+            say(f"{choice.words}.")
+        store = cast("FigureStore", store_of(choice.entry.store))
+        for row in _read(store, choice, asking, grain, begin, end):
+            rows.setdefault(tuple(row[key] for key in keys), {}).update(row)
+    figures = _in_order(choices, asking.figures)
+    extent = Extent(grain, begin, end, datetime.now(UTC))
+    frame = figure_frame([rows[key] for key in sorted(rows)], keys, figures, extent)
+    names = ", ".join(choice.entry.name for choice in choices)
+    frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": names}
     return frame
+
+
+def _read(
+    store: FigureStore, choice: Choice, asking: Asking, grain: Grain, begin: datetime | None, end: datetime | None
+) -> list[Row]:
+    """The figures of one table, summed up."""
+    rows = read_rows(
+        store, choice.table, since=begin, until=end, grain=grain, figures=parts_of(choice.figures),
+        only=asking.where or None,
+    )  # fmt: skip
+    # A store gives what lies below a category, too: which values are meant is checked here.
+    kept = (row for row in rows if all(row[name] in values for name, values in asking.where.items()))
+    return grouped(kept, asking.by, choice.table, choice.figures)
+
+
+def _same_keys(choices: Sequence[Choice], by: Sequence[str]) -> list[str]:
+    """The keys of the answer; tables that have others can't stand in one frame."""
+    first, *others = choices
+    keys = keys_of(by, first.table)
+    for other in others:
+        if keys_of(by, other.table) != keys:
+            raise UsageError(
+                f"The tables {first.entry.name!r} and {other.entry.name!r} can't answer together: only one of them "
+                "goes by currency.",
+                remedy="Ask for the figures of each table by themselves.",
+            )
+    return keys
+
+
+def _width(choice: Choice, pick: Callable[..., Grain]) -> Grain:
+    return pick(choice.table.every, key=lambda one: one.seconds)
+
+
+def _in_order(choices: Sequence[Choice], asked: Sequence[str | Figure | Ratio]) -> list[Figure | Ratio]:
+    """The figures in the order in which they were asked for."""
+    found = {figure.name: figure for choice in choices for figure in choice.figures}
+    names = [one if isinstance(one, str) else one.name for one in asked] or list(found)
+    return [found[name] for name in dict.fromkeys(names)]

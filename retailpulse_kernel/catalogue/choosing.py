@@ -8,7 +8,7 @@ drafts. Among equals, the one with the fewest keys is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Grain
 from retailpulse_kernel.stores.frames import CATEGORIES
 from retailpulse_kernel.streaming.plan.data import FigurePlan
 
-__all__ = ["Question", "choose"]
+__all__ = ["Question", "choose", "choose_each"]
 
 #: How many times as many keys a dimension makes, roughly: few categories, many users.
 _FEW, _MANY = 10, 1_000
@@ -113,6 +113,42 @@ def choose(catalogue: Catalogue, question: Question, *, table: str | None = None
     ranked = sorted(fitting, key=lambda choice: _rank(catalogue, choice, question))
     _refuse_two_meanings(catalogue, ranked, question)
     return ranked[0]
+
+
+def choose_each(catalogue: Catalogue, question: Question, *, table: str | None = None) -> list[Choice]:
+    """The tables that answer a question: one where one keeps all figures, or else the best for each figure.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        The tables that there are.
+    question : Question
+        What is asked.
+    table : str, optional
+        The table that must answer.
+
+    Raises
+    ------
+    UnknownName, UsageError
+        As `choose`.
+    """
+    try:
+        return [choose(catalogue, question, table=table)]
+    except UsageError as error:
+        if table is not None or len(question.figures) < 2:
+            raise
+        try:
+            each = [choose(catalogue, replace(question, figures=(figure,))) for figure in question.figures]
+        except UnknownName:
+            raise
+        except UsageError:
+            raise error from None
+    found: dict[str, Choice] = {}
+    for choice in each:
+        place = f"{choice.entry.store}/{choice.entry.name}"
+        before = found[place].figures if place in found else ()
+        found[place] = replace(choice, figures=(*before, *choice.figures))
+    return list(found.values())
 
 
 def _offered(catalogue: Catalogue, table: str | None, question: Question) -> list[TableEntry]:

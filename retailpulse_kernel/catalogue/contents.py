@@ -165,7 +165,7 @@ class Contents:
         )  # fmt: skip
         shown = {figure.name: figure.rules.shown for figure in figures if figure.rules.value is Value.SKETCH}
         for row in rows:
-            row |= {name: show(row[name]) for name, show in shown.items()}
+            row |= {name: None if row[name] is None else show(row[name]) for name, show in shown.items()}
         return pa.Table.from_pylist(rows, schema=schema_of(self.table))
 
     def _of_rows(self, wanted: Wanted) -> pa.Table:

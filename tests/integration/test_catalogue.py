@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -18,7 +19,7 @@ from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.events import Event, to_message
-from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, average_of, greatest_of, users_of
+from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, average_of, greatest_of, last, users_of
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
@@ -85,6 +86,8 @@ def written(stack: Settings) -> Iterator[Shop]:
         by=["currency", "brand", "category"], every=["5 minutes", "1 hour"], table="brands",
     )  # fmt: skip
     job.write(brands, to=rp.cassandra)
+    seen = Figure("seen", "Last seen", last("event_time"), where="view", unit="time")
+    job.write(stream.figures(seen, by=["currency", "brand"], every=["1 day"], table="views"), to=rp.hbase)
     bought = "user_id", "event_time", "category", "currency", "price", "event_id"
     rows = stream.df.where("event_type = 'purchase'").select(*bought)
     for store, name, key in (
@@ -174,9 +177,10 @@ def _stored(rp: Workbench) -> list[str]:
     return [name for entry in rp.tables().catalogue.entries for name in entry.plan.physical]
 
 
-def test_figures_come_from_any_table_that_keeps_them(written: Shop) -> None:
+def test_figures_come_from_any_table_that_keeps_them(written: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     rp = written.rp
     frame = rp.figures("revenue", by="brand")
+    assert "From the table 'brands' in cassandra (crates draft)" in capsys.readouterr().err
     assert frame.attrs["table"] == "brands"
     found = {(row.brand, row.currency): row.revenue for row in frame.itertuples() if row.currency}
     assert found == written.revenue("brand", "currency")
@@ -188,6 +192,9 @@ def test_figures_come_from_any_table_that_keeps_them(written: Shop) -> None:
     for row in one[one["currency"] != ""].itertuples():
         assert row.dearest == max(prices[row.currency])
         assert abs(row.average_price - sum(prices[row.currency]) / len(prices[row.currency])) <= Decimal("0.00005")
+    both = rp.figures("seen", "buyers", by="brand").set_index(["brand", "currency"])
+    assert both.loc[("acme", "USD"), "seen"] == START + timedelta(minutes=238)
+    assert both.loc[("acme", "USD"), "buyers"] == 7
     half = rp.figures("revenue", by="currency", since=START + timedelta(minutes=95), table="brands")
     late = [e for e in written.purchases if e.event_time >= START + timedelta(minutes=95) and e.currency == "USD"]
     assert half.set_index("currency").loc["USD", "revenue"] == sum(e.price for e in late)
@@ -227,7 +234,7 @@ def test_the_api_lists_the_tables_and_gives_their_rows(written: Shop, api: TestC
 
 
 def test_the_api_answers_every_figure_with_filters_of_any_dimension(written: Shop, api: TestClient) -> None:
-    def rows(figure: str, **asked: object) -> list[dict[str, object]]:
+    def rows(figure: str, **asked: object) -> list[dict[str, Any]]:
         response = api.get(f"/api/v1/figures/{figure}", params={**RANGE, **asked})
         assert response.status_code == 200, response.text
         return response.json()["rows"]
@@ -246,6 +253,7 @@ def test_the_api_answers_every_figure_with_filters_of_any_dimension(written: Sho
     assert len(series) == 4 and all(row["complete"] for row in series)
     assert len(rows("buyers", by="category")) == 5
     assert {row["currency"] for row in rows("dearest")} == {"EUR", "USD"}
+    assert rows("seen", by="brand")[0]["decimal"].startswith("2026-03-02T01:5")
     paths = api.get("/openapi.json").json()["paths"]
     named = {parameter["name"] for parameter in paths["/api/v1/figures/{name}"]["get"]["parameters"]}
     assert {"brand", "category", "from", "table"} <= named and "/api/v1/tables/{table}" in paths

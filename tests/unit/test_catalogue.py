@@ -21,7 +21,7 @@ from retailpulse_kernel.answers.ranges import cover, cover_open
 from retailpulse_kernel.answers.request import values_of
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
-from retailpulse_kernel.catalogue.choosing import Question, choose
+from retailpulse_kernel.catalogue.choosing import Question, choose, choose_each
 from retailpulse_kernel.catalogue.conditions import time_column, wanted_of
 from retailpulse_kernel.catalogue.overview import freshness
 from retailpulse_kernel.catalogue.personal import is_personal, shows_personal, without_personal
@@ -187,6 +187,18 @@ class TestChoosing:
         with pytest.raises(UsageError, match="one table at a time: 'orders' is in 'category'"):
             own = TableEntry(figures_plan("own", Figure("n", "N", count()), by=("brand",)), "j", ran=True)
             choose(catalogue(own), Question(("orders", "n")))
+        with pytest.raises(UnknownName, match="Did you mean 'orders'"):
+            choose_each(catalogue(own), Question(("order", "n")))
+
+    def test_figures_of_several_tables_come_from_the_best_for_each(self) -> None:
+        own = TableEntry(figures_plan("own", Figure("n", "N", count()), by=("currency",)), "j", "v1", ran=True)
+        asked = Question(("revenue", "n", "units"), ("currency",))
+        found = choose_each(catalogue(own, BRANDS), asked)
+        assert {one.entry.name: [figure.name for figure in one.figures] for one in found} == {
+            "brands": ["revenue"], "own": ["n"], "category": ["units"],
+        }  # fmt: skip
+        together = choose_each(catalogue(own, BRANDS), Question(("revenue", "events"), ("brand",)))
+        assert [one.entry for one in together] == [BRANDS]
 
 
 TABLE = ROWS.row_table
