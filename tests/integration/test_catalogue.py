@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
+from retailpulse_kernel.catalogue.conditions import wanted_of
 from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.events import Event, to_message
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, average_of, greatest_of, last, users_of
+from retailpulse_kernel.shop.rows import Column, RowTable
+from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.stores.rows import schema_of
+from retailpulse_kernel.stores.selecting import Conditions
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, write_plan
 from retailpulse_kernel.workbench.workbench import Workbench
@@ -104,6 +111,65 @@ def written(stack: Settings) -> Iterator[Shop]:
     kept.run()
     yield Shop(rp, events)
     drop(settings)
+
+
+KINDS = (Column("who", "string"), Column("at", "timestamp"), Column("price", "decimal(18,4)"), Column("n", "long"))
+#: Texts that a row key or a statement could take for something else, times at the ends of ranges, equal decimals.
+WHO = ("a", "a#b", "a%23b", "b", "é")
+AT = tuple(START + timedelta(milliseconds=ms) for ms in (0, 1, 2, 1_000))
+PRICES = (Decimal("1.1"), Decimal("-1"), Decimal(10))
+
+
+@pytest.fixture(scope="module")
+def chosen(written: Shop) -> Iterator[dict[str, tuple[Any, RowTable]]]:
+    """One table in each store that can look rows up, by the shop's names for them."""
+    made = {}
+    keyed = RowTable("chosen", KINDS, ("who", "at", "price"))
+    timed = RowTable("timed", KINDS, ("at", "who", "price"))
+    rp = written.rp
+    for store, table in ((rp.cassandra, keyed), (rp.cassandra, timed), (rp.hbase, keyed), (rp.hbase, timed),
+                         (rp.hive, keyed), (rp.hive, RowTable("appended", KINDS))):  # fmt: skip
+        store.create_rows(table)
+        for batch in range(2):
+            # Both micro-batches write every key: only the second one's rows are there, where there is a key.
+            rows = [{"who": who, "at": at, "price": price, "n": 10 * batch + n}
+                    for who in WHO for at in AT for n, price in enumerate(PRICES)]  # fmt: skip
+            store.write_rows(
+                table, pa.Table.from_pylist(rows, schema_of(table)), by=MicroBatch(1, batch, 1 + batch, "w")
+            )
+        made[f"{store.name} {table.name}"] = (store, table)
+    yield made
+    for store, table in made.values():
+        store.remove_rows(table)
+
+
+WHERE: tuple[dict[str, Any], ...] = (
+    {}, {"who": "a"}, {"who": ["a#b", "é", "zz"]}, {"who": []}, {"at": AT[1]}, {"who": "a%23b", "at": [AT[0], AT[3]]},
+    {"who": "b", "at": AT[2] + timedelta(microseconds=7)}, {"who": "a", "at": AT[0], "price": "1.1"},
+    {"price": [Decimal(10), None]}, {"n": 11}, {"who": "a", "n": [1, 11]},
+)  # fmt: skip
+RANGES = (
+    (None, None), (AT[1], AT[2]), (AT[0] + timedelta(microseconds=1), None), (None, AT[2] + timedelta(microseconds=1)),
+    (AT[3], None), (AT[2], AT[1]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cassandra chosen", "cassandra timed", "hbase chosen", "hbase timed", "hive chosen", "hive appended"],
+)
+def test_rows_that_are_looked_up_are_those_of_the_whole_table(chosen: dict[str, Any], name: str) -> None:
+    store, table = chosen[name]
+    whole = store.read_rows(table)
+    assert len(whole) == len(WHO) * len(AT) * len(PRICES) * (1 if table.is_keyed else 2)
+    for where, (since, until), limit in product(WHERE, RANGES, (None, 1, 5)):
+        wanted = wanted_of(table, where=where, since=since, until=until, time="at", limit=limit)
+        conditions = Conditions(wanted.where, wanted.time, since, until, wanted.first)
+        found, more = wanted.of(table, store.select_rows(table, conditions))
+        every = replace(wanted, limit=None).of(table, whole)[0].to_pylist()
+        rows = found.to_pylist()
+        assert all(row in every for row in rows), (where, since, until, limit)
+        assert (len(rows), more) == (min(len(every), limit or len(every)), limit is not None and len(every) > limit)
 
 
 TABLES = ("carts", "baskets", "crates", "log", "feed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -44,22 +45,22 @@ class CassandraSelection(CassandraRows):
         import pyarrow as pa
 
         found = looked_up(table, conditions)
-        if not found.equal and found.limit is None:
+        if not found.equal and (found.limit is None or found.ranged):  # a range goes over all partitions
             return self.read_rows(table)
-        texts, bounds = [f'"{name}" = ?' for name in found.equal], []
-        for sign, bound in ((">=", conditions.since), ("<=", conditions.until)):
-            # The end is among the rows, too: a time is cut to the millisecond, and the caller checks it again.
+        texts = [f'"{name}" = ?' for name in found.equal]
+        bounds = []
+        for sign, bound in ((">=", conditions.since), ("<", conditions.until)):
             if found.ranged and bound is not None:
                 texts.append(f'"{found.ranged}" {sign} ?')
-                bounds.append(_driver_value(table, found.ranged, bound))
-        if not found.equal:  # a range goes over all partitions
-            texts, bounds = [], []
+                bounds.append(_driver_value(table, found.ranged, _whole_ms(bound)))
         names = ", ".join(f'"{name}"' for name in table.types)
         cql = f"select {names} from {self._place(table)}"
         cql += f" where {' and '.join(texts)}" if texts else ""
-        # One more: the range may end with a row that the caller leaves out.
-        cql += f" limit {found.limit + 1}" if found.limit is not None and (found.equal or not found.ranged) else ""
-        values = [[_driver_value(table, name, one) for one in given] for name, given in found.equal.items()]
+        cql += "" if found.limit is None else f" limit {found.limit}"
+        values = [
+            [_driver_value(table, name, one) for one in given if _is_storable(one)]
+            for name, given in found.equal.items()
+        ]
 
         def run(session: Session) -> pa.Table:
             prepared = session.prepare(cql)
@@ -74,11 +75,18 @@ class CassandraSelection(CassandraRows):
 
 
 def _driver_value(table: RowTable, name: str, value: Any) -> Any:
-    """A value as the driver takes it, times cut to the millisecond, which is what is stored."""
+    """A value as the driver takes it."""
     import pyarrow as pa
 
     made = pa.array([value], arrow_type(table.types[name]))
-    if table.types[name] == "timestamp":
-        micros = made.cast(pa.int64())[0].as_py() // _MILLISECOND * _MILLISECOND
-        made = pa.array([micros], pa.int64()).cast(made.type)
     return to_cql(table, name, pa.chunked_array([made]))[0]
+
+
+def _whole_ms(moment: datetime) -> datetime:
+    """The first time at or after a moment that Cassandra can hold."""
+    return moment + timedelta(microseconds=-moment.microsecond % _MILLISECOND)
+
+
+def _is_storable(value: Any) -> bool:
+    """Whether a row can have the value: no time with microseconds is stored."""
+    return not isinstance(value, datetime) or not value.microsecond % _MILLISECOND
