@@ -39,6 +39,8 @@ __all__ = [
     "sql",
     "status",
     "store",
+    "table",
+    "tables",
 ]
 
 

@@ -21,7 +21,7 @@ from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, Figure
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore
 
-__all__ = ["Extent", "SignedRead", "cover", "minutes_of", "plan"]
+__all__ = ["Extent", "SignedRead", "cover", "cover_open", "minutes_of", "plan"]
 
 Span = tuple[Grain, datetime, datetime]
 """Whole windows of a grain, from the start of the first to the end of the last."""
@@ -136,6 +136,37 @@ def cover(since: datetime, until: datetime, grains: Sequence[Grain]) -> Iterator
     require_range(since, until)
     _require_aligned(grains[-1], since, until)
     yield from _cover(since, until, grains)
+
+
+def cover_open(
+    since: datetime | None, until: datetime | None, grains: Sequence[Grain]
+) -> Iterator[tuple[Grain, datetime | None, datetime | None]]:
+    """As `cover`, of a range that may have no start or no end: the widest windows go on there.
+
+    Parameters
+    ----------
+    since, until : datetime or None
+        The range; each end is the start of the finest windows, or None.
+    grains : sequence of Grain
+        As for `cover`.
+
+    Raises
+    ------
+    UsageError
+        As `cover`.
+    """
+    if since is not None and until is not None:
+        yield from cover(since, until, grains)
+        return
+    _require_aligned(grains[-1], *(end for end in (since, until) if end is not None))
+    widest = grains[0]
+    first = None if since is None else widest.start_from(since)
+    last = None if until is None else widest.start(until)
+    if since is not None and first is not None and since < first:
+        yield from _cover(since, first, grains)
+    yield widest, first, last
+    if until is not None and last is not None and last < until:
+        yield from _cover(last, until, grains)
 
 
 def _cover(since: datetime, until: datetime, grains: Sequence[Grain]) -> Iterator[Span]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.answers.ranges import Extent, SignedRead, cover
+from retailpulse_kernel.answers.ranges import Extent, SignedRead, cover_open
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop import sketches
@@ -41,8 +41,10 @@ __all__ = [
     "CurrencySummary",
     "Summary",
     "chosen_figures",
+    "figure_frame",
     "grouped",
     "grouped_frame",
+    "keys_of",
     "money",
     "over_time",
     "parts_of",
@@ -205,14 +207,9 @@ def read_rows(
         An end of the range is not the start of a window, the range is empty, or the table's windows do not add up to
         those of the grain.
     """
-    parts = table.parts(grain)
-    if since is None or until is None:
-        widest = parts[0]
-        found = store.read(table, widest, since=since, until=until, figures=figures, only=only)
-        return [{**row, "bucket": grain.start(row[widest.name])} for row in found]
     return [
         {**row, "bucket": grain.start(row[part.name])}
-        for part, start, stop in cover(since, until, parts)
+        for part, start, stop in cover_open(since, until, table.parts(grain))
         for row in store.read(table, part, since=start, until=stop, figures=figures, only=only)
     ]
 
@@ -269,7 +266,7 @@ def grouped(
     UnknownName
         A name is not a dimension of the table.
     """
-    keys = _keys(by, table)
+    keys = keys_of(by, table)
     wanted = chosen_figures((), table) if figures is None else figures
     parts: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -317,23 +314,56 @@ def grouped_frame(
     UnknownName
         As `grouped`.
     """
-    keys = _keys(by, table)
+    keys = keys_of(by, table)
     wanted = chosen_figures((), table) if figures is None else figures
-    names = [*keys, *(figure.name for figure in wanted)]
+    return figure_frame(grouped(rows, by, table, wanted), keys, wanted, extent)
+
+
+def figure_frame(
+    rows: Sequence[Row], keys: Sequence[str], figures: Sequence[Figure | Ratio], extent: Extent | None = None
+) -> pd.DataFrame:
+    """A frame of grouped rows; see `grouped_frame`.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        With all keys; a figure that a row does not have is empty.
+    keys : sequence of str
+        The first columns.
+    figures : sequence of Figure or Ratio
+        The other columns.
+    extent : Extent, optional
+        What was read, for the column ``complete``.
+    """
+    names = [*keys, *(figure.name for figure in figures)]
     kinds: dict[int, ColumnKind] = {
         place: "time" if name == "bucket" else "category" for place, name in enumerate(keys)
     }
-    for place, figure in enumerate(wanted, start=len(keys)):
+    for place, figure in enumerate(figures, start=len(keys)):
         if isinstance(figure, Figure) and figure.rules.value in _COLUMNS:
             kinds[place] = _COLUMNS[figure.rules.value]
-    frame = to_frame(names, ([row[name] for name in names] for row in grouped(rows, by, table, wanted)), kinds)
+    frame = to_frame(names, ([row.get(name) for name in names] for row in rows), kinds)
     if extent is not None and "bucket" in keys:
         frame["complete"] = [extent.complete(start.to_pydatetime()) for start in frame["bucket"]]
         frame["complete"] = frame["complete"].astype(bool)
     return frame
 
 
-def _keys(by: Sequence[str], table: FigureTable) -> list[str]:
+def keys_of(by: Sequence[str], table: FigureTable) -> list[str]:
+    """The keys of an answer: what it goes by, and the currency where the table has one, since money needs it.
+
+    Parameters
+    ----------
+    by : sequence of str
+        Dimensions of the table, or ``bucket``.
+    table : FigureTable
+        The table.
+
+    Raises
+    ------
+    UnknownName
+        A name is not a dimension of the table.
+    """
     known = ("bucket", *table.by)
     for name in by:
         if name not in known:

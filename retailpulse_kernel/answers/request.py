@@ -1,15 +1,21 @@
-"""What a request asks for, checked: the range on whole minutes, its windows, its dimensions, its filters."""
+"""What a request asks for, checked: the range on whole minutes, its windows, its dimensions, its filters.
+
+A filter that is given once is a list with commas, as Grafana writes the values of a variable: ``a,b``, ``{a,b}``, and
+``all`` for no filter. A filter that is given several times has one value each time, as it is: a value with a comma, or
+the value ``all``, is given twice where it is the only one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.spans import moment_at, moment_of, require_range, span_of
-from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Grain, grain_of
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, grain_of
 
-__all__ = ["Asked", "asked"]
+__all__ = ["Asked", "asked", "fitted", "values_of"]
 
 #: Windows that one answer holds at most.
 MOST_BUCKETS = 2_000
@@ -18,7 +24,6 @@ _FINE_BUCKETS = 400
 #: The longest range, whatever the windows: each day is a request to Cassandra.
 _LONGEST = timedelta(days=1_100)
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-_DIMENSIONS = ("bucket", *CATEGORY.by)
 #: What Grafana writes for "all" in a variable.
 _ALL = {"", "all", "$__all"}
 
@@ -34,23 +39,40 @@ class Asked:
     grain : Grain
         The windows behind ``bucket``.
     by : tuple of str
-        ``bucket`` or dimensions of `CATEGORY`.
-    currencies, categories : frozenset of str
-        Only these; all when empty.
+        ``bucket`` or dimensions.
+    where : tuple of (str, frozenset of str)
+        The values that a dimension may have; a dimension that is absent may have all.
     shift : timedelta
         How much earlier is read than is shown: a week, to lay last week under today.
     limit : int
         Rows at most, the largest first; 0 for all.
+    any_grain : bool
+        Whether the windows were chosen here, so that a table with wider ones will do.
     """
 
     since: datetime
     until: datetime
     grain: Grain
     by: tuple[str, ...] = ()
-    currencies: frozenset[str] = frozenset()
-    categories: frozenset[str] = frozenset()
+    where: tuple[tuple[str, frozenset[str]], ...] = ()
     shift: timedelta = timedelta(0)
     limit: int = 0
+    any_grain: bool = False
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What the answer goes by and is filtered by; ``bucket`` is none."""
+        return tuple(name for name in dict.fromkeys((*self.by, *(name for name, _ in self.where))) if name != "bucket")
+
+    def only(self, dimension: str) -> frozenset[str]:
+        """The values that a dimension may have; all when empty.
+
+        Parameters
+        ----------
+        dimension : str
+            Its name.
+        """
+        return dict(self.where).get(dimension, frozenset())
 
 
 def asked(
@@ -59,11 +81,11 @@ def asked(
     until: str = "",
     grain: str = "auto",
     by: str = "",
-    currency: str = "",
-    category: str = "",
+    only: Mapping[str, Sequence[str]] | None = None,
     shift: str = "",
     limit: int = 0,
     now: datetime,
+    dimensions: Iterable[str] = CATEGORY.by,
 ) -> Asked:
     """Check the texts of a request.
 
@@ -75,48 +97,92 @@ def asked(
     grain : str
         ``minute``, ``hour``, ``day``, any width that these add up to, such as ``15m``, or ``auto`` for the finest
         that a line still shows well.
-    by, currency, category : str
+    by : str
         Several with commas.
+    only : mapping of str to sequence of str, optional
+        The texts of each filter, by its dimension; see `values_of`.
     shift : str
         A span such as ``7d``.
     limit : int
         See `Asked`.
     now : datetime
         The present.
+    dimensions : iterable of str
+        Those that there are.
 
     Raises
     ------
     UnknownName
         There is no such grain or dimension.
     UsageError
-        The range is empty, too long, or has too many windows.
+        The range is empty or too long.
     """
     end = _widened(_moment(until) if until else now)
     start = GRAINS["minute"].start(_moment(since)) if since else GRAINS["day"].start(end - timedelta(minutes=1))
     _check(start, end)
-    dimensions = _listed(by)
-    for name in dimensions:
-        if name not in _DIMENSIONS:
-            raise UnknownName("dimension", name, _DIMENSIONS)
+    known, wanted = tuple(dimensions), _listed(by)
+    for name in wanted:
+        if name not in ("bucket", *known):
+            raise UnknownName("dimension", name, ("bucket", *known))
+    for name in only or {}:
+        if name not in known:
+            raise UnknownName("dimension", name, known)
     try:
         back = span_of(shift) if shift else timedelta(0)
     except OverflowError:
         back = timedelta(-1)
     if not timedelta(0) <= back <= _LONGEST or back % timedelta(minutes=1):
         raise UsageError(f"A shift of {shift!r} can't be read.", remedy="Give whole minutes, hours or days, as in 7d.")
-    chosen = _fitting(end - start) if grain.lower() == "auto" else grain_of(grain)
-    CATEGORY.parts(chosen)  # refuses what its windows do not add up to
-    windows = (end - start) / chosen.width
-    if "bucket" in dimensions and windows > MOST_BUCKETS:
-        width = f"a {chosen.unit}" if chosen.count == 1 else chosen.title
+    is_open = grain.lower() == "auto"
+    filters = ((name, values_of(texts)) for name, texts in sorted((only or {}).items()))
+    return Asked(
+        start, end, _fitting(end - start) if is_open else grain_of(grain), tuple(dict.fromkeys(wanted)),
+        tuple((name, values) for name, values in filters if values), back, limit, is_open,
+    )  # fmt: skip
+
+
+def fitted(asked: Asked, table: FigureTable) -> Asked:
+    """The same request in windows of a table: the range is widened to the starts of its finest ones.
+
+    Parameters
+    ----------
+    asked : Asked
+        A checked request.
+    table : FigureTable
+        The table that answers.
+
+    Raises
+    ------
+    UsageError
+        The table's windows do not add up to those of the request, or the range has too many of them.
+    """
+    finest = min(table.every, key=lambda one: one.seconds)
+    grain = asked.grain
+    if asked.any_grain and grain.seconds < finest.seconds:
+        grain = finest
+    table.parts(grain)
+    windows = (asked.until - asked.since) / grain.width
+    if "bucket" in asked.by and windows > MOST_BUCKETS:
+        width = f"a {grain.unit}" if grain.count == 1 else grain.title
         raise UsageError(
             f"{windows:,.0f} windows of {width} are more than the {MOST_BUCKETS:,} that one answer holds.",
             remedy="Ask for a shorter range or a coarser grain.",
         )
-    return Asked(
-        start, end, chosen, tuple(dict.fromkeys(dimensions)), frozenset(_listed(currency)),
-        frozenset(_listed(category)), back, limit,
-    )  # fmt: skip
+    return replace(asked, grain=grain, since=finest.start(asked.since), until=finest.start_from(asked.until))
+
+
+def values_of(texts: Sequence[str]) -> frozenset[str]:
+    """The values of a filter: of one text those of a list with commas, of several texts each as it is.
+
+    >>> sorted(values_of(["{a,b}"])), sorted(values_of(["a,b", "all"])), sorted(values_of(["all"]))
+    (['a', 'b'], ['a,b', 'all'], [])
+
+    Parameters
+    ----------
+    texts : sequence of str
+        What the request has under the filter's name.
+    """
+    return frozenset(_listed(texts[0]) if len(texts) == 1 else texts)
 
 
 def _moment(text: str) -> datetime:

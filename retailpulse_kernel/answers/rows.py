@@ -11,17 +11,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from retailpulse_kernel.answers.ranges import Extent, SignedRead
 from retailpulse_kernel.answers.reading import chosen_figures, grouped, money, over_time, parts_of, read_rows
-from retailpulse_kernel.answers.request import Asked
-from retailpulse_kernel.ground.errors import NoSuchTable
-from retailpulse_kernel.ground.spans import iso_text
+from retailpulse_kernel.answers.request import Asked, fitted
+from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName
+from retailpulse_kernel.ground.spans import iso_text, ms_of
 from retailpulse_kernel.shop.figures import EVENTS, Figure, Ratio
-from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Row
+from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Row
 from retailpulse_kernel.stores.base import FigureStore
 
 __all__ = ["figure_rows", "funnel_rows", "valued"]
@@ -33,35 +35,53 @@ FUNNEL = ("view", "add_to_cart", "purchase")
 
 
 def figure_rows(
-    store: FigureStore, pool: Executor, name: str, asked: Asked, *, now: datetime | None = None
+    store: FigureStore,
+    pool: Executor,
+    name: str | Figure | Ratio,
+    asked: Asked,
+    *,
+    now: datetime | None = None,
+    table: FigureTable = CATEGORY,
 ) -> list[Row]:
     """The rows of a figure, by the dimensions that were asked for; money always by its currency, too.
 
     Parameters
     ----------
     store : FigureStore
-        Where the table `CATEGORY` is.
+        Where the table is.
     pool : Executor
         What the requests to it run in.
-    name : str
+    name : str or Figure or Ratio
         One of the table's figures, or what is divided of them.
     asked : Asked
         Range, dimensions and values.
     now : datetime, optional
         The present, when absent; windows that end later are not complete.
+    table : FigureTable
+        The table that answers.
 
     Raises
     ------
     UnknownName
         There is no such figure.
+    UsageError
+        The table's windows do not add up to those that are asked for, or the range has too many of them.
     """
-    (figure,) = chosen_figures([name])
-    is_money = figure.unit == "currency"
+    for dimension in asked.dimensions:
+        if dimension not in table.by:
+            raise UnknownName(f"dimension of the table {table.name!r}", dimension, table.by)
+    asked = fitted(asked, table)
+    (figure,) = chosen_figures([name], table)
+    # A plan does not keep the unit of a job's own figure. What has decimals in a table by currency may be money.
+    decimals = any(part.rules.value is Value.DECIMAL for part in parts_of([figure]))
+    is_money = figure.unit == "currency" or (decimals and "currency" in table.by)
     split = is_money or "currency" in asked.by
-    rows = _read(store, pool, figure, asked)
-    if not split:  # counts may cross currencies: `grouped` keeps them apart, so they get the same
+    rows = _read(store, pool, figure, asked, table)
+    if (
+        not split and "currency" in table.by
+    ):  # counts may cross currencies: `grouped` keeps them apart, so they get the same
         rows = [{**row, "currency": ""} for row in rows]
-    found = grouped(rows, asked.by, CATEGORY, [figure])
+    found = grouped(rows, asked.by, table, [figure])
     keys = [*asked.by, *(["currency"] if is_money and "currency" not in asked.by else [])]
     result = [
         {key: _plain(row[key], asked) for key in keys} | valued(row[figure.name], is_money=is_money)
@@ -90,7 +110,7 @@ def funnel_rows(store: FigureStore, pool: Executor, asked: Asked) -> list[Row]:
     pool : Executor
         Reads the steps side by side.
     asked : Asked
-        Range, categories and currency.
+        Range and filters.
     """
     by_type = {
         row["event_type"]: row["minor"] for row in figure_rows(store, pool, EVENTS.name, _by(asked, "event_type"))
@@ -107,36 +127,33 @@ def funnel_rows(store: FigureStore, pool: Executor, asked: Asked) -> list[Row]:
 
 
 def _by(asked: Asked, dimension: str) -> Asked:
-    return Asked(
-        asked.since, asked.until, asked.grain, (dimension,), asked.currencies, asked.categories, asked.shift
-    )  # fmt: skip
+    return replace(asked, by=(dimension,), limit=0)
 
 
-def _read(store: FigureStore, pool: Executor, figure: Figure | Ratio, asked: Asked) -> list[Row]:
+def _read(store: FigureStore, pool: Executor, figure: Figure | Ratio, asked: Asked, table: FigureTable) -> list[Row]:
     since, until = asked.since - asked.shift, asked.until - asked.shift
     # Without a series the widest windows do; with one, the range is read by its own.
-    grain = asked.grain if "bucket" in asked.by else GRAINS["day"]
+    grain = asked.grain if "bucket" in asked.by else max(table.every, key=lambda one: one.seconds)
     parts = parts_of([figure])
     try:
-        if all(part.rules.is_added for part in parts):
-            rows = SignedRead(store, CATEGORY, pool, since, until, grain, parts, _read_by(asked)).rows()
+        # Windows can be taken away where all events of a row are counted, so that a row without any is known.
+        if EVENTS in table.figures and all(part.rules.is_added for part in parts):
+            rows = SignedRead(store, table, pool, since, until, grain, parts, _read_by(asked, table)).rows()
         else:
-            rows = read_rows(store, CATEGORY, since=since, until=until, grain=grain, figures=parts)
+            only = {name: sorted(values) for name, values in asked.where}
+            rows = read_rows(
+                store, table, since=since, until=until, grain=grain, figures=parts, only=only or None
+            )  # fmt: skip
     except NoSuchTable:
         return []
-    return [row for row in rows if _kept(row, "currency", asked.currencies)
-            and _kept(row, "category", asked.categories)]  # fmt: skip
+    return [row for row in rows if all(row[name] in values for name, values in asked.where)]
 
 
-def _read_by(asked: Asked) -> Sequence[str]:
-    """The first columns of the key that hold all that is needed: Cassandra adds up the others."""
-    needed = {"currency", *asked.by, *(["category"] if asked.categories else [])}
-    last = max(place for place, name in enumerate(CATEGORY.by) if name in needed)
-    return CATEGORY.by[: last + 1]
-
-
-def _kept(row: Row, dimension: str, wanted: frozenset[str]) -> bool:
-    return not wanted or row[dimension] in wanted
+def _read_by(asked: Asked, table: FigureTable) -> Sequence[str]:
+    """The first columns of the key that hold all that is needed: the store adds up the others."""
+    needed = {"currency", *asked.dimensions} & set(table.by)
+    last = max((place for place, name in enumerate(table.by) if name in needed), default=-1)
+    return table.by[: last + 1]
 
 
 def _plain(value: Any, asked: Asked) -> Any:
@@ -144,7 +161,7 @@ def _plain(value: Any, asked: Asked) -> Any:
 
 
 def valued(value: Any, *, is_money: bool) -> Row:
-    """A value in every form that a row has it in.
+    """A value in every form that a row has it in; a time as milliseconds since 1970 and in ISO 8601.
 
     Parameters
     ----------
@@ -153,14 +170,21 @@ def valued(value: Any, *, is_money: bool) -> Row:
     is_money : bool
         Text of it gets two decimal places at least.
     """
-    if not is_money:
+    if isinstance(value, datetime):
+        ms = ms_of(value)
+        return {"value": ms, "decimal": iso_text(value), "minor": ms, "exponent": 0}
+    if not isinstance(value, Decimal):
         return {"value": value, "decimal": str(value), "minor": value, "exponent": 0}
     return {
         "value": float(value),
-        "decimal": money(value),
+        "decimal": _text(value, is_money=is_money),
         "minor": int(value.scaleb(-MONEY_EXPONENT)),
         "exponent": MONEY_EXPONENT,
     }
+
+
+def _text(value: Decimal, *, is_money: bool) -> str:
+    return money(value) if is_money else format(value, "f")
 
 
 def _series(rows: list[Row], keys: Sequence[str]) -> Iterator[list[Row]]:
@@ -187,8 +211,8 @@ def _accumulate(rows: list[Row], *, is_money: bool) -> None:
     complete = {datetime.fromisoformat(row["bucket"]): row["complete"] for row in rows}
     by_bucket = {datetime.fromisoformat(row["bucket"]): Decimal(row["decimal"]) for row in rows}
     for row, bucket in zip(rows, over_time(by_bucket, complete.__getitem__), strict=True):
-        total = bucket.running_total
-        row["running_total"] = float(total) if is_money else int(total)
-        row["running_total_decimal"] = money(total) if is_money else str(int(total))
+        total, is_whole = bucket.running_total, isinstance(row["value"], int)
+        row["running_total"] = int(total) if is_whole else float(total)
+        row["running_total_decimal"] = str(int(total)) if is_whole else _text(total, is_money=is_money)
         row["peak"] = bucket.peak
         row["peak_value"] = row["value"] if bucket.peak else None  # a column that a chart draws as points

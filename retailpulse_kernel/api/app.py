@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,13 +16,17 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from retailpulse_kernel.answers.reading import chosen_figures
-from retailpulse_kernel.answers.request import Asked, asked
+from retailpulse_kernel.answers.request import Asked, asked, fitted
 from retailpulse_kernel.answers.rows import figure_rows, funnel_rows
 from retailpulse_kernel.api.cache import AnswerCache
+from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.products import product_rows
+from retailpulse_kernel.api.sources import Sources
+from retailpulse_kernel.api.tables import add_tables
+from retailpulse_kernel.catalogue.choosing import Question, choose
+from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
-from retailpulse_kernel.shop.tables import Row
+from retailpulse_kernel.shop.tables import CATEGORY, Row
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.hive.archive import Archive
 from retailpulse_kernel.telemetry.values import Values, exposition
@@ -36,19 +40,13 @@ _THREADS = 8
 _PRODUCTS_SECONDS = 30.0
 
 
-class Problem(BaseModel):
-    """What went wrong, and what to do."""
-
-    detail: str
-    remedy: str | None = None
-
-
 class Figures(BaseModel):
     """Rows of one figure, with the range they were read for."""
 
     figure: str
     title: str
     unit: str
+    table: str
     since: str
     until: str
     grain: str
@@ -63,33 +61,47 @@ class Health(BaseModel):
     store: str
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Problem, "description": "The token is missing or wrong."},
-    422: {"model": Problem, "description": "The request asks for what can't be."},
-    503: {"model": Problem, "description": "The store does not answer."},
-}
 _EXAMPLE = {
-    "figure": "revenue", "title": "Total revenue", "unit": "currency", "since": "2026-03-01T00:00:00+00:00",
-    "until": "2026-03-02T00:00:00+00:00", "grain": "hour", "total_rows": 1,
+    "figure": "revenue", "title": "Total revenue", "unit": "currency", "table": "category",
+    "since": "2026-03-01T00:00:00+00:00", "until": "2026-03-02T00:00:00+00:00", "grain": "hour", "total_rows": 1,
     "rows": [{"category": "books", "currency": "USD", "value": 12.5, "decimal": "12.50", "minor": 125000,
               "exponent": -4}],
 }  # fmt: skip
 
 
+_NAMES = ("from", "to", "grain", "by", "shift", "limit", "table")
+
+
 def _asked(
+    request: Request,
     since: Annotated[str, Query(alias="from", description="ISO 8601 or epoch ms; today's start", max_length=64)] = "",
     until: Annotated[str, Query(alias="to", description="Not included; now when absent.", max_length=64)] = "",
     grain: Annotated[str, Query(description="minute, hour, day, a width such as 15m, or auto", max_length=16)] = "auto",
-    by: Annotated[str, Query(description="bucket, currency, category, event_type; with commas", max_length=100)] = "",
-    currency: Annotated[str, Query(description="Only these, with commas.", max_length=400)] = "",
-    category: Annotated[str, Query(description="Only these, with commas.", max_length=4000)] = "",
+    by: Annotated[str, Query(description="bucket or dimensions, with commas", max_length=400)] = "",
     shift: Annotated[str, Query(description="Read so much earlier, shown in place: 7d.", max_length=20)] = "",
     limit: Annotated[int, Query(description="Rows at most, the largest first; 0 for all.", ge=0, le=10_000)] = 0,
 ) -> Asked:
+    """The parameters of a request; all that are none of these are dimensions."""
+    catalogue = request.app.state.sources.catalogue
+    known = {*catalogue.contract.dimensions, *(name for one in catalogue.figures for name in one.key)}
+    only: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in _NAMES:
+            if name not in known:
+                raise UnknownName("parameter", name, (*_NAMES, *known))
+            only.setdefault(name, []).append(value)
     return asked(
-        since=since, until=until, grain=grain, by=by, currency=currency, category=category, shift=shift, limit=limit,
-        now=datetime.now(UTC),
+        since=since, until=until, grain=grain, by=by, only=only, shift=shift, limit=limit, now=datetime.now(UTC),
+        dimensions=sorted(known),
     )  # fmt: skip
+
+
+def _filters(dimensions: Iterable[str]) -> list[dict[str, Any]]:
+    """The filters of a figure, as OpenAPI lists them."""
+    words = "Only these: one text with commas, or several times with one value each, as it is."
+    kind = {"type": "array", "items": {"type": "string"}}
+    return [{"name": name, "in": "query", "required": False, "description": words, "schema": kind}
+            for name in dimensions]  # fmt: skip
 
 
 def create_app(
@@ -99,13 +111,14 @@ def create_app(
     hosts: list[str] | None = None,
     values: Values | None = None,
     archive: Callable[[], Archive] | None = None,
+    sources: Sources | None = None,
 ) -> FastAPI:
     """The application.
 
     Parameters
     ----------
     store : FigureStore
-        Where the table `CATEGORY` is.
+        The store that serves the figures.
     token : str, optional
         What a request must carry as ``Authorization: Bearer``; all but the health asks for it.
     hosts : list of str, optional
@@ -114,8 +127,12 @@ def create_app(
         What its metrics are counted in.
     archive : callable, optional
         Gives the archive, which top products are folded from; without it there are none.
+    sources : Sources, optional
+        The tables of the namespace with their stores; only the table `CATEGORY` when absent.
     """
+    sources = Sources(store) if sources is None else sources
     app = FastAPI(title="RetailPulse", version="1", description="The stored figures, exact.")
+    app.state.sources = sources
     cache, pool = AnswerCache(CACHE_SECONDS), ThreadPoolExecutor(_THREADS)
     products = AnswerCache(_PRODUCTS_SECONDS)
     _observe(app, cache, _guard(token), Values(namespace="") if values is None else values)
@@ -134,25 +151,38 @@ def create_app(
     @app.get(
         "/api/v1/figures/{name}",
         response_model=Figures,
-        responses={**_ERRORS, 200: {"content": {"application/json": {"example": _EXAMPLE}}},
+        responses={**ERRORS, 200: {"content": {"application/json": {"example": _EXAMPLE}}},
                    404: {"model": Problem, "description": "There is no such figure."}},
+        openapi_extra={"parameters": _filters(sources.catalogue.contract.dimensions)},
     )  # fmt: skip
-    def figures(request: Request, name: str, question: Annotated[Asked, Depends(_asked)]) -> Response:
-        """Rows of a figure: revenue, average_order_value, orders, units, events, active_users; funnel, top_products."""
+    def figures(
+        request: Request,
+        name: str,
+        question: Annotated[Asked, Depends(_asked)],
+        table: Annotated[str | None, Query(description="The table that answers; the cheapest when absent.")] = None,
+    ) -> Response:
+        """Rows of a figure of any table, such as revenue, average_order_value, orders; also funnel and top_products.
+
+        `/api/v1/tables` lists the figures. Any dimension is a filter: `category=a,b`, or `category=a&category=b`.
+        """
+        key = (name, question, table)
         if name == "top_products" and archive is not None:
             folder, title = archive(), "Top products"
             return answer(
-                request, (name, question),
-                lambda: _body(name, title, "currency", question, product_rows(folder, question)), products,
+                request, key,
+                lambda: _body(name, title, "currency", "events", question, product_rows(folder, question)), products,
             )  # fmt: skip
         if name == "funnel":
-            title, unit, read = "Conversion funnel", "events", lambda: funnel_rows(store, pool, question)
-        else:
-            (figure,) = chosen_figures([name])
-            title, unit, read = figure.title, figure.unit, lambda: figure_rows(store, pool, name, question)
-        return answer(request, (name, question), lambda: _body(name, title, unit, question, read()))
+            title = "Conversion funnel"
+            return answer(
+                request, key,
+                lambda: _body(name, title, "events", CATEGORY.name, question, funnel_rows(store, pool, question)),
+            )  # fmt: skip
+        return answer(request, key, lambda: _figure_body(sources, pool, name, question, table))
 
-    @app.get("/api/v1/health", response_model=Health, responses={503: _ERRORS[503]})
+    add_tables(app, sources, answer)
+
+    @app.get("/api/v1/health", response_model=Health, responses={503: ERRORS[503]})
     def health(request: Request) -> Response:
         """Ask the store something real."""
         return answer(
@@ -162,12 +192,28 @@ def create_app(
     return app
 
 
-def _body(name: str, title: str, unit: str, question: Asked, rows: list[Row]) -> bytes:
+def _figure_body(sources: Sources, pool: Executor, name: str, question: Asked, table: str | None) -> bytes:
+    """The rows of a figure, from the table that answers at the least cost."""
+    catalogue = sources.catalogue
+    every = question.grain if "bucket" in question.by and not question.any_grain else None
+    span = question.until - question.since
+    choice = choose(catalogue, Question((name,), question.dimensions, every, span=span), table=table)
+    (figure,) = choice.figures
+    if shows_personal(figure, catalogue.contract):
+        raise UsageError(
+            f"The figure {name!r} shows values of a personal field.", remedy="Ask for a number of values instead."
+        )
+    question = fitted(question, choice.table)
+    rows = figure_rows(sources.figures(choice.entry.store), pool, figure, question, table=choice.table)
+    return _body(name, figure.title, figure.unit, choice.entry.name, question, rows)
+
+
+def _body(name: str, title: str, unit: str, table: str, question: Asked, rows: list[Row]) -> bytes:
     """An answer; `total_rows` tells how many rows there are where the limit leaves some out."""
     return orjson.dumps(
         {
-            "figure": name, "title": title, "unit": unit, "since": question.since, "until": question.until,
-            "grain": question.grain.name, "total_rows": len(rows),
+            "figure": name, "title": title, "unit": unit, "table": table, "since": question.since,
+            "until": question.until, "grain": question.grain.name, "total_rows": len(rows),
             "rows": rows[: question.limit] if question.limit else rows,
         }
     )  # fmt: skip
@@ -196,7 +242,7 @@ def _observe(app: FastAPI, cache: AnswerCache, allowed: Callable[[Request], bool
     @app.exception_handler(RetailPulseError)
     def _told(_: Request, error: RetailPulseError) -> Response:
         status = 503 if isinstance(error, ServiceError) else 422 if isinstance(error, UsageError) else 500
-        if isinstance(error, UnknownName) and error.kind.startswith("figure"):
+        if isinstance(error, UnknownName) and error.kind.startswith(("figure", "table")):
             status = 404
         headers = {"Retry-After": "5"} if status == 503 else None
         return JSONResponse({"detail": error.message, "remedy": error.remedy}, status, headers)

@@ -38,7 +38,7 @@ def product_rows(archive: Archive, asked: Asked) -> list[Row]:
     archive : Archive
         Where single events are.
     asked : Asked
-        Range, categories and currency.
+        Range and filters.
 
     Raises
     ------
@@ -53,13 +53,12 @@ def product_rows(archive: Archive, asked: Asked) -> list[Row]:
     since, until = asked.since - asked.shift, asked.until - asked.shift
     revenue: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     units: dict[tuple[str, str], int] = defaultdict(int)
-    for batch in archive.record_batches(since, until, columns=_COLUMNS, late=False):
+    columns = tuple(dict.fromkeys((*_COLUMNS, *asked.dimensions)))
+    for batch in archive.record_batches(since, until, columns=columns, late=False):
         sold = batch.filter(pc.is_in(batch["event_type"], value_set=pa.array(sorted(ORDER_EVENTS))))
         for fields in sold.to_pylist():
             line = SimpleNamespace(**fields)
-            if (asked.currencies and line.currency not in asked.currencies) or (
-                asked.categories and line.category not in asked.categories
-            ):
+            if not all(getattr(line, name) in values for name, values in asked.where):
                 continue
             key = (line.product_id, line.currency)
             revenue[key] += REVENUE.of_event(line) or 0  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Commands that check what is stored: reconcile."""
+"""Commands that look at what is stored: tables, reconcile."""
 
 from __future__ import annotations
 
@@ -18,11 +18,46 @@ from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOptio
 from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
+    from retailpulse_kernel.catalogue.overview import Tables
     from retailpulse_kernel.reconcile import JobCheck, Reconciliation, TableCheck, Totals
 
 __all__: list[str] = []
 
 _EXIT_CODES = {"equal": 0, "differs": 1, "not checked": 3}
+
+
+@app.command()
+def tables(
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the tables that jobs write: what each holds, by which keys, which job and version writes it, how fresh."""
+    from retailpulse_kernel.catalogue.overview import tables_of
+
+    found = tables_of(Settings.load(profile=profile, namespace=namespace))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        Console(highlight=False).print(_tables_view(found))
+
+
+def _tables_view(found: Tables) -> RenderableType:
+    from retailpulse_kernel.catalogue.tables import titles
+
+    if not len(found):
+        return repr(found)
+    table = Table(box=None, padding=(0, 1))
+    for name in ("table", "store", "kind", "by", "windows", "written by", "written (UTC)"):
+        table.add_column(name)
+    table.add_column("rows", justify="right")
+    table.add_column("holds")
+    for entry, fresh in zip(found.catalogue.entries, found.freshness, strict=True):
+        written = "not yet" if fresh.written is None else f"{fresh.written:%Y-%m-%d %H:%M:%S}"
+        rows = "" if fresh.rows is None else f"{fresh.rows:,}"
+        texts = (entry.name, entry.store, entry.kind, ", ".join(entry.key), ", ".join(entry.plan.widths), entry.writer)
+        table.add_row(*map(escape, texts), written, rows, escape(", ".join(titles(entry))))
+    return Group(table, *([Text(found.problem, style="yellow")] if found.problem else []))
 
 
 @app.command()

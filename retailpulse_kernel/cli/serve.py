@@ -32,7 +32,7 @@ def serve(
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Serve the figures over HTTP, for Grafana and other readers. `/docs` lists the requests."""
+    """Serve figures and tables over HTTP, for Grafana and other readers. `/docs` lists the requests."""
     from retailpulse_kernel.ground.credentials import resolve_secret
 
     if token is None and host not in _LOOPBACK:
@@ -50,15 +50,17 @@ def serve(
     import uvicorn
 
     from retailpulse_kernel.api.app import create_app
+    from retailpulse_kernel.api.sources import Sources
     from retailpulse_kernel.stores.registry import event_archive, serving_store
     from retailpulse_kernel.telemetry.recording import recording
 
     store, archive = serving_store(settings), event_archive(settings)  # of the latter only the files
+    sources = Sources(store, settings)
     try:
         with recording(settings, "api", "api") as values:
             api = create_app(
                 store, token=secret, hosts=None if secret else sorted(_LOOPBACK), values=values,
-                archive=lambda: archive.archive,
+                archive=lambda: archive.archive, sources=sources,
             )  # fmt: skip
             values.before_flush(api.state.measure)
             # uvicorn raises the signal once more when all is answered: it must not end us before our own clean-up.
@@ -69,7 +71,7 @@ def serve(
                 timeout_graceful_shutdown=_GRACE_SECONDS, timeout_keep_alive=_IDLE_SECONDS,
             )  # fmt: skip
     finally:
-        store.close()
+        sources.close()
 
 
 @app.command()

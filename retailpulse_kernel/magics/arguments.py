@@ -97,16 +97,46 @@ def _choices(name: str) -> list[str]:
     return [value for value in get_args(getattr(parameter, "annotation", None)) if isinstance(value, str)]
 
 
-def _figures(_bench: Workbench, _call: Call) -> list[str]:
+def _figures(bench: Workbench, _call: Call) -> list[str]:
     from retailpulse_kernel.answers.reading import chosen_figures
+    from retailpulse_kernel.catalogue.tables import catalogue_of
 
-    return [figure.name for figure in chosen_figures(())]
+    kept = [entry.figures for entry in catalogue_of(bench.settings).figures if entry.figures]
+    return list(dict.fromkeys(figure.name for table in kept for figure in chosen_figures((), table)))
 
 
-def _dimensions(_bench: Workbench, _call: Call) -> tuple[str, ...]:
-    from retailpulse_kernel.shop.tables import CATEGORY
+def _dimensions(bench: Workbench, call: Call) -> list[str]:
+    """The dimensions of the tables that keep a figure which the call names; of all tables where it names none."""
+    from retailpulse_kernel.answers.reading import chosen_figures
+    from retailpulse_kernel.catalogue.tables import catalogue_of
 
-    return ("bucket", *CATEGORY.by)
+    kept = [entry.figures for entry in catalogue_of(bench.settings).figures if entry.figures]
+    named = [table for table in kept if {figure.name for figure in chosen_figures((), table)} & set(call.given)]
+    return list(dict.fromkeys(["bucket", *(name for table in named or kept for name in table.by)]))
+
+
+def _catalogued(bench: Workbench, _call: Call) -> list[str]:
+    from retailpulse_kernel.catalogue.tables import catalogue_of
+
+    return catalogue_of(bench.settings).names
+
+
+def _figure_tables(bench: Workbench, _call: Call) -> list[str]:
+    from retailpulse_kernel.catalogue.tables import catalogue_of
+
+    return [entry.name for entry in catalogue_of(bench.settings).figures]
+
+
+def _columns_of_table(bench: Workbench, call: Call) -> list[str]:
+    """The columns of the table that a call has named already."""
+    from retailpulse_kernel.catalogue.tables import catalogue_of
+
+    entry = next((one for one in catalogue_of(bench.settings).entries if one.name in call.given), None)
+    if entry is None:
+        return []
+    if entry.plan.rows is not None:
+        return [name for name, _ in entry.plan.rows.columns]
+    return [*entry.plan.by, *(figure.name for figure in entry.plan.figures)]
 
 
 def _columns_of_events(bench: Workbench, _call: Call) -> Iterable[str]:
@@ -173,7 +203,16 @@ _TAKES: dict[str, dict[str, tuple[str, tuple[str, ...] | Words]]] = {
         "by": ("dimension", _dimensions),
         "every": ("value", ("minute", "5 minutes", "hour", "day", "week", "month")),
         "grain": ("value", ("minute", "hour", "day")),
+        "table": ("table", _figure_tables),
         **_CURRENCY,
+        **_FORM,
+    },
+    "table": {
+        "name": ("table", _catalogued),
+        "columns": ("column", _columns_of_table),
+        "order": ("column", _columns_of_table),
+        "time": ("column", _columns_of_table),
+        "where": ("column", _columns_of_table),
         **_FORM,
     },
     "live": {

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from retailpulse_kernel.catalogue.overview import Tables
     from retailpulse_kernel.live.canvas import Canvas
     from retailpulse_kernel.live.explorer import Explorer
     from retailpulse_kernel.live.view import LiveView
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from retailpulse_kernel.promotion.widgets.panels import Gate
     from retailpulse_kernel.scaffold.jobs import NewJob
     from retailpulse_kernel.shop.figures import Figure, Ratio
-    from retailpulse_kernel.shop.tables import FigureTable
     from retailpulse_kernel.stores.base import FigureStore, Store
     from retailpulse_kernel.stores.cassandra.store import CassandraStore
     from retailpulse_kernel.stores.frames import Form
@@ -231,10 +231,90 @@ class Workbench:
 
         return new_job(self.settings, name, None if folder is None else Path(folder))
 
+    def tables(self) -> Tables:
+        """The tables that the jobs of the namespace write, promoted or not; see `catalogue.overview.Tables`."""
+        from retailpulse_kernel.catalogue.overview import tables_of
+
+        return tables_of(self.settings)
+
+    def table(
+        self,
+        name: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        last: str | timedelta | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        time: str | None = None,
+        every: str | None = None,
+        columns: Sequence[str] | None = None,
+        order: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        store: str | None = None,
+        as_: Form = "pandas",
+    ) -> Any:
+        """The rows of a table that a job writes, as they are stored, exact.
+
+        Parameters
+        ----------
+        name : str
+            One of `tables`, or a stored table of figures such as ``prices_5m``.
+        where : mapping, optional
+            A value, or a list of values, by column: ``{"category": ["books", "toys"]}``.
+        last : str or timedelta, optional
+            The newest span (``"1h"``), up to `until` or now; instead of `since`.
+        since, until : datetime or str, optional
+            The range ``[since, until)`` of the table's column of times, UTC unless it has a zone.
+        time : str, optional
+            That column; when absent, the first timestamp of the key, or else the only timestamp.
+        every : str, optional
+            The windows of stored figures; the finest when absent.
+        columns : sequence of str, optional
+            The columns to give; all when absent.
+        order : str or sequence of str, optional
+            Columns to sort by, with ``-`` in front for descending. Without it, rows come in no order.
+        limit : int, optional
+            At most this many rows. Where others are left out, a note says so.
+        store : str, optional
+            The store, where several have a table of the name.
+        as_ : str
+            ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Decimals are exact, times are UTC. ``.attrs["rows_read"]`` says how many rows the store gave.
+
+        Raises
+        ------
+        UnknownName
+            There is no such table or column.
+        NoSuchTable
+            The table's job has not run yet.
+        UsageError
+            A value is none of the column's type, or no column tells the time.
+        """
+        from retailpulse_kernel.catalogue.conditions import wanted_of
+        from retailpulse_kernel.catalogue.contents import Contents
+        from retailpulse_kernel.catalogue.tables import catalogue_of
+        from retailpulse_kernel.ground.spans import range_of
+        from retailpulse_kernel.shop.tables import grain_of
+
+        catalogue = catalogue_of(self.settings)
+        found = catalogue.find(name, store)
+        opened = self.store(found.entry.store)
+        contents = Contents(found, catalogue.contract, opened, grain_of(every) if every else None)
+        begin, end = range_of(last, since, until)
+        wanted = wanted_of(
+            contents.table, where=where, since=begin, until=end, time=time, columns=columns, order=order, limit=limit
+        )
+        return contents.read(wanted).framed(as_)
+
     def figures(
         self,
         *figures: str | Figure | Ratio,
         by: str | Sequence[str] = "category",
+        where: Mapping[str, str | Sequence[str]] | None = None,
         last: str | timedelta | None = None,
         since: str | datetime | None = None,
         until: str | datetime | None = None,
@@ -246,12 +326,17 @@ class Workbench:
     ) -> Any:
         """The stored figures as a frame, exact, with averages and other ratios divided at the end.
 
+        Any table of any job answers that keeps the figures by the dimensions, the one with the fewest rows first. A
+        note says which, where it is not the table ``category``.
+
         Parameters
         ----------
         *figures : str or Figure
-            Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all when none is named.
+            Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all of one table when none is named.
         by : str or sequence of str
             Dimensions of the table, or ``bucket`` for a series over time.
+        where : mapping, optional
+            A value, or a list of values, by dimension: ``{"event_type": "purchase"}``.
         last : str or timedelta, optional
             The newest span (``"1h"``), up to `until` or the present minute; instead of `since`.
         since, until : datetime or str, optional
@@ -263,9 +348,9 @@ class Workbench:
             The windows behind ``bucket``: ``"5 minutes"``, ``"hour"``, ``"1 week"``. The table's widest windows that
             add up to these answer, and its finer ones at the ends of the range.
         table : str, optional
-            The table that a job writes with ``events.figures(..., table="NAME")``; ``category`` when absent.
+            The table that answers. When absent, the cheapest that can; ``category`` where no figure is named.
         currency : str, optional
-            Only this one, such as ``"USD"``.
+            Only this one, such as ``"USD"``; the same as in `where`.
         as_ : str
             ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
 
@@ -275,50 +360,29 @@ class Workbench:
             The keys as categories, ``bucket`` as UTC time, money exact, each a `decimal.Decimal`. With
             ``as_="float"`` money is ``float64``, for plots, ``nlargest``, ``describe`` and the like. By ``bucket``
             there is also ``complete``: false for a window that is not over, or of which the range holds only a part.
-            ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601.
+            ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601, and
+            ``.attrs["table"]`` the table.
 
         Raises
         ------
         UnknownName
             There is no such figure, dimension or table.
         UsageError
-            The range is empty, or begins or ends within the table's finest windows; or the table's windows do not add
-            up to those that are wanted.
+            No table keeps the figures by the dimensions; the range is empty, or begins or ends within the table's
+            finest windows; or the table's windows do not add up to those that are wanted.
         """
-        from retailpulse_kernel.answers.ranges import Extent, minutes_of
-        from retailpulse_kernel.answers.reading import chosen_figures, grouped_frame, read_rows
-        from retailpulse_kernel.shop.figures import parts_of
-        from retailpulse_kernel.shop.tables import grain_of
+        from retailpulse_kernel.catalogue.answering import Asking, answer
+        from retailpulse_kernel.catalogue.tables import catalogue_of
         from retailpulse_kernel.stores.frames import shaped
 
         if grain is not None and every is not None:
             raise UsageError("`grain` and `every` are both given.", remedy="Use `every`.")
-        store, of = self._stored(table)
-        finest, widest = (choose(of.every, key=lambda one: one.seconds) for choose in (min, max))
-        begin, end = minutes_of(last, since, until, finest)
-        wanted = chosen_figures(figures, of)
+        only = {name: [value] if isinstance(value, str) else list(value) for name, value in (where or {}).items()}
+        if currency is not None:
+            only["currency"] = [currency]
         dimensions = [by] if isinstance(by, str) else list(by)
-        grouped_frame((), dimensions, of, wanted)  # a wrong name is told before anything is read
-        asked = every or grain
-        chosen = grain_of(asked) if asked else finest if last is not None else widest
-        rows = read_rows(store, of, since=begin, until=end, grain=chosen, figures=parts_of(wanted))
-        kept = (row for row in rows if currency is None or row["currency"] == currency)
-        extent = Extent(chosen, begin, end, datetime.now(UTC))
-        frame = grouped_frame(kept, dimensions, of, wanted, extent)
-        frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat()}
-        return shaped(frame, as_)
-
-    def _stored(self, table: str | None) -> tuple[FigureStore, FigureTable]:
-        """A table of figures, as the plan of the job that writes it has it, with its store."""
-        from retailpulse_kernel.shop.tables import CATEGORY
-        from retailpulse_kernel.streaming.plan.finding import plans
-
-        if table is None:
-            return self.serving, CATEGORY
-        written = {one.name: one for plan in reversed(plans(self.settings)) for one in plan.tables if one.figures}
-        if table not in written:
-            raise UnknownName("table of figures", table, written)
-        return cast("FigureStore", self.store(written[table].store)), written[table].table
+        asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table)
+        return shaped(answer(catalogue_of(self.settings), asking, lambda name: self.store(name)), as_)
 
     def canvas(self) -> Canvas:
         """A place in a notebook for a chart that moves; see `retailpulse_kernel.live.canvas.Canvas`."""

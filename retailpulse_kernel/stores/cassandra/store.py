@@ -31,7 +31,7 @@ from retailpulse_kernel.stores.cassandra.rows import (
     to_cql,
     unpack,
 )
-from retailpulse_kernel.stores.cassandra.tables import CassandraRows
+from retailpulse_kernel.stores.cassandra.selection import CassandraSelection
 from retailpulse_kernel.stores.confinement import require_own, require_own_statement
 from retailpulse_kernel.stores.connection import Reconnecting
 from retailpulse_kernel.stores.frames import ColumnKind, cut, one_of, to_frame
@@ -69,7 +69,7 @@ _WRITTEN = "writetime"
 _T = TypeVar("_T")
 
 
-class CassandraStore(CassandraRows, StatementStore, FigureStore):
+class CassandraStore(CassandraSelection, StatementStore, FigureStore):
     """Cassandra, connected when it is first used.
 
     Parameters

@@ -25,7 +25,8 @@ from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, Form, c
 from retailpulse_kernel.stores.hbase.connection import connect, explained
 from retailpulse_kernel.stores.hbase.migration import forget_old, move_in
 from retailpulse_kernel.stores.hbase.rows import decode, pack_cells, pack_keys, stamp, unpack
-from retailpulse_kernel.stores.hbase.tables import ROW_CELL, SCHEMAS, HBaseRows
+from retailpulse_kernel.stores.hbase.selection import HBaseSelection
+from retailpulse_kernel.stores.hbase.tables import ROW_CELL, SCHEMAS
 
 if TYPE_CHECKING:
     import happybase
@@ -43,7 +44,7 @@ _JAVA = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+| in region .*")
 _T = TypeVar("_T")
 
 
-class HBaseStore(HBaseRows, FigureStore):
+class HBaseStore(HBaseSelection, FigureStore):
     """HBase, connected when it is first used.
 
     A row's dimensions and figures are one JSON object in the one cell ``f:row``: a cell each was

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import happybase
     import pyarrow as pa
 
-__all__ = ["ROW_CELL", "SCHEMAS", "HBaseRows"]
+__all__ = ["ROW_CELL", "SCHEMAS", "HBaseRows", "key_texts", "noted"]
 
 #: The table of the schemas, and the cell of a table's columns and key.
 SCHEMAS: Final = "_schemas"
@@ -174,7 +174,7 @@ class HBaseRows:
                     f"There is no HBase table {table.name!r}.", remedy="A job makes its tables when it first runs."
                 )
             cells = [found[ROW_CELL] for _, found in hbase.table(table.name).scan(columns=[ROW_CELL], batch_size=1_000)]
-            return unpack(table, cells, _noted(hbase, table.name)[1])
+            return unpack(table, cells, noted(hbase, table.name)[1])
 
         return self._run(run)
 
@@ -182,7 +182,7 @@ class HBaseRows:
         self, name: str, cells: Sequence[tuple[Any, bytes]], columns: Sequence[str] | None
     ) -> tuple[list[str], list[list[Any]], dict[int, ColumnKind]]:
         """Keys and cells of a table as a person looks at them: names, rows, and what the columns hold."""
-        table, schemas = self._run(lambda hbase: _noted(hbase, name))
+        table, schemas = self._run(lambda hbase: noted(hbase, name))
         names = [column for column in table.types if not columns or column in columns]
         rows = unpack(table, [cell for _, cell in cells], schemas).select(names).to_pylist()
         kinds: dict[int, ColumnKind] = {0: "text"}
@@ -219,8 +219,16 @@ class HBaseRows:
         self._run(run)
 
 
-def _noted(hbase: happybase.Connection, name: str) -> tuple[RowTable, dict[bytes, str]]:
-    """What a table is, and the schemas of its cells by their fingerprints."""
+def noted(hbase: happybase.Connection, name: str) -> tuple[RowTable, dict[bytes, str]]:
+    """What a table is, and the schemas of its cells by their fingerprints.
+
+    Parameters
+    ----------
+    hbase : happybase.Connection
+        Where the table of the schemas is.
+    name : str
+        The table's name.
+    """
     known = hbase.table(SCHEMAS).row(name.encode())
     said = orjson.loads(known[_TABLE])
     table = RowTable(name, tuple(Column(*column) for column in said["types"].items()), tuple(said["key"]))
@@ -230,7 +238,7 @@ def _noted(hbase: happybase.Connection, name: str) -> tuple[RowTable, dict[bytes
 
 def _row_keys(table: RowTable, rows: pa.Table) -> list[bytes]:
     """The rows' keys; different values never make the same key."""
-    parts = [_texts(rows[name], table.types[name]) for name in table.key]
+    parts = [key_texts(rows[name], table.types[name]) for name in table.key]
     keys = ["#".join(values).encode() for values in zip(*parts, strict=True)]
     longest = max(range(len(keys)), key=lambda place: len(keys[place]), default=0)
     if keys and len(keys[longest]) > _KEY_BYTES:
@@ -243,8 +251,16 @@ def _row_keys(table: RowTable, rows: pa.Table) -> list[bytes]:
     return keys
 
 
-def _texts(values: pa.ChunkedArray, kind: str) -> Sequence[str]:
-    """A column of a key as text: times and dates sort as they follow one another."""
+def key_texts(values: pa.ChunkedArray, kind: str) -> Sequence[str]:
+    """A column of a key as text: times and dates sort as they follow one another.
+
+    Parameters
+    ----------
+    values : pyarrow.ChunkedArray
+        The column, without nulls.
+    kind : str
+        Its type, as `Column.type` has it.
+    """
     found: list[Any] = values.to_pylist()
     match kind.partition("(")[0]:
         case "string":

@@ -22,6 +22,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.rows import DELETED, RowTable
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.confinement import require_own
+from retailpulse_kernel.stores.hive.selection import file_condition
 from retailpulse_kernel.stores.rows import (
     check_key,
     check_name,
@@ -31,6 +32,7 @@ from retailpulse_kernel.stores.rows import (
     require_same,
     schema_of,
 )
+from retailpulse_kernel.stores.selecting import Conditions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -198,14 +200,44 @@ class HiveRows:
         NoSuchTable
             The table is absent.
         """
+        return self._newest(table, self._files(table).to_table())
+
+    def select_rows(self, table: RowTable, conditions: Conditions) -> pa.Table:
+        """The rows that meet the conditions: of a table with a key, those on the key's columns.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+        conditions : Conditions
+            Which rows are wanted.
+
+        Raises
+        ------
+        NoSuchTable
+            The table is absent.
+        """
+        # An older row of a key must not appear where the newest one does not meet a condition.
+        condition = file_condition(table, conditions, table.key if table.is_keyed else tuple(table.types))
+        files = self._files(table)
+        if table.is_keyed or conditions.limit is None:
+            return self._newest(table, files.to_table(filter=condition))
+        return self._newest(table, files.head(conditions.limit, filter=condition))
+
+    def _files(self, table: RowTable) -> Any:
+        """The files as a data set of Arrow."""
         import pyarrow as pa
-        import pyarrow.compute as pc
         import pyarrow.dataset as ds
 
         files = sorted(map(str, self._there(table).glob("e*.parquet")))
         fields = [pa.field(field.name, _without_zone(field.type)) for field in schema_of(table)]
         fields += [pa.field(_VERSION, pa.int64()), pa.field(DELETED, pa.bool_())] if table.is_keyed else []
-        found = ds.dataset(files, schema=pa.schema(fields), format="parquet").to_table()
+        return ds.dataset(files, schema=pa.schema(fields), format="parquet")
+
+    def _newest(self, table: RowTable, found: pa.Table) -> pa.Table:
+        """The rows of the files as the table has them: with a key the newest of each."""
+        import pyarrow.compute as pc
+
         if table.is_keyed:
             # Of one version there is one row of a key: the last one of each key is the newest.
             found = last_of_each(found.sort_by(_VERSION), list(table.key))
