@@ -31,7 +31,7 @@ _NEAR = 10_000
 #: Seconds that the staged epoch follows on when no run of the live job is there to hand over.
 _PATIENCE = 60.0
 #: Differences of plans after which the figures that both versions have must still be equal.
-_SAME_FIGURES = {"figures", "windows", "output", "rejects", "table", "key"}
+_SAME_FIGURES = {"figures", "windows", "output", "rejects", "table", "key", "rows"}
 
 
 @dataclass

@@ -282,7 +282,7 @@ def _decided(manifest: Manifest, promotion: Promotion) -> Manifest:
     verdict, plan = promotion.verdict, manifest.plan
     live = promotion.before.manifest.plan if promotion.before else None
     if plan is not None and live is not None and verdict is not None and verdict.outcome == "new epoch":
-        plans_differ = any(difference.effect is Effect.EPOCH for difference in compare(live, plan))
+        plans_differ = any(difference.effect >= Effect.EPOCH for difference in compare(live, plan))
         plan = plan if plans_differ else replace(plan, revision=f"v{manifest.version}")
     return replace(
         manifest,

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.shop.rows import DELETED, RowTable
-from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, version_of
-from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, SentRows, version_of
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
 from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
 
@@ -70,7 +69,7 @@ class RowSink:
         offsets : mapping of int to int
             The first offset that it reads, by partition.
         """
-        if epoch.number > 1 and not isinstance(self._store, KafkaStore):
+        if epoch.number > 1 and not isinstance(self._store, SentRows):
             self._store.remove_rows(self.table)
             self._store.create_rows(self.table)
 
