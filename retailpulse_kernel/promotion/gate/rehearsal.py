@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from retailpulse_kernel.ground.errors import RetailPulseError, cause_line
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters
 from retailpulse_kernel.notebooks.running import checked_parameters
-from retailpulse_kernel.promotion.gate.isolation import explained
+from retailpulse_kernel.promotion.gate.isolation import CELL, explained
 from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
 from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
 from retailpulse_kernel.shop.rows import RowTable
@@ -132,12 +133,17 @@ class Rehearsal:
         assert extensions is not None, "a shell has one from its start"
         extensions.unload_extension(_EXTENSION)
         extensions.load_extension(_EXTENSION)
+        running = Path(tempfile.gettempdir(), CELL)
         for number, source in enumerate(code_cells(content), 1):
+            running.write_text(str(number))
             done = self._shell.run_cell(source)
+            running.unlink()
             # Whatever the cell made of it: a notebook that tries to has failed.
             if refused := refusals(self._settings)[before:]:
                 return f"cell {number} is not allowed. {refused[0].what}"
             failure = done.error_before_exec or done.error_in_exec
+            if isinstance(failure, SystemExit):
+                return f"cell {number} ends the notebook's process: remove sys.exit(), exit() or quit()."
             if failure is not None:
                 return explained(f"cell {number} fails: {cause_line(failure).rstrip('.')}.")
         return None
