@@ -190,7 +190,7 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
     "comment": (RUN, "# nothing else\njob.run()", "resume", "the job computes the same as before"),
     "query": ("sum(\"quantity\")", "max(\"quantity\")", "new epoch", "the query of sold changed"),
     "key": ('key=["currency"]', 'key=["currency", "items"]', "new epoch", "the key of sold changed"),
-    "sent query": ("'add_to_cart'", "'view'", "new epoch", "its readers get the rows of the new query from the cutover on"),
+    "sent query": ("'add_to_cart'", "'view'", "new epoch", "the rows of the new query from the cutover on"),
     "sent type": (
         "job.write(alerts",
         'alerts = alerts.withColumn("quantity", F.lit("1"))\njob.write(alerts',
