@@ -188,7 +188,8 @@ CELLS = (PARAMETERS, IMPORTS, SOLD, BOUGHT, ALERTS, RUN)
 #: An edit: what is replaced by what, the verdict, and words of its reason.
 EDITS: dict[str, tuple[str, str, str, str]] = {
     "comment": (RUN, "# nothing else\njob.run()", "resume", "the job computes the same as before"),
-    "query": ("sum(\"quantity\")", "max(\"quantity\")", "new epoch", "the query of sold changed"),
+    "query": ('F.sum("quantity")', 'F.max("quantity").cast("long")', "new epoch", "the query of sold changed"),
+    "columns": ('F.sum("quantity")', 'F.max("quantity")', "new epoch", "the columns of sold changed"),
     "key": ('key=["currency"]', 'key=["currency", "items"]', "new epoch", "the key of sold changed"),
     "sent query": ("'add_to_cart'", "'view'", "new epoch", "the rows of the new query from the cutover on"),
     "sent type": (

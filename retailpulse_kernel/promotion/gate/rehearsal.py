@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from traitlets.config import Config
 
-from retailpulse_kernel.ground.errors import RetailPulseError, cause_line
+from retailpulse_kernel.ground.errors import RetailPulseError, UsageError, cause_line
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters
 from retailpulse_kernel.notebooks.running import checked_parameters
@@ -34,6 +34,8 @@ from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.queries import start_query
 from retailpulse_kernel.streaming.run.report import Report
+from retailpulse_kernel.streaming.sinks.base import Sink
+from retailpulse_kernel.streaming.sinks.rows import RowSink
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,7 +113,7 @@ class Rehearsal:
             jobs.append(job)
             # Later cells may look at the tables, which a run would have made.
             for sink in sinks_of(job):
-                sink.create()
+                _create(sink)
             if candidate.checkpoint is not None and len(jobs) == 1:
                 started.extend(self._start(job, candidate))
             return Report(job.name, job.settings.namespace.name, 0, state="rehearsed")
@@ -168,6 +170,16 @@ class Rehearsal:
         shutil.rmtree(epoch.path)
         on_empty, _ = _try(job, new_epoch(str(Path(epoch.path).parent)))
         return [on_copy, on_empty]
+
+
+def _create(sink: Sink) -> None:
+    """Make a sink's table, in place of one of another form that another notebook has made in the shadow namespace."""
+    try:
+        sink.create()
+    except UsageError:
+        if not isinstance(sink, RowSink):
+            raise
+        sink.make_anew()
 
 
 def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:

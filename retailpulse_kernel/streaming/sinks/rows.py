@@ -57,6 +57,11 @@ class RowSink:
         """Make the table where it is absent."""
         self._store.create_rows(self.table)
 
+    def make_anew(self) -> None:
+        """Make the table without rows, in place of what is there under its name."""
+        self._store.remove_rows(self.table)
+        self._store.create_rows(self.table)
+
     def start_epoch(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
         """Make the table anew where an older epoch may have left rows that this one does not have.
 
@@ -70,8 +75,7 @@ class RowSink:
             The first offset that it reads, by partition.
         """
         if epoch.number > 1 and not isinstance(self._store, SentRows):
-            self._store.remove_rows(self.table)
-            self._store.create_rows(self.table)
+            self.make_anew()
 
     def compute(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> Write:
         """The rows of the batch.
