@@ -141,6 +141,8 @@ def _catch_up(promotion: Promotion, settings: Settings, on_catch_up: Callable[[C
     if done.compared is not None:
         promotion.add("comparison", f"in closed windows: {done.compared}", "ok" if not done.problem else "failed",
                       ok=not done.problem)  # fmt: skip
+    if done.rows is not None and done.rows.rows:
+        promotion.add("", f"in tables of rows, while the live job runs: {done.rows}", "")
     if done.problem:
         promotion.add("cutover", done.problem, "failed", ok=False)
 
