@@ -424,7 +424,7 @@ class RowStore(Store, RowWriter, Protocol):
         """
 
     def remove_rows(self, table: RowTable) -> None:
-        """Remove the table with all that it holds; nothing where it is absent.
+        """Remove the table with all that it holds, whatever its key and columns are; nothing where it is absent.
 
         Parameters
         ----------
