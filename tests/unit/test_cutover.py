@@ -345,6 +345,21 @@ def test_killed_at_any_step_it_is_ended_by_the_next_run(world: World, back: bool
         ], at
 
 
+def test_a_staged_epoch_that_found_no_messages_leaves_no_rows(world: World) -> None:
+    """Retention has deleted all that the live job has read: there is nothing to run, and no table in the staging."""
+    filled(world)
+    store = world.stores["beside_shop"]
+    for table in NEW.rows:
+        store.remove_rows(table.row_table)
+    cutover.cut_over(world.settings, NEW, ledger=world.ledger)
+    rows = world.found_rows(NEW)
+    assert rows.pop("orders") == SENT[1]["orders"] and not any(rows.values())
+    kept = resume_plan(world.settings, OLD).epoch
+    assert kept is not None
+    cutover.cut_over(world.settings, OLD, kept, ledger=world.ledger)
+    assert world.found_rows(OLD) == ROWS[1] | SENT[1]
+
+
 def test_windows_of_which_the_topic_has_lost_events_stay(world: World) -> None:
     filled(world)
     staged = staging.staged_epoch(world.settings, NEW)

@@ -109,7 +109,8 @@ def bring_rows_in(
             continue
         source = target if kept is None else _aside(target, kept)
         with closing(row_store(table.store, live)) as mine, closing(row_store(table.store, staging)) as other:
-            rows = other.read_rows(source)
+            # A staged epoch that has found no messages has made no tables; what was set aside is there.
+            rows = _stored(other, source) if kept is None else other.read_rows(source)
             written += rows.num_rows
             if was is not None and target.is_keyed and _is_same_form(was, target):
                 rows = _with_removals(target, rows, other.read_rows(_aside(was, replaced)))
@@ -155,7 +156,7 @@ def compare_row_tables(live: Settings, staging: Settings, old: Plan, new: Plan) 
             continue
         shared = [name for name, kind in now.types.items() if was.types.get(name) == kind]
         with closing(row_store(table.store, live)) as mine, closing(row_store(table.store, staging)) as other:
-            one, two = (_by_key(now.key, rows, shared) for rows in (_stored(mine, was), other.read_rows(now)))
+            one, two = (_by_key(now.key, rows, shared) for rows in (_stored(mine, was), _stored(other, now)))
         found += compared_rows(now.name, one, two)
     return found
 
