@@ -22,10 +22,12 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.environment import environment_of
 from retailpulse_kernel.promotion.cutover.catch_up import catch_up
 from retailpulse_kernel.promotion.cutover.cutover import cut_over
+from retailpulse_kernel.promotion.cutover.overview import runs_of
 from retailpulse_kernel.promotion.cutover.production import run_current
 from retailpulse_kernel.promotion.cutover.retiring import retire
 from retailpulse_kernel.promotion.cutover.staging import staging_of
 from retailpulse_kernel.promotion.cutover.versions import resume_plan, rollback
+from retailpulse_kernel.promotion.gate.gate import promote
 from retailpulse_kernel.promotion.gate.resume import Verdict, check_checkpoint
 from retailpulse_kernel.promotion.gate.trial import Candidate, Tried, try_out
 from retailpulse_kernel.promotion.registry.manifest import Manifest
@@ -38,7 +40,8 @@ from retailpulse_kernel.stores.registry import row_store
 from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, committed_batch, find_epoch, new_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, write_plan
-from tests.jobs import produce
+from tests.faults.handover import Runs
+from tests.jobs import produce, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -217,9 +220,9 @@ def notebook(path: Path, *changes: tuple[str, str]) -> Path:
     return path
 
 
-def feed(settings: Settings, seed: int) -> list[dict[str, Any]]:
-    """Events of the topic, each with a type of its own for this test's counts."""
-    start = datetime.now(UTC) - timedelta(hours=1)
+def feed(settings: Settings, seed: int, ago: timedelta = timedelta(hours=1)) -> list[dict[str, Any]]:
+    """Send events of 25 minutes, and give them."""
+    start = datetime.now(UTC) - ago
     generator = Generator(rate=1, seconds=1_500, seed=seed, start=start, users=100, duplicates=0.0, bad=0.0, late=0.0)
     messages = list(generator.messages())
     produce(settings, [(message.key, message.value) for message in messages])
@@ -243,6 +246,18 @@ def bought_by(events: list[dict[str, Any]], measure: Any) -> dict[str, int]:
     return {currency: measure(numbers) for currency, numbers in found.items()}
 
 
+def rows_of(settings: Settings, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    found = {}
+    for one in plan.rows:
+        with closing(row_store(one.store, settings)) as store:
+            found[one.name] = store.read_rows(one.row_table).to_pylist()
+    return found
+
+
+def ids(events: list[dict[str, Any]], kind: str) -> Counter[str]:
+    return Counter(event["event_id"] for event in events if event["event_type"] == kind)
+
+
 @pytest.mark.long
 def test_a_changed_query_catches_up_takes_over_and_goes_back(settings: Settings, tmp_path: Path) -> None:
     parts = [feed(settings, 1)]
@@ -254,18 +269,7 @@ def test_a_changed_query_catches_up_takes_over_and_goes_back(settings: Settings,
     assert plan is not None
     run_current(settings, "baskets")
 
-    def now(which: Plan) -> dict[str, Any]:
-        found = {}
-        for one in which.rows:
-            store = row_store(one.store, settings)
-            found[one.name] = store.read_rows(one.row_table).to_pylist()
-            store.close()
-        return found
-
-    def ids(events: list[dict[str, Any]], kind: str) -> Counter[str]:
-        return Counter(event["event_id"] for event in events if event["event_type"] == kind)
-
-    rows = now(plan)
+    rows = rows_of(settings, plan)
     assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(parts[0], sum)
     carts = ids(parts[0], "add_to_cart")
     assert carts and Counter(row["event_id"] for row in rows["alerts"]) == carts
@@ -278,7 +282,7 @@ def test_a_changed_query_catches_up_takes_over_and_goes_back(settings: Settings,
     parts.append(feed(settings, 2))
     run_current(settings, "baskets")
     assert other.manifest.plan is not None
-    rows = now(other.manifest.plan)
+    rows = rows_of(settings, other.manifest.plan)
     both = parts[0] + parts[1]
     assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(both, max)
     assert Counter(row["event_id"] for row in rows["bought"]) == ids(both, "purchase"), "each once"
@@ -289,11 +293,56 @@ def test_a_changed_query_catches_up_takes_over_and_goes_back(settings: Settings,
     back = rollback(settings, "baskets")
     assert "its own epoch 1" in back["state"], back
     run_current(settings, "baskets")
-    rows = now(plan)
+    rows = rows_of(settings, plan)
     assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(both, sum)
     assert Counter(row["event_id"] for row in rows["bought"]) == ids(both, "purchase"), "each once"
     assert Counter(row["event_id"] for row in rows["alerts"]) == carts + views + ids(parts[1], "add_to_cart")
     one_boundary(settings, plan)
+
+
+@pytest.mark.long
+def test_it_takes_over_from_a_job_that_runs(stack: Settings, tmp_path: Path) -> None:
+    """The whole gate, beside a continuous run; all outputs change over at one boundary."""
+    settings = Settings.load(namespace=f"t_rows_runs_{os.getpid()}", pipelines=tmp_path / "pipelines")
+    drop(settings)
+    ensure_topics(settings)
+    parts = [feed(settings, 1)]
+    changes = [(old, new) for old, new, *_ in (EDITS["query"], EDITS["sent query"])]
+    first = promote(settings, notebook(tmp_path / "1" / "baskets.ipynb"), sample=500)
+    assert first.ok and first.version is not None, first.steps
+    production = Runs(settings, "baskets", tmp_path / "production.log")
+    try:
+        wait_until(lambda: all_have_taken(settings, len(parts[0])), "the first events")
+        second = promote(settings, notebook(tmp_path / "2" / "baskets.ipynb", *changes), sample=500)
+        assert second.ok and second.version is not None, second.steps
+        assert second.verdict is not None and second.verdict.outcome == "new epoch", second.verdict
+        said = [step.found for step in second.steps]
+        assert "the cutover compares the rows of sold, bought in both versions, and then replaces them" in said
+        assert any(one.startswith("in tables of rows, while the live job runs: ") for one in said), said
+        wait_until(lambda: runs_of(settings, "baskets", limit=1)[0]["version"] == "v2", "the new version")
+        parts.append(feed(settings, 2, timedelta(minutes=30)))
+        wait_until(lambda: all_have_taken(settings, len(parts[0]) + len(parts[1])), "the new version's events")
+    finally:
+        production.end()
+    assert production.failures == 0, production.tail()
+    plan, both = second.version.manifest.plan, parts[0] + parts[1]
+    assert plan is not None
+    rows = rows_of(settings, plan)
+    assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(both, max)
+    assert Counter(row["event_id"] for row in rows["bought"]) == ids(both, "purchase"), "each once"
+    sent = ids(parts[0], "add_to_cart") + ids(parts[1], "view")
+    assert Counter(row["event_id"] for row in rows["alerts"]) == sent, "each once"
+    one_boundary(settings, plan)
+    drop(settings)
+
+
+def all_have_taken(settings: Settings, messages: int) -> bool:
+    """Whether every output of the newest epoch has committed so many messages."""
+    epoch = find_epoch(f"{settings.checkpoints}/baskets")
+    if epoch is None:
+        return False
+    done = [committed_batch(checkpoint_of(epoch.path, name), alone=True) for name in ("sold", "bought", "alerts")]
+    return all(b is not None and sum(sum(ends.values()) for ends in b.offsets.values()) >= messages for b in done)
 
 
 def judged(settings: Settings, folder: Path) -> None:
