@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from retailpulse_kernel.ground.names import is_name
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.cutover import cutover, staging
+from retailpulse_kernel.promotion.cutover.row_copying import bring_rows_in, compare_row_tables, set_rows_aside
 from retailpulse_kernel.promotion.cutover.versions import resume_plan
 from retailpulse_kernel.shop.tables import GRAINS
 from retailpulse_kernel.stores.base import FigureStore, MicroBatch, RowStore, SentRows
@@ -343,6 +345,44 @@ def test_killed_at_any_step_it_is_ended_by_the_next_run(world: World, back: bool
         assert {n: r for n, r in world.found_rows(other).items() if n in ROWS[2 if back else 1]} == ROWS[
             2 if back else 1
         ], at
+
+
+#: Two values of each type that a key may have.
+KEYS: dict[str, tuple[Any, Any]] = {
+    "bool": (False, True),
+    "int": (1, 2),
+    "long": (1, 2),
+    "decimal(38,10)": (Decimal("1.1"), Decimal("2")),
+    "string": ("", "a"),
+    "binary": (b"", b"a"),
+    "date": (date(1, 1, 1), date(2026, 1, 1)),
+    "timestamp": (datetime(1960, 1, 1, 0, 0, 0, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),
+}
+
+
+def test_a_row_is_removed_by_a_key_of_any_type(world: World) -> None:
+    """Also beside columns that can't be compared: lists with nothing in them, and what is not a number."""
+    columns = tuple((f"k{n}", kind) for n, kind in enumerate(KEYS))
+    table = like(
+        "any", columns=(*columns, ("l", "list<string>"), ("d", "double")), key=tuple(name for name, _ in columns)
+    )
+    plan, other = replace(OLD, tables=(table,)), staging.staging_of(world.settings)
+    form = table.row_table
+    rows = [
+        dict(zip(form.types, (*values, ["a", None], float("nan")), strict=True))
+        for values in zip(*KEYS.values(), strict=True)
+    ]
+    for place, some in ((world.settings, rows), (other, rows[1:])):
+        store = world.store(place)
+        store.create_rows(form)
+        by = MicroBatch(1, 0, 1_000, "metrics/any")
+        store.write_rows(form, pa.Table.from_pylist(some, schema=schema_of(form)), by=by)
+    compared = compare_row_tables(world.settings, other, plan, plan)
+    assert (compared.rows, compared.differing) == (2, 1), "what is not a number equals itself"
+    assert set_rows_aside(world.settings, other, plan, 1) == 2
+    assert bring_rows_in(world.settings, other, plan, plan, None, replaced=1, number=2, version=2_000) == 1
+    (left,) = world.stores["shop"].read_rows(form).to_pylist()
+    assert left["k0"] is True and left["l"] == ["a", None]
 
 
 def test_a_staged_epoch_that_found_no_messages_leaves_no_rows(world: World) -> None:
