@@ -152,15 +152,13 @@ def _tables(shadow: Settings, plan: Plan) -> Step:
                 problems.append(f"{table.name} holds an event twice")
         else:
             problems += _figures(figure_store(table.store, shadow), table.table, rows)
-    # A window that is written when it is closed may be open still at the sample's end.
-    open_still = {table.name for table in plan.rows if table.rows is not None and table.rows.mode == "append"}
-    empty = [name for name, count in rows.items() if not count and name not in open_still]
+    empty = [name for name, count in rows.items() if not count]
     if problems:
         return Step("tables", "; ".join(problems), "failed", ok=False)
     counts = ", ".join(f"{name} {count:,}" for name, count in rows.items())
     if empty:
-        why = f"0 rows in {', '.join(empty)}: no event of the sample meets the filter"
-        return Step("tables", f"{counts} rows, keys unique; {why}", "warning")
+        why = "no event of the sample meets the filter, or its windows are still open"
+        return Step("tables", f"{counts} rows, keys unique; 0 rows in {', '.join(empty)}: {why}", "warning")
     return Step("tables", f"{counts} rows, keys unique", "ok")
 
 
