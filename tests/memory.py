@@ -1,4 +1,4 @@
-"""The in-memory twin of the figure stores, for tests of logic that need no server."""
+"""The in-memory twin of the stores of figures and rows, for tests of logic that need no server."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.rows import DELETED, RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
-from retailpulse_kernel.stores.base import Only, Rows, combined, in_range, is_among, plain_rows
+from retailpulse_kernel.stores.base import MicroBatch, Only, Rows, combined, in_range, is_among, plain_rows
+from retailpulse_kernel.stores.rows import prepared, require_same, schema_of
 
 __all__ = ["MemoryStore"]
 
 
 class MemoryStore:
-    """A store of figures in a dictionary."""
+    """A store of figures and rows in dictionaries."""
 
     name = "memory"
 
     def __init__(self) -> None:
         #: Version and row by key; no row where it was deleted.
         self._tables: dict[str, dict[tuple[Any, ...], tuple[int, Row | None]]] = {}
+        #: A table of rows, and what each micro-batch wrote: its version and its rows.
+        self._row_tables: dict[str, tuple[RowTable, dict[MicroBatch, list[Row]]]] = {}
 
     def create(self, table: FigureTable) -> None:
         """Make the table where it is absent."""
@@ -36,6 +42,42 @@ class MemoryStore:
     def drop(self) -> None:
         """Forget everything."""
         self._tables.clear()
+        self._row_tables.clear()
+
+    @property
+    def row_tables(self) -> list[str]:
+        """The names of the tables of rows."""
+        return sorted(self._row_tables)
+
+    def check_rows(self, table: RowTable) -> None:
+        """Any table has a place here."""
+
+    def create_rows(self, table: RowTable) -> None:
+        """Make the table where it is absent."""
+        known, written = self._row_tables.get(table.name, (table, {}))
+        require_same(table, "memory", key=known.key, types=known.types, wanted=str)
+        self._row_tables[table.name] = (table, written)
+
+    def remove_rows(self, table: RowTable) -> None:
+        """Forget the table."""
+        self._row_tables.pop(table.name, None)
+
+    def write_rows(self, table: RowTable, rows: pa.Table, *, by: MicroBatch) -> None:
+        """Keep what a micro-batch wrote, in place of what it wrote before."""
+        self._written(table)[by] = prepared(table, rows).to_pylist()
+
+    def read_rows(self, table: RowTable) -> pa.Table:
+        """The newest row of each key, or all rows."""
+        written = self._written(table)
+        rows = [row for by in sorted(written, key=lambda by: by.version) for row in written[by]]
+        if table.is_keyed:
+            rows = list({tuple(row[name] for name in table.key): row for row in rows}.values())
+        return pa.Table.from_pylist([row for row in rows if not row[DELETED]], schema=schema_of(table))
+
+    def _written(self, table: RowTable) -> dict[MicroBatch, list[Row]]:
+        if table.name not in self._row_tables:
+            raise NoSuchTable(f"There is no table {table.name!r}.", remedy="Make it with `create_rows` first.")
+        return self._row_tables[table.name][1]
 
     def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Set rows; an older version never replaces a newer one."""

@@ -35,8 +35,9 @@ def epochs(
 ) -> None:
     """List the checkpoint epochs of each job. `--new` starts an epoch that reads the topic from the beginning.
 
-    A change of keys or figures needs a new epoch. The tables keep their figures until the new epoch has written
-    them again. With --accept-loss, the job's next run accounts for the deleted messages as lost.
+    A change of keys, figures or queries needs a new epoch. A promoted job gets one from `retailpulse promote`. Tables
+    of figures keep their figures until the new epoch has written them again. Tables of rows are made anew when the
+    epoch's first run starts. With --accept-loss, the job's next run accounts for the deleted messages as lost.
     """
     from retailpulse_kernel.stores.confinement import require_own
     from retailpulse_kernel.streaming.checkpoint.epochs import (

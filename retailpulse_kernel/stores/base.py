@@ -34,6 +34,7 @@ __all__ = [
     "RowStore",
     "RowWriter",
     "Rows",
+    "SentRows",
     "Store",
     "arrow_rows",
     "buckets",
@@ -423,7 +424,7 @@ class RowStore(Store, RowWriter, Protocol):
         """
 
     def remove_rows(self, table: RowTable) -> None:
-        """Remove the table with all that it holds; nothing where it is absent.
+        """Remove the table with all that it holds, whatever its key and columns are; nothing where it is absent.
 
         Parameters
         ----------
@@ -450,6 +451,20 @@ class RowStore(Store, RowWriter, Protocol):
         ------
         NoSuchTable
             The table is absent.
+        """
+
+
+@runtime_checkable
+class SentRows(RowStore, Protocol):
+    """A store of rows whose readers take each row as it comes: what was sent can't be taken back."""
+
+    def sent_to(self, table: RowTable) -> str:
+        """The name under which readers get the table's rows.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
         """
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +15,12 @@ import pytest
 
 from retailpulse_kernel.demo.jobs import job_notebook
 from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.gate.dry_run import dry_run
 from retailpulse_kernel.promotion.gate.resume import Verdict, check_checkpoint
-from retailpulse_kernel.promotion.gate.trial import Candidate
+from retailpulse_kernel.promotion.gate.shadow import sample_events
+from retailpulse_kernel.promotion.gate.trial import Candidate, try_out
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
@@ -78,6 +83,16 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
     "broken cell": ("job.write(by", "job.write(buy", "refused", "NameError"),
     "no job": (RUN, "job", "refused", "no job"),
     "hidden filter": (RUN, PATCH, "new epoch", "the same batch gives other figures"),
+    "chance": (EVENTS, EVENTS + '.where("rand() < 0.5")', "refused", "rand"),
+    "clock": (EVENTS, EVENTS + '.where("event_time < current_timestamp()")', "refused", "current_timestamp"),
+    "name of a table": ('table="category"', 'table="Shelf-1; drop"', "refused", "Use lower-case letters"),
+    "written twice": (
+        RUN,
+        "job.write(by_category, to=rp.cassandra)\njob.run()",
+        "refused",
+        "'category' of cassandra twice",
+    ),
+    "exit": (RUN, "import sys\nsys.exit()", "refused", "ends the notebook's process"),
 }
 
 
@@ -215,12 +230,40 @@ def test_what_would_have_been_mixed_is_seen(verdicts: dict[str, Verdict]) -> Non
     } == STATE
     able = {name for name, (*_, outcome, _) in EDITS.items() if outcome != "refused"} - STATE
     assert {name for name in able if "the job runs, " in verdicts[name].evidence[0]} == able
-    assert (len(able), len(able & epochs)) == (19, 12)
+    assert (len(able), len(able & epochs)) == (20, 12)
 
 
 def test_the_same_batch_gives_the_same_rows(verdicts: dict[str, Verdict]) -> None:
     for name in ("comment", "cells", "trigger", "rejects"):
         assert "rows equal those of the live version" in verdicts[name].evidence[1], (name, verdicts[name])
+
+
+def test_a_cell_that_ends_the_process_is_named(shadow: Settings, tmp_path: Path) -> None:
+    (candidate,) = edited("metrics", {"exit": (RUN, "import os\nos._exit(0)", "", "")}, tmp_path).values()
+    with pytest.raises(JobError, match=r"^Cell 4 ended the trial's process, with the exit code 0\. Remove what ends"):
+        try_out(shadow, [candidate])
+
+
+def test_what_a_sample_does_not_show_is_said(
+    verdicts: dict[str, Verdict], live: Settings, shadow: Settings, tmp_path: Path
+) -> None:
+    """A filter that nothing meets, and events that only a continuous run calls late."""
+    plan = verdicts["filter"].plan
+    assert plan is not None
+    condition = "currency = 'XXX'"
+    edit = (EVENTS, f'{EVENTS}.where("{condition}")', "", "")
+    (candidate,) = edited("metrics", {"nothing": edit}, tmp_path).values()
+    copied = sample_events(live, shadow, plan.topic, limit=500)
+    there = replace(plan, conditions=(condition,), watermark_ms=0)
+    given = {"run": "available_now", "watermark": "0s"}
+    steps = {step.name: step for step in dry_run(live, shadow, Path(candidate.notebook), given, there, copied=copied)}
+    assert all(step.ok for step in steps.values()), steps
+    assert "0 rows in category_minute, category_hour, category_day: no event" in steps["tables"].found
+    assert steps["tables"].verdict == steps["lateness"].verdict == "warning"
+    assert re.fullmatch(
+        r"with a watermark of 0 s, a continuous run would call [\d,]+ of the sample's [\d,]+ events late",
+        steps["lateness"].found,
+    )
 
 
 @pytest.mark.parametrize("name", SUMS)

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -349,6 +350,13 @@ class TestTables:
         assert store.read_rows(table).num_rows == 0
         store.write_rows(table, rows_of(table, [("a", 1)]), by=by(0))
         assert store.read_rows(table).num_rows == 1
+
+    def test_a_table_is_removed_whatever_its_key_is(self, store: RowStore) -> None:
+        one = a_table({"a": "int", "b": "int"}, ["a"])
+        assert written(store, one, rows_of(one, [(1, 2)])).num_rows == 1
+        other = replace(one, columns=(Column("a", "int"), Column("b", "string")), key=("a", "b"))
+        store.remove_rows(other)
+        assert exactly(written(store, other, rows_of(other, [(1, "x")]))) == exactly(rows_of(other, [(1, "x")]))
 
     def test_a_trial_writes_into_no_other_namespace(self, store: RowStore, tmp_path: Path) -> None:
         table = a_table({"name": "string"}, ["name"])

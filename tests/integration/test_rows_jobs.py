@@ -199,3 +199,18 @@ def test_a_bounded_frame_and_a_stream_of_somebody_else_s_are_refused(settings: S
     ):
         with pytest.raises(UsageError, match=reason):
             job.write(other, to=rp.cassandra, table="refused", key=list(other.columns)[:1])
+
+
+def test_a_table_has_a_name_and_is_written_once(settings: Settings) -> None:
+    rp = Workbench(namespace=settings.namespace.name)
+    job = rp.job("refused")
+    rows = job.events().df.select("event_id")
+    for name in ("Shelf-1; drop", "x" * 41):
+        with pytest.raises(UsageError, match=f"'{name}' can't be the name of a table. Use lower-case letters"):
+            job.write(rows, to=rp.cassandra, table=name, key="event_id")
+    job.write(rows, to=rp.cassandra, table="ids", key="event_id")
+    with pytest.raises(UsageError, match="The job writes the table 'ids' of cassandra twice"):
+        job.write(rows, to=rp.cassandra, table="ids", key="event_id")
+    with pytest.raises(UsageError, match="The job has two outputs with the name 'ids'"):
+        job.write(rows, to=rp.hbase, table="ids", key="event_id")
+    job.write(rows, to=rp.hbase, table="ids", key="event_id", name="more_ids")

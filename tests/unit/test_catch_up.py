@@ -43,6 +43,9 @@ class Staged:
             raise self.outcome
         return self.outcome
 
+    def compared_rows(self) -> Compared:
+        return Compared(9, 8)  # never holds a promotion up
+
     def follow(self, stop_when: Callable[[], bool]) -> None:
         for _ in self.lags:
             self.checks += 1
@@ -91,7 +94,7 @@ def test_it_becomes_current_once_it_has_caught_up(settings: Settings, tmp_path: 
         staged=lambda *_: staged,
     )
     assert done is not None and done.activated and not done.problem
-    assert (done.messages, done.left) == (50_000, 9_000)
+    assert (done.messages, done.left, done.rows) == (50_000, 9_000, Compared(9, 8))
     assert current == [1, 1, 1, 2] and staged.checks == 4, "it goes on following until the live one has ended"
 
 

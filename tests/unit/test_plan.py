@@ -174,3 +174,16 @@ class TestFinding:
         promoted(settings, "broken", plan("broken"))
         (settings.pipelines / "broken" / "v1" / "manifest.toml").write_text("plan = 1")
         assert [one.job for one in plans(settings)] == ["whole"]
+
+
+def test_a_table_of_figures_has_a_name_and_is_written_once(settings: Settings) -> None:
+    rp = Workbench(namespace=settings.namespace.name)
+    job = rp.job("shelf")
+    events = job.events()
+    for name in ("Shelf-1; drop", "x" * 41, ""):
+        with pytest.raises(UsageError, match=f"^'{name}' can't be the name of a table. Use lower-case letters"):
+            events.figures(EVENTS, by=["category"], every=["1 day"], table=name)
+    shelf = events.figures(EVENTS, by=["category"], every=["1 day"], table="shelf")
+    job.write(shelf, to=rp.cassandra)
+    with pytest.raises(UsageError, match="The job writes the table 'shelf' of cassandra twice"):
+        job.write(shelf, to=rp.cassandra)

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pytest
 from pyspark import cloudpickle
 
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.cutover.versions import resume_plan
 from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, forget_outputs
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, forget_outputs, new_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, read_plan, write_plan
 from retailpulse_kernel.streaming.query.functions import digest
 from retailpulse_kernel.streaming.run.changes import Effect, again, compare
@@ -181,6 +183,27 @@ def test_another_query_is_another_epoch(changed: dict[str, Any], reason: str) ->
     assert difference.effect is Effect.EPOCH and reason in difference.reason
 
 
+@pytest.mark.parametrize(
+    ("changed", "effect", "words"),
+    [
+        ({"query": "q2"}, Effect.EPOCH, "its readers get the rows of the new query from the cutover on"),
+        ({"columns": (*ROWS.columns, ("more", "int"))}, Effect.EPOCH, "what was sent to carts stays"),
+        ({"columns": (("user_id", "string"),)}, Effect.EPOCH, "what was sent to carts stays"),
+        ({"columns": (("user_id", "string"), ("events", "int"))}, Effect.REFUSED, "write to a topic of another name"),
+        ({"key": ()}, Effect.REFUSED, "write to a topic of another name"),
+    ],
+)
+def test_what_was_sent_can_t_be_taken_back(changed: dict[str, Any], effect: Effect, words: str) -> None:
+    sent = replace(carts(), store="kafka")
+    (difference,) = compare(plan(sent), plan(replace(carts(**changed), store="kafka")))
+    assert difference.effect is effect and words in difference.reason, difference
+
+
+def test_a_table_that_becomes_a_topic_begins_with_all_rows() -> None:
+    (difference,) = compare(plan(carts()), plan(replace(carts(), store="kafka")))
+    assert difference.effect is Effect.EPOCH and "moved from cassandra to kafka" in difference.reason
+
+
 def test_one_table_of_rows_more_or_less_changes_no_other() -> None:
     more = TablePlan("scores", "hive", rows=replace(ROWS, output="scores"))
     for before, after in ((plan(carts()), plan(carts(), more)), (plan(carts(), more), plan(carts()))):
@@ -195,6 +218,17 @@ def test_an_output_that_an_epoch_gave_up_can_t_come_back_in_it(tmp_path: Path) -
     forget_outputs(str(tmp_path), {"scores"})
     (reason,) = again(str(tmp_path), plan(carts()))
     assert "gave it up" in reason
+
+
+def test_an_output_that_comes_back_takes_a_new_epoch(tmp_path: Path) -> None:
+    settings = Settings.load(home=tmp_path, namespace="t_again")
+    epoch = new_epoch(f"{settings.checkpoints}/shop")
+    write_plan(epoch.path, plan())
+    assert resume_plan(settings, plan(carts())).kind == "resume"
+    (Path(epoch.path) / "outputs" / "carts").mkdir(parents=True)
+    forget_outputs(epoch.path, {"scores"})
+    resume = resume_plan(settings, plan(carts()))
+    assert resume.kind == "new epoch" and "gave it up" in resume.reasons[0]
 
 
 def test_a_plan_with_rows_is_written_and_read_and_is_of_the_newer_version(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import filelock
 
 from retailpulse_kernel.ground.errors import RetailPulseError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.promotion.cutover.staging import behind, compare_closed, follow, staged_epoch
+from retailpulse_kernel.promotion.cutover.row_copying import compare_row_tables
+from retailpulse_kernel.promotion.cutover.staging import behind, compare_closed, follow, staged_epoch, staging_of
 from retailpulse_kernel.promotion.cutover.versions import resume_plan
 from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.shop.comparison import Compared
@@ -31,7 +32,7 @@ _NEAR = 10_000
 #: Seconds that the staged epoch follows on when no run of the live job is there to hand over.
 _PATIENCE = 60.0
 #: Differences of plans after which the figures that both versions have must still be equal.
-_SAME_FIGURES = {"figures", "windows", "output", "rejects", "table", "key"}
+_SAME_FIGURES = {"figures", "windows", "output", "rejects", "table", "key", "rows"}
 
 
 @dataclass
@@ -46,6 +47,8 @@ class CatchUp:
         How long the catch-up took.
     compared : Compared, optional
         The live version with the new one, in closed windows.
+    rows : Compared, optional
+        The same of tables of rows. They have no windows, so they may differ by what the staged epoch still lacks.
     activated : bool
         Whether the version has become the current one.
     problem : str
@@ -56,6 +59,7 @@ class CatchUp:
     left: int = 0
     seconds: float = 0.0
     compared: Compared | None = None
+    rows: Compared | None = None
     activated: bool = False
     problem: str = ""
 
@@ -71,6 +75,9 @@ class StagedEpoch(Protocol):
 
     def compared(self) -> Compared:
         """The closed windows of the live epoch, compared with the staged one's."""
+
+    def compared_rows(self) -> Compared:
+        """The tables of rows of the live epoch, compared with the staged one's."""
 
     def follow(self, stop_when: Callable[[], bool]) -> None:
         """Run the new version's job until a condition holds.
@@ -102,6 +109,11 @@ class _Staged:
         old = read_plan(self._live.path)
         assert old is not None
         return compare_closed(self._settings, old, self._plan, self._live)
+
+    def compared_rows(self) -> Compared:
+        old = read_plan(self._live.path)
+        assert old is not None
+        return compare_row_tables(self._settings, staging_of(self._settings), old, self._plan)
 
     def follow(self, stop_when: Callable[[], bool]) -> None:
         follow(self._settings, self._version, self._live, stopped=False, stop_when=stop_when)
@@ -195,7 +207,7 @@ class _Observer:
             return False
         plan = self._version.manifest.plan
         assert plan is not None
-        self.state.compared = self._staged.compared()
+        self.state.compared, self.state.rows = self._staged.compared(), self._staged.compared_rows()
         differences = {difference.what for difference in compare(self._old, plan)}
         if self.state.compared.differing and differences <= _SAME_FIGURES:
             self.state.problem = f"the figures that have not changed differ: {self.state.compared}"

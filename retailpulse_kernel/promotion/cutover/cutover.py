@@ -4,8 +4,9 @@ The job does not run meanwhile. A note says what is to be done, and every step m
 after a kill, the next run finishes the cutover before it does anything else.
 
 1. the live tables are set aside under the number of their epoch (once: later steps change the tables);
-2. the live tables are made equal to those of the incoming epoch: differing rows are written, rows that the incoming
-   epoch does not have are removed, the archive's files change places;
+2. the live tables are made equal to those of the incoming epoch: differing figures and all rows are written, what the
+   incoming epoch does not have is removed, the archive's files change places. Tables of rows without a key, and those
+   whose columns or key have changed, are made anew. A topic keeps what was sent;
 3. the incoming epoch's accounts get the new number;
 4. the incoming epoch's checkpoint becomes the newest epoch, and the job continues from its offsets;
 5. the oldest kept epoch and the staged epoch are removed, then the note. From here on there is nothing left that
@@ -30,6 +31,12 @@ from retailpulse_kernel.promotion.cutover.copying import (
     discard_tables,
     kept_archive,
     set_aside,
+)
+from retailpulse_kernel.promotion.cutover.row_copying import (
+    bring_rows_in,
+    compare_row_tables,
+    discard_row_tables,
+    set_rows_aside,
 )
 from retailpulse_kernel.promotion.cutover.staging import (
     Begin,
@@ -129,7 +136,7 @@ def cut_over(
     Returns
     -------
     Compared
-        The differences in the figures that both epochs have; empty for a kept epoch.
+        The differences in the figures and rows that both epochs have; empty for a kept epoch.
     """
     folder = f"{live.checkpoints}/{plan.job}"
     newest, incoming = find_epoch(folder), kept or staged_epoch(live, plan)
@@ -138,12 +145,15 @@ def cut_over(
     assert old is not None and was is not None
     if kept is None:
         begin = begin_of(incoming)
-        compared = compare_rows(live, staging_of(live), old, plan, since=begin.since, until=None)
+        staging = staging_of(live)
+        compared = compare_rows(live, staging, old, plan, since=begin.since, until=None)
+        compared += compare_row_tables(live, staging, old, plan)
     else:
         begin, compared = msgspec.json.decode(read_note(kept.path, _KEPT) or b"", type=Begin), Compared()
     note = Cutover(
         number=newest.number + 1,
-        start_ms=next_start_ms(newest),
+        # What the cutover writes is of the moment before, so that the first micro-batch wins over it.
+        start_ms=next_start_ms(newest) + 1,
         checkpoint=incoming.path,
         namespace=live.namespace.name if kept else staging_of(live).namespace.name,
         epoch=incoming.number,
@@ -206,7 +216,9 @@ def _kept_files(live: Settings, epoch: int) -> Path:
 
 
 def _set_aside(live: Settings, note: Cutover) -> None:
-    set_aside(live, staging_of(live), note.old, note.replaced, since=note.begin.since)
+    staging = staging_of(live)
+    set_aside(live, staging, note.old, note.replaced, since=note.begin.since)
+    set_rows_aside(live, staging, note.old, note.replaced)
     newest = next(e for e in epochs(f"{live.checkpoints}/{note.new.job}") if e.number == note.replaced)
     write_note(newest.path, _KEPT, msgspec.json.encode(note.begin))
 
@@ -220,9 +232,12 @@ def _bring_in(live: Settings, note: Cutover) -> None:
         source = _kept_files(live, note.epoch) if note.kept else event_archive(staging).location
         hive.take_in(source, note.number)
         hive.close()
-        return
     drop_incompatible(live, note.old, note.new)
-    bring_in(live, staging, note.new, note.epoch if note.kept else None, version=note.start_ms, since=note.begin.since)
+    kept, version = note.epoch if note.kept else None, note.start_ms - 1
+    bring_in(live, staging, note.new, kept, version=version, since=note.begin.since)
+    bring_rows_in(
+        live, staging, note.old, note.new, kept, replaced=note.replaced, number=note.number, version=version
+    )  # fmt: skip
 
 
 def _take_accounts(source: Ledger, target: Ledger, note: Cutover) -> None:
@@ -253,5 +268,6 @@ def _clean_up(live: Settings, job: str, note: Cutover) -> None:
     for epoch in [*discarded, *others[:-_MOST_KEPT]]:
         if (plan := read_plan(epoch.path)) is not None:
             discard_tables(staging_of(live), plan, epoch.number)
+            discard_row_tables(staging_of(live), plan, epoch.number)
         shutil.rmtree(_kept_files(live, epoch.number), ignore_errors=True)
         (epoch_folder(epoch) / _KEPT).unlink(missing_ok=True)

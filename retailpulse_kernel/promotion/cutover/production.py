@@ -21,7 +21,7 @@ from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, new_epoch
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
-from retailpulse_kernel.streaming.plan.data import Plan, read_plan, write_plan
+from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
 from retailpulse_kernel.streaming.run.context import RunContext
 
 __all__ = ["run_current"]
@@ -123,12 +123,11 @@ def _open_epoch(settings: Settings, version: Version, is_over: Callable[[], bool
                     # The old epoch has written nothing that could be kept or compared.
                     write_plan(new_epoch(f"{settings.checkpoints}/{plan.job}").path, plan)
                     return True
-                _require_figures_only(plan, read_plan(resume.epoch.path))
                 follow(settings, version, resume.epoch, stopped=True, stop_when=is_over)
                 if not has_caught_up(settings, plan, resume.epoch):
                     return False
                 compared = cut_over(settings, plan)
-                said = f"{version.manifest.name} {version.label} takes over; figures of both versions: {compared}"
+                said = f"{version.manifest.name} {version.label} takes over; rows of both versions: {compared}"
                 print(said, file=sys.stderr)
             elif resume.kind == "earlier epoch":
                 cut_over(settings, plan, resume.epoch)
@@ -138,15 +137,6 @@ def _open_epoch(settings: Settings, version: Version, is_over: Callable[[], bool
             remedy="Stop that run first: `retailpulse jobs` shows it.",
         ) from None
     return True
-
-
-def _require_figures_only(new: Plan, old: Plan | None) -> None:
-    """Refuse a staged epoch of tables of rows, which could not take the live tables' place without a difference."""
-    if new.rows or (old is not None and old.rows):
-        raise JobError(
-            f"The job {new.job!r} can't go on from its checkpoint, and a staged epoch can't replace tables of rows.",
-            remedy=f"Start a new epoch, which makes its tables anew: `retailpulse epochs {new.job} --new`.",
-        )
 
 
 def _is_over(registry: Registry, name: str, version: Version) -> bool:

@@ -19,6 +19,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.cutover.copying import discard_tables, kept_archive
 from retailpulse_kernel.promotion.cutover.overview import runs_folder, runs_of
 from retailpulse_kernel.promotion.cutover.retirement import Retirement, retirement_of
+from retailpulse_kernel.promotion.cutover.row_copying import discard_row_tables
 from retailpulse_kernel.promotion.cutover.staging import last_file, staging_of
 from retailpulse_kernel.promotion.cutover.tables import archives
 from retailpulse_kernel.promotion.registry.registry import Registry
@@ -136,6 +137,7 @@ def _remove_tables(settings: Settings, what: Retirement, report: Callable[[str],
     for plan in what.plans:
         for number in (None, *what.kept):
             discard_tables(staging, plan, number)
+            discard_row_tables(staging, plan, number)
     if any(map(archives, what.plans)):
         shutil.rmtree(event_archive(staging).location, ignore_errors=True)
         for number in what.kept:

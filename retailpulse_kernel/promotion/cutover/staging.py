@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlparse
@@ -21,6 +21,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import milliseconds, moment_at
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.promotion.cutover.copying import compare_rows, discard_tables
+from retailpulse_kernel.promotion.cutover.row_copying import discard_row_tables
 from retailpulse_kernel.promotion.cutover.tables import archives
 from retailpulse_kernel.promotion.registry.registry import Version
 from retailpulse_kernel.shop.comparison import Compared
@@ -30,6 +31,7 @@ from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.registry import event_archive
 from retailpulse_kernel.streaming.checkpoint.epochs import (
     Epoch,
+    checkpoint_of,
     committed_batch,
     find_epoch,
     new_epoch,
@@ -63,14 +65,17 @@ class Begin:
     Attributes
     ----------
     offsets : dict of int to int
-        The first offset of each partition.
+        The first offset of each partition of the job's own topic.
     since_ms : int, optional
-        The time from which on the epoch has all events; None where the topic never lost one. Windows before that time
+        The time from which on the epoch has all events; None where no topic ever lost one. Windows before that time
         are not compared and not replaced.
+    further : dict of str to dict
+        The first offsets of the other topics that the job reads, by topic.
     """
 
     offsets: dict[int, int]
     since_ms: int | None = None
+    further: dict[str, dict[int, int]] = field(default_factory=dict)
 
     @property
     def since(self) -> datetime | None:
@@ -130,7 +135,7 @@ def _begin(live: Settings, plan: Plan) -> Epoch:
     before = find_epoch(f"{staging.checkpoints}/{plan.job}")
     if before is not None and (other := read_plan(before.path)) is not None:
         discard(live, before, other)
-    discard_tables(staging, plan, None)
+    _discard_tables(staging, plan)
     epoch = new_epoch(f"{staging.checkpoints}/{plan.job}")
     write_note(epoch.path, _BEGIN, msgspec.json.encode(_begin_of(live, plan)))
     write_plan(epoch.path, plan)
@@ -138,18 +143,27 @@ def _begin(live: Settings, plan: Plan) -> Epoch:
 
 
 def _begin_of(live: Settings, plan: Plan) -> Begin:
-    kafka, topic = KafkaStore(live), live.namespace.topic(plan.topic)
-    begins = {partition: first for partition, (first, _) in kafka.offsets(topic).items()}
+    kafka = KafkaStore(live)
+    begins = {
+        name: {partition: first for partition, (first, _) in kafka.offsets(live.namespace.topic(name)).items()}
+        for name in plan.topics
+    }
+    since = [at for name, firsts in begins.items() if (at := _since_ms(kafka, live.namespace.topic(name), firsts))]
+    return Begin(begins.pop(plan.topic), max(since, default=None), begins)
+
+
+def _since_ms(kafka: KafkaStore, topic: str, begins: dict[int, int]) -> int | None:
+    """The time from which on a topic has all events; None where none was ever deleted."""
     gone = {partition: first for partition, first in begins.items() if first}
     if not gone:
-        return Begin(begins)
+        return None
     # No event is more than MAX_AHEAD ahead of the broker's time: no deleted event is later than this.
     arrivals = {partition: time.time_ns() // 1_000_000 for partition in gone}
     for partition, first in gone.items():
         message = next(iter(kafka.messages(topic, starts={partition: first})), None)
         if message is not None:
             arrivals[partition] = message.arrival_ms
-    return Begin(begins, max(arrivals.values()) + milliseconds(MAX_AHEAD))
+    return max(arrivals.values()) + milliseconds(MAX_AHEAD)
 
 
 def begin_of(epoch: Epoch) -> Begin:
@@ -176,10 +190,7 @@ def discard(live: Settings, epoch: Epoch, plan: Plan) -> None:
     plan : Plan
         The plan that names its tables.
     """
-    staging = staging_of(live)
-    discard_tables(staging, plan, None)
-    if archives(plan):
-        shutil.rmtree(event_archive(staging).location, ignore_errors=True)
+    _discard_tables(staging_of(live), plan)
     folder = epoch_folder(epoch)
     for path in folder.iterdir():
         if path.is_dir():
@@ -188,8 +199,17 @@ def discard(live: Settings, epoch: Epoch, plan: Plan) -> None:
             path.unlink()
 
 
+def _discard_tables(staging: Settings, plan: Plan) -> None:
+    discard_tables(staging, plan, None)
+    discard_row_tables(staging, plan, None)
+    if archives(plan):
+        shutil.rmtree(event_archive(staging).location, ignore_errors=True)
+
+
 def behind(live: Settings, plan: Plan, leader: Epoch) -> int | None:
-    """Messages that the live job has committed and the staged epoch has not; None where the two can't be compared.
+    """Messages that the live job has committed and an output of the staged epoch has not, of the one farthest behind.
+
+    None before both have a batch, and where they read no topic in common.
 
     Parameters
     ----------
@@ -200,20 +220,30 @@ def behind(live: Settings, plan: Plan, leader: Epoch) -> int | None:
     leader : Epoch
         The live job's epoch.
     """
-    topic = live.namespace.topic(plan.topic)
     epoch, led = staged_epoch(live, plan), committed_batch(leader.path)
-    ends = led.offsets.get(topic) if led else None
-    if epoch is None or ends is None:
+    known = {topic: live.namespace.topic(topic) for topic in plan.topics}
+    ends = {topic: led.offsets[name] for topic, name in known.items() if led is not None and name in led.offsets}
+    if epoch is None or not ends:
         return None
-    done = committed_batch(epoch.path)
-    taken = done.offsets.get(topic, {}) if done else {}
-    begin = begin_of(epoch).offsets
-    return sum(max(0, end - taken.get(p, begin.get(int(p), 0))) for p, end in ends.items())
+    begin = begin_of(epoch)
+    begins = begin.further | {plan.topic: begin.offsets}
+    left = []
+    for output, topics in plan.outputs.items():
+        done = committed_batch(checkpoint_of(epoch.path, output), alone=True)
+        taken = done.offsets if done is not None else {}
+        left.append(sum(
+            max(0, end - taken.get(known[topic], {}).get(partition, begins.get(topic, {}).get(int(partition), 0)))
+            for topic in topics
+            for partition, end in ends.get(topic, {}).items()
+        ))  # fmt: skip
+    return max(left)
 
 
 def has_caught_up(live: Settings, plan: Plan, leader: Epoch) -> bool:
     """Whether the staged epoch is at the offsets where the live job has stopped.
 
+    An epoch that reads no topic of the live job's has no such offsets: it has caught up once it has begun.
+
     Parameters
     ----------
     live : Settings
@@ -223,7 +253,10 @@ def has_caught_up(live: Settings, plan: Plan, leader: Epoch) -> bool:
     leader : Epoch
         The live job's epoch.
     """
-    return behind(live, plan, leader) == 0
+    left, epoch = behind(live, plan, leader), staged_epoch(live, plan)
+    if left is None:
+        return all(one is not None and committed_batch(one.path) is not None for one in (leader, epoch))
+    return left == 0
 
 
 def last_file(live: Settings, job: str) -> Path:

@@ -49,7 +49,7 @@ def drop_incompatible(settings: Settings, old: Plan, new: Plan) -> list[str]:
     list of str
         The names of the removed tables.
     """
-    before = {table.name: table for table in old.tables}
+    before = {table.name: table for table in figure_tables(old)}
     removed: list[str] = []
     for table in figure_tables(new):
         was = before.get(table.name)

@@ -11,7 +11,7 @@ from retailpulse_kernel.promotion.cutover.cutover import is_kept
 from retailpulse_kernel.promotion.registry.registry import Registry
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, epochs, find_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
-from retailpulse_kernel.streaming.run.changes import Effect, compare
+from retailpulse_kernel.streaming.run.changes import Effect, again, compare
 
 __all__ = ["ResumePlan", "resume_plan", "rollback"]
 
@@ -71,7 +71,7 @@ def _reasons(epoch: Epoch, plan: Plan) -> tuple[str, ...]:
     old = read_plan(epoch.path)
     if old is None:
         return ("no plan says what the checkpoint is the state of",)
-    return tuple(d.reason for d in compare(old, plan) if d.effect is Effect.EPOCH)
+    return (*(d.reason for d in compare(old, plan) if d.effect >= Effect.EPOCH), *again(epoch.path, plan))
 
 
 def rollback(settings: Settings, name: str, label: str | None = None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from retailpulse_kernel.notebooks.environment import environment_of
 from retailpulse_kernel.notebooks.files import code_cells, is_parameters, read_notebook
 from retailpulse_kernel.notebooks.parameters import read_parameters
 from retailpulse_kernel.promotion.cutover.catch_up import CatchUp, catch_up
+from retailpulse_kernel.promotion.gate.backlog import Backlog
 from retailpulse_kernel.promotion.gate.candidate import choices, run_as
 from retailpulse_kernel.promotion.gate.dry_run import dry_run
 from retailpulse_kernel.promotion.gate.landlock import is_possible
@@ -32,7 +33,6 @@ from retailpulse_kernel.promotion.registry.manifest import Manifest, Step
 from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.promotion.registry.schedules import check_schedule
 from retailpulse_kernel.stores.confinement import require_free
-from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch, jobs_with_checkpoints
 from retailpulse_kernel.streaming.plan.data import Plan
 from retailpulse_kernel.streaming.run.changes import Effect, compare
@@ -141,6 +141,8 @@ def _catch_up(promotion: Promotion, settings: Settings, on_catch_up: Callable[[C
     if done.compared is not None:
         promotion.add("comparison", f"in closed windows: {done.compared}", "ok" if not done.problem else "failed",
                       ok=not done.problem)  # fmt: skip
+    if done.rows is not None and done.rows.rows:
+        promotion.add("", f"in tables of rows, while the live job runs: {done.rows}", "")
     if done.problem:
         promotion.add("cutover", done.problem, "failed", ok=False)
 
@@ -264,16 +266,15 @@ def _check_state(promotion: Promotion, live: Settings, shadow: Settings, noteboo
         baseline = Candidate(str(before.notebook), before.manifest.parameters) if before else None
         candidate = Candidate(str(notebook), dict(manifest.parameters))
         promotion.verdict = check_checkpoint(live, shadow, job, [candidate], baseline=baseline)[0]
-    verdict = promotion.verdict
+    verdict, notes = promotion.verdict, [*promotion.verdict.evidence]
     label: str = verdict.outcome
     if label == "new epoch":
-        messages = sum(
-            end - begin for begin, end in KafkaStore(live).offsets(live.namespace.topic(plan.topic)).values()
-        )
-        label = f"new epoch, backfill of {messages:,} events"
+        backlog = Backlog.of(live, plan)
+        label = f"new epoch, backfill of {backlog.messages:,} events"
+        notes += backlog.notes(plan)
     promotion.add("checkpoint", "; ".join(verdict.reasons), label, ok=verdict.outcome != "refused")
-    for evidence in verdict.evidence:
-        promotion.add("", evidence, "")
+    for note in notes:
+        promotion.add("", note, "")
     if verdict.outcome == "refused":
         raise _Failed
 
@@ -282,7 +283,7 @@ def _decided(manifest: Manifest, promotion: Promotion) -> Manifest:
     verdict, plan = promotion.verdict, manifest.plan
     live = promotion.before.manifest.plan if promotion.before else None
     if plan is not None and live is not None and verdict is not None and verdict.outcome == "new epoch":
-        plans_differ = any(difference.effect is Effect.EPOCH for difference in compare(live, plan))
+        plans_differ = any(difference.effect >= Effect.EPOCH for difference in compare(live, plan))
         plan = plan if plans_differ else replace(plan, revision=f"v{manifest.version}")
     return replace(
         manifest,

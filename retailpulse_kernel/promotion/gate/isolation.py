@@ -25,7 +25,7 @@ from retailpulse_kernel.promotion.gate.landlock import make_read_only
 from retailpulse_kernel.stores.base import Local
 from retailpulse_kernel.stores.registry import open_store, used
 
-__all__ = ["explained", "run_apart", "trial_environment"]
+__all__ = ["CELL", "explained", "run_apart", "trial_environment"]
 
 #: Variables that tell programs where things are and how to speak; none of them is a secret.
 _KEPT = {
@@ -38,6 +38,8 @@ _KEPT_BEGINNINGS = ("LC_", "PYTHON", "XDG_")
 #: Seconds that a stopped trial has to end its notebook.
 _ENDING_SECONDS = 60
 _LAST_LINES = 3
+#: The file, among the trial's temporary ones, with the number of the cell that runs.
+CELL = "cell"
 
 
 def trial_environment(shadow: Settings, folder: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -105,8 +107,7 @@ def run_apart(shadow: Settings, function: str, request: bytes, *, timeout: float
         with (log or said).open("ab") as stderr:
             code = _wait(command, trial_environment(shadow, folder), stderr, timeout)
         if code or not answer.is_file():
-            lines = [line for line in (log or said).read_text(errors="replace").splitlines() if line.strip()]
-            raise JobError(f"The trial ended with {code}: {' '.join(lines[-_LAST_LINES:])}")
+            raise _ended(code, folder / CELL, log or said)
         return answer.read_bytes()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -123,6 +124,17 @@ def explained(failure: str) -> str:
     if "PermissionError" not in failure:
         return failure
     return f"{failure} During the trial, a notebook may write files only below `tempfile.gettempdir()`."
+
+
+def _ended(code: int, cell: Path, said: Path) -> JobError:
+    """Why there is no answer: a cell has ended the process, or the process has failed."""
+    if code >= 0 and cell.is_file():
+        return JobError(
+            f"Cell {cell.read_text()} ended the trial's process, with the exit code {code}.",
+            remedy="Remove what ends the process, such as os._exit(). A cell that raises an error ends the run.",
+        )
+    lines = [line for line in said.read_text(errors="replace").splitlines() if line.strip()]
+    return JobError(f"The trial ended with {code}: {' '.join(lines[-_LAST_LINES:])}")
 
 
 def _wait(command: list[str], env: dict[str, str], stderr: IO[bytes], timeout: float) -> int:

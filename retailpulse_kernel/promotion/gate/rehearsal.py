@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from traitlets.config import Config
 
-from retailpulse_kernel.ground.errors import RetailPulseError, cause_line
+from retailpulse_kernel.ground.errors import RetailPulseError, UsageError, cause_line
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters
 from retailpulse_kernel.notebooks.running import checked_parameters
-from retailpulse_kernel.promotion.gate.isolation import explained
+from retailpulse_kernel.promotion.gate.isolation import CELL, explained
 from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
 from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
 from retailpulse_kernel.shop.rows import RowTable
@@ -33,6 +34,8 @@ from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.queries import start_query
 from retailpulse_kernel.streaming.run.report import Report
+from retailpulse_kernel.streaming.sinks.base import Sink
+from retailpulse_kernel.streaming.sinks.rows import RowSink
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,7 +113,7 @@ class Rehearsal:
             jobs.append(job)
             # Later cells may look at the tables, which a run would have made.
             for sink in sinks_of(job):
-                sink.create()
+                _create(sink)
             if candidate.checkpoint is not None and len(jobs) == 1:
                 started.extend(self._start(job, candidate))
             return Report(job.name, job.settings.namespace.name, 0, state="rehearsed")
@@ -132,12 +135,17 @@ class Rehearsal:
         assert extensions is not None, "a shell has one from its start"
         extensions.unload_extension(_EXTENSION)
         extensions.load_extension(_EXTENSION)
+        running = Path(tempfile.gettempdir(), CELL)
         for number, source in enumerate(code_cells(content), 1):
+            running.write_text(str(number))
             done = self._shell.run_cell(source)
+            running.unlink()
             # Whatever the cell made of it: a notebook that tries to has failed.
             if refused := refusals(self._settings)[before:]:
                 return f"cell {number} is not allowed. {refused[0].what}"
             failure = done.error_before_exec or done.error_in_exec
+            if isinstance(failure, SystemExit):
+                return f"cell {number} ends the notebook's process: remove sys.exit(), exit() or quit()."
             if failure is not None:
                 return explained(f"cell {number} fails: {cause_line(failure).rstrip('.')}.")
         return None
@@ -162,6 +170,16 @@ class Rehearsal:
         shutil.rmtree(epoch.path)
         on_empty, _ = _try(job, new_epoch(str(Path(epoch.path).parent)))
         return [on_copy, on_empty]
+
+
+def _create(sink: Sink) -> None:
+    """Make a sink's table, in place of one of another form that another notebook has made in the shadow namespace."""
+    try:
+        sink.create()
+    except UsageError:
+        if not isinstance(sink, RowSink):
+            raise
+        sink.make_anew()
 
 
 def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:

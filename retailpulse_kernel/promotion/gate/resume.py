@@ -24,12 +24,6 @@ __all__ = ["Verdict", "check_checkpoint", "judge"]
 
 Outcome = Literal["first", "resume", "new epoch", "refused"]
 
-#: What to do where a job that writes tables of rows can't go on from its checkpoint.
-_NO_NEW_EPOCH = (
-    "a new epoch can't replace tables of rows beside the live job: write to a table of another name, or hold the job "
-    "and start a new epoch with `retailpulse epochs JOB --new`, which makes its tables anew"
-)
-
 #: Differences after which the same batch may rightly give other rows.
 _OTHER_ROWS = {"watermark", "output"}
 
@@ -95,7 +89,7 @@ def check_checkpoint(
 def _unless_again(epoch: Epoch, verdict: Verdict) -> Verdict:
     """The verdict, unless the epoch has had and given up an output that comes again."""
     reasons = again(epoch.path, verdict.plan) if verdict.plan is not None and verdict.outcome == "resume" else []
-    return replace(verdict, outcome="refused", reasons=(*reasons, _NO_NEW_EPOCH)) if reasons else verdict
+    return replace(verdict, outcome="new epoch", reasons=tuple(reasons)) if reasons else verdict
 
 
 def _on_copies(
@@ -152,9 +146,8 @@ def judge(old: Plan | None, tried: Tried, copied: Snapshot, *, compared: bool) -
         return Verdict("refused", (f"the job does not run, on an empty checkpoint either: {why}",), plan=tried.plan)
     evidence = _evidence(tried, copied, compared=compared)
     reasons = _reasons(tried, differences, compared=compared)
-    if reasons and (tried.plan.rows or (old is not None and old.rows)):
-        # A staged epoch can't take over tables of rows yet.
-        return Verdict("refused", (*reasons, _NO_NEW_EPOCH), evidence, tried.plan)
+    if refused := tuple(d.reason for d in differences or () if d.effect is Effect.REFUSED):
+        return Verdict("refused", refused, evidence, tried.plan)
     if reasons:
         return Verdict("new epoch", reasons, evidence, tried.plan)
     notes = tuple(difference.reason for difference in differences or ())

@@ -245,7 +245,7 @@ class HiveRows:
         return found.select(list(table.types)).cast(schema_of(table))
 
     def remove_rows(self, table: RowTable) -> None:
-        """Remove the table and its view with all files.
+        """Remove the table and its view with all files, whether the one that is there has a key or not.
 
         Parameters
         ----------
@@ -261,11 +261,21 @@ class HiveRows:
         """
         require_own(self._settings, f"Removing the Hive table {table.name!r}")
         self.check_rows(table)
+        stored = table.name
         if self.database in {name for (name,) in self._rows("show databases")}:
-            if table.is_keyed:
+            if self._has_changes(table):
+                stored = _changes(table)
                 self._rows(f"drop view if exists `{self.database}`.`{table.name}`")
-            self._rows(f"drop table if exists `{self.database}`.`{_stored(table)}`")
-        shutil.rmtree(self._folder(table), ignore_errors=True)  # an external table leaves its files
+            self._rows(f"drop table if exists `{self.database}`.`{stored}`")
+        for name in {stored, _stored(table)}:
+            shutil.rmtree(self.location.parent / name, ignore_errors=True)  # an external table leaves its files
+
+    def _has_changes(self, table: RowTable) -> bool:
+        """Whether the table that is there has a key: its rows are in a table of changes."""
+        if _changes(table) not in self.tables():
+            return False
+        place = f"`{self.database}`.`{_changes(table)}`"
+        return bool(dict(row[:2] for row in self._rows(f"show tblproperties {place}")).get(_KEY))
 
     def _folder(self, table: RowTable) -> Path:
         return self.location.parent / _stored(table)

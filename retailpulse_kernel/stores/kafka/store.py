@@ -22,7 +22,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at, ms_of, range_of, span_of
 from retailpulse_kernel.shop.contract.loading import contract_of, shipped
 from retailpulse_kernel.shop.contract.model import Contract
-from retailpulse_kernel.stores.base import RowStore
+from retailpulse_kernel.stores.base import RowStore, SentRows
 from retailpulse_kernel.stores.connection import why_unreachable
 from retailpulse_kernel.stores.frames import Form, checked_limit, shaped, to_frame
 from retailpulse_kernel.stores.kafka.config import bootstrap_addresses, client_config, failure, reach
@@ -508,4 +508,4 @@ def _to_json(value: Any) -> str:
     raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
-register(KafkaStore.name, KafkaStore, RowStore)
+register(KafkaStore.name, KafkaStore, RowStore, SentRows)

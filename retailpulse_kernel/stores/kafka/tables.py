@@ -187,5 +187,15 @@ class KafkaRows:
         Ledger(self._settings).forget(topic)
         self._transactions.clear()
 
+    def sent_to(self, table: RowTable) -> str:
+        """The topic's full name.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table.
+        """
+        return self._topic(table)
+
     def _topic(self, table: RowTable) -> str:
         return self._settings.namespace.topic(table.name)

@@ -332,6 +332,13 @@ class Plan:
         return tuple(table for table in self.tables if table.rows is not None)
 
     @property
+    def outputs(self) -> dict[str, tuple[str, ...]]:
+        """The topics that each output reads; the output without a name is that of figures and single events."""
+        rows = {table.rows.output: table.rows.reads for table in self.rows if table.rows is not None}
+        own = {"": (self.topic,)} if len(rows) < len(self.tables) else {}
+        return own | {output: tuple(dict.fromkeys(topic for topic, _ in reads)) for output, reads in rows.items()}
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """All topics that it reads."""
         further = (topic for table in self.rows if table.rows is not None for topic, _ in table.rows.reads)

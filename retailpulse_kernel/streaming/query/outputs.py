@@ -157,7 +157,8 @@ def row_output(
     found = analysed(frame)
     output_name = (table if name is None else name).replace(".", "_").replace("-", "_")
     if not is_name(output_name):
-        raise UsageError(f"{output_name!r} can't be the name of an output.", remedy=NAME_RULE)
+        what = "an output" if name is not None else "a table"
+        raise UsageError(f"{name or table!r} can't be the name of {what}.", remedy=NAME_RULE)
     _require_of_job(found, table)
     require_repeatable(found, f"the rows of {table!r}")
     keys = (key,) if isinstance(key, str) else tuple(key or ())

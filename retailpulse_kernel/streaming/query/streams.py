@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.answers.reading import grouped_frame
-from retailpulse_kernel.ground.errors import UnknownName
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.tables import FigureTable, Grain, grain_of
@@ -195,8 +196,10 @@ class Events:
         UnknownName
             The contract has no such dimension or field.
         UsageError
-            A figure can't be computed exactly of its fields.
+            A figure can't be computed exactly of its fields, or no table can have this name.
         """
+        if not is_name(table):
+            raise UsageError(f"{table!r} can't be the name of a table.", remedy=NAME_RULE)
         contract = self.job.contract
         known = [figure.typed(contract.types) for figure in figures]
         grains = tuple(dict.fromkeys(grain_of(text) for text in ([every] if isinstance(every, str) else every)))

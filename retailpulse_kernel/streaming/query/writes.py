@@ -95,6 +95,7 @@ class Writes:
                     "The figures of one job come from different events.",
                     remedy="Call job.events(...).where(...) once, or write them in two jobs.",
                 )
+            self._require_once(what.table.name, to.name)
             self.figures.append((what, to))
         elif isinstance(what, Events) and isinstance(to, EventArchive) and is_plain:
             self.archive = (what, to)
@@ -119,8 +120,7 @@ class Writes:
                 f"What is written to {table!r} is not a stream.",
                 remedy="Make it of job.events(...).df. A bounded DataFrame is written by a batch notebook.",
             )
-        if (table, to.name) in {(other.table.name, other.store.name) for other in self.rows}:
-            raise UsageError(f"The job writes the table {table!r} of {to.name} twice.", remedy="Use another name.")
+        self._require_once(table, to.name)
         if table in {known.name for known in self.tables}:
             raise UsageError(f"{table!r} is a table of figures already.", remedy="Use another name.")
         names = {other.name for other in self.rows}
@@ -128,5 +128,18 @@ class Writes:
         if name is None and output.name in names:  # of another store
             output = replace(output, name=f"{output.name}_{to.name}")
         if output.name in names:
-            raise UsageError(f"The job has an output {output.name!r} already.", remedy="Give this one another name=...")
+            raise UsageError(
+                f"The job has two outputs with the name {output.name!r}.",
+                remedy="Give the second one a name of its own: name='...'.",
+            )
         self.rows.append(output)
+
+    def _require_once(self, table: str, store: str) -> None:
+        """Refuse a table that the job writes already: each output would replace the rows of the other."""
+        written = [(stream.table.name, known.name) for stream, known in self.figures]
+        written += [(output.table.name, output.store.name) for output in self.rows]
+        if (table, store) in written:
+            raise UsageError(
+                f"The job writes the table {table!r} of {store} twice: each output would replace the other's rows.",
+                remedy="Give the second one another table, or write both as one DataFrame: unionByName.",
+            )

@@ -12,10 +12,12 @@ from datetime import timedelta
 from enum import IntEnum
 
 from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.stores.base import SentRows
+from retailpulse_kernel.stores.registry import can
 from retailpulse_kernel.streaming.checkpoint.epochs import forgotten, outputs_of
 from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, TablePlan
 
-__all__ = ["Difference", "Effect", "again", "compare"]
+__all__ = ["Difference", "Effect", "again", "compare", "is_sent"]
 
 
 #: What another value of each means for a table of rows; the first that differs is told.
@@ -27,6 +29,8 @@ _ROWS = {
     "output": "the output of {name} has another name: its checkpoint goes by the old one",
     "query": "the query of {name} changed: its state, or the rows so far, are of the old one",
 }
+#: What becomes of the readers of a topic whose query has changed.
+_FROM_HERE = "what was sent to {name} stays, and its readers get the rows of the new query from the cutover on"
 
 
 class Effect(IntEnum):
@@ -34,6 +38,7 @@ class Effect(IntEnum):
 
     RESUME = 1
     EPOCH = 2
+    REFUSED = 3
 
 
 @dataclass(frozen=True)
@@ -221,21 +226,51 @@ def _of_tables(old: Plan, new: Plan) -> Iterator[Difference]:
 
 def _of_rows(old: Plan, new: Plan) -> Iterator[Difference]:
     """Tables of rows: each has a query and a checkpoint of its own, so one more or one less changes no other."""
-    before, after = ({t.name: (t, t.rows) for t in plan.tables if t.rows is not None} for plan in (old, new))
-    for name in after.keys() - before.keys():
+    before, after = ({table.name: table for table in plan.rows} for plan in (old, new))
+    for name in sorted(after.keys() - before.keys()):
         reason = f"the table {name} was added: its query reads the topic from the beginning"
         yield Difference("rows", Effect.RESUME, reason)
-    for name in before.keys() - after.keys():
+    for name in sorted(before.keys() - after.keys()):
         yield Difference("rows", Effect.RESUME, f"{name} is no longer written: its rows stay as they are")
-    for name in after.keys() & before.keys():
-        (was, was_rows), (now, rows) = before[name], after[name]
-        if was.store != now.store:
-            reason = f"the table {name} moved from {was.store} to {now.store}: the new one would lack what is written"
-            yield Difference("rows", Effect.EPOCH, reason)
-        for what in ("reads", "columns", "key", "mode", "output", "query"):
-            if getattr(was_rows, what) != getattr(rows, what):
-                yield Difference("rows", Effect.EPOCH, _ROWS[what].format(name=name))
-                break
+    for name in sorted(after.keys() & before.keys()):
+        yield from _of_row_table(before[name], after[name])
+
+
+def _of_row_table(old: TablePlan, new: TablePlan) -> Iterator[Difference]:
+    """What has changed of a table of rows, and what becomes of what its readers have."""
+    name = new.name
+    if old.store != new.store:
+        reason = f"the table {name} moved from {old.store} to {new.store}: the new one would lack what is written"
+        yield Difference("rows", Effect.EPOCH, reason)
+    changed = next((what for what in _ROWS if getattr(old.rows, what) != getattr(new.rows, what)), None)
+    if changed is None:
+        return
+    reason = _ROWS[changed].format(name=name)
+    if not (old.store == new.store and is_sent(new)):
+        yield Difference("rows", Effect.EPOCH, reason)
+    elif _is_other_form(old, new):
+        remedy = "rows that were sent can't be taken back: write to a topic of another name"
+        yield Difference("rows", Effect.REFUSED, f"{reason}; {remedy}")
+    else:
+        yield Difference("rows", Effect.EPOCH, f"{reason}; {_FROM_HERE.format(name=name)}")
+
+
+def is_sent(table: TablePlan) -> bool:
+    """Whether a table of rows is sent to readers, who keep what they have read.
+
+    Parameters
+    ----------
+    table : TablePlan
+        The table.
+    """
+    return table.rows is not None and can(table.store, SentRows)
+
+
+def _is_other_form(old: TablePlan, new: TablePlan) -> bool:
+    """Whether rows of the two can't stand beside one another: another key, or a column of another type."""
+    assert old.rows is not None and new.rows is not None
+    before = dict(old.rows.columns)
+    return old.rows.key != new.rows.key or any(before.get(name, kind) != kind for name, kind in new.rows.columns)
 
 
 def _keeps_state(old: Plan, new: Plan) -> bool:

@@ -153,7 +153,7 @@ class Runner:
         if before is None or newest_batch(self._epoch.path) is None:
             return
         plan = plan_of(self._job)
-        reasons = [d.reason for d in compare(before, plan) if d.effect is Effect.EPOCH]
+        reasons = [d.reason for d in compare(before, plan) if d.effect >= Effect.EPOCH]
         reasons += again(self._epoch.path, plan)
         if reasons:
             raise JobError(

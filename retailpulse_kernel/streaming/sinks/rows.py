@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.shop.rows import DELETED, RowTable
-from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, version_of
-from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, SentRows, version_of
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
 from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
 
@@ -58,6 +57,11 @@ class RowSink:
         """Make the table where it is absent."""
         self._store.create_rows(self.table)
 
+    def make_anew(self) -> None:
+        """Make the table without rows, in place of what is there under its name."""
+        self._store.remove_rows(self.table)
+        self._store.create_rows(self.table)
+
     def start_epoch(self, epoch: Epoch, offsets: Mapping[int, int]) -> None:
         """Make the table anew where an older epoch may have left rows that this one does not have.
 
@@ -70,9 +74,8 @@ class RowSink:
         offsets : mapping of int to int
             The first offset that it reads, by partition.
         """
-        if epoch.number > 1 and not isinstance(self._store, KafkaStore):
-            self._store.remove_rows(self.table)
-            self._store.create_rows(self.table)
+        if epoch.number > 1 and not isinstance(self._store, SentRows):
+            self.make_anew()
 
     def compute(self, frame: DataFrame, *, epoch: Epoch, batch: int) -> Write:
         """The rows of the batch.
