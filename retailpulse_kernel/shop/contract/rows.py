@@ -15,23 +15,10 @@ from retailpulse_kernel.shop.contract.values import typed_value, value_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CSV", "PARQUET", "file_rows", "object_rows", "schema_of", "typed_rows"]
+__all__ = ["CSV", "PARQUET", "file_rows", "object_rows", "typed_rows"]
 
 CSV: Final = ".csv"
 PARQUET: Final = ".parquet"
-
-
-def schema_of(table: ReferenceTable) -> pa.Schema:
-    """The table's columns as Arrow has them.
-
-    Parameters
-    ----------
-    table : ReferenceTable
-        The table.
-    """
-    import pyarrow as pa
-
-    return pa.schema([(name, arrow_type(kind)) for name, kind in table.columns])
 
 
 def file_rows(table: ReferenceTable, folder: Path) -> pa.Table:
@@ -106,7 +93,7 @@ def object_rows(table: ReferenceTable, objects: Iterable[Mapping[str, Any]]) -> 
             columns.append(pa.array([_value(kind, one.get(name)) for one in found], arrow_type(kind)))
         except (ValueError, pa.ArrowInvalid) as error:
             raise _misfit(table, name, kind, error) from error
-    return _keyed(table, pa.table(columns, schema_of(table)))
+    return _keyed(table, pa.table(columns, _schema_of(table)))
 
 
 def _value(kind: str, given: Any) -> Any:
@@ -148,7 +135,7 @@ def typed_rows(table: ReferenceTable, rows: pa.Table, what: str) -> pa.Table:
             columns.append(rows[name].cast(arrow_type(kind)))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise _misfit(table, name, kind, error) from error
-    return _keyed(table, pa.table(columns, schema_of(table)))
+    return _keyed(table, pa.table(columns, _schema_of(table)))
 
 
 def _misfit(table: ReferenceTable, name: str, kind: str, error: Exception) -> UsageError:
@@ -179,3 +166,10 @@ def _keyed(table: ReferenceTable, rows: pa.Table) -> pa.Table:
         )
     # The same rows in another order are the same version.
     return rows.sort_by([(name, "ascending") for name in table.key])
+
+
+def _schema_of(table: ReferenceTable) -> pa.Schema:
+    """The table's columns as Arrow has them."""
+    import pyarrow as pa
+
+    return pa.schema([(name, arrow_type(kind)) for name, kind in table.columns])

@@ -15,10 +15,10 @@ from retailpulse_kernel.shop.contract.model import NEVER, ReferenceTable
 from retailpulse_kernel.shop.contract.rows import CSV, PARQUET, file_rows
 from retailpulse_kernel.shop.contract.types import TYPES, element_of, is_type
 
-__all__ = ["SOURCES", "read_tables"]
+__all__ = ["read_tables"]
 
 #: What a table is read from: the key of the contract that names the place.
-SOURCES: Final = ("file", "hive", "cassandra", "topic")
+_SOURCES: Final = ("file", "hive", "cassandra", "topic")
 _FILES: Final = (CSV, PARQUET)
 _LEAST: Final = timedelta(seconds=1)
 
@@ -49,7 +49,7 @@ def read_tables(faults: Faults, values: Any, folder: Path | None) -> tuple[Refer
 def _table(faults: Faults, name: str, value: Any, known: Mapping[str, Any], folder: Path | None) -> ReferenceTable:
     keys, before = ("tables", name), len(faults.found)
     said = Reading(faults, keys, value)
-    said.only(*SOURCES, "key", "columns", "every", "references")
+    said.only(*_SOURCES, "key", "columns", "every", "references")
     if not is_name(name):
         faults.add(keys, f"{name!r} can't be the name of a table.", NAME_RULE)
     source, place = _source(faults, keys, said)
@@ -77,7 +77,7 @@ def _table(faults: Faults, name: str, value: Any, known: Mapping[str, Any], fold
 
 def _source(faults: Faults, keys: tuple[str, ...], said: Reading) -> tuple[str, str]:
     """What the table is read from, and its place there."""
-    named = [one for one in SOURCES if one in said.values]
+    named = [one for one in _SOURCES if one in said.values]
     if len(named) != 1:
         what = "two places" if named else "no place"
         faults.add(

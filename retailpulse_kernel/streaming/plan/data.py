@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from retailpulse_kernel.ground.errors import JobError, UsageError
-from retailpulse_kernel.shop.contract.model import Field
+from retailpulse_kernel.shop.contract.model import Field, ReferenceTable
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure, Ratio
 from retailpulse_kernel.shop.kinds import Kind
@@ -29,6 +29,7 @@ __all__ = [
     "FigurePlan",
     "Plan",
     "RatioPlan",
+    "ReferencePlan",
     "RowsPlan",
     "TablePlan",
     "read_plan",
@@ -119,6 +120,36 @@ class FieldPlan:
 
 
 @dataclass(frozen=True)
+class ReferencePlan:
+    """What a reference table means to a query that joins it. What its rows are, and where, means nothing.
+
+    Attributes
+    ----------
+    name : str
+        As in the contract.
+    key : tuple of str
+        The columns that tell a row from another.
+    columns : tuple of (str, str)
+        The columns with their types.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def describing(cls, table: ReferenceTable) -> ReferencePlan:
+        """A reference table's plan.
+
+        Parameters
+        ----------
+        table : ReferenceTable
+            Of the contract.
+        """
+        return cls(table.name, table.key, table.columns)
+
+
+@dataclass(frozen=True)
 class RowsPlan:
     """What a table of rows holds, and the query that writes it.
 
@@ -136,6 +167,8 @@ class RowsPlan:
         A text that changes with the meaning of the query.
     reads : tuple of (str, str)
         The topics that the query reads, and by which column an event of each is taken once.
+    references : tuple of ReferencePlan
+        The reference tables that the query joins.
     """
 
     output: str
@@ -144,6 +177,7 @@ class RowsPlan:
     mode: str
     query: str
     reads: tuple[tuple[str, str], ...]
+    references: tuple[ReferencePlan, ...] = ()
 
 
 @dataclass(frozen=True)

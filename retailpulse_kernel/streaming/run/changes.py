@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.streaming.checkpoint.epochs import forgotten, outputs_of
-from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, RowsPlan, TablePlan
 
 __all__ = ["Difference", "Effect", "again", "compare"]
 
@@ -232,10 +232,32 @@ def _of_rows(old: Plan, new: Plan) -> Iterator[Difference]:
         if was.store != now.store:
             reason = f"the table {name} moved from {was.store} to {now.store}: the new one would lack what is written"
             yield Difference("rows", Effect.EPOCH, reason)
+        if reason := _of_references(name, was_rows, rows):
+            yield Difference("rows", Effect.EPOCH, reason)
+            continue
         for what in ("reads", "columns", "key", "mode", "output", "query"):
             if getattr(was_rows, what) != getattr(rows, what):
                 yield Difference("rows", Effect.EPOCH, _ROWS[what].format(name=name))
                 break
+
+
+def _of_references(name: str, old: RowsPlan, new: RowsPlan) -> str:
+    """What has become of a reference table that a query joins; empty where it means the same."""
+    before, after = ({one.name: one for one in rows.references} for rows in (old, new))
+    for reference, was in before.items():
+        now = after.get(reference)
+        if now is None:
+            return f"the query of {name} joins the reference table {reference} no more: its rows so far have it"
+        for what, earlier, later in (
+            ("key", _words(was.key), _words(now.key)),
+            ("columns", _words(map(" ".join, was.columns)), _words(map(" ".join, now.columns))),
+        ):
+            if earlier != later:
+                return (
+                    f"the {what} of the reference table {reference} changed from {earlier} to {later}: "
+                    f"{name} has rows by the old ones"
+                )
+    return ""
 
 
 def _keeps_state(old: Plan, new: Plan) -> bool:

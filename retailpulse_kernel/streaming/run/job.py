@@ -25,6 +25,7 @@ from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch_remedy
 from retailpulse_kernel.streaming.intake.shapes import column_types
+from retailpulse_kernel.streaming.query.references import JobReferences
 from retailpulse_kernel.streaming.query.streams import Events, FigureStream
 from retailpulse_kernel.streaming.query.topics import Topics
 from retailpulse_kernel.streaming.query.writes import Writes
@@ -123,6 +124,7 @@ class Job:
         self._read: Events | None = None
         #: What it reads, and what it has been told to write.
         self.reading = Topics(self)
+        self.references = JobReferences(self)
         self.writes = Writes()
 
     @property
@@ -215,6 +217,24 @@ class Job:
         self._read = self._read or events
         return events
 
+    def reference(self, name: str) -> DataFrame:
+        """A reference table of the contract, as a bounded DataFrame to join events with.
+
+        While the job runs, the table is read again as often as the contract says. Each micro-batch is joined with one
+        version of the table, which is recorded: a micro-batch that is done again has the same. Don't `cache` it.
+
+        Parameters
+        ----------
+        name : str
+            The table's name in the contract, such as ``"products"``.
+
+        Raises
+        ------
+        UnknownName
+            The contract has no such table.
+        """
+        return self.references.frame(name)
+
     def write(
         self,
         what: FigureStream | Events | DataFrame,
@@ -253,7 +273,10 @@ class Job:
         UsageError
             A DataFrame can't be written: the error names the column or expression, and says what to do.
         """
-        self.writes.add(what, to, table=table or topic, key=key, mode=mode, name=name, readers=self.reading.readers)
+        self.writes.add(
+            what, to, table=table or topic, key=key, mode=mode, name=name,
+            readers=self.reading.readers, references=self.references.tables,
+        )  # fmt: skip
 
     def run(self) -> Report:
         """Run until all is taken, `run_for` is over, or the job is stopped; shows a live report.
