@@ -13,10 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.notebooks.running import run_notebook
+from retailpulse_kernel.promotion.gate.gate import promote
 from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.stores.cassandra.rows import keyspace_ddl
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
@@ -128,6 +132,33 @@ def until(condition: Callable[[], bool], what: str, process: subprocess.Popen[by
     assert process.poll() is None, lab.said[-3_000:]
 
 
+NOTEBOOK = """
+import retailpulse_kernel as rp
+job = rp.job("lookups")
+events = job.events(watermark="1m")
+---
+suppliers = job.reference("suppliers").withColumnRenamed("sku", "product_id")
+rows = events.df.join(suppliers, "product_id", "left").select("event_id", "product_id", "supplier")
+job.write(rows, to=rp.cassandra, table="supplied", key="event_id")
+job.run()
+"""
+SUPPLIERS = """
+[tables.suppliers]
+cassandra = "suppliers"
+key = "sku"
+columns = {sku = "string", supplier = "string"}
+every = "1s"
+"""
+
+
+def notebook(folder: Path) -> Path:
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in NOTEBOOK.split("---")]
+    kernel = {"display_name": "RetailPulse", "language": "python", "name": "retailpulse"}
+    path = folder / "lookups.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
 @pytest.fixture
 def lab(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     (tmp_path / "shop.toml").write_text(CONTRACT)
@@ -183,3 +214,27 @@ def test_a_batch_that_is_done_again_has_the_version_that_it_had(lab: Lab) -> Non
     lab.run()
     assert lab.titles == {"e1": "old", "e2": "new"}
     assert lab.recorded("looked_up")[1] == lab.version != old
+
+
+@pytest.mark.long
+def test_a_job_that_is_tried_joins_the_live_tables(lab: Lab) -> None:
+    assert lab.settings.contract is not None
+    lab.settings.contract.write_text(SUPPLIERS)
+    settings = lab.settings.model_copy(update={"pipelines": lab.folder / "pipelines"})
+    source = notebook(lab.folder)
+    with closing(CassandraStore(settings)) as store:
+        store.query(keyspace_ddl(settings))
+        store.query("create table suppliers (sku text primary key, supplier text)")
+        store.query("insert into suppliers (sku, supplier) values ('p1', 'old')")
+        lab.send("e1", "e2")
+        first = promote(settings, source)
+        assert first.version is not None, first.steps
+        run_notebook(settings, first.version.notebook, {})
+        store.query("insert into suppliers (sku, supplier) values ('p1', 'new')")
+        assert {row["supplier"] for row in lab._rows("supplied", "supplier")} == {"old"}
+        content = nbformat.read(source, as_version=4)
+        content.cells[0].source += "\n# nothing else"
+        nbformat.write(content, source)
+        second = promote(settings, source)
+        assert second.verdict is not None and second.verdict.outcome == "resume", second.steps
+        assert "the job's 2 rows equal those of the live version" in second.verdict.evidence
