@@ -366,6 +366,13 @@ class Plan:
         return tuple(table for table in self.tables if table.rows is not None)
 
     @property
+    def references(self) -> tuple[ReferencePlan, ...]:
+        """The reference tables that its tables of rows are joined with."""
+        return tuple(
+            dict.fromkeys(one for table in self.rows if table.rows is not None for one in table.rows.references)
+        )
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """All topics that it reads."""
         further = (topic for table in self.rows if table.rows is not None for topic, _ in table.rows.reads)

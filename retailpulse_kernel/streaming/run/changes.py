@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.streaming.checkpoint.epochs import forgotten, outputs_of
-from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, RowsPlan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, ReferencePlan, TablePlan
 
 __all__ = ["Difference", "Effect", "again", "compare"]
 
@@ -44,8 +44,8 @@ class Difference:
     ----------
     what : str
         ``job``, ``topic``, ``contract``, ``field``, ``words``, ``dedup key``, ``dedup horizon``, ``watermark``,
-        ``filter``, ``output``, ``rejects``, ``table``, ``rows``, ``windows``, ``key``, ``figures``, ``measure`` or
-        ``revision``.
+        ``filter``, ``output``, ``rejects``, ``reference``, ``table``, ``rows``, ``windows``, ``key``, ``figures``,
+        ``measure`` or ``revision``.
     effect : Effect
         What it asks for.
     reason : str
@@ -65,7 +65,25 @@ def compare(old: Plan, new: Plan) -> list[Difference]:
     old, new : Plan
         Of the same job.
     """
-    return [*_of_source(old, new), *_of_contract(old, new), *_of_tables(old, new), *_of_output(old, new)]
+    parts = (_of_source, _of_contract, _of_references, _of_tables, _of_output)
+    return [difference for part in parts for difference in part(old, new)]
+
+
+def _of_references(old: Plan, new: Plan) -> Iterator[Difference]:
+    """What the reference tables mean that both join. One that only one of them joins shows in its query."""
+    before, after = ({one.name: one for one in plan.references} for plan in (old, new))
+    for name in sorted(before.keys() & after.keys()):
+        for what, was, now in (
+            ("key", _words(before[name].key), _words(after[name].key)),
+            ("columns", _columns(before[name]), _columns(after[name])),
+        ):
+            if was != now:
+                reason = f"the {what} of the reference table {name} changed from {was} to {now}"
+                yield Difference("reference", Effect.EPOCH, f"{reason}: rows that are there went by the old one")
+
+
+def _columns(table: ReferencePlan) -> str:
+    return _words(f"{name} {kind}" for name, kind in table.columns)
 
 
 def _of_contract(old: Plan, new: Plan) -> Iterator[Difference]:
@@ -232,32 +250,10 @@ def _of_rows(old: Plan, new: Plan) -> Iterator[Difference]:
         if was.store != now.store:
             reason = f"the table {name} moved from {was.store} to {now.store}: the new one would lack what is written"
             yield Difference("rows", Effect.EPOCH, reason)
-        if reason := _of_references(name, was_rows, rows):
-            yield Difference("rows", Effect.EPOCH, reason)
-            continue
         for what in ("reads", "columns", "key", "mode", "output", "query"):
             if getattr(was_rows, what) != getattr(rows, what):
                 yield Difference("rows", Effect.EPOCH, _ROWS[what].format(name=name))
                 break
-
-
-def _of_references(name: str, old: RowsPlan, new: RowsPlan) -> str:
-    """What has become of a reference table that a query joins; empty where it means the same."""
-    before, after = ({one.name: one for one in rows.references} for rows in (old, new))
-    for reference, was in before.items():
-        now = after.get(reference)
-        if now is None:
-            return f"the query of {name} joins the reference table {reference} no more: its rows so far have it"
-        for what, earlier, later in (
-            ("key", _words(was.key), _words(now.key)),
-            ("columns", _words(map(" ".join, was.columns)), _words(map(" ".join, now.columns))),
-        ):
-            if earlier != later:
-                return (
-                    f"the {what} of the reference table {reference} changed from {earlier} to {later}: "
-                    f"{name} has rows by the old ones"
-                )
-    return ""
 
 
 def _keeps_state(old: Plan, new: Plan) -> bool:
