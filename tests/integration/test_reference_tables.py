@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -133,12 +134,21 @@ def until(condition: Callable[[], bool], what: str, process: subprocess.Popen[by
 
 
 NOTEBOOK = """
+import pickle
+from pathlib import Path
 import retailpulse_kernel as rp
+from pyspark.sql import functions as F
 job = rp.job("lookups")
 events = job.events(watermark="1m")
 ---
+def load(path):
+    return pickle.loads(Path(path).read_bytes())
+
+model = job.model("known.pickle", load=load)
 suppliers = job.reference("suppliers").withColumnRenamed("sku", "product_id")
-rows = events.df.join(suppliers, "product_id", "left").select("event_id", "product_id", "supplier")
+joined = events.df.join(suppliers, "product_id", "left")
+named = F.udf(lambda supplier: model().get(supplier))
+rows = joined.select("event_id", "product_id", named("supplier").alias("supplier"))
 job.write(rows, to=rp.cassandra, table="supplied", key="event_id")
 job.run()
 """
@@ -217,11 +227,13 @@ def test_a_batch_that_is_done_again_has_the_version_that_it_had(lab: Lab) -> Non
 
 
 @pytest.mark.long
-def test_a_job_that_is_tried_joins_the_live_tables(lab: Lab) -> None:
+@pytest.mark.timeout(900)
+def test_a_job_that_is_tried_joins_the_live_tables_and_has_its_models(lab: Lab) -> None:
     assert lab.settings.contract is not None
     lab.settings.contract.write_text(SUPPLIERS)
     settings = lab.settings.model_copy(update={"pipelines": lab.folder / "pipelines"})
     source = notebook(lab.folder)
+    (lab.folder / "known.pickle").write_bytes(pickle.dumps({"old": "Old & Co", "new": "New Ltd"}))
     with closing(CassandraStore(settings)) as store:
         store.query(keyspace_ddl(settings))
         store.query("create table suppliers (sku text primary key, supplier text)")
@@ -229,9 +241,10 @@ def test_a_job_that_is_tried_joins_the_live_tables(lab: Lab) -> None:
         lab.send("e1", "e2")
         first = promote(settings, source)
         assert first.version is not None, first.steps
+        assert (first.version.folder / "known.pickle").is_file()
         run_notebook(settings, first.version.notebook, {})
         store.query("insert into suppliers (sku, supplier) values ('p1', 'new')")
-        assert {row["supplier"] for row in lab._rows("supplied", "supplier")} == {"old"}
+        assert {row["supplier"] for row in lab._rows("supplied", "supplier")} == {"Old & Co"}
         content = nbformat.read(source, as_version=4)
         content.cells[0].source += "\n# nothing else"
         nbformat.write(content, source)

@@ -207,6 +207,11 @@ class TestPlan:
     def test_where_a_table_is_and_how_often_it_is_read_means_nothing(self) -> None:
         assert compare(plan(TABLE), plan(replace(TABLE, source="hive", place="p", every="never"))) == []
 
+    def test_a_changed_model_needs_a_new_epoch(self) -> None:
+        old, new = (replace(plan(), models=(("score.joblib", sha256),)) for sha256 in ("a", "b"))
+        (found,) = compare(old, new)
+        assert found.effect is Effect.EPOCH and found.reason.startswith("the model score.joblib changed")
+
     def test_a_plan_is_written_and_read(self, epoch: Epoch) -> None:
         write_plan(epoch.path, plan(TABLE))
         assert read_plan(epoch.path) == plan(TABLE)

@@ -119,7 +119,9 @@ class Rehearsal:
         copy = candidate.checkpoint
         live = candidate.live or ""
         folder, topics_of = (str(Path(copy).parent), live) if copy else ("", "")
-        context = RunContext(run_job=rehearse, checkpoints=folder, topics_of=topics_of, tables_of=live)
+        context = RunContext(
+            run_job=rehearse, checkpoints=folder, topics_of=topics_of, tables_of=live, folder=str(path.parent)
+        )
         with using_context(context):
             error = self._run_cells(content)
         if error or not jobs:

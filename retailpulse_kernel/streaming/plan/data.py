@@ -304,6 +304,8 @@ class Plan:
         Those of the shop's own fields that the job reads, and the standard ones that stand elsewhere in a message.
     words : tuple of (str, str)
         The shop's own words for events, with their roles.
+    models : tuple of (str, str)
+        The files beside the notebook that its functions load, with their SHA-256.
     version : int
         That of the plan's own form. Two plans that say the same are equal whichever version each was written in.
 
@@ -326,6 +328,7 @@ class Plan:
     contract: int = 1
     fields: tuple[FieldPlan, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
+    models: tuple[tuple[str, str], ...] = ()
     version: int = field(default=VERSION, compare=False)
 
     def __post_init__(self) -> None:
@@ -356,6 +359,13 @@ class Plan:
         return tuple((table.name, grain, table.by) for table in self.tables for grain in table.every)
 
     @property
+    def references(self) -> tuple[ReferencePlan, ...]:
+        """The reference tables that its tables of rows are joined with."""
+        return tuple(
+            dict.fromkeys(one for table in self.rows if table.rows is not None for one in table.rows.references)
+        )
+
+    @property
     def archive(self) -> TablePlan | None:
         """The table of single events, of a job that keeps them."""
         return next((table for table in self.tables if not table.figures and table.rows is None), None)
@@ -364,13 +374,6 @@ class Plan:
     def rows(self) -> tuple[TablePlan, ...]:
         """The tables of rows."""
         return tuple(table for table in self.tables if table.rows is not None)
-
-    @property
-    def references(self) -> tuple[ReferencePlan, ...]:
-        """The reference tables that its tables of rows are joined with."""
-        return tuple(
-            dict.fromkeys(one for table in self.rows if table.rows is not None for one in table.rows.references)
-        )
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ class Difference:
     ----------
     what : str
         ``job``, ``topic``, ``contract``, ``field``, ``words``, ``dedup key``, ``dedup horizon``, ``watermark``,
-        ``filter``, ``output``, ``rejects``, ``reference``, ``table``, ``rows``, ``windows``, ``key``, ``figures``,
-        ``measure`` or ``revision``.
+        ``filter``, ``output``, ``rejects``, ``reference``, ``model``, ``table``, ``rows``, ``windows``, ``key``,
+        ``figures``, ``measure`` or ``revision``.
     effect : Effect
         What it asks for.
     reason : str
@@ -65,7 +65,7 @@ def compare(old: Plan, new: Plan) -> list[Difference]:
     old, new : Plan
         Of the same job.
     """
-    parts = (_of_source, _of_contract, _of_references, _of_tables, _of_output)
+    parts = (_of_source, _of_contract, _of_references, _of_models, _of_tables, _of_output)
     return [difference for part in parts for difference in part(old, new)]
 
 
@@ -80,6 +80,15 @@ def _of_references(old: Plan, new: Plan) -> Iterator[Difference]:
             if was != now:
                 reason = f"the {what} of the reference table {name} changed from {was} to {now}"
                 yield Difference("reference", Effect.EPOCH, f"{reason}: rows that are there went by the old one")
+
+
+def _of_models(old: Plan, new: Plan) -> Iterator[Difference]:
+    """Which models have another content. One that only one of both loads shows in the query that uses it."""
+    before, after = dict(old.models), dict(new.models)
+    for name in sorted(before.keys() & after.keys()):
+        if before[name] != after[name]:
+            reason = f"the model {name} changed: rows that are there went by the old one"
+            yield Difference("model", Effect.EPOCH, reason)
 
 
 def _columns(table: ReferencePlan) -> str:

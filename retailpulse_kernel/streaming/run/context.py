@@ -48,6 +48,8 @@ class RunContext:
     checkpoints : str
         The folder of the job's epochs, where that is another one: a rehearsal works on a copy. Empty for the job's own.
         It stays in this process.
+    folder : str
+        The notebook's folder, where that is not the one of this process: it has the models. It stays in this process.
     run_job : callable, optional
         Runs a job in place of its `run`. It stays in this process.
     """
@@ -58,6 +60,7 @@ class RunContext:
     topics_of: str = ""
     tables_of: str = ""
     checkpoints: str = ""
+    folder: str = ""
     run_job: Callable[[Job], Report] | None = field(default=None, compare=False)
 
     @classmethod

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -25,6 +25,7 @@ from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch_remedy
 from retailpulse_kernel.streaming.intake.shapes import column_types
+from retailpulse_kernel.streaming.query.models import Model, model_of
 from retailpulse_kernel.streaming.query.references import JobReferences
 from retailpulse_kernel.streaming.query.streams import Events, FigureStream
 from retailpulse_kernel.streaming.query.topics import Topics
@@ -125,6 +126,7 @@ class Job:
         #: What it reads, and what it has been told to write.
         self.reading = Topics(self)
         self.references = JobReferences(self)
+        self.models: list[Model] = []
         self.writes = Writes()
 
     @property
@@ -234,6 +236,34 @@ class Job:
             The contract has no such table.
         """
         return self.references.frame(name)
+
+    def model(self, name: str, *, load: Callable[[str], Any]) -> Model:
+        """A file beside the notebook, such as a trained model, for the job's Python functions.
+
+        A promoted version has a copy of the file. Another content of the file is another meaning of the job.
+
+        Parameters
+        ----------
+        name : str
+            The file's name, such as ``"score.joblib"``.
+        load : callable
+            Makes the model of the file's path, such as ``joblib.load``; called once in each worker.
+
+        Returns
+        -------
+        Model
+            Call it within a function to have what was loaded: ``model().predict(...)``.
+
+        Raises
+        ------
+        UnknownName
+            There is no such file beside the notebook.
+        UsageError
+            The name has a path.
+        """
+        model = model_of(self, name, load)
+        self.models = [*(other for other in self.models if other.name != name), model]
+        return model
 
     def write(
         self,

@@ -60,6 +60,7 @@ def plan_of(job: Job) -> Plan:
         contract=CONTRACT,
         fields=_fields(job.contract, tables, job.conditions),
         words=_words(job.contract),
+        models=tuple(sorted((model.name, model.sha256) for model in job.models)),
     )
 
 
