@@ -23,12 +23,14 @@ from retailpulse_kernel.promotion.gate.gate import promote
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.stores.cassandra.rows import keyspace_ddl
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.hive.store import HiveStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, committed_batch, newest_batch
 from retailpulse_kernel.streaming.reference.versions import RECORDS, Versions
 from retailpulse_kernel.streaming.run.context import RunContext
 from tests.jobs import produce, wait_until
+from tests.proxy import Proxy
 from tests.reference_job import HOLD
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -39,6 +41,17 @@ file = "products.csv"
 key = "product_id"
 columns = {product_id = "string", title = "string"}
 every = "1s"
+"""
+PROFILE = """
+[kafka]
+bootstrap = "{kafka}"
+[cassandra]
+port = {cassandra}
+[hive]
+port = {hive}
+auth = "NOSASL"
+[spark]
+master = "local[2]"
 """
 
 
@@ -224,6 +237,33 @@ def test_a_batch_that_is_done_again_has_the_version_that_it_had(lab: Lab) -> Non
     lab.run()
     assert lab.titles == {"e1": "old", "e2": "new"}
     assert lab.recorded("looked_up")[1] == lab.version != old
+
+
+@pytest.mark.long
+def test_a_job_waits_for_a_store_that_is_late(lab: Lab) -> None:
+    assert lab.settings.contract is not None
+    lab.settings.contract.write_text(CONTRACT.replace('file = "products.csv"', 'hive = "products"'))
+    near = lab.settings.profile
+    proxy = Proxy(("127.0.0.1", near.hive.port))
+    proxy.stop()
+    profile = lab.folder / "profile.toml"
+    profile.write_text(PROFILE.format(kafka=near.kafka.bootstrap, cassandra=near.cassandra.port, hive=proxy.port))
+    with closing(HiveStore(lab.settings)) as hive:
+        hive.query("create table products (product_id string, title string) stored as parquet")
+        hive.query("insert into products values ('p1', 'late')")
+    lab.send("e1")
+    lab.settings = Settings.load(namespace=lab.settings.namespace_name, profile=str(profile))
+    process = lab.start("available_now")
+    try:
+        until(lambda: "lookups is waiting: " in lab.said, "a word of the job", process, lab)
+        assert "Hive" in lab.said and lab.version is None
+        proxy.start()
+        assert process.wait(120) == 0, lab.said[-3_000:]
+    finally:
+        if process.poll() is None:
+            kill(process)
+        proxy.stop()
+    assert lab.titles == {"e1": "late"}
 
 
 @pytest.mark.long
