@@ -168,6 +168,16 @@ class TestReferences:
         references.look(now_ms=630_000)
         assert told[-1].error == "" and told[-1].version != told[0].version
 
+    def test_what_is_read_after_the_run_is_left(self, settings: Settings, epoch: Epoch) -> None:
+        references, told = self.states(settings, epoch)
+        references.begin(now_ms=0)
+        write(settings, "light")
+        with references.followed():
+            pass
+        references.look(now_ms=600_000)
+        newest = Versions(epoch.path, TABLE).newest
+        assert newest is not None and newest.versions == (told[0].version,)
+
     def test_a_table_that_is_never_read_again(self, settings: Settings, epoch: Epoch) -> None:
         table = replace(TABLE, every="never")
         told: list[TableState] = []

@@ -73,6 +73,7 @@ class References:
         self._settings, self._tables, self._epoch, self._tell = settings, tuple(tables), epoch, tell
         self._states: dict[str, TableState] = {}
         self._next_ms: dict[str, float] = {}
+        self._over = threading.Event()
 
     def begin(self, *, now_ms: int | None = None) -> None:
         """Make sure that each table has a version; one whose time has come is read again, if that can be.
@@ -119,10 +120,9 @@ class References:
     @contextmanager
     def followed(self) -> Iterator[None]:
         """Read the tables again in a thread of its own while the block lasts: a slow source holds up no batch."""
-        over = threading.Event()
 
         def follow() -> None:
-            while not over.wait(_LOOK_SECONDS):
+            while not self._over.wait(_LOOK_SECONDS):
                 self.look()
 
         thread = threading.Thread(target=follow, name="reference-tables", daemon=True)
@@ -131,10 +131,13 @@ class References:
         try:
             yield
         finally:
-            over.set()
+            self._over.set()
 
     def _read(self, table: ReferenceTable, now_ms: int) -> None:
-        version = Versions(self._epoch, table).put(read_table(self._settings, table), now_ms=now_ms)
+        rows = read_table(self._settings, table)
+        if self._over.is_set():  # the source was slow, and the epoch is not this run's any more
+            return
+        version = Versions(self._epoch, table).put(rows, now_ms=now_ms)
         self._reached(table, TableState(table.name, version, now_ms))
 
     def _reached(self, table: ReferenceTable, state: TableState) -> None:
