@@ -34,11 +34,14 @@ def check(
     profile: ProfileOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a contract. Each fault is told with its line, the reason and a remedy. Exit code 2 when there is one."""
+    """Check a contract, and the files of its reference tables.
+
+    Each fault is told with its line, the reason and a remedy. Exit code 2 when there is one.
+    """
     from retailpulse_kernel.shop.contract.loading import SHIPPED, load_contract, shipped
 
     path = file or Settings.load(profile=profile).contract
-    found = shipped() if path is None else load_contract(path)
+    found = shipped() if path is None else load_contract(path, thoroughly=True)
     if as_json:
         print_json({"contract": str(path or SHIPPED), **found.plain()})
         return

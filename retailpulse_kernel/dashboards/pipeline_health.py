@@ -37,7 +37,7 @@ def pipeline_health() -> dashboard.Dashboard:
         .annotation(failed_reconciliations())
         .annotation(promotions())
     )
-    for panel in [*_state(), *_flow(), *_rejects(), *_stores(), *_machine(), *_api(), *_airflow()]:
+    for panel in [*_state(), *_flow(), *_rejects(), *_stores(), *_machine(), *_api(), *_airflow(), *_reference()]:
         made.with_panel(panel)
     return made
 
@@ -118,6 +118,16 @@ def _stores() -> list[Any]:
               (f"60 * {_rate('retailpulse_store_retries_total', 'store')}", "{{store}}")),
         _line(22, "Servers: time to answer a real request", (16, 36, 8, 8), "s",
               ("retailpulse_service_check_duration_seconds", "{{service}}")),
+    ]  # fmt: skip
+
+
+def _reference() -> list[Any]:
+    age = f"time() - retailpulse_job_reference_read_timestamp_seconds{{{_IN}}}"
+    failures = f"increase(retailpulse_job_reference_failures_total{{{_IN}}}[1h])"
+    return [
+        _line(36, "Reference tables: age, by job", (0, 84, 12, 8), "s", (age, "{{job_name}} {{table}}")),
+        _line(37, "Reference tables: failed readings an hour", (12, 84, 12, 8), "short",
+              (failures, "{{job_name}} {{table}}")),
     ]  # fmt: skip
 
 

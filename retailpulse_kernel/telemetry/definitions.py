@@ -74,6 +74,9 @@ _ALL = (
     _job("job_watermark_timestamp_seconds", "gauge", "The event time before which windows are closed."),
     _job("job_state_rows", "gauge", "Rows that a job keeps as its state."),
     _job("job_state_bytes", "gauge", "Size of that state: its files, or its memory where Spark keeps it."),
+    _job("job_reference_read_timestamp_seconds", "gauge", "When a reference table was read last.", "table"),
+    _job("job_reference_failures_total", "counter", "Readings of a reference table that failed. The job goes on with "
+         "the version that it has.", "table"),
     _job("store_write_duration_seconds", "histogram", "One write of a micro-batch's rows into a store.", "store",
          buckets=_SECONDS),
     _job("store_retries_total", "counter", "Tries that failed because a store did not answer.", "store"),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
     from retailpulse_kernel.streaming.checkpoint.accounts import Account
+    from retailpulse_kernel.streaming.reference.refreshing import TableState
 
 __all__ = ["JobMetrics"]
 
@@ -98,6 +99,17 @@ class JobMetrics:
             The store's name.
         """
         self._recorder.add("retailpulse_store_retries_total", store=store)
+
+    def read_table(self, state: TableState) -> None:
+        """Take in that a reference table was read, or could not be.
+
+        Parameters
+        ----------
+        state : TableState
+            What the run knows of the table.
+        """
+        self._recorder.set("retailpulse_job_reference_read_timestamp_seconds", state.read_ms / 1000, table=state.name)
+        self._recorder.add("retailpulse_job_reference_failures_total", int(bool(state.error)), table=state.name)
 
     def _reached(self, offsets: dict[str, dict[str, int]]) -> None:
         self._recorder.tell(offset=sum(end for ends in offsets.values() for end in ends.values()))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +30,7 @@ from retailpulse_kernel.shop.contract.loading import SHIPPED, contract_of, load_
 from retailpulse_kernel.shop.contract.model import ROLES, Contract, Field
 from retailpulse_kernel.shop.contract.paths import steps_of
 from retailpulse_kernel.shop.contract.proposing import proposed
+from retailpulse_kernel.shop.contract.rows import file_rows, object_rows
 from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
 from retailpulse_kernel.shop.decoding import reader_for, reader_of
 from retailpulse_kernel.shop.events import Event, Message, schema_text
@@ -139,7 +142,16 @@ FAULTS = [
     ("[topics.more]\ntopic = 'a b'", 2, "'a b' can't be the name of a topic."),
     ("[topics.more]\ntopic = 'retail.events'", 2, "'events' is the topic 'retail.events' already."),
     ("[tables.products]\nfile = 'p.csv'", 1, "The table has no key."),
+    ("[tables.products]\nfile = 'p.csv'\nkey = []", 3, "The table has no key."),
+    ("[tables.products]\nfile = 'p.csv'\nkey = 'id'", 1, "The table has no columns."),
+    ("[tables.products]\nkey = 'id'", 1, "The table has no place."),
+    ("[tables.products]\nhive = 'p'\ncassandra = 'p'", 3, "The table has two places. Name one"),
+    ("[tables.products]\nhive = 'a-b'", 2, "'a-b' can't be the name of a table."),
+    ("[tables.products]\nhvie = 'p'", 2, "There is no key 'hvie'. Did you mean 'hive'?"),
     ("[tables.products]\nfile = 'p.xls'\nkey = 'id'", 2, "'p.xls' is not the name of a CSV or Parquet file."),
+    ("[tables.p]\nhive = 'p'\nevery = '10x'", 3, "every"),
+    ("[tables.p]\nhive = 'p'\nevery = '0.1s'", 3, "every"),
+    ("[tables.p]\nkey = 'k'\ncolumns = {k = 'double'}", 2, "The column 'k' is a double, which can't be part of a key."),
     ("[tables.p]\nfile = 'p.csv'\nkey = 'idd'\ncolumns = {id = 'string'}", 3, "no column 'idd'. Did you mean 'id'?"),
     ("[tables.p]\nfile = 'p.csv'\nkey = 'id'\ncolumns = {id = 'text'}", 4, "There is no type 'text'."),
     ("[tables.p]\nfile = 'p.csv'\nkey = 'id'\nreferences = {s = 'suppliers'}", 4, "no reference table 'suppliers'."),
@@ -164,14 +176,80 @@ def test_all_faults_of_a_file_are_told_at_once_in_their_order() -> None:
 
 def test_reference_tables_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "products.csv").write_text("sku,cost,supplier\n")
-    table = "[tables.{0}]\nfile = '{0}.csv'\nkey = 'sku'\n"
-    assert shop(table.format("products"), tmp_path).tables[0].key == "sku"
-    (said,) = faults(table.format("products").replace("'sku'", "'skuu'"), tmp_path)
+    table = "[tables.{0}]\nfile = '{0}.csv'\nkey = 'sku'\ncolumns = {{sku = 'string'}}\n"
+    found = shop(table.format("products"), tmp_path).tables[0]
+    assert (found.source, found.place, found.key, found.every) == ("file", "products.csv", ("sku",), "10m")
+    (said,) = faults(table.format("products").replace("sku", "skuu"), tmp_path)
     assert "There is no column of products.csv 'skuu'. Did you mean 'sku'?" in said
     (said,) = faults(table.format("suppliers"), tmp_path)
+    assert said.startswith("line 2: tables.suppliers.file: ")
     assert "suppliers.csv is not there. Its path is relative to the contract's folder." in said
-    circle = "".join(f"[tables.{one}]\nfile='t.csv'\nkey='k'\nreferences={{x='{two}'}}\n" for one, two in ("ab", "ba"))
+    link = "[tables.{0}]\nhive='t'\nkey='k'\ncolumns={{k='int',x='int'}}\nreferences={{x='{1}'}}\n"
+    circle = "".join(link.format(one, two) for one, two in ("ab", "ba"))
     assert "circle: a -> b -> a" in faults(circle)[0]
+
+
+PRODUCTS = """
+[tables.products]
+file = "products.csv"
+key = ["sku", "country"]
+columns = {sku = "string", country = "string", cost = "decimal(9,2)", since = "date", seen = "timestamp", size = "int"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("A,DE,1.50,2026-01-31,2026-01-31T10:00:00Z,7\nA,,,,,\n", "The key column 'country' of the reference table"),
+        ("A,DE,,,,\nA,FR,,,,\nA,DE,,,,\n", "has the key sku = A and country = DE 2 times"),
+        (
+            "A,DE,1.555,,,\n",
+            "The column 'cost' of the reference table 'products' has a value that is not a decimal(9,2)",
+        ),
+        ("A,DE,,31.1.2026,,\n", "The column 'since'"),
+        ("A,DE,,,2026-01-31T10:00:00,\n", "The column 'seen'"),
+        ("A,DE,,,,7.5\n", "The column 'size'"),
+        ("A,DE\n", "can't be read"),
+    ],
+)
+def test_the_rows_of_a_reference_table_are_judged(tmp_path: Path, rows: str, said: str) -> None:
+    (tmp_path / "products.csv").write_text(f"sku,country,cost,since,seen,size\n{rows}")
+    (found,) = faults(PRODUCTS, tmp_path)
+    assert found.startswith("line 3: tables.products.file: ") and said in found
+
+
+def test_the_same_rows_in_another_order_or_file_are_the_same(tmp_path: Path) -> None:
+    lines = ["A,DE,1.5,2026-01-31,2026-01-31T10:00:00Z,7", '"",FR,,,,']
+    table = shop(PRODUCTS).tables[0]
+    found = []
+    for part in (lines, lines[::-1]):
+        (tmp_path / "products.csv").write_text("\n".join(["sku,country,cost,since,seen,size", *part, ""]))
+        found.append(file_rows(table, tmp_path))
+    pq.write_table(found[0], tmp_path / "products.parquet")
+    found.append(file_rows(replace(table, place="products.parquet"), tmp_path))
+    assert found[0] == found[1] == found[2]
+    objects = [
+        {
+            "sku": "A",
+            "country": "DE",
+            "cost": "1.5",
+            "since": "2026-01-31",
+            "seen": "2026-01-31T11:00:00+01:00",
+            "size": 7,
+        },
+        {"sku": "", "country": "FR", "more": [1]},
+    ]
+    assert object_rows(table, objects) == found[0]
+    with pytest.raises(UsageError, match="'size'"):
+        object_rows(table, [{"sku": "A", "country": "DE", "size": "7"}])
+
+
+def test_what_a_change_of_a_reference_table_means_is_said() -> None:
+    old, new = shop(PRODUCTS), shop(PRODUCTS.replace("int", "long").replace("products.csv", "p.csv"))
+    said = [change.said for change in changes(old, new) if change.what == "table"]
+    assert len(said) == 2 and "a job that joins it needs a new epoch" in said[0] and "the file p.csv" in said[1]
+    (said,) = [change.said for change in changes(old, shop(PRODUCTS + 'every = "never"\n'))]
+    assert said == "products: it is read again never instead of every 10m"
 
 
 class TestShipped:

@@ -58,6 +58,13 @@ def test_what_is_promoted_is_the_job_and_nothing_of_the_work_on_it(tmp_path: Pat
     assert "gate = rp.promote()" in kept.read_text(), "only a cell that does nothing else"
 
 
+def test_the_models_of_a_notebook_go_with_it(tmp_path: Path) -> None:
+    (tmp_path / "score.joblib").write_bytes(b"1")
+    source = changed(tmp_path / "metrics.ipynb", 'model = job.model("score.joblib", load=load)', "%time job.model(1)")
+    clean = cleaned(source, tmp_path / "clean")
+    assert clean.with_name("score.joblib").read_bytes() == b"1"
+
+
 def test_which_notebook_this_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     with pytest.raises(UsageError, match="Name the notebook"):

@@ -14,7 +14,7 @@ import pytest
 from retailpulse_kernel.demo.jobs import job_notebook
 from retailpulse_kernel.ground.errors import JobError, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.notebooks.environment import Environment
+from retailpulse_kernel.notebooks.environment import Environment, sha256_of
 from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.promotion.cutover.overview import overview, runs_folder, runs_of
 from retailpulse_kernel.promotion.cutover.versions import ResumePlan, resume_plan, rollback
@@ -248,6 +248,22 @@ class TestRegistry:
         notebook(frozen.notebook, "print(rate + 1)")
         with pytest.raises(UsageError, match="not what was promoted"):
             frozen.require_intact()
+
+    def test_a_version_has_its_models(self, settings: Settings, tmp_path: Path) -> None:
+        registry, model = Registry(settings), tmp_path / "score.joblib"
+        model.write_bytes(b"1")
+        plan = replace(PLAN, models=(("score.joblib", sha256_of(model)),))
+        frozen = registry.freeze(notebook(tmp_path / "mine.ipynb"), manifest(1, plan))
+        assert (frozen.folder / "score.joblib").read_bytes() == b"1"
+        assert read_manifest(frozen.folder / "manifest.toml").models == plan.models
+        frozen.require_intact()
+        (frozen.folder / "score.joblib").write_bytes(b"2")
+        with pytest.raises(UsageError, match=r"score\.joblib is not what was promoted as v1"):
+            frozen.require_intact()
+        model.write_bytes(b"3")
+        with pytest.raises(UsageError, match="has changed since the notebook was tried"):
+            registry.freeze(notebook(tmp_path / "mine.ipynb"), manifest(2, plan))
+        assert [version.label for version in registry.versions("metrics")] == ["v1"]
 
     def test_names_that_are_none(self, settings: Settings, tmp_path: Path) -> None:
         registry = Registry(settings)

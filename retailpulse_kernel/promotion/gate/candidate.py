@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,7 +13,7 @@ import nbformat
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.notebooks.files import read_notebook
+from retailpulse_kernel.notebooks.files import code_cells, read_notebook
 from retailpulse_kernel.notebooks.parameters import read_parameters
 from retailpulse_kernel.promotion.registry.diffing import Diff
 from retailpulse_kernel.promotion.registry.manifest import CONTINUOUS, Manifest
@@ -44,7 +45,7 @@ def this_notebook() -> Path:
 
 
 def cleaned(notebook: Path, folder: Path) -> Path:
-    """A copy without outputs, and without the cells that only call ``rp.promote()`` or ``rp.jobs()``.
+    """A copy without outputs, and without the cells that only call ``rp.promote()`` or ``rp.jobs()``; with its models.
 
     Parameters
     ----------
@@ -62,14 +63,31 @@ def cleaned(notebook: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / notebook.name
     nbformat.write(content, path)
+    for name in _models(content):
+        if (model := notebook.absolute().with_name(name)).is_file():
+            shutil.copyfile(model, folder / name)
     return path
 
 
-def _is_work(source: str) -> bool:
+def _models(content: Any) -> Iterator[str]:
+    """The files that the cells name as models: ``job.model("score.joblib", ...)``."""
+    for source in code_cells(content):
+        for node in ast.walk(_parsed(source)):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="model"), args=[ast.Constant(value=str(name)), *_]):
+                    yield Path(name).name
+
+
+def _parsed(source: str) -> ast.Module:
+    """A cell's code; nothing of one that is not Python."""
     try:
-        tree = ast.parse(source)
+        return ast.parse(source)
     except SyntaxError:
-        return False
+        return ast.Module([], [])
+
+
+def _is_work(source: str) -> bool:
+    tree = _parsed(source)
     calls = [node.value for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
     return bool(calls) and len(calls) == len(tree.body) and all(ast.unparse(call.func) in _WORK for call in calls)
 

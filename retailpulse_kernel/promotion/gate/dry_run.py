@@ -27,6 +27,7 @@ from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import can, event_archive, figure_store, row_store
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
+from retailpulse_kernel.streaming.run.context import RunContext
 
 __all__ = ["dry_run"]
 
@@ -73,7 +74,7 @@ def dry_run(
     output = live.home / "runs" / shadow.namespace.name / "dry-run.ipynb"
     log = live.home / "logs" / "promote.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    request = msgspec.json.encode(Request(str(notebook), dict(given), str(output)))
+    request = msgspec.json.encode(Request(str(notebook), dict(given), str(output), live.namespace.name))
     before = len(refusals(confined))
     answer = run_apart(shadow, f"{__name__}:{perform.__name__}", request, timeout=_SECONDS, log=log)
     ran = msgspec.json.decode(answer, type=Ran)
@@ -94,11 +95,12 @@ def dry_run(
 
 @dataclass(frozen=True)
 class Request:
-    """What the other process is to run: a notebook, its parameters, and where the executed copy goes."""
+    """What the other process is to run: a notebook, its parameters, where the copy goes, whose reference tables."""
 
     notebook: str
     given: dict[str, str]
     output: str
+    tables_of: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def perform(settings: Settings, request: bytes) -> bytes:
     """
     asked = msgspec.json.decode(request, type=Request)
     try:
-        done = run_notebook(settings, Path(asked.notebook), asked.given, output=Path(asked.output))
+        context = RunContext(tables_of=asked.tables_of)
+        done = run_notebook(settings, Path(asked.notebook), asked.given, output=Path(asked.output), context=context)
     except RetailPulseError as error:
         return msgspec.json.encode(Ran(error=str(error)))
     return msgspec.json.encode(Ran(done.seconds))

@@ -103,7 +103,7 @@ def promote(
             promotion.add("", "files stay writable during the trial: this system has no Landlock", "")
         with shadow_of(settings, name or notebook.stem.lower()) as shadow:
             copied = sample_events(settings, shadow, _EVENTS, limit=sample)
-            described = _described(promotion, shadow, notebook, given)
+            described = _described(promotion, settings, shadow, notebook, given)
             manifest = _manifest(registry, promotion, notebook, given, described.plan, schedule, name)
             if promotion.before is not None and _is_same(promotion.before, notebook, manifest):
                 promotion.unchanged = True
@@ -159,11 +159,13 @@ def _static(promotion: Promotion, notebook: Path, given: Mapping[str, str]) -> N
     promotion.add("notebook", f"no outputs, no secrets, no absolute paths, kernel {kernel}")
 
 
-def _described(promotion: Promotion, shadow: Settings, notebook: Path, given: Mapping[str, str]) -> Tried:
+def _described(
+    promotion: Promotion, live: Settings, shadow: Settings, notebook: Path, given: Mapping[str, str]
+) -> Tried:
     """The plan of the notebook's job. A notebook without a job is only run in the dry run."""
     if not any("job" in source.lower() for source in code_cells(read_notebook(notebook))):
         return Tried()
-    tried = try_out(shadow, [Candidate(str(notebook), dict(given))])[0]
+    tried = try_out(shadow, [Candidate(str(notebook), dict(given), live=live.namespace.name)])[0]
     if tried.error is not None or tried.jobs > 1:
         why = tried.error or f"the notebook runs {tried.jobs} jobs; a promoted notebook runs one job"
         promotion.add("job", why, "refused", ok=False)

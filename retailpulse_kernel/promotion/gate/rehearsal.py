@@ -120,8 +120,12 @@ class Rehearsal:
 
         # A stream is made before it is known that it will be tried: on what, and of whose topics, is said here.
         copy = candidate.checkpoint
-        folder, live = (str(Path(copy).parent), candidate.live or "") if copy else ("", "")
-        with using_context(RunContext(run_job=rehearse, checkpoints=folder, topics_of=live)):
+        live = candidate.live or ""
+        folder, topics_of = (str(Path(copy).parent), live) if copy else ("", "")
+        context = RunContext(
+            run_job=rehearse, checkpoints=folder, topics_of=topics_of, tables_of=live, folder=str(path.parent)
+        )
+        with using_context(context):
             error = self._run_cells(content)
         if error or not jobs:
             return Tried(jobs=len(jobs), error=error)
@@ -186,6 +190,7 @@ def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:
     """A few batches of each of a job's queries on a checkpoint, written into memory."""
     batches, rows, first = 0, 0, _Rows()
     try:
+        job.references.of_run(epoch.path).begin()
         outputs = outputs_of(job, epoch, into=(recorder := _Recorder()))
         for output in outputs:
             written, error = _try_output(job, output, epoch, recorder)

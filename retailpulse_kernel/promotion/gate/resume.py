@@ -95,12 +95,12 @@ def _unless_again(epoch: Epoch, verdict: Verdict) -> Verdict:
 def _on_copies(
     live: Settings, shadow: Settings, copied: Snapshot | None, folder: Path, candidates: Sequence[Candidate]
 ) -> list[Tried]:
-    own = list(candidates)
+    own = [replace(candidate, live=live.namespace.name) for candidate in candidates]
     if copied is not None:
-        for number, candidate in enumerate(candidates):
+        for number, candidate in enumerate(own):
             path = folder / str(number) / copied.path.name
             shutil.copytree(copied.path, path)
-            own[number] = replace(candidate, checkpoint=str(path), live=live.namespace.name)
+            own[number] = replace(candidate, checkpoint=str(path))
     return try_out(shadow, own)
 
 

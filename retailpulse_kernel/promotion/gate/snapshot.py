@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, committed_batch, logged_batch, outputs_of
+from retailpulse_kernel.streaming.reference.versions import RECORDS, VERSIONS
 from retailpulse_kernel.streaming.state.dedup_index import IDS
 from retailpulse_kernel.streaming.state.window_state import COPIED, SUMS, undo_file
 
@@ -70,7 +71,7 @@ def snapshot(epoch: Epoch, target: Path) -> Snapshot | None:
         # Commits first: whatever else is copied afterwards is at least as new as they are.
         outputs = [output for output in outputs_of(str(source)) if output]
         for query in ["", *(f"outputs/{output}" for output in outputs)]:
-            for part in ("commits", "offsets", "clocks", "state", IDS, "readers"):
+            for part in ("commits", "offsets", "clocks", "state", IDS, "readers", VERSIONS, RECORDS):
                 _copy(source / query / part, target / query / part, "**/*")
             _copy(source / query, target / query, "*")
         # The tables before the notes by which they are set back.

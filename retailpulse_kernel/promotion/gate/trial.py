@@ -36,7 +36,7 @@ class Candidate:
     checkpoint : str, optional
         The copy of a checkpoint on which the job is started; when absent, only the job's plan is taken.
     live : str, optional
-        The namespace whose topic the job reads.
+        The namespace whose reference tables the job joins, and on a copy of a checkpoint whose topic it reads.
     """
 
     notebook: str

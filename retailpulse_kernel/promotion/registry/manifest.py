@@ -81,6 +81,11 @@ class Manifest:
     steps: tuple[Step, ...] = ()
     plan: Plan | None = None
 
+    @property
+    def models(self) -> tuple[tuple[str, str], ...]:
+        """The models beside the notebook, with their SHA-256."""
+        return self.plan.models if self.plan is not None else ()
+
     def to_toml(self) -> str:
         """The manifest as it is written."""
         return tomli_w.dumps(_without_none(msgspec.to_builtins(self)))

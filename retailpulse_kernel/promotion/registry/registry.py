@@ -65,18 +65,21 @@ class Version:
         return self.notebook.with_suffix(".py")
 
     def require_intact(self) -> None:
-        """Make sure that the notebook is the one that was promoted.
+        """Make sure that the notebook and its models are those that were promoted.
 
         Raises
         ------
         UsageError
-            The notebook was changed by hand.
+            One of the files was changed by hand, or is missing.
         """
-        if sha256_of(self.notebook) != self.manifest.sha256:
-            raise UsageError(
-                f"{self.notebook} is not what was promoted as {self.label}: its SHA-256 differs.",
-                remedy=f"Restore the file from git, or promote the change: retailpulse promote {self.notebook.name}.",
-            )
+        for name, sha256 in ((self.manifest.notebook, self.manifest.sha256), *self.manifest.models):
+            path = self.folder / name
+            if not path.is_file() or sha256_of(path) != sha256:
+                raise UsageError(
+                    f"{path} is not what was promoted as {self.label}: its SHA-256 differs.",
+                    remedy="Restore the file from git, or promote the change: "
+                    f"retailpulse promote {self.notebook.name}.",
+                )
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ class Registry:
         Raises
         ------
         UsageError
-            The version is there already, or its pipeline's name is not allowed.
+            The version is there already, its pipeline's name is not allowed, or a model has changed.
         """
         if not is_name(manifest.name):
             raise UsageError(
@@ -203,6 +206,13 @@ class Registry:
             nbformat.write(content, aside / manifest.notebook)
             jupytext.write(content, aside / manifest.notebook.replace(".ipynb", ".py"), fmt="py:percent")
             manifest = replace(manifest, sha256=sha256_of(aside / manifest.notebook))
+            for name, sha256 in manifest.models:
+                shutil.copyfile(notebook.with_name(name), aside / name)
+                if sha256_of(aside / name) != sha256:
+                    raise UsageError(
+                        f"The model {name} has changed since the notebook was tried.",
+                        remedy="Promote the notebook again.",
+                    )
             (aside / "manifest.toml").write_text(manifest.to_toml())
             if folder.exists():
                 raise UsageError(f"{folder} is there already.", remedy="Another promotion was faster: try again.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retailpulse_kernel.shop.contract.model import Contract, Field
+from retailpulse_kernel.shop.contract.model import NEVER, Contract, Field, ReferenceTable
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.contract.types import sql_type
 
@@ -37,7 +37,7 @@ def changes(old: Contract, new: Contract) -> list[Change]:
         As they are loaded: each with the shipped fields.
     """
     return [*_of_fields(old, new), *_of_words(old, new), *_of_archive(old, new), *_of_dimensions(old, new),
-            *_of_others(old, new)]  # fmt: skip
+            *_of_tables(old, new), *_of_others(old, new)]  # fmt: skip
 
 
 def _of_fields(old: Contract, new: Contract) -> Iterator[Change]:
@@ -111,16 +111,41 @@ def _of_dimensions(old: Contract, new: Contract) -> Iterator[Change]:
             yield Change("dimension", f"{name} is removed: no figures can go by it")
 
 
+def _of_tables(old: Contract, new: Contract) -> Iterator[Change]:
+    before, after = ({one.name: one for one in contract.tables} for contract in (old, new))
+    for name in dict.fromkeys([*before, *after]):
+        was, now = before.get(name), after.get(name)
+        if was is None:
+            yield Change("table", f"{name} is added: jobs can join it")
+        elif now is None:
+            yield Change("table", f"{name} is removed: a job that joins it will not start")
+        else:
+            yield from (Change("table", f"{name}: {said}") for said in _of_table(was, now))
+
+
+def _of_table(old: ReferenceTable, new: ReferenceTable) -> Iterator[str]:
+    columns = [", ".join(f"{name} {kind}" for name, kind in one.columns) for one in (old, new)]
+    if columns[0] != columns[1]:
+        yield f"its columns are {columns[1]} instead of {columns[0]}: a job that joins it needs a new epoch"
+    if old.key != new.key:
+        yield f"its key is {_said(new.key)} instead of {_said(old.key)}: a job that joins it needs a new epoch"
+    places = [f"the {one.source} {one.place}" for one in (old, new)]
+    if places[0] != places[1]:
+        yield f"it is read from {places[1]} instead of {places[0]}, from the next start of a job on"
+    if old.every != new.every:
+        now, was = ("never" if one.every == NEVER else f"every {one.every}" for one in (new, old))
+        yield f"it is read again {now} instead of {was}"
+    if old.references != new.references:
+        yield "its references change"
+
+
 def _of_others(old: Contract, new: Contract) -> Iterator[Change]:
-    for what, was, now in (
-        ("topic", {one.name: one for one in old.topics}, {one.name: one for one in new.topics}),
-        ("table", {one.name: one for one in old.tables}, {one.name: one for one in new.tables}),
-    ):
-        for name in dict.fromkeys([*was, *now]):
-            if name not in was or name not in now:
-                yield Change(what, f"{name} is {'added' if name not in was else 'removed'}")
-            elif was[name] != now[name]:
-                yield Change(what, f"{name} changes")
+    was, now = ({one.name: one for one in contract.topics} for contract in (old, new))
+    for name in dict.fromkeys([*was, *now]):
+        if name not in was or name not in now:
+            yield Change("topic", f"{name} is {'added' if name not in was else 'removed'}")
+        elif was[name] != now[name]:
+            yield Change("topic", f"{name} changes")
     for key in ("name", "zone", "week_start", "currency"):
         before, after = getattr(old.shop, key), getattr(new.shop, key)
         if before != after:

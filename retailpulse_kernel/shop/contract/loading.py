@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import csv
 import tomllib
 from collections.abc import Sequence
 from decimal import Decimal
@@ -19,9 +18,9 @@ from retailpulse_kernel.ground.errors import ContractError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.checking import Fault, Faults, Reading
 from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
-from retailpulse_kernel.shop.contract.model import OTHER, Contract, EventTypes, ReferenceTable, Shop, Topic
+from retailpulse_kernel.shop.contract.model import OTHER, Contract, EventTypes, Shop, Topic
 from retailpulse_kernel.shop.contract.places import Places
-from retailpulse_kernel.shop.contract.types import TYPES, is_type
+from retailpulse_kernel.shop.contract.tables import read_tables
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ FORMATS: Final = ("json",)
 #: Those that a contract may name some day.
 _COMING: Final = ("avro", "protobuf", "json_schema", "ga4", "segment", "rees46", "retailrocket")
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_FILES: Final = (".csv", ".parquet")
 _ROOMS: Final = ("shop", "event_types", "topics", "fields", "tables")
 _TOPIC_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
@@ -64,13 +62,16 @@ def contract_of(settings: Settings) -> Contract:
     return shipped() if settings.contract is None else load_contract(settings.contract)
 
 
-def load_contract(path: Path) -> Contract:
+def load_contract(path: Path, *, thoroughly: bool = False) -> Contract:
     """A contract from a file.
 
     Parameters
     ----------
     path : Path
         The file, TOML.
+    thoroughly : bool
+        Whether the files of reference tables are read and checked, too. A job that runs does without: it has the
+        versions that it has read before.
 
     Raises
     ------
@@ -84,12 +85,16 @@ def load_contract(path: Path) -> Contract:
             f"There is no contract {path}.",
             remedy="Set `contract` in the profile or RETAILPULSE_CONTRACT to a file, or leave both out.",
         ) from None
-    return _loaded(path, changed)
+    return _read(path, path.parent) if thoroughly else _loaded(path, changed)
 
 
 @cache
 def _loaded(path: Path, changed: int) -> Contract:
-    return read_contract(path.read_text(), name=path.name, base=shipped(), folder=path.parent)
+    return _read(path)
+
+
+def _read(path: Path, folder: Path | None = None) -> Contract:
+    return read_contract(path.read_text(), name=path.name, base=shipped(), folder=folder)
 
 
 def read_contract(text: str, *, name: str, base: Contract | None, folder: Path | None = None) -> Contract:
@@ -104,7 +109,7 @@ def read_contract(text: str, *, name: str, base: Contract | None, folder: Path |
     base : Contract, optional
         What it extends; None for the shipped one itself.
     folder : Path, optional
-        Where the files of reference tables are looked for; without it they are not looked at.
+        Where the files of reference tables are read and checked; without it they are not looked at.
 
     Raises
     ------
@@ -130,7 +135,7 @@ def read_contract(text: str, *, name: str, base: Contract | None, folder: Path |
         fields,
         event_types,
         _topics(faults, content.get("topics", {}), base),
-        _tables(faults, content.get("tables", {}), folder),
+        read_tables(faults, content.get("tables", {}), folder),
         _shop(faults, content.get("shop", {}), base),
     )
     if faults.found:
@@ -192,83 +197,6 @@ def _topics(faults: Faults, values: Any, base: Contract | None) -> tuple[Topic, 
             faults.add((*keys, "topic"), f"{twice!r} is the topic {topic!r} already.", "Remove one of the two.")
         found[name] = Topic(name, topic, format_)
     return tuple(found.values())
-
-
-def _tables(faults: Faults, values: Any, folder: Path | None) -> tuple[ReferenceTable, ...]:
-    given = Reading(faults, ("tables",), values).values
-    found = [_table(faults, name, value, tuple(given), folder) for name, value in given.items()]
-    references = {one.name: [table for _, table in one.references] for one in found}
-    for one in found:
-        if circle := _circle(one.name, references):
-            keys = ("tables", one.name, "references")
-            faults.add(keys, f"The references go in a circle: {' -> '.join(circle)}.", "Remove one of them.")
-            break
-    return tuple(found)
-
-
-def _table(faults: Faults, name: str, value: Any, known: tuple[str, ...], folder: Path | None) -> ReferenceTable:
-    keys = ("tables", name)
-    said = Reading(faults, keys, value)
-    said.only("file", "key", "columns", "references")
-    if not is_name(name):
-        faults.add(keys, f"{name!r} can't be the name of a table.", NAME_RULE)
-    file, key = said.take("file", "text", ""), said.take("key", "text", "")
-    columns, references = said.take("columns", "table", {}), said.take("references", "table", {})
-    for column, type_ in columns.items():
-        if not isinstance(type_, str) or not is_type(type_):
-            near = did_you_mean(str(type_), TYPES)
-            faults.add((*keys, "columns", column), f"There is no type {type_!r}.", f"{near}Known: {', '.join(TYPES)}.")
-    if not key:
-        faults.add((*keys, "key"), "The table has no key.", "Add key = with the column that tells its rows apart.")
-    elif columns and key not in columns:
-        faults.unknown((*keys, "key"), "column", key, columns)
-    for column, table in references.items():
-        if columns and column not in columns:
-            faults.unknown((*keys, "references", column), "column", column, columns)
-        if table not in known:
-            faults.unknown((*keys, "references", column), "reference table", str(table), known)
-    if Path(file).suffix not in _FILES:
-        faults.add((*keys, "file"), f"{file!r} is not the name of a CSV or Parquet file.", "Use .csv or .parquet.")
-    elif folder is not None:
-        _check_file(faults, keys, folder / file, [key, *columns])
-    return ReferenceTable(
-        name,
-        file,
-        key,
-        tuple((c, str(t)) for c, t in columns.items()),
-        tuple((c, str(t)) for c, t in references.items()),
-    )
-
-
-def _check_file(faults: Faults, keys: tuple[str, ...], path: Path, columns: Sequence[str]) -> None:
-    """The file is there and has the columns."""
-    try:
-        if path.suffix == ".csv":
-            with path.open(newline="") as lines:
-                names = next(csv.reader(lines), [])
-        else:
-            import pyarrow.parquet as pq
-
-            names = pq.read_schema(path).names
-    except (OSError, ValueError) as error:
-        said = "is not there" if isinstance(error, FileNotFoundError) else f"can't be read: {error}"
-        faults.add((*keys, "file"), f"The file {path} {said}.", "Its path is relative to the contract's folder.")
-        return
-    for column in dict.fromkeys(column for column in columns if column and column not in names):
-        faults.unknown((*keys, "columns", column), f"column of {path.name}", column, names)
-
-
-def _circle(start: str, references: dict[str, list[str]]) -> list[str]:
-    """A way along the references from a table back to itself; empty where there is none."""
-    ways = [[start]]
-    while ways:
-        way = ways.pop()
-        for table in references.get(way[-1], ()):
-            if table == start:
-                return [*way, table]
-            if table not in way:
-                ways.append([*way, table])
-    return []
 
 
 def _shop(faults: Faults, values: Any, base: Contract | None) -> Shop:

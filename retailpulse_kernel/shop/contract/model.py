@@ -15,10 +15,13 @@ import msgspec
 
 from retailpulse_kernel.shop.contract.paths import Step, steps_of
 
-__all__ = ["OTHER", "ROLES", "Contract", "EventTypes", "Field", "ReferenceTable", "Shop", "Topic", "Value"]
+__all__ = ["NEVER", "OTHER", "ROLES", "Contract", "EventTypes", "Field", "ReferenceTable", "Shop", "Topic", "Value"]
 
 #: A value in a contract. Decimals, dates and times stand as text: JSON has no other exact form of them.
 Value = str | int | float | bool | None
+
+#: What a reference table says that is read once.
+NEVER: Final = "never"
 
 #: The role of an event that no figure knows by itself.
 OTHER: Final = "other"
@@ -150,20 +153,26 @@ class ReferenceTable:
     ----------
     name : str
         What it is called.
-    file : str
-        Where its rows are, a CSV or Parquet file.
-    key : str
-        The column that tells a row from another.
+    source : str
+        What it is read from: ``file``, ``hive``, ``cassandra`` or ``topic``.
+    place : str
+        Where it is there: the file's path, relative to the contract; the table's or the topic's name in the namespace.
+    key : tuple of str
+        The columns that tell a row from another.
     columns : tuple of (str, str)
         Its columns with their types.
+    every : str
+        How often a job reads it again, such as ``10m``; or `NEVER`.
     references : tuple of (str, str)
         Columns that are keys of other reference tables, with the tables' names.
     """
 
     name: str
-    file: str
-    key: str
-    columns: tuple[tuple[str, str], ...] = ()
+    source: str
+    place: str
+    key: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    every: str = "10m"
     references: tuple[tuple[str, str], ...] = ()
 
 

@@ -17,7 +17,7 @@ from retailpulse_kernel.stores.spark.java import JAVA, JAVA_BRIEF, ROCKSDB, java
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["ON_LOOPBACK", "session_conf", "spark_session", "use_functions_of"]
+__all__ = ["ON_LOOPBACK", "scratch_folder", "session_conf", "spark_session", "use_functions_of"]
 
 #: Where a driver of this machine listens.
 ON_LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
@@ -106,6 +106,19 @@ def asking_first(settings: Settings, session: SparkSession) -> SparkSession:
     return session
 
 
+def scratch_folder(settings: Settings) -> Path:
+    """Where Spark keeps files that nobody needs when it has ended; made where it is absent.
+
+    Parameters
+    ----------
+    settings : Settings
+        While a notebook is tried, the home's own folder is read-only.
+    """
+    scratch = Path(tempfile.gettempdir()) / "spark" if settings.confined_to else settings.home / "spark"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return scratch
+
+
 def session_conf(settings: Settings, java: str, *, hive: bool) -> dict[str, str]:
     """What every session of ours is configured with: a job's, a notebook's, the Connect server's.
 
@@ -120,9 +133,7 @@ def session_conf(settings: Settings, java: str, *, hive: bool) -> dict[str, str]
     """
     from retailpulse_kernel.machine import artifacts
 
-    # While a notebook is tried, the home's own folder is read-only.
-    scratch = Path(tempfile.gettempdir()) / "spark" if settings.confined_to else settings.home / "spark"
-    scratch.mkdir(parents=True, exist_ok=True)
+    scratch = scratch_folder(settings)
     if settings.confined_to:
         java += " " + shlex.quote(f"-Djava.io.tmpdir={scratch}")
     conf = {

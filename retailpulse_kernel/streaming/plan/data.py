@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from retailpulse_kernel.ground.errors import JobError, UsageError
-from retailpulse_kernel.shop.contract.model import Field
+from retailpulse_kernel.shop.contract.model import Field, ReferenceTable
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure, Ratio
 from retailpulse_kernel.shop.kinds import Kind
@@ -29,6 +29,7 @@ __all__ = [
     "FigurePlan",
     "Plan",
     "RatioPlan",
+    "ReferencePlan",
     "RowsPlan",
     "TablePlan",
     "read_plan",
@@ -119,6 +120,36 @@ class FieldPlan:
 
 
 @dataclass(frozen=True)
+class ReferencePlan:
+    """What a reference table means to a query that joins it. What its rows are, and where, means nothing.
+
+    Attributes
+    ----------
+    name : str
+        As in the contract.
+    key : tuple of str
+        The columns that tell a row from another.
+    columns : tuple of (str, str)
+        The columns with their types.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def describing(cls, table: ReferenceTable) -> ReferencePlan:
+        """A reference table's plan.
+
+        Parameters
+        ----------
+        table : ReferenceTable
+            Of the contract.
+        """
+        return cls(table.name, table.key, table.columns)
+
+
+@dataclass(frozen=True)
 class RowsPlan:
     """What a table of rows holds, and the query that writes it.
 
@@ -136,6 +167,8 @@ class RowsPlan:
         A text that changes with the meaning of the query.
     reads : tuple of (str, str)
         The topics that the query reads, and by which column an event of each is taken once.
+    references : tuple of ReferencePlan
+        The reference tables that the query joins.
     """
 
     output: str
@@ -144,6 +177,7 @@ class RowsPlan:
     mode: str
     query: str
     reads: tuple[tuple[str, str], ...]
+    references: tuple[ReferencePlan, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -270,6 +304,8 @@ class Plan:
         Those of the shop's own fields that the job reads, and the standard ones that stand elsewhere in a message.
     words : tuple of (str, str)
         The shop's own words for events, with their roles.
+    models : tuple of (str, str)
+        The files beside the notebook that its functions load, with their SHA-256.
     version : int
         That of the plan's own form. Two plans that say the same are equal whichever version each was written in.
 
@@ -292,6 +328,7 @@ class Plan:
     contract: int = 1
     fields: tuple[FieldPlan, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
+    models: tuple[tuple[str, str], ...] = ()
     version: int = field(default=VERSION, compare=False)
 
     def __post_init__(self) -> None:
@@ -320,6 +357,13 @@ class Plan:
     def slots(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
         """What the numbers stand for by which the state tells tables and windows apart."""
         return tuple((table.name, grain, table.by) for table in self.tables for grain in table.every)
+
+    @property
+    def references(self) -> tuple[ReferencePlan, ...]:
+        """The reference tables that its tables of rows are joined with."""
+        return tuple(
+            dict.fromkeys(one for table in self.rows if table.rows is not None for one in table.rows.references)
+        )
 
     @property
     def archive(self) -> TablePlan | None:

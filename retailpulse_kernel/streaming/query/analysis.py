@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from retailpulse_kernel.streaming.intake.judging import OBSERVED_UNIQUE
 from retailpulse_kernel.streaming.query.functions import digest
+from retailpulse_kernel.streaming.reference.source import FORMAT
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -64,6 +65,8 @@ class Analysis:
         The output mode that an operator with a state of its own was given; empty without one.
     sessions : bool
         Whether windows end by a gap: Spark writes them only when they are closed, or all.
+    references : list of str
+        The reference tables that are joined, in the order in which the query has them.
     """
 
     readers: list[int] = field(default_factory=list)
@@ -72,6 +75,7 @@ class Analysis:
     aggregates: bool = False
     own_mode: str = ""
     sessions: bool = False
+    references: list[str] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
 
     @property
@@ -98,6 +102,10 @@ class Analysis:
         if name == "CollectMetrics" and (found := _READER.fullmatch(node.name())):
             self.readers.append(int(found[1]))
             self._lines.append(f"{depth} reader {self.readers.index(int(found[1]))}")
+            return
+        if name == "DataSourceV2Relation" and node.table().name() == FORMAT:
+            self.references.append(node.options().get("table"))
+            self._lines.append(f"{depth} reference {self.references[-1]} {node.output().mkString()}")
             return
         children = list(_items(node.children()))
         if not children and node.isStreaming():

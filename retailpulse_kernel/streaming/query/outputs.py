@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
+from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 from retailpulse_kernel.stores.base import EventArchive, RowStore
 from retailpulse_kernel.stores.kafka.store import KafkaStore
@@ -77,6 +78,8 @@ class RowOutput:
         What it reads, in the order in which Spark has it.
     fingerprint : str
         Changes with the meaning of the query.
+    references : tuple of ReferenceTable
+        The reference tables that are joined.
     """
 
     name: str
@@ -86,6 +89,7 @@ class RowOutput:
     frame: DataFrame
     readers: tuple[Reader, ...]
     fingerprint: str
+    references: tuple[ReferenceTable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ def row_output(
     mode: str | None,
     name: str | None,
     readers: Sequence[Reader],
+    references: Mapping[str, ReferenceTable],
 ) -> RowOutput:
     """The output of a DataFrame that a notebook writes; what can't be written is refused here, before anything runs.
 
@@ -146,6 +151,8 @@ def row_output(
         The output's name; the table's when absent.
     readers : sequence of Reader
         The job's.
+    references : mapping of str to ReferenceTable
+        The reference tables that the job has asked for, by name.
 
     Raises
     ------
@@ -172,7 +179,8 @@ def row_output(
     to.check_rows(rows)
     known = {reader.number: reader for reader in readers}
     read = tuple(known[number] for number in found.readers)
-    return RowOutput(output_name, rows, to, chosen, _cast(frame), read, found.fingerprint)
+    joined = tuple(references[one] for one in dict.fromkeys(found.references))
+    return RowOutput(output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, joined)
 
 
 def require_repeatable(found: Analysis, what: str) -> None:

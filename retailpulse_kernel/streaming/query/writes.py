@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.errors import JobError, UsageError
+from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
 from retailpulse_kernel.streaming.query.outputs import Reader, RowOutput, row_output
@@ -61,6 +62,7 @@ class Writes:
         mode: OutputMode | None,
         name: str | None,
         readers: Sequence[Reader],
+        references: Mapping[str, ReferenceTable],
     ) -> None:
         """Add one; see `Job.write`.
 
@@ -80,6 +82,8 @@ class Writes:
             The name of the output.
         readers : sequence of Reader
             The job's.
+        references : mapping of str to ReferenceTable
+            The reference tables that the job has asked for, by name.
 
         Raises
         ------
@@ -100,7 +104,8 @@ class Writes:
         elif isinstance(what, Events) and isinstance(to, EventArchive) and is_plain:
             self.archive = (what, to)
         elif not isinstance(what, FigureStream | Events) and isinstance(to, RowStore):
-            self._add_rows(what, to, table, key=key, mode=mode, name=name, readers=readers)
+            given = {"key": key, "mode": mode, "name": name, "readers": readers, "references": references}
+            self._add_rows(what, to, table, **given)
         else:
             raise JobError(
                 f"{type(what).__name__} can't be written to {to.name}.",

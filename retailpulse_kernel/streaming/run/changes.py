@@ -15,7 +15,7 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.stores.base import SentRows
 from retailpulse_kernel.stores.registry import can
 from retailpulse_kernel.streaming.checkpoint.epochs import forgotten, outputs_of
-from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, ReferencePlan, TablePlan
 
 __all__ = ["Difference", "Effect", "again", "compare", "is_sent"]
 
@@ -49,8 +49,8 @@ class Difference:
     ----------
     what : str
         ``job``, ``topic``, ``contract``, ``field``, ``words``, ``dedup key``, ``dedup horizon``, ``watermark``,
-        ``filter``, ``output``, ``rejects``, ``table``, ``rows``, ``windows``, ``key``, ``figures``, ``measure`` or
-        ``revision``.
+        ``filter``, ``output``, ``rejects``, ``reference``, ``model``, ``table``, ``rows``, ``windows``, ``key``,
+        ``figures``, ``measure`` or ``revision``.
     effect : Effect
         What it asks for.
     reason : str
@@ -70,7 +70,34 @@ def compare(old: Plan, new: Plan) -> list[Difference]:
     old, new : Plan
         Of the same job.
     """
-    return [*_of_source(old, new), *_of_contract(old, new), *_of_tables(old, new), *_of_output(old, new)]
+    parts = (_of_source, _of_contract, _of_references, _of_models, _of_tables, _of_output)
+    return [difference for part in parts for difference in part(old, new)]
+
+
+def _of_references(old: Plan, new: Plan) -> Iterator[Difference]:
+    """What the reference tables mean that both join. One that only one of them joins shows in its query."""
+    before, after = ({one.name: one for one in plan.references} for plan in (old, new))
+    for name in sorted(before.keys() & after.keys()):
+        for what, was, now in (
+            ("key", _words(before[name].key), _words(after[name].key)),
+            ("columns", _columns(before[name]), _columns(after[name])),
+        ):
+            if was != now:
+                reason = f"the {what} of the reference table {name} changed from {was} to {now}"
+                yield Difference("reference", Effect.EPOCH, f"{reason}: rows that are there went by the old one")
+
+
+def _of_models(old: Plan, new: Plan) -> Iterator[Difference]:
+    """Which models have another content. One that only one of both loads shows in the query that uses it."""
+    before, after = dict(old.models), dict(new.models)
+    for name in sorted(before.keys() & after.keys()):
+        if before[name] != after[name]:
+            reason = f"the model {name} changed: rows that are there went by the old one"
+            yield Difference("model", Effect.EPOCH, reason)
+
+
+def _columns(table: ReferencePlan) -> str:
+    return _words(f"{name} {kind}" for name, kind in table.columns)
 
 
 def _of_contract(old: Plan, new: Plan) -> Iterator[Difference]:

@@ -42,9 +42,14 @@ class RunContext:
     topics_of : str
         The namespace whose topics the job reads, where that is another one: a staged epoch reads the live events and
         writes into tables of its own. Empty for the job's own namespace.
+    tables_of : str
+        The namespace whose reference tables the job joins, where that is another one than that of the topics: a job
+        that is tried on a sample has the live ones. Empty for the same.
     checkpoints : str
         The folder of the job's epochs, where that is another one: a rehearsal works on a copy. Empty for the job's own.
         It stays in this process.
+    folder : str
+        The notebook's folder, where that is not the one of this process: it has the models. It stays in this process.
     run_job : callable, optional
         Runs a job in place of its `run`. It stays in this process.
     """
@@ -53,7 +58,9 @@ class RunContext:
     stop_file: str = ""
     revision: str = ""
     topics_of: str = ""
+    tables_of: str = ""
     checkpoints: str = ""
+    folder: str = ""
     run_job: Callable[[Job], Report] | None = field(default=None, compare=False)
 
     @classmethod
@@ -72,11 +79,12 @@ class RunContext:
             stop_file=told.get("stop_file", ""),
             revision=told.get("revision", ""),
             topics_of=told.get("topics_of", ""),
+            tables_of=told.get("tables_of", ""),
         )
 
     def environment(self) -> dict[str, str]:
         """What tells another process of this context."""
-        told = {"stop_file": self.stop_file, "revision": self.revision, "topics_of": self.topics_of}
+        told = {name: getattr(self, name) for name in ("stop_file", "revision", "topics_of", "tables_of")}
         leader = {"leader": asdict(self.leader)} if self.leader else {}
         return {RUN: json.dumps(leader | told)}
 

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -26,6 +26,8 @@ from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch_remedy
 from retailpulse_kernel.streaming.intake.shapes import column_types
+from retailpulse_kernel.streaming.query.models import Model, model_of
+from retailpulse_kernel.streaming.query.references import JobReferences
 from retailpulse_kernel.streaming.query.streams import Events, FigureStream
 from retailpulse_kernel.streaming.query.topics import Topics
 from retailpulse_kernel.streaming.query.writes import Writes
@@ -124,6 +126,8 @@ class Job:
         self._read: Events | None = None
         #: What it reads, and what it has been told to write.
         self.reading = Topics(self)
+        self.references = JobReferences(self)
+        self.models: list[Model] = []
         self.writes = Writes()
 
     @property
@@ -218,6 +222,52 @@ class Job:
         self._read = self._read or events
         return events
 
+    def reference(self, name: str) -> DataFrame:
+        """A reference table of the contract, as a bounded DataFrame to join events with.
+
+        While the job runs, the table is read again as often as the contract says. Each micro-batch is joined with one
+        version of the table, which is recorded: a micro-batch that is done again has the same. Don't `cache` it.
+
+        Parameters
+        ----------
+        name : str
+            The table's name in the contract, such as ``"products"``.
+
+        Raises
+        ------
+        UnknownName
+            The contract has no such table.
+        """
+        return self.references.frame(name)
+
+    def model(self, name: str, *, load: Callable[[str], Any]) -> Model:
+        """A file beside the notebook, such as a trained model, for the job's Python functions.
+
+        A promoted version has a copy of the file. Another content of the file is another meaning of the job.
+
+        Parameters
+        ----------
+        name : str
+            The file's name, such as ``"score.joblib"``.
+        load : callable
+            Makes the model of the file's path, such as ``joblib.load``; called once in each worker.
+
+        Returns
+        -------
+        Model
+            Call it within a function to have what was loaded: ``model().predict(...)``.
+
+        Raises
+        ------
+        UnknownName
+            There is no such file beside the notebook.
+        UsageError
+            The name has a path.
+        """
+        model = model_of(self, name, load)
+        self.models = [*(other for other in self.models if other.name != name), model]
+        return model
+
     def write(
         self,
         what: FigureStream | Events | DataFrame,
@@ -256,7 +306,10 @@ class Job:
         UsageError
             A DataFrame can't be written: the error names the column or expression, and says what to do.
         """
-        self.writes.add(what, to, table=table or topic, key=key, mode=mode, name=name, readers=self.reading.readers)
+        self.writes.add(
+            what, to, table=table or topic, key=key, mode=mode, name=name,
+            readers=self.reading.readers, references=self.references.tables,
+        )  # fmt: skip
 
     def run(self) -> Report:
         """Run until all is taken, `run_for` is over, or the job is stopped; shows a live report.

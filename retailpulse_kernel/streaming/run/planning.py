@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import CONTRACT
-from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, RowsPlan, TablePlan
+from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, ReferencePlan, RowsPlan, TablePlan
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def plan_of(job: Job) -> Plan:
         contract=CONTRACT,
         fields=_fields(job.contract, tables, job.conditions),
         words=_words(job.contract),
+        models=tuple(sorted((model.name, model.sha256) for model in job.models)),
     )
 
 
@@ -73,7 +74,17 @@ def under(plan: Plan, contract: Contract) -> Plan:
     contract : Contract
         The other one.
     """
-    return replace(plan, fields=_fields(contract, plan.tables, plan.conditions), words=_words(contract))
+    tables = tuple(_joining(table, contract) for table in plan.tables)
+    return replace(plan, tables=tables, fields=_fields(contract, tables, plan.conditions), words=_words(contract))
+
+
+def _joining(table: TablePlan, contract: Contract) -> TablePlan:
+    """A table whose query joins the reference tables of a contract; one that the contract lacks is not among them."""
+    if table.rows is None:
+        return table
+    joined = {one.name for one in table.rows.references}
+    there = tuple(ReferencePlan.describing(one) for one in contract.tables if one.name in joined)
+    return replace(table, rows=replace(table.rows, references=there))
 
 
 def _words(contract: Contract) -> tuple[tuple[str, str], ...]:
@@ -104,6 +115,7 @@ def _of_rows(output: RowOutput) -> TablePlan:
         output.mode,
         output.fingerprint,
         tuple((reader.topic, reader.unique_by) for reader in output.readers),
+        tuple(map(ReferencePlan.describing, output.references)),
     )
     return TablePlan(output.table.name, output.store.name, rows=rows)
 

@@ -6,13 +6,14 @@ import html
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from retailpulse_kernel.ground.errors import cause_line
 from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
+from retailpulse_kernel.streaming.reference.refreshing import TableState
 
 __all__ = ["MIME", "Report", "shown", "sum_of"]
 
@@ -54,6 +55,8 @@ class Report:
         Whether the topic's messages carry the producer's time, so that clocks are only as good as the producers'.
     outputs : dict
         Batches, rows and rows without a key of each table of rows, by the output's name.
+    tables : dict
+        The reference tables that the job joins, by their names.
     """
 
     job: str
@@ -69,6 +72,7 @@ class Report:
     ahead_ms: int = 0
     producer_time: bool = False
     outputs: dict[str, Counter[str]] = field(default_factory=dict)
+    tables: dict[str, TableState] = field(default_factory=dict)
     _recent: deque[Account] = field(default_factory=lambda: deque(maxlen=_RECENT), repr=False)
     _cell: int | None = field(default=None, repr=False)
 
@@ -111,6 +115,7 @@ class Report:
             ("rate", f"{self.rate:,.0f} messages/s over the last {len(self._recent)} batches, lag {lag}"),
         ]
         lines += [("output", _output(name, counts)) for name, counts in self.outputs.items()]
+        lines += [("table", _table(state)) for state in self.tables.values()]
         if t["lost"]:
             lines.append(("lost", f"{t['lost']:,} messages that the topic deleted before the job took them"))
         if self.begin:
@@ -161,6 +166,7 @@ class Report:
         return {name: getattr(self, name) for name in names} | {
             "messages": {name: self.totals[name] for name in _COUNTS},
             "outputs": {name: dict(counts) for name, counts in self.outputs.items()},
+            "tables": {name: asdict(state) for name, state in self.tables.items()},
         }
 
     def bundle(self) -> dict[str, Any]:
@@ -181,6 +187,12 @@ def _output(name: str, counts: Counter[str]) -> str:
     """What became of a table of rows."""
     without = f", {counts['null_keys']:,} without a key are in the dead-letter topic" if counts["null_keys"] else ""
     return f"{name}: {counts['rows']:,} rows in {counts['batches']:,} batches{without}"
+
+
+def _table(state: TableState) -> str:
+    """The newest version of a reference table."""
+    since = f"; not read since: {state.error}" if state.error else ""
+    return f"{state.name}: version {state.version}, read {moment_at(state.read_ms):%Y-%m-%d %H:%M:%S} UTC{since}"
 
 
 def sum_of(messages: Mapping[str, int]) -> str:

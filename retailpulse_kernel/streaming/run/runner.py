@@ -26,6 +26,7 @@ from retailpulse_kernel.streaming.checkpoint.writer import drain_file, write_dra
 from retailpulse_kernel.streaming.intake.data_loss import DataLossCheck
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
 from retailpulse_kernel.streaming.query.outputs import Output
+from retailpulse_kernel.streaming.reference.refreshing import TableState
 from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.queries import POLL_SECONDS, OutputQuery
@@ -63,6 +64,7 @@ class Runner:
         self._ledger = Ledger(job.settings)
         self._kafka = KafkaStore(job.settings)
         self._data_loss = DataLossCheck(job, self._epoch)
+        self._references = job.references.of_run(self._epoch.path, self._told)
         self._queries: list[OutputQuery] = []
         self._counting = threading.Lock()  # each query's batches are written by a thread of its own
         self._deadline = time.monotonic() + job.run_for.total_seconds() if job.run_for else None
@@ -83,6 +85,7 @@ class Runner:
                 for sink in sinks_of(self._job):
                     self.patiently(sink.create)
                 self.patiently(self._data_loss.check)
+                self.patiently(self._references.begin)
                 # Only now, as no other run changes the epoch's window state any more.
                 outputs = outputs_of(self._job, self._epoch)
                 self._start_epoch(outputs)
@@ -90,7 +93,8 @@ class Runner:
                     OutputQuery(self._job, output, self._epoch, self, further=number > 0)
                     for number, output in enumerate(outputs)
                 ]
-                self._run_queries(show)
+                with self._references.followed():
+                    self._run_queries(show)
             except (_Stopped, KeyboardInterrupt):
                 self._stop_queries()
                 self._report.state = "stopped"
@@ -239,6 +243,15 @@ class Runner:
             self._report.add(account)
             if not account.further:
                 self._metrics.add(account)
+
+    def _told(self, state: TableState) -> None:
+        """Show what has become of a reference table."""
+        before = self._report.tables.get(state.name)
+        self._report.tables[state.name] = state
+        self._metrics.read_table(state)
+        if state.error and (before is None or before.error != state.error):
+            said = f"{self._job.name} goes on with version {state.version} of the reference table {state.name}"
+            print(f"{time.strftime('%H:%M:%S')} {said}: {state.error}", flush=True)
 
     # -- waiting and stopping ---------------------------------------------------------------
 
