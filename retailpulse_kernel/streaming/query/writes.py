@@ -60,6 +60,7 @@ class Writes:
         mode: OutputMode | None,
         name: str | None,
         readers: Sequence[Reader],
+        batch: bool = False,
     ) -> None:
         """Add one; see `Job.write`.
 
@@ -79,6 +80,8 @@ class Writes:
             The name of the output.
         readers : sequence of Reader
             The job's.
+        batch : bool
+            Whether the job's own DataFrames are bounded.
 
         Raises
         ------
@@ -98,7 +101,7 @@ class Writes:
         elif isinstance(what, Events) and isinstance(to, EventArchive) and is_plain:
             self.archive = (what, to)
         elif not isinstance(what, FigureStream | Events) and isinstance(to, RowStore):
-            self._add_rows(what, to, table, key=key, mode=mode, name=name, readers=readers)
+            self._add_rows(what, to, table, batch=batch, key=key, mode=mode, name=name, readers=readers)
         else:
             raise JobError(
                 f"{type(what).__name__} can't be written to {to.name}.",
@@ -110,10 +113,10 @@ class Writes:
                 "One job can't write both figures and single events.", remedy="Write the archive in a job of its own."
             )
 
-    def _add_rows(self, frame: Any, to: RowStore, table: str | None, **given: Any) -> None:
+    def _add_rows(self, frame: Any, to: RowStore, table: str | None, *, batch: bool, **given: Any) -> None:
         if table is None:
             raise UsageError("The rows have no table.", remedy="Add table='...', or topic='...' for Kafka.")
-        if not getattr(frame, "isStreaming", False):
+        if not batch and not getattr(frame, "isStreaming", False):
             raise UsageError(
                 f"What is written to {table!r} is not a stream.",
                 remedy="Make it of job.events(...).df. A bounded DataFrame is written by a batch notebook.",

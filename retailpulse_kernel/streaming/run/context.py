@@ -45,6 +45,9 @@ class RunContext:
     checkpoints : str
         The folder of the job's epochs, where that is another one: a rehearsal works on a copy. Empty for the job's own.
         It stays in this process.
+    batch : str
+        The folder of a batch: `run` then does once more, as a batch, what a live job has done, and leaves the rows
+        there (`run.batch`). Empty for a run that writes.
     run_job : callable, optional
         Runs a job in place of its `run`. It stays in this process.
     """
@@ -54,6 +57,7 @@ class RunContext:
     revision: str = ""
     topics_of: str = ""
     checkpoints: str = ""
+    batch: str = ""
     run_job: Callable[[Job], Report] | None = field(default=None, compare=False)
 
     @classmethod
@@ -72,11 +76,12 @@ class RunContext:
             stop_file=told.get("stop_file", ""),
             revision=told.get("revision", ""),
             topics_of=told.get("topics_of", ""),
+            batch=told.get("batch", ""),
         )
 
     def environment(self) -> dict[str, str]:
         """What tells another process of this context."""
-        told = {"stop_file": self.stop_file, "revision": self.revision, "topics_of": self.topics_of}
+        told = {name: getattr(self, name) for name in ("stop_file", "revision", "topics_of", "batch")}
         leader = {"leader": asdict(self.leader)} if self.leader else {}
         return {RUN: json.dumps(leader | told)}
 

@@ -253,7 +253,9 @@ class Job:
         UsageError
             A DataFrame can't be written: the error names the column or expression, and says what to do.
         """
-        self.writes.add(what, to, table=table or topic, key=key, mode=mode, name=name, readers=self.reading.readers)
+        batch = bool(self.context.batch)
+        readers = self.reading.readers
+        self.writes.add(what, to, table=table or topic, key=key, mode=mode, name=name, readers=readers, batch=batch)
 
     def run(self) -> Report:
         """Run until all is taken, `run_for` is over, or the job is stopped; shows a live report.
@@ -269,10 +271,13 @@ class Job:
         """
         from retailpulse_kernel.streaming.run.assembly import sinks_of
         from retailpulse_kernel.streaming.run.backfill import backfill
+        from retailpulse_kernel.streaming.run.batch import do_again
         from retailpulse_kernel.streaming.run.runner import Runner
 
         if self.context.run_job is not None:
             return self.context.run_job(self)
+        if self.context.batch:
+            return do_again(self)
         require_own(self.settings, f"Running the job {self.name!r}")
         if self.mode != "backfill":
             return Runner(self).run()
