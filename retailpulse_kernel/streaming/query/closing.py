@@ -64,20 +64,19 @@ def as_written(frame: DataFrame, *, closed_ms: int, append: bool) -> Batch:
     """
     from pyspark.sql.classic.dataframe import DataFrame
 
-    walk = _Walk(frame.sparkSession, closed_ms)
-    analyzed, session = frame._jdf.queryExecution().analyzed(), frame.sparkSession
-    closed = walk.closed(analyzed)
+    session = frame.sparkSession
+    walk = _Walk(session, closed_ms if append else None)
     # Always a plan that is made now: one that is kept would not ask the sources again.
-    plan = closed if append else analyzed
+    plan = walk.closed(frame._jdf.queryExecution().analyzed())
     again = DataFrame(walk.jvm.org.apache.spark.sql.classic.Dataset.ofRows(session._jsparkSession, plan), session)
     physical = again._jdf.queryExecution().executedPlan().toString()
     return Batch(again, not append or walk.told, not _DISORDER.search(physical), walk.own_state, walk.timers)
 
 
 class _Walk:
-    """A walk through an analysed plan that puts a filter on each group of events that is not closed yet."""
+    """A walk through an analysed plan that filters out groups of events that are not closed; None filters nothing."""
 
-    def __init__(self, session: Any, closed_ms: int) -> None:
+    def __init__(self, session: Any, closed_ms: int | None) -> None:
         self.jvm, self._closed_ms = session._jvm, closed_ms
         self._parser = session._jsparkSession.sessionState().sqlParser()
         self.told, self.own_state, self.timers = True, False, False
@@ -96,12 +95,13 @@ class _Walk:
         readers = [_readers(child) for child in before]
         if name == "Join" and all(readers) and node.joinType().sql() != "INNER":
             self.told = False  # a row without a partner is written when none can come any more
-        if name in AGGREGATES and any(readers):
+        if self._closed_ms is not None and name in AGGREGATES and any(readers):
             return self._grouped(node, two=max(readers) > 1)
         return node
 
     def _grouped(self, node: Any, *, two: bool) -> Any:
         """An aggregation, of which the groups are kept that are closed."""
+        assert self._closed_ms is not None, "it is asked for"
         times = [column for column in items(node.output()) if column.metadata().contains(_MARK)]
         # Behind a join of two streams, Spark closes groups by a watermark of its own.
         if two or not times:
@@ -111,13 +111,11 @@ class _Walk:
         end = times[0]
         if end.dataType().typeName() == "struct":
             end = catalyst.expressions.GetStructField(end, 1, self.jvm.scala.Option.empty())
-        expressions = catalyst.expressions
         # Spark would ask this of each event before it is grouped, whose window may be closed when the session that it
         # belongs to is not. What depends on the partition is asked where it stands.
-        always = self._parser.parseExpression("spark_partition_id() >= 0")
-        until, never = (expressions.Literal(value, end.dataType()) for value in (self._closed_ms * 1_000, None))
-        closed = expressions.LessThanOrEqual(end, expressions.If(always, until, never))
-        return catalyst.plans.logical.Filter(closed, node)
+        micros = self._closed_ms * 1_000
+        until = self._parser.parseExpression(f"if(spark_partition_id() >= 0, timestamp_micros({micros}), null)")
+        return catalyst.plans.logical.Filter(catalyst.expressions.LessThanOrEqual(end, until), node)
 
 
 def _readers(node: Any) -> int:
