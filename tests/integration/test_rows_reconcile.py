@@ -29,8 +29,11 @@ from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.stores.registry import row_store
 from retailpulse_kernel.stores.rows import schema_of
+from retailpulse_kernel.stores.spark.session import spark_session
 from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
+from retailpulse_kernel.streaming.query.closing import as_written
+from retailpulse_kernel.streaming.state.aggregation import event_time
 from tests.jobs import produce, run_here
 from tests.rows_jobs import WRITES
 
@@ -142,6 +145,51 @@ def rows(settings: Settings, name: str) -> list[dict[str, Any]]:
 
 def by_table(result: Reconciliation) -> dict[str, TableCheck]:
     return {check.table: check for check in result.tables}
+
+
+# -- what a stream has not written yet -------------------------------------------------------
+
+
+def test_a_session_that_is_open_is_left_out_as_a_whole(stack: Settings) -> None:
+    from pyspark.sql import functions as F
+
+    spark = spark_session(stack, "sessions", brief=True)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    seen = [("u", start + timedelta(seconds=second)) for second in (0, 40, 80, 300, 340)]
+    events = spark.createDataFrame(seen, "user_id string, event_time timestamp").withColumn(
+        "event_time", event_time("event_time", "event_time", timedelta(minutes=1))
+    )
+    window = F.session_window("event_time", "1 minute").alias("w")
+    for closed, expected in ((80, []), (139, []), (140, [3]), (399, [3]), (400, [2, 3])):
+        frame = events.observe("unique_0", F.count(F.lit(1)).alias("n")).groupBy(window, "user_id").count()
+        closed_ms = round((start + timedelta(seconds=closed)).timestamp() * 1_000)
+        batch = as_written(frame.select("w.start", "user_id", "count"), closed_ms=closed_ms, append=True)
+        assert (sorted(batch.frame.toArrow()["count"].to_pylist()), batch.told) == (expected, True), closed
+
+
+@pytest.mark.parametrize(
+    ("closing", "told", "ordered"),
+    [
+        (lambda left, right: left.where("user_id = 'u'"), True, True),
+        (lambda left, right: left.groupBy("user_id", "event_time").count(), True, False),
+        (lambda left, right: left.join(right, "user_id"), True, False),
+        (lambda left, right: left.join(right, "user_id", "left"), False, False),
+        (
+            lambda left, right: left.join(right.drop("event_time"), "user_id").groupBy("event_time").count(),
+            False,
+            False,
+        ),
+    ],
+)
+def test_what_can_t_be_told_of_a_plan_is_not_claimed(stack: Settings, closing: Any, told: bool, ordered: bool) -> None:
+    from pyspark.sql import functions as F
+
+    spark = spark_session(stack, "plans", brief=True)
+    made = spark.createDataFrame([("u", datetime(2026, 1, 1, tzinfo=UTC))], "user_id string, event_time timestamp")
+    marked = made.withColumn("event_time", event_time("event_time", "event_time", timedelta(minutes=1)))
+    left, right = (marked.observe(f"unique_{n}", F.count(F.lit(1)).alias("n")) for n in range(2))
+    batch = as_written(closing(left, right), closed_ms=0, append=True)
+    assert (batch.told, batch.ordered) == (told, ordered)
 
 
 # -- two queries, in a bounded run -----------------------------------------------------------
