@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,11 +67,18 @@ def reconcile(
         str | None, typer.Option(help="Compare windows from this time on (UTC unless it has a zone).")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Compare windows up to this time.")] = None,
+    notebook: Annotated[
+        Path | None,
+        typer.Option(help="The notebook of a job with tables of rows that was not promoted.", exists=True),
+    ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the accounts and the tables of every job with a plain fold of the topic.
+
+    Tables of rows are compared with a batch: the job's notebook runs once more over the same messages, in a namespace
+    of its own.
 
     Exit code 1: something differs. The report names the first key that differs. Exit code 3: nothing differs, but a
     table could not be checked. The report gives the reason. Jobs may run meanwhile: only closed windows are compared.
@@ -79,7 +87,7 @@ def reconcile(
 
     settings = Settings.load(profile=profile, namespace=namespace)
     with _progress() as progress:
-        result = compare(settings, since, until, progress=progress)
+        result = compare(settings, since, until, notebook=notebook, progress=progress)
     if as_json:
         print_json(result.to_json())
     else:

@@ -66,6 +66,7 @@ def run_notebook(
     about: Mapping[str, Any] | None = None,
     stop_when: Callable[[], bool] | None = None,
     context: RunContext | None = None,
+    temporary: Path | None = None,
 ) -> Run:
     """Execute a notebook with parameters on the settings' servers.
 
@@ -89,6 +90,8 @@ def run_notebook(
         Asked every second or so; once it is true, the job finishes its micro-batch and ends.
     context : RunContext, optional
         What the job is told; a stop file is added.
+    temporary : Path, optional
+        The notebook's folder for temporary files; the system's when absent.
 
     Raises
     ------
@@ -125,7 +128,8 @@ def run_notebook(
     write_whole(output, nbformat.writes(prepared))
     save_whole(output.parent)
     try:
-        with _stoppable(settings, context or RunContext(), stop_when) as folder:
+        own = {} if temporary is None else {"TMPDIR": str(temporary)}
+        with _stoppable(settings, context or RunContext(), stop_when, own) as folder:
             try:
                 papermill.execute_notebook(
                     str(output),
@@ -219,10 +223,12 @@ def request_stop() -> None:
 
 
 @contextlib.contextmanager
-def _stoppable(settings: Settings, context: RunContext, stop_when: Callable[[], bool] | None) -> Iterator[Path]:
+def _stoppable(
+    settings: Settings, context: RunContext, stop_when: Callable[[], bool] | None, own: dict[str, str]
+) -> Iterator[Path]:
     """Turn the first SIGTERM or SIGINT, and `stop_when`, into the stop file that a job looks for.
 
-    Whatever process starts in the block has the settings, and the context with that file.
+    Whatever process starts in the block has the settings, the context with that file, and variables of its own.
 
     Yields
     ------
@@ -232,7 +238,7 @@ def _stoppable(settings: Settings, context: RunContext, stop_when: Callable[[], 
     short = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _LONGEST_TEMPORARY else "/tmp"
     with tempfile.TemporaryDirectory(prefix="retailpulse-", dir=short) as folder:
         stop_file = Path(folder) / "stop"
-        variables = {**environment(settings), **replace(context, stop_file=str(stop_file)).environment()}
+        variables = {**own, **environment(settings), **replace(context, stop_file=str(stop_file)).environment()}
         over = threading.Event()
 
         def stop(_signal: int, _frame: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at, ms_of, range_of, require_range
@@ -17,6 +18,7 @@ from retailpulse_kernel.reconcile.comparing import (
     compare_figures,
 )
 from retailpulse_kernel.reconcile.result import JobCheck, Reconciliation, TableCheck
+from retailpulse_kernel.reconcile.rows import check_rows
 from retailpulse_kernel.reconcile.tables import Share, share_of, without_plan
 from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
 from retailpulse_kernel.reconcile.totals import totals_of
@@ -40,12 +42,15 @@ def reconcile(
     since: datetime | str | None = None,
     until: datetime | str | None = None,
     *,
+    notebook: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconciliation:
     """Compare every job's accounts and every table that it writes with a plain fold of the topic.
 
     What a table should hold follows from its job's plan: the figures of those events of the topic that meet the
-    conditions. A table of which that can't be told is listed as not checked, with the reason.
+    conditions. What a table of rows should hold, the job's notebook tells: it runs once more over the same messages,
+    as a batch, in a process and a namespace of its own. A table of which it can't be told is listed as not checked,
+    with the reason.
 
     Jobs may run meanwhile. Each is folded up to the offsets of its newest account, and of its figures
     only the windows are compared that can't change any more: those that its watermark has closed, or
@@ -56,7 +61,10 @@ def reconcile(
     settings : Settings
         Which servers, which namespace.
     since, until : datetime or str, optional
-        Compare only windows that lie within this range; UTC unless they have a zone. Accounts are compared as a whole.
+        Compare only windows that lie within this range; UTC unless they have a zone. Accounts and tables of rows are
+        compared as a whole.
+    notebook : Path or str, optional
+        The notebook of a job with tables of rows that was not promoted.
     progress : callable, optional
         Told now and then how many messages have been folded, and how many there are.
 
@@ -108,6 +116,13 @@ def reconcile(
         )
         for name, job in jobs.items()
     ]
+    given = None if notebook is None else Path(notebook)
+    of_rows = [
+        check
+        for name, share in shares.items()
+        if share.rows
+        for check in check_rows(settings, name, share.rows, notebook=given)
+    ]
     totals, hours = totals_of(compared, {name for name, share in shares.items() if share.meets is None})
     result = Reconciliation(
         namespace=settings.namespace.name,
@@ -116,7 +131,7 @@ def reconcile(
         messages=fold.messages,
         seconds=round(time.monotonic() - started, 3),
         jobs=checks,
-        tables=_tables(shares, compared),
+        tables=[*_tables(shares, compared), *of_rows],
         totals=totals,
         totals_since=None if hours.start_ms is None else moment_at(hours.start_ms),
         totals_until=None if hours.end_ms is None else moment_at(hours.end_ms),
@@ -144,9 +159,11 @@ def _shares(settings: Settings, jobs: Mapping[str, JobBatches], ran: Container[s
             plan or newest, topic=_TOPIC, others=others, contract=contract_of(settings).decoding
         )
         if newest.job not in ran:
-            never = tuple(replace(check, state="not run", reason="") for check in share.unchecked)
-            shares[newest.job] = replace(share, unchecked=never)
+            never = [replace(check, state="not run", reason="") for check in share.unchecked]
+            never += [TableCheck(table.store, table.name, newest.job, "not run") for table in share.rows]
+            shares[newest.job] = replace(share, unchecked=tuple(never), rows=())
         others |= set(share.compared) | {(check.store, check.table) for check in share.unchecked}
+        others |= {(table.store, table.name) for table in share.rows}
     return shares | {name: without_plan(name) for name in jobs if name not in shares}
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from retailpulse_kernel.ground.errors import CheckFailed
 
-__all__ = ["Difference", "JobCheck", "Reconciliation", "TableCheck", "Totals"]
+__all__ = ["Difference", "JobCheck", "Reconciliation", "State", "TableCheck", "Totals"]
 
 #: The state of a table: "nothing" where no window is closed yet, "not run" where its job never ran, "not checked"
 #: where what it should hold can't be told.
@@ -25,18 +26,21 @@ class Difference:
     Attributes
     ----------
     key : dict
-        The window's start and the dimensions.
+        The window's start and the dimensions; of a table of rows the columns of its key, or where it has none, all.
     stored, folded : dict or None
-        The figures that differ; None where the key is missing altogether.
+        The values that differ; None where the key is missing altogether.
+    against : str
+        What the store is compared with.
     """
 
     key: dict[str, Any]
     stored: dict[str, Any] | None
     folded: dict[str, Any] | None
+    against: str = "the fold of the topic"
 
     def __str__(self) -> str:
         key = ", ".join(f"{name} {_text(value)}" for name, value in self.key.items())
-        return f"{key}: the store has {_figures(self.stored)}, the fold of the topic {_figures(self.folded)}"
+        return f"{key}: the store has {_figures(self.stored)}, {self.against} {_figures(self.folded)}"
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,9 @@ class Reconciliation:
 
 
 def _text(value: Any) -> str:
-    return value.isoformat(timespec="minutes") if isinstance(value, datetime) else repr(value)
+    if not isinstance(value, datetime):
+        return repr(value)
+    return value.isoformat(timespec="auto" if value.second or value.microsecond else "minutes")
 
 
 def _figures(values: dict[str, Any] | None) -> str:
@@ -223,4 +229,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
     return format(value, "f") if isinstance(value, Decimal) else value

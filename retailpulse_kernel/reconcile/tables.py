@@ -34,9 +34,6 @@ ARCHIVE: Final = FigureTable(
     every=(GRAINS["hour"],),
 )
 
-#: Why a table of rows is not compared.
-_ROWS: Final = "rows are compared with a batch run in a later version"
-
 
 def _samples(contract: Contract) -> list[Event]:
     """An event of each type, by which a figure is tried."""
@@ -61,6 +58,8 @@ class Share:
         The figure tables that are compared, each with its store.
     archive : TablePlan, optional
         The table of single events, where the job keeps them.
+    rows : tuple of TablePlan
+        The tables of rows, which are compared with a batch.
     unique_by : str
         By which column an event is taken once.
     meets : callable, optional
@@ -74,6 +73,7 @@ class Share:
     job: str
     tables: tuple[tuple[str, FigureTable], ...] = ()
     archive: TablePlan | None = None
+    rows: tuple[TablePlan, ...] = ()
     unique_by: str = "event_id"
     meets: Callable[[Event], bool] | None = None
     unchecked: tuple[TableCheck, ...] = ()
@@ -126,8 +126,8 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]], contr
         except UsageError as error:
             why = error.message.removesuffix(".")
     archive = None
-    for table in mine:
-        reason = _ROWS if table.rows is not None else why
+    for table in (table for table in mine if table.rows is None):
+        reason = why
         if not reason and not table.figures and _can(table.store, EventArchive):
             archive = table
         elif not reason:
@@ -137,7 +137,8 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]], contr
                 reason = error.message
         if reason:
             unchecked += [TableCheck(table.store, n, plan.job, "not checked", reason=reason) for n in table.physical]
-    return Share(plan.job, tuple(tables), archive, plan.unique_by, meets, tuple(unchecked), taken)
+    rows = tuple(table for table in mine if table.rows is not None)
+    return Share(plan.job, tuple(tables), archive, rows, plan.unique_by, meets, tuple(unchecked), taken)
 
 
 def _why_not(plan: Plan, topic: str) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "forgotten",
     "jobs_with_checkpoints",
     "logged_batch",
+    "logged_sources",
     "new_epoch",
     "new_epoch_remedy",
     "newest_batch",
@@ -304,13 +305,32 @@ def logged_batch(checkpoint: str, batch_id: int) -> LoggedBatch | None:
         return None
     _, metadata, *sources = content.decode().splitlines()
     offsets: dict[str, dict[str, int]] = {}
-    for source in sources:
-        entry: Any = json.loads(source) if source.startswith("{") else {}
-        for topic, ends in entry.items():
+    for source in map(_ends_of, sources):
+        for topic, ends in source.items():
             # A query that reads a topic twice has it in two lines: what is taken is what the first reader has taken.
-            if isinstance(ends, dict):
-                offsets.setdefault(topic, ends)
+            offsets.setdefault(topic, ends)
     return LoggedBatch(batch_id, int(json.loads(metadata).get("batchWatermarkMs", 0)), offsets)
+
+
+def logged_sources(checkpoint: str, batch_id: int) -> list[dict[str, dict[str, int]]]:
+    """The end offsets of a batch by the query's sources, in Spark's order of them; none where Spark has logged none.
+
+    Parameters
+    ----------
+    checkpoint : str
+        The query's folder, a path or a URI.
+    batch_id : int
+        The batch's number in its epoch, from 0.
+    """
+    filesystem, root = _filesystem(checkpoint)
+    content = _read(filesystem, f"{root}/offsets/{batch_id}")
+    return [] if content is None else [_ends_of(source) for source in content.decode().splitlines()[2:]]
+
+
+def _ends_of(source: str) -> dict[str, dict[str, int]]:
+    """The end offsets of a source by topic, as the offset log has them."""
+    entry: Any = json.loads(source) if source.startswith("{") else {}
+    return {topic: ends for topic, ends in entry.items() if isinstance(ends, dict)}
 
 
 def checkpoint_of(epoch: str, output: str) -> str:

@@ -25,7 +25,7 @@ from retailpulse_kernel.streaming.state.aggregation import event_time
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["deduplicated", "read_range", "read_topic"]
+__all__ = ["deduplicated", "read_again", "read_range", "read_topic"]
 
 
 def read_topic(
@@ -92,6 +92,25 @@ def read_range(
     return spark.read.format(TopicSource.name()).option("config.secret", config.dump()).load()
 
 
+def read_again(spark: SparkSession, settings: Settings, intake: Intake, steps: str) -> DataFrame:
+    """Judged rows of the micro-batches that a query has done, in their order, as a bounded DataFrame.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        A session of this process.
+    settings : Settings
+        How to reach Kafka.
+    intake : Intake
+        Which topic, which columns. Duplicates are found while the messages are read.
+    steps : str
+        The file that names the micro-batches; see `repeating.write_steps`.
+    """
+    spark.dataSource.register(TopicSource)
+    config = SourceConfig(client_config(settings), intake, steps=steps)
+    return spark.read.format(TopicSource.name()).option("config.secret", config.dump()).load()
+
+
 def deduplicated(
     messages: DataFrame, *, watermark: timedelta, horizon: timedelta, reader: int = 0, as_events: bool = False
 ) -> DataFrame:
@@ -100,7 +119,7 @@ def deduplicated(
     Parameters
     ----------
     messages : DataFrame
-        Streaming, as `read_topic` gives it. The duplicates are gone already where the intake finds them.
+        As `read_topic` or `read_again` gives it. The duplicates are gone already where the intake finds them.
     watermark : timedelta
         How far event time may run ahead before an event is late.
     horizon : timedelta

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -31,10 +31,12 @@ from retailpulse_kernel.streaming.checkpoint.losses import accepted, start_after
 from retailpulse_kernel.streaming.intake.judging import Stretch
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex, dedup_index
 
-__all__ = ["ReaderNote", "Remembered", "Span", "folder_of", "remembered", "tell_readers"]
+__all__ = ["ReaderNote", "Remembered", "Span", "dealt", "folder_of", "remembered", "tell_readers"]
 
 #: The note beside a query's checkpoint that says what its readers are.
 _READERS = "readers.json"
+#: Messages that are worth a task.
+_TASK_MESSAGES = 10_000
 _EPOCH = re.compile(r"(?:.*/)?e(\d{4,})(?:/outputs/[^/]+)?")
 
 
@@ -44,6 +46,19 @@ class Span(NamedTuple):
     partition: int
     start: int
     end: int
+
+
+def dealt(spans: Sequence[Span]) -> list[list[Span]]:
+    """The parts of a batch by the tasks that read them: one each, and fewer tasks where there is little to read.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        The parts, one a partition.
+    """
+    messages = sum(span.end - span.start for span in spans)
+    tasks = min(len(spans), max(1, messages // _TASK_MESSAGES))
+    return [list(spans[number::tasks]) for number in range(tasks)]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from retailpulse_kernel.streaming.checkpoint.writer import read_drain
 from retailpulse_kernel.streaming.intake.consuming import chunks
 from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics
-from retailpulse_kernel.streaming.intake.remembered import Span, remembered
+from retailpulse_kernel.streaming.intake.remembered import Span, dealt, remembered
+from retailpulse_kernel.streaming.intake.repeating import RepeatReader
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ __all__ = ["MAX_BATCH_MESSAGES", "SourceConfig", "TopicSource"]
 #: Most messages in one micro-batch, so that a job that has fallen behind catches up in steps that
 #: fit its memory.
 MAX_BATCH_MESSAGES = 500_000
-
-#: Messages that are worth a task.
-_TASK_MESSAGES = 10_000
 
 #: How long a stream is quiet before its clocks are told to Spark without a message.
 _QUIET_SECONDS = 2.0
@@ -89,6 +87,8 @@ class SourceConfig:
     leader: Leader | None = None
     #: Offsets of a bounded read: (start, end) by partition.
     ranges: dict[str, tuple[int, int]] | None = None
+    #: A file with the micro-batches of a bounded read that does them once more.
+    steps: str | None = None
     #: A file; once it is there, a stream has nothing new, or nothing behind what the file says.
     drain: str | None = None
     #: The number of the reader in the job's notebook.
@@ -103,6 +103,8 @@ class SourceConfig:
         content = asdict(self)
         if content["intake"]["contract"] is None:  # a Connect server of before knows no contracts
             del content["intake"]["contract"]
+        if content["steps"] is None:  # nor that a batch is read once more
+            del content["steps"]
         return json.dumps(content)
 
     @classmethod
@@ -159,7 +161,8 @@ class TopicSource(DataSource):
         schema : object
             Spark's; the options say the same.
         """
-        return _RangeReader(self._config)
+        config = self._config
+        return RepeatReader(config.client, config.intake, config.steps) if config.steps else _RangeReader(config)
 
 
 class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
@@ -310,10 +313,8 @@ class _RangeReader(DataSourceReader):
 
 def _tasks(spans: Sequence[Span], epoch: str = "") -> list[TaskRanges]:
     """A task for each partition, and for a small batch fewer: each has its start to pay for."""
-    messages = sum(span.end - span.start for span in spans)
-    tasks = min(len(spans), max(1, messages // _TASK_MESSAGES))
     starts = {str(span.partition): span.start for span in spans}
-    return [TaskRanges(list(spans[number::tasks]), starts, epoch) for number in range(tasks)]
+    return [TaskRanges(part, starts, epoch) for part in dealt(spans)]
 
 
 def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import pyarrow as pa
@@ -18,7 +19,29 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.streaming.checkpoint.epochs import epochs, jobs_with_checkpoints
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
 
-__all__ = ["archiver", "plan_of_epoch", "plans", "writer_of"]
+__all__ = ["archiver", "plan_of_epoch", "plans", "promoted", "writer_of"]
+
+
+@dataclass(frozen=True)
+class _Promoted:
+    """The promoted version that is current of a job.
+
+    Attributes
+    ----------
+    label : str
+        Its name and number, such as ``carts v3``.
+    plan : Plan
+        What it means.
+    notebook : Path
+        The frozen notebook.
+    parameters : dict of str to str
+        What it is run with, as text.
+    """
+
+    label: str
+    plan: Plan
+    notebook: Path
+    parameters: dict[str, str]
 
 
 @dataclass
@@ -96,8 +119,8 @@ def plan_of_epoch(settings: Settings, job: str, epoch: int) -> Plan | None:
 
 def _jobs(settings: Settings) -> dict[str, _Job]:
     found: dict[str, _Job] = {}
-    for plan in _promoted(settings):
-        found.setdefault(plan.job, _Job()).promoted = plan
+    for version in promoted(settings):
+        found.setdefault(version.plan.job, _Job()).promoted = version.plan
     for name in _with_checkpoints(settings.checkpoints):
         job = found.setdefault(name, _Job())
         try:
@@ -127,13 +150,21 @@ def _plan_beside(checkpoint: str) -> Plan | None:
         return None
 
 
-def _promoted(settings: Settings) -> Iterator[Plan]:
-    """The plans of the current versions. Only these lines of the files are of interest here."""
+def promoted(settings: Settings) -> Iterator[_Promoted]:
+    """The current versions of all jobs. Only a few lines of the files are of interest here.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its `pipelines` is the folder. A manifest that can't be read is left out.
+    """
     for current in sorted(settings.pipelines.glob("*/current.toml")):
         try:
             version = tomllib.loads(current.read_text())["version"]
-            manifest = tomllib.loads((current.parent / f"v{version}" / "manifest.toml").read_text())
+            folder = current.parent / f"v{version}"
+            manifest = tomllib.loads((folder / "manifest.toml").read_text())
             if "plan" in manifest:
-                yield msgspec.convert(manifest["plan"], Plan)
+                plan, label = msgspec.convert(manifest["plan"], Plan), f"{current.parent.name} v{version}"
+                yield _Promoted(label, plan, folder / manifest.get("notebook", ""), manifest.get("parameters", {}))
         except (OSError, tomllib.TOMLDecodeError, KeyError, msgspec.ValidationError):
             continue  # `retailpulse jobs` says what is wrong with it

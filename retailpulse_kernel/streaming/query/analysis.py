@@ -18,9 +18,10 @@ from retailpulse_kernel.streaming.reference.source import FORMAT
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["Analysis", "analysed"]
+__all__ = ["AGGREGATES", "OWN_STATE", "READER", "Analysis", "analysed", "items"]
 
-_READER: Final = re.compile(rf"{OBSERVED_UNIQUE}_(\d+)")
+#: The name of a job's reader in a plan, with its number.
+READER: Final = re.compile(rf"{OBSERVED_UNIQUE}_(\d+)")
 #: Parts of a plan's text that differ from run to run, and mean nothing.
 _INCIDENTAL: Final = (
     (re.compile(r"-T\d+ms\b"), ""),  # the delay of an event-time column: the plan has the watermark by itself
@@ -34,8 +35,8 @@ _CLOCK: Final = frozenset(
     {"CurrentTimestamp", "CurrentDate", "CurrentTime", "LocalTimestamp", "Now", "CurrentBatchTimestamp"}
 )
 #: Operators that keep a state by key and emit by an output mode.
-_AGGREGATES: Final = frozenset({"Aggregate"})
-_OWN_STATE: Final = frozenset(
+AGGREGATES: Final = frozenset({"Aggregate"})
+OWN_STATE: Final = frozenset(
     {
         "FlatMapGroupsWithState",
         "FlatMapGroupsInPandasWithState",
@@ -60,7 +61,7 @@ class Analysis:
     changing : list of str
         Expressions that give something else when the same batch is done again.
     aggregates : bool
-        Whether a streaming aggregation is among the operators.
+        Whether the job's events are aggregated.
     own_mode : str
         The output mode that an operator with a state of its own was given; empty without one.
     sessions : bool
@@ -99,7 +100,7 @@ class Analysis:
             How far below the top it is.
         """
         name = node.nodeName()
-        if name == "CollectMetrics" and (found := _READER.fullmatch(node.name())):
+        if name == "CollectMetrics" and (found := READER.fullmatch(node.name())):
             self.readers.append(int(found[1]))
             self._lines.append(f"{depth} reader {self.readers.index(int(found[1]))}")
             return
@@ -107,24 +108,25 @@ class Analysis:
             self.references.append(node.options().get("table"))
             self._lines.append(f"{depth} reference {self.references[-1]} {node.output().mkString()}")
             return
-        children = list(_items(node.children()))
+        children, before = list(items(node.children())), len(self.readers)
         if not children and node.isStreaming():
             self.foreign.append(node.simpleString(_FIELDS))
-        if name in _AGGREGATES and node.isStreaming():
-            self.aggregates = True
-            self.sessions = self.sessions or "session_window#" in node.argString(_FIELDS)
-        if name in _OWN_STATE:
+        if name in OWN_STATE:
             self.own_mode = str(node.outputMode()).lower()
         # A user's own watermark may be made longer or shorter, as the job's: what it means is said of the job.
         arguments = "" if name == "EventTimeWatermark" else node.argString(_FIELDS)
-        functions = [text for one in _items(node.expressions()) for text in self._expression(one)]
+        functions = [text for one in items(node.expressions()) for text in self._expression(one)]
         self._lines.append(f"{depth} {name} {arguments} {functions}")
-        for child in [*children, *_items(node.subqueries())]:
+        for child in [*children, *items(node.subqueries())]:
             self.take(child, depth + 1)
+        # Of what it reads: a batch over the same events means the same, and is no stream.
+        if name in AGGREGATES and len(self.readers) > before:
+            self.aggregates = True
+            self.sessions = self.sessions or "session_window#" in node.argString(_FIELDS)
 
     def _expression(self, expression: Any) -> Iterator[str]:
         """The Python functions in an expression; what can't be repeated is noted."""
-        name, children = expression.getClass().getSimpleName(), list(_items(expression.children()))
+        name, children = expression.getClass().getSimpleName(), list(items(expression.children()))
         if name in _CLOCK or (not expression.deterministic() and all(child.deterministic() for child in children)):
             self.changing.append(expression.sql() if name not in _PYTHON else f"the function {expression.name()}")
         if name in _PYTHON:
@@ -146,7 +148,14 @@ def analysed(frame: DataFrame) -> Analysis:
     return analysis
 
 
-def _items(sequence: Any) -> Iterator[Any]:
+def items(sequence: Any) -> Iterator[Any]:
+    """The items of one of Scala's sequences.
+
+    Parameters
+    ----------
+    sequence : object
+        The sequence, as Spark gives it.
+    """
     iterator = sequence.iterator()
     while iterator.hasNext():
         yield iterator.next()
@@ -156,7 +165,7 @@ def _function(function: Any) -> str:
     """The digest of a Python function that Spark has pickled."""
     from pyspark.serializers import CloudPickleSerializer
 
-    command = bytes(byte & 0xFF for byte in _items(function.command()))
+    command = bytes(byte & 0xFF for byte in items(function.command()))
     try:
         return digest(CloudPickleSerializer().loads(command)[0])
     except Exception:  # a large one is a broadcast, of which only the bytes can be had

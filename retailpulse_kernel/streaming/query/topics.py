@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.notes import say
@@ -11,9 +12,10 @@ from retailpulse_kernel.stores.frames import checked_limit
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.writer import drain_file
-from retailpulse_kernel.streaming.intake.frames import deduplicated, read_range, read_topic
+from retailpulse_kernel.streaming.intake.frames import deduplicated, read_again, read_range, read_topic
 from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics
+from retailpulse_kernel.streaming.intake.repeating import steps_file
 from retailpulse_kernel.streaming.intake.shapes import column_types
 from retailpulse_kernel.streaming.query.outputs import Reader
 
@@ -41,7 +43,7 @@ class Topics:
         self.readers: list[Reader] = []
 
     def frame(self, events: Events) -> DataFrame:
-        """Every accepted event as a streaming DataFrame, for a query of its own.
+        """Every accepted event as a streaming DataFrame, for a query of its own; a bounded one where a batch is run.
 
         Parameters
         ----------
@@ -88,17 +90,23 @@ class Topics:
             horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
             contract=job.told_contract,
         )
-        messages = read_topic(
-            job.spark,
-            job.settings,
-            intake,
-            epochs=job.checkpoints,
-            reader=reader.number,
-            bounded=job.mode == "available_now",
-            tells=as_events,
-            leader=job.context.leader,
-            drain=drain_file(job.settings, job.name),
-        )
+        if job.context.batch:
+            # In a batch nobody else finds the duplicates, and what was rejected is in its topic already.
+            once = replace(intake, rejects=None, horizon_ms=milliseconds(events.dedup_horizon))
+            steps = steps_file(job.context.batch, reader.number)
+            messages = read_again(job.spark, job.settings, once, steps)
+        else:
+            messages = read_topic(
+                job.spark,
+                job.settings,
+                intake,
+                epochs=job.checkpoints,
+                reader=reader.number,
+                bounded=job.mode == "available_now",
+                tells=as_events,
+                leader=job.context.leader,
+                drain=drain_file(job.settings, job.name),
+            )
         unique = deduplicated(
             messages,
             watermark=events.watermark,

@@ -63,6 +63,7 @@ class Writes:
         name: str | None,
         readers: Sequence[Reader],
         references: Mapping[str, ReferenceTable],
+        batch: bool = False,
     ) -> None:
         """Add one; see `Job.write`.
 
@@ -84,6 +85,8 @@ class Writes:
             The job's.
         references : mapping of str to ReferenceTable
             The reference tables that the job has asked for, by name.
+        batch : bool
+            Whether the job's own DataFrames are bounded.
 
         Raises
         ------
@@ -104,8 +107,8 @@ class Writes:
         elif isinstance(what, Events) and isinstance(to, EventArchive) and is_plain:
             self.archive = (what, to)
         elif not isinstance(what, FigureStream | Events) and isinstance(to, RowStore):
-            given = {"key": key, "mode": mode, "name": name, "readers": readers, "references": references}
-            self._add_rows(what, to, table, **given)
+            given: dict[str, Any] = {"key": key, "mode": mode, "readers": readers, "references": references}
+            self._add_rows(what, to, table, batch=batch, name=name, **given)
         else:
             raise JobError(
                 f"{type(what).__name__} can't be written to {to.name}.",
@@ -117,10 +120,12 @@ class Writes:
                 "One job can't write both figures and single events.", remedy="Write the archive in a job of its own."
             )
 
-    def _add_rows(self, frame: Any, to: RowStore, table: str | None, *, name: str | None, **given: Any) -> None:
+    def _add_rows(
+        self, frame: Any, to: RowStore, table: str | None, *, batch: bool, name: str | None, **given: Any
+    ) -> None:
         if table is None:
             raise UsageError("The rows have no table.", remedy="Add table='...', or topic='...' for Kafka.")
-        if not getattr(frame, "isStreaming", False):
+        if not batch and not getattr(frame, "isStreaming", False):
             raise UsageError(
                 f"What is written to {table!r} is not a stream.",
                 remedy="Make it of job.events(...).df. A bounded DataFrame is written by a batch notebook.",

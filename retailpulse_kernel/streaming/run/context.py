@@ -50,6 +50,9 @@ class RunContext:
         It stays in this process.
     folder : str
         The notebook's folder, where that is not the one of this process: it has the models. It stays in this process.
+    batch : str
+        The folder of a batch: `run` then does once more, as a batch, what a live job has done, and leaves the rows
+        there (`run.batch`). Empty for a run that writes.
     run_job : callable, optional
         Runs a job in place of its `run`. It stays in this process.
     """
@@ -61,6 +64,7 @@ class RunContext:
     tables_of: str = ""
     checkpoints: str = ""
     folder: str = ""
+    batch: str = ""
     run_job: Callable[[Job], Report] | None = field(default=None, compare=False)
 
     @classmethod
@@ -80,11 +84,12 @@ class RunContext:
             revision=told.get("revision", ""),
             topics_of=told.get("topics_of", ""),
             tables_of=told.get("tables_of", ""),
+            batch=told.get("batch", ""),
         )
 
     def environment(self) -> dict[str, str]:
         """What tells another process of this context."""
-        told = {name: getattr(self, name) for name in ("stop_file", "revision", "topics_of", "tables_of")}
+        told = {name: getattr(self, name) for name in ("stop_file", "revision", "topics_of", "tables_of", "batch")}
         leader = {"leader": asdict(self.leader)} if self.leader else {}
         return {RUN: json.dumps(leader | told)}
 

@@ -308,7 +308,7 @@ class Job:
         """
         self.writes.add(
             what, to, table=table or topic, key=key, mode=mode, name=name,
-            readers=self.reading.readers, references=self.references.tables,
+            readers=self.reading.readers, references=self.references.tables, batch=bool(self.context.batch),
         )  # fmt: skip
 
     def run(self) -> Report:
@@ -325,10 +325,13 @@ class Job:
         """
         from retailpulse_kernel.streaming.run.assembly import sinks_of
         from retailpulse_kernel.streaming.run.backfill import backfill
+        from retailpulse_kernel.streaming.run.batch import do_again
         from retailpulse_kernel.streaming.run.runner import Runner
 
         if self.context.run_job is not None:
             return self.context.run_job(self)
+        if self.context.batch:
+            return do_again(self)
         require_own(self.settings, f"Running the job {self.name!r}")
         if self.mode != "backfill":
             return Runner(self).run()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["RowSink"]
+__all__ = ["RowSink", "with_keys"]
 
 #: Takes the rows that have no value in a column of the key, with the column's name.
 Refused = Callable[[str, "pa.Table", Epoch, int], None]
@@ -104,18 +104,12 @@ class RowSink:
 
     def _with_keys(self, rows: pa.Table, epoch: Epoch, batch: int) -> pa.Table:
         """The rows that have a whole key; the others are handed on."""
-        import pyarrow.compute as pc
-
         self.null_keys = 0
         for name in self.table.key:
-            if not rows[name].null_count:
-                continue
-            missing = pc.is_null(rows[name])
-            without = rows.filter(missing)
+            rows, without = with_keys(rows, name)
             self.null_keys += without.num_rows
-            if self._refused is not None:
+            if self._refused is not None and without.num_rows:
                 self._refused(name, without, epoch, batch)
-            rows = rows.filter(pc.invert(missing))
         return rows
 
     def _and_gone(self, rows: pa.Table) -> pa.Table:
@@ -130,3 +124,19 @@ class RowSink:
         marked = marked.append_column(DELETED, pa.repeat(pa.scalar(False), marked.num_rows))
         removed = pa.Table.from_pylist([row | {DELETED: True} for row in gone], schema=marked.schema)
         return pa.concat_tables([marked, removed])
+
+
+def with_keys(rows: pa.Table, column: str) -> tuple[pa.Table, pa.Table]:
+    """The rows that have a value in a column of the key, and those that have none and are not written.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        The rows.
+    column : str
+        The column.
+    """
+    import pyarrow.compute as pc
+
+    missing = pc.is_null(rows[column])
+    return rows.filter(pc.invert(missing)), rows.filter(missing)
