@@ -11,7 +11,7 @@ from retailpulse_kernel.answers.ranges import Extent, minutes_of
 from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, read_rows
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
 from retailpulse_kernel.catalogue.tables import Catalogue
-from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import moment_of, span_of
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
@@ -88,10 +88,13 @@ def _read(
     store: FigureStore, choice: Choice, asking: Asking, grain: Grain, begin: datetime | None, end: datetime | None
 ) -> list[Row]:
     """The figures of one table, summed up."""
-    rows = read_rows(
-        store, choice.table, since=begin, until=end, grain=grain, figures=parts_of(choice.figures),
-        only=asking.where or None,
-    )  # fmt: skip
+    try:
+        rows = read_rows(
+            store, choice.table, since=begin, until=end, grain=grain, figures=parts_of(choice.figures),
+            only=asking.where or None,
+        )  # fmt: skip
+    except NoSuchTable as error:
+        raise choice.entry.absent from error
     # A store gives what lies below a category, too: which values are meant is checked here.
     kept = (row for row in rows if all(row[name] in values for name, values in asking.where.items()))
     return grouped(kept, asking.by, choice.table, choice.figures)

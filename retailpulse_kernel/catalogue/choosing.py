@@ -230,9 +230,8 @@ def _rank(catalogue: Catalogue, choice: Choice, question: Question) -> tuple[Any
     for name in set(table.by) - set(question.dimensions):
         own = (field := catalogue.contract.by_name.get(name)) is not None and field.is_own
         keys *= _FEW if name in CATEGORIES or own else _MANY
-    is_absent = bool(entry.job) and not entry.ran
     is_draft = not (served or entry.is_promoted)
-    return is_absent, bool(entry.conditions), wide, is_draft, keys, len(table.by), not served, entry.name
+    return not entry.ran, bool(entry.conditions), wide, is_draft, keys, len(table.by), not served, entry.name
 
 
 def _refuse_two_meanings(catalogue: Catalogue, ranked: Sequence[Choice], question: Question) -> None:

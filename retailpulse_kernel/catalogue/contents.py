@@ -116,12 +116,7 @@ class Contents:
             read = {"figures": self._of_figures, "rows": self._of_rows, "events": self._of_events}[self.entry.kind]
             given = read(wanted)
         except NoSuchTable as error:
-            entry = self.entry
-            raise NoSuchTable(
-                f"The table {entry.name!r} is not in {entry.store} yet: the job {entry.job!r} ({entry.version}) has "
-                "not written it in this namespace.",
-                remedy="Run the job, and read the table then.",
-            ) from error
+            raise self.entry.absent from error
         rows, more = wanted.of(self.table, given)
         return Rows(rows, given.num_rows, more)
 
@@ -177,7 +172,10 @@ class Contents:
     def _of_events(self, wanted: Wanted) -> pa.Table:
         import pyarrow as pa
 
-        archive = cast("EventArchive", self._store).archive
+        store = cast("EventArchive", self._store)
+        if not store.location.is_dir():
+            raise self.entry.absent
+        archive = store.archive
         only = {name: values for name, values in wanted.where.items() if _is_text(self.table, name, values)}
         by_time = wanted.time == "event_time"
         batches = archive.record_batches(

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Freshness", "Tables", "described", "fresh_words", "freshness", "tables_of"]
 
 _COLUMNS: dict[str, ColumnKind | None] = {
-    "table": "text", "store": "text", "kind": "text", "holds": "text", "by": "text", "windows": "text",
+    "table": "text", "store": "text", "kind": "text", "by": "text", "windows": "text",
     "job": "text", "version": "text", "only": "text", "written": "time", "complete_until": "time", "rows": "integer",
-    "sketched": "text",
+    "sketched": "text", "holds": "text",
 }  # fmt: skip
 
 
@@ -75,9 +75,9 @@ class Tables:
     def frame(self) -> pd.DataFrame:
         """The tables as a frame.
 
-        Its columns are table, store, kind (figures, rows or events), holds (figures or columns), by (dimensions or
-        key), windows, job, version, only (which events count), written (UTC), complete_until (the watermark), rows,
-        and sketched (figures that are estimated).
+        Its columns are table, store, kind (figures, rows or events), by (dimensions or key), windows, job, version,
+        only (which events count), written (UTC), complete_until (the watermark), rows, sketched (figures that are
+        estimated), and holds (figures or columns).
         """
         rows = [_row(entry, fresh) for entry, fresh in zip(self.catalogue.entries, self.freshness, strict=True)]
         kinds = {place: kind for place, kind in enumerate(_COLUMNS.values()) if kind}
@@ -193,9 +193,9 @@ def fresh_words(fresh: Freshness) -> dict[str, Any]:
 
 def _row(entry: TableEntry, fresh: Freshness) -> list[Any]:
     return [
-        entry.name, entry.store, entry.kind, ", ".join(titles(entry)), ", ".join(entry.key),
-        ", ".join(entry.plan.widths), entry.job, entry.version, " and ".join(entry.conditions), fresh.written,
-        fresh.complete_until, fresh.rows, ", ".join(entry.sketched),
+        entry.name, entry.store, entry.kind, ", ".join(entry.key), ", ".join(entry.plan.widths),
+        entry.job, entry.version, " and ".join(entry.conditions), fresh.written,
+        fresh.complete_until, fresh.rows, ", ".join(entry.sketched), ", ".join(titles(entry)),
     ]  # fmt: skip
 
 

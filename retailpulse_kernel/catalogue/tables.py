@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 import pyarrow as pa
 
-from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract
@@ -112,6 +112,20 @@ class TableEntry:
         kept = () if self.figures is None else self.figures.figures
         return tuple(figure.name for figure in kept if figure.rules.value is Value.SKETCH)
 
+    @property
+    def absent(self) -> NoSuchTable:
+        """What is said where the store has no such table."""
+        if not self.job:
+            return NoSuchTable(
+                f"The table {self.name!r} is not in {self.store}, and no job of the namespace writes it.",
+                remedy="`rp.tables()` lists what is written.",
+            )
+        return NoSuchTable(
+            f"The table {self.name!r} is not in {self.store} yet: the job {self.job!r} ({self.version}) has not "
+            "written it in this namespace.",
+            remedy="Run the job, and read the table then.",
+        )
+
     def stored(self, name: str) -> Grain | None:
         """The windows of a stored table, such as ``prices_5m``; None where the name is not one of this table's.
 
@@ -206,8 +220,7 @@ class Catalogue:
         found = [Found(entry) for entry in offered if entry.name == name]
         found = found or [Found(entry, grain) for entry in offered if (grain := entry.stored(name)) is not None]
         if not found:
-            where = f"table in the store {store!r}" if store else f"table in the namespace {self.namespace!r}"
-            raise UnknownName(where, name, {entry.name for entry in offered})
+            raise UnknownName(f"table of {store}" if store else "table", name, {entry.name for entry in offered})
         if len(found) > 1:
             stores = ", ".join(sorted(one.entry.store for one in found))
             raise UsageError(f"The table {name!r} is in several stores: {stores}.", remedy="Name one: store=...")

@@ -347,6 +347,8 @@ def test_what_is_not_there_is_said_with_what_is(written: Shop) -> None:
         rp.table("carts", where={"price": "dear"})
     with pytest.raises(NoSuchTable, match="has not written it in this namespace"):
         rp.table("session")
+    with pytest.raises(NoSuchTable, match=r"job 'engagement' \(v1\) has not written it"):
+        rp.figures("views", by="user_id")
     with pytest.raises(UnknownName, match="Did you mean 'average_price'"):
         rp.figures("averge_price")
     with pytest.raises(UsageError, match="'brands' goes by currency, brand, category"):

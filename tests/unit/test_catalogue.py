@@ -130,8 +130,11 @@ class TestCatalogue:
 BRANDS = TableEntry(figures_plan("brands", EVENTS, REVENUE, by=("currency", "brand")), "sales", "v1", ran=True)
 
 
+SERVED = TableEntry(TablePlan.describing(CATEGORY, "cassandra"), "metrics", "v1", ran=True)
+
+
 def catalogue(*entries: TableEntry) -> Catalogue:
-    return Catalogue("t", "cassandra", entries, shipped())
+    return Catalogue("t", "cassandra", (SERVED, *entries), shipped())
 
 
 class TestChoosing:
@@ -159,6 +162,11 @@ class TestChoosing:
             "counts only events with brand = 'acme'"
             in choose(catalogue(some), Question(("revenue",), ("brand",))).words
         )
+
+    def test_a_draft_answers_where_nothing_else_is_written(self) -> None:
+        alone = Catalogue("t", "cassandra", (replace(BRANDS, version="draft"),), shipped())
+        assert choose(alone, Question(("revenue",), ("currency",))).entry.name == "brands"
+        assert choose(alone, Question(("orders",), ("currency",))).entry.name == CATEGORY.name, "it may be there"
 
     def test_other_meanings_of_a_name_are_not_mixed_up(self) -> None:
         tax = [Figure("tax", "Tax", sum_of(f"price * 0.{rate}"), unit="currency") for rate in (1, 2)]
