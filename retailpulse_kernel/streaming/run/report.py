@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.errors import cause_line
 from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
-from retailpulse_kernel.streaming.reference.refreshing import TableState
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.streaming.reference.refreshing import TableState
 
 __all__ = ["MIME", "Report", "shown", "sum_of"]
 

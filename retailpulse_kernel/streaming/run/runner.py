@@ -26,7 +26,6 @@ from retailpulse_kernel.streaming.checkpoint.writer import drain_file, write_dra
 from retailpulse_kernel.streaming.intake.data_loss import DataLossCheck
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
 from retailpulse_kernel.streaming.query.outputs import Output
-from retailpulse_kernel.streaming.reference.refreshing import TableState
 from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.queries import POLL_SECONDS, OutputQuery
@@ -37,6 +36,7 @@ from retailpulse_kernel.telemetry.recording import recording
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from retailpulse_kernel.streaming.reference.refreshing import TableState
     from retailpulse_kernel.streaming.run.job import Job
 
 __all__ = ["Runner"]
