@@ -19,7 +19,10 @@ from retailpulse_kernel.streaming.run.context import RunContext
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Notebook", "notebook_of", "run_again"]
+__all__ = ["Made", "Notebook", "notebook_of", "run_again"]
+
+#: What a batch made of each output that the notebook wrote, and its rows.
+Made = dict[str, "tuple[Done, pa.Table | None]"]
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,7 @@ def notebook_of(settings: Settings, job: str, given: Path | None) -> Notebook | 
     return None if given is None else Notebook(given.name, given.absolute(), {})
 
 
-def run_again(
-    settings: Settings, notebook: Notebook, again: Again
-) -> tuple[dict[str, tuple[Done, list[pa.Table]]], str]:
+def run_again(settings: Settings, notebook: Notebook, again: Again) -> tuple[Made, str]:
     """Run a notebook as a batch: what it made of each output, and why it failed before it came to the job.
 
     Parameters
