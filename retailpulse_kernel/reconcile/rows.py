@@ -55,6 +55,8 @@ def check_rows(
     ------
     StoreUnavailable
         A store does not answer.
+    UsageError
+        The given notebook is not there.
     """
     outputs = [_Output(settings, job, table, table.rows) for table in tables if table.rows is not None]
     source = notebook_of(settings, job, notebook)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pyarrow as pa
 import pytest
 
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.reconcile.result import Difference, Reconciliation, TableCheck
 from retailpulse_kernel.reconcile.rows import check_rows
 from retailpulse_kernel.reconcile.rowwise import compare_rows, last_is_told
 from retailpulse_kernel.reconcile.taken import point_of
@@ -141,13 +144,24 @@ def test_a_checkpoint_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
     rows = RowsPlan("carts", (("user_id", "string"),), ("user_id",), "update", "abc", (("retail.events", "event_id"),))
     settings = Settings.load(home=tmp_path, pipelines=tmp_path / "pipelines", namespace="t_no_checkpoint")
     table = TablePlan("carts", "cassandra", rows=rows)
-    (check,) = check_rows(settings, "carts", [table], notebook=tmp_path / "carts.ipynb")
+    notebook = tmp_path / "carts.ipynb"
+    with pytest.raises(UsageError, match="no notebook"):
+        check_rows(settings, "carts", [table], notebook=notebook)
+    nbformat.write(nbformat.v4.new_notebook(), notebook)
+    (check,) = check_rows(settings, "carts", [table], notebook=notebook)
     assert (check.state, check.reason) == ("not checked", "its checkpoint is not there")
 
 
-def test_the_key_of_a_row_shows_its_seconds() -> None:
-    from retailpulse_kernel.reconcile.result import Difference
+def test_every_type_of_a_column_has_a_form_in_json() -> None:
+    key = {"day": date(2026, 1, 31), "raw": b"\x00\xff", "tags": ["x"]}
+    check = TableCheck("hive", "carts", "carts", "differs", 1, 1, Difference(key, {"mean": math.nan}, None))
+    result = Reconciliation("n", None, None, 0, 0.0, jobs=[], tables=[check], totals=[])
+    first = json.loads(json.dumps(result.to_json(), allow_nan=False))["tables"][0]["first"]
+    assert first["key"] == {"day": "2026-01-31", "raw": "00ff", "tags": ["x"]}
+    assert first["stored"] == {"mean": "nan"}
 
+
+def test_the_key_of_a_row_shows_its_seconds() -> None:
     at = datetime(2026, 1, 1, 12, 0, 7, tzinfo=UTC)
     said = str(Difference({"start": at}, None, {"n": 1}, against="the batch"))
     assert said == "start 2026-01-01T12:00:07+00:00: the store has nothing, the batch n 1"
