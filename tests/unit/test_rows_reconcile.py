@@ -23,7 +23,9 @@ from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.epochs import LoggedBatch
+from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.intake.remembered import Span
+from retailpulse_kernel.streaming.intake.repeating import RepeatReader, Step, steps_file, write_steps
 from retailpulse_kernel.streaming.plan.data import RowsPlan, TablePlan
 
 COLUMNS = (Column("user_id", "string"), Column("total", "decimal(18,4)"), Column("mean", "double"))
@@ -130,6 +132,15 @@ class TestTaken:
         point = point_of(str(tmp_path), newest, [account(0, {"0": 5})], ["t", "t"], {"t": {0: 0}})
         first, second = ([span for step in steps for span in step.spans] for steps in point.readers)
         assert (first, second) == ([Span(0, 0, 5)], [Span(0, 0, 5), Span(0, 5, 7)])
+
+
+def test_a_stream_that_feeds_several_queries_reads_what_the_present_one_had_taken(tmp_path: Path) -> None:
+    file = steps_file(str(tmp_path), 0)
+    reader = RepeatReader({}, Intake(("event_id",), "t", horizon_ms=0), file)
+    write_steps(file, [Step(0, 0, None, (Span(0, 0, 5),))])
+    (planned,) = reader.partitions()
+    write_steps(file, [])
+    assert list(reader.read(planned)) == []
 
 
 def test_a_job_without_a_notebook_is_not_checked(tmp_path: Path) -> None:
