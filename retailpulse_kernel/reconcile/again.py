@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.errors import RetailPulseError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.plan.finding import promoted
@@ -19,7 +20,10 @@ from retailpulse_kernel.streaming.run.context import RunContext
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Notebook", "notebook_of", "run_again"]
+__all__ = ["Made", "Notebook", "notebook_of", "run_again"]
+
+#: What a batch made of each output that the notebook wrote, and its rows.
+Made = dict[str, "tuple[Done, pa.Table | None]"]
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,22 @@ def notebook_of(settings: Settings, job: str, given: Path | None) -> Notebook | 
         The job.
     given : Path, optional
         The notebook for a job that was not promoted.
+
+    Raises
+    ------
+    UsageError
+        The given notebook is not there.
     """
     for version in promoted(settings):
         if version.plan.job == job:
             return Notebook(version.label, version.notebook, version.parameters)
-    return None if given is None else Notebook(given.name, given.absolute(), {})
+    if given is None:
+        return None
+    read_notebook(given)
+    return Notebook(given.name, given.absolute(), {})
 
 
-def run_again(
-    settings: Settings, notebook: Notebook, again: Again
-) -> tuple[dict[str, tuple[Done, list[pa.Table]]], str]:
+def run_again(settings: Settings, notebook: Notebook, again: Again) -> tuple[Made, str]:
     """Run a notebook as a batch: what it made of each output, and why it failed before it came to the job.
 
     Parameters

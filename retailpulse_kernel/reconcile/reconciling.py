@@ -71,7 +71,7 @@ def reconcile(
     Raises
     ------
     UsageError
-        The namespace has no topics, or the range is none.
+        The namespace has no topics, the range is none, or the notebook is not there.
     StoreUnavailable
         A store does not answer.
     """

@@ -6,7 +6,7 @@ it gives is compared with what is stored (`rowwise`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from retailpulse_kernel.ground.errors import JobError, UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.reconcile.again import Notebook, notebook_of, run_again
+from retailpulse_kernel.reconcile.again import Made, Notebook, notebook_of, run_again
 from retailpulse_kernel.reconcile.result import State, TableCheck
 from retailpulse_kernel.reconcile.rowwise import compare_rows, last_is_told
 from retailpulse_kernel.reconcile.taken import Stored, point_of, stored_rows
@@ -55,6 +55,8 @@ def check_rows(
     ------
     StoreUnavailable
         A store does not answer.
+    UsageError
+        The given notebook is not there.
     """
     outputs = [_Output(settings, job, table, table.rows) for table in tables if table.rows is not None]
     source = notebook_of(settings, job, notebook)
@@ -64,10 +66,15 @@ def check_rows(
     # Only now: a job that runs has accounted for all that was read.
     accounts = read_accounts(settings, further=True) if read else []
     points = {output.name: found for output in read if (found := output.points(accounts))}
-    made, failed = run_again(settings, source, Again(job, points)) if points else ({}, "")
+    # A source reads one range a run, so what was read while its job wrote takes two.
+    made = [
+        run_again(settings, source, Again(job, asked))
+        for place in range(2)
+        if (asked := {name: found[place] for name, found in points.items() if place < len(found)})
+    ]
     for output in read:
         if output.name in points:
-            output.compare(source, made.get(output.name), failed)
+            output.compare(source, made[: len(points[output.name])])
     return [output.check for output in outputs]
 
 
@@ -131,21 +138,27 @@ class _Output:
         if epoch.number > 1:
             raise _NotChecked("its topic also holds the rows of earlier epochs")
 
-    def compare(self, source: Notebook, made: tuple[Done, list[pa.Table]] | None, failed: str) -> None:
-        """Compare the rows with what the batch made."""
+    def compare(self, source: Notebook, made: Sequence[tuple[Made, str]]) -> None:
+        """Compare the rows with what the batch made, up to each point."""
         with self._checking():
-            if made is None:
-                why = f"fails before its job runs: {failed.removesuffix('.')}" if failed else "does not write it"
-                raise _NotChecked(f"the notebook of {source.label} {why}")
-            self._compare(source, *made)
+            batches = [self._rows_of(source, *one) for one in made]
+            self._compare(batches[0][0], [rows for _, rows in batches])
 
-    def _compare(self, source: Notebook, done: Done, batches: list[pa.Table]) -> None:
-        table, stored = self._table.row_table, self._stored
-        assert stored is not None, "what is not read is not asked for"
+    def _rows_of(self, source: Notebook, made: Made, failed: str) -> tuple[Done, pa.Table]:
+        """What the batch made of this output."""
+        if self.name not in made:
+            why = f"fails before its job runs: {failed.removesuffix('.')}" if failed else "does not write it"
+            raise _NotChecked(f"the notebook of {source.label} {why}")
+        done, rows = made[self.name]
         if (done.query, done.mode) != (self._rows.query, self._rows.mode):
             raise _NotChecked(f"the query of {source.label} is not the one that wrote it")
-        if done.error:
+        if rows is None:
             raise _NotChecked(f"its query can't be run as a batch: {done.error.removesuffix('.')}")
+        return done, rows
+
+    def _compare(self, done: Done, batches: list[pa.Table]) -> None:
+        table, stored = self._table.row_table, self._stored
+        assert stored is not None, "what is not read is not asked for"
         if done.timers:
             raise _NotChecked("its own state waits for times, which depends on where micro-batches begin")
         if done.own_state and not table.is_keyed:

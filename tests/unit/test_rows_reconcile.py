@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pyarrow as pa
 import pytest
 
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.reconcile.result import Difference, Reconciliation, TableCheck
 from retailpulse_kernel.reconcile.rows import check_rows
 from retailpulse_kernel.reconcile.rowwise import compare_rows, last_is_told
 from retailpulse_kernel.reconcile.taken import point_of
@@ -20,7 +23,9 @@ from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.epochs import LoggedBatch
+from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.intake.remembered import Span
+from retailpulse_kernel.streaming.intake.repeating import RepeatReader, Step, steps_file, write_steps
 from retailpulse_kernel.streaming.plan.data import RowsPlan, TablePlan
 
 COLUMNS = (Column("user_id", "string"), Column("total", "decimal(18,4)"), Column("mean", "double"))
@@ -129,6 +134,15 @@ class TestTaken:
         assert (first, second) == ([Span(0, 0, 5)], [Span(0, 0, 5), Span(0, 5, 7)])
 
 
+def test_a_stream_that_feeds_several_queries_reads_what_the_present_one_had_taken(tmp_path: Path) -> None:
+    file = steps_file(str(tmp_path), 0)
+    reader = RepeatReader({}, Intake(("event_id",), "t", horizon_ms=0), file)
+    write_steps(file, [Step(0, 0, None, (Span(0, 0, 5),))])
+    (planned,) = reader.partitions()
+    write_steps(file, [])
+    assert list(reader.read(planned)) == []
+
+
 def test_a_job_without_a_notebook_is_not_checked(tmp_path: Path) -> None:
     rows = RowsPlan("carts", (("user_id", "string"),), ("user_id",), "update", "abc", (("retail.events", "event_id"),))
     settings = Settings.load(home=tmp_path, pipelines=tmp_path / "pipelines", namespace="t_no_notebook")
@@ -141,13 +155,24 @@ def test_a_checkpoint_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
     rows = RowsPlan("carts", (("user_id", "string"),), ("user_id",), "update", "abc", (("retail.events", "event_id"),))
     settings = Settings.load(home=tmp_path, pipelines=tmp_path / "pipelines", namespace="t_no_checkpoint")
     table = TablePlan("carts", "cassandra", rows=rows)
-    (check,) = check_rows(settings, "carts", [table], notebook=tmp_path / "carts.ipynb")
+    notebook = tmp_path / "carts.ipynb"
+    with pytest.raises(UsageError, match="no notebook"):
+        check_rows(settings, "carts", [table], notebook=notebook)
+    nbformat.write(nbformat.v4.new_notebook(), notebook)
+    (check,) = check_rows(settings, "carts", [table], notebook=notebook)
     assert (check.state, check.reason) == ("not checked", "its checkpoint is not there")
 
 
-def test_the_key_of_a_row_shows_its_seconds() -> None:
-    from retailpulse_kernel.reconcile.result import Difference
+def test_every_type_of_a_column_has_a_form_in_json() -> None:
+    key = {"day": date(2026, 1, 31), "raw": b"\x00\xff", "tags": ["x"]}
+    check = TableCheck("hive", "carts", "carts", "differs", 1, 1, Difference(key, {"mean": math.nan}, None))
+    result = Reconciliation("n", None, None, 0, 0.0, jobs=[], tables=[check], totals=[])
+    first = json.loads(json.dumps(result.to_json(), allow_nan=False))["tables"][0]["first"]
+    assert first["key"] == {"day": "2026-01-31", "raw": "00ff", "tags": ["x"]}
+    assert first["stored"] == {"mean": "nan"}
 
+
+def test_the_key_of_a_row_shows_its_seconds() -> None:
     at = datetime(2026, 1, 1, 12, 0, 7, tzinfo=UTC)
     said = str(Difference({"start": at}, None, {"n": 1}, against="the batch"))
     assert said == "start 2026-01-01T12:00:07+00:00: the store has nothing, the batch n 1"

@@ -93,8 +93,8 @@ class RepeatReader(DataSourceReader):
     intake : Intake
         How messages are judged. Each step has its own delay.
     file : str
-        The micro-batches. A stream is made before it is known which query reads it, so the file is read as late as can
-        be: when the query is planned.
+        The micro-batches. A stream is made before it is known which queries read it, so the file is read as late as can
+        be.
     """
 
     def __init__(self, client: Mapping[str, Any], intake: Intake, file: str) -> None:
@@ -102,7 +102,10 @@ class RepeatReader(DataSourceReader):
 
     def partitions(self) -> Sequence[InputPartition]:
         """The one task."""
-        return [_Steps(msgspec.json.decode(Path(self._file).read_bytes(), type=list[Step]))]
+        return [_Steps(self._steps())]
+
+    def _steps(self) -> list[Step]:
+        return msgspec.json.decode(Path(self._file).read_bytes(), type=list[Step])
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Judge all messages again.
@@ -113,11 +116,13 @@ class RepeatReader(DataSourceReader):
             That of `partitions`.
         """
         assert isinstance(partition, _Steps)
+        # Spark plans a stream once for all queries that it feeds. On another machine, the plan is all there is.
+        steps = self._steps() if Path(self._file).is_file() else partition.steps
         intakes: dict[int | None, Intake] = {}
-        topic = _Topic(self._client, self._intake.topic, partition.steps)
+        topic = _Topic(self._client, self._intake.topic, steps)
         clocks: dict[int, int | None] = {}
         taken = _Taken()
-        for step in partition.steps:
+        for step in steps:
             intake = intakes.setdefault(step.delay_ms, replace(self._intake, delay_ms=step.delay_ms))
             for span in (span for task in dealt(step.spans) for span in task):
                 stretch = Stretch(span.partition, step.batch, step.watermark_ms, clocks.get(span.partition))

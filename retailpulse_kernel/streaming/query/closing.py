@@ -66,7 +66,6 @@ def as_written(frame: DataFrame, *, closed_ms: int, append: bool) -> Batch:
 
     session = frame.sparkSession
     walk = _Walk(session, closed_ms if append else None)
-    # Always a plan that is made now: one that is kept would not ask the sources again.
     plan = walk.closed(frame._jdf.queryExecution().analyzed())
     again = DataFrame(walk.jvm.org.apache.spark.sql.classic.Dataset.ofRows(session._jsparkSession, plan), session)
     physical = again._jdf.queryExecution().executedPlan().toString()

@@ -57,12 +57,12 @@ class Again:
     ----------
     job : str
         The job.
-    outputs : dict of str to list of Point
-        By the outputs' names. One that was read while its job wrote is done again up to two points.
+    outputs : dict of str to Point
+        By the outputs' names.
     """
 
     job: str
-    outputs: dict[str, list[Point]]
+    outputs: dict[str, Point]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Done:
     told, ordered, own_state, timers : bool
         See `closing.Batch`.
     consumed : int
-        The messages that it has read up to the first point.
+        The messages that it has read.
     error : str
         Why the batch failed; empty where it did not.
     """
@@ -110,8 +110,8 @@ def ask(folder: Path, again: Again) -> None:
     (folder / _REQUEST).write_bytes(msgspec.json.encode(again))
 
 
-def found(folder: Path, output: str) -> tuple[Done, list[pa.Table]] | None:
-    """What the batch made of an output, with its rows at each point; None where the notebook has not written it.
+def found(folder: Path, output: str) -> tuple[Done, pa.Table | None] | None:
+    """What the batch made of an output, and its rows; None where the notebook has not written it.
 
     Parameters
     ----------
@@ -124,8 +124,9 @@ def found(folder: Path, output: str) -> tuple[Done, list[pa.Table]] | None:
 
     if not (told := folder / f"{output}.json").is_file():
         return None
-    files = sorted(folder.glob(f"{output}.*.arrow"))
-    return msgspec.json.decode(told.read_bytes(), type=Done), [feather.read_table(file) for file in files]
+    rows = folder / f"{output}.arrow"
+    done = msgspec.json.decode(told.read_bytes(), type=Done)
+    return done, None if done.error else feather.read_table(rows)
 
 
 def do_again(job: Job) -> Report:
@@ -148,20 +149,18 @@ def do_again(job: Job) -> Report:
     _ = job.spark.streams  # makes what a state of one's own looks for, in a batch too
     job.spark.conf.set(*_STATE_FILES)
     for output in job.writes.rows:
-        if (points := again.outputs.get(output.name)) is not None:
-            _do(output, points, folder)
+        if (point := again.outputs.get(output.name)) is not None:
+            _do(output, point, folder)
     raise _Enough(f"The batch of the job {job.name!r} is done, and the notebook ends here.")
 
 
-def _do(output: RowOutput, points: list[Point], folder: Path) -> None:
+def _do(output: RowOutput, point: Point, folder: Path) -> None:
     done = Done(output.fingerprint, output.mode)
     try:
-        for number, point in enumerate(points):
-            batch = _up_to(output, point, folder)
-            _keep(output, batch.frame, folder / f"{output.name}.{number}.arrow")
-            if number == 0:
-                shape = {name: getattr(batch, name) for name in ("told", "ordered", "own_state", "timers")}
-                done = replace(done, consumed=_consumed(output, batch.frame), **shape)
+        batch = _up_to(output, point, folder)
+        _keep(output, batch.frame, folder / f"{output.name}.arrow")
+        shape = {name: getattr(batch, name) for name in ("told", "ordered", "own_state", "timers")}
+        done = replace(done, consumed=_consumed(output, batch.frame), **shape)
     except Exception as error:  # of this output alone: the others are compared all the same
         done = replace(done, error=cause_line(error))
     (folder / f"{output.name}.json").write_bytes(msgspec.json.encode(done))
