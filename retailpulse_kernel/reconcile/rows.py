@@ -92,6 +92,7 @@ class _Output:
     def read(self) -> bool:
         """Read the table; whether there is something to compare."""
         with self._checking():
+            self._require_one_version()
             self._epoch = _begun(f"{self._settings.checkpoints}/{self.check.job}")
             self._require_known(self._epoch)
             self._stored = stored_rows(self._settings, self._table.store, self._table.row_table, self._checkpoint)
@@ -126,6 +127,11 @@ class _Output:
     @property
     def _checkpoint(self) -> str:
         return checkpoint_of(self._epoch.path, self.name)
+
+    def _require_one_version(self) -> None:
+        """Refuse rows that were joined with a table of which each micro-batch had its own version."""
+        if names := ", ".join(one.name for one in self._rows.references):
+            raise _NotChecked(f"earlier micro-batches may have joined other versions of {names}")
 
     def _require_known(self, epoch: Epoch) -> None:
         """Refuse a topic of which it can't be told what it should hold."""

@@ -26,7 +26,7 @@ from retailpulse_kernel.streaming.checkpoint.epochs import LoggedBatch
 from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.intake.remembered import Span
 from retailpulse_kernel.streaming.intake.repeating import RepeatReader, Step, steps_file, write_steps
-from retailpulse_kernel.streaming.plan.data import RowsPlan, TablePlan
+from retailpulse_kernel.streaming.plan.data import ReferencePlan, RowsPlan, TablePlan
 
 COLUMNS = (Column("user_id", "string"), Column("total", "decimal(18,4)"), Column("mean", "double"))
 KEYED = RowTable("carts", COLUMNS, ("user_id",))
@@ -161,6 +161,27 @@ def test_a_checkpoint_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
     nbformat.write(nbformat.v4.new_notebook(), notebook)
     (check,) = check_rows(settings, "carts", [table], notebook=notebook)
     assert (check.state, check.reason) == ("not checked", "its checkpoint is not there")
+
+
+def test_rows_that_were_joined_with_a_table_that_changes_are_not_checked(tmp_path: Path) -> None:
+    products = ReferencePlan("products", ("product_id",), (("product_id", "string"), ("cost", "decimal(9,2)")))
+    rows = RowsPlan(
+        "margins",
+        (("event_id", "string"),),
+        ("event_id",),
+        "append",
+        "abc",
+        (("retail.events", "event_id"),),
+        (products,),
+    )
+    notebook = tmp_path / "margins.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), notebook)
+    settings = Settings.load(home=tmp_path, pipelines=tmp_path / "pipelines", namespace="t_joined")
+    (check,) = check_rows(settings, "margins", [TablePlan("margins", "cassandra", rows=rows)], notebook=notebook)
+    assert (check.state, check.reason) == (
+        "not checked",
+        "earlier micro-batches may have joined other versions of products",
+    )
 
 
 def test_every_type_of_a_column_has_a_form_in_json() -> None:
