@@ -212,5 +212,6 @@ def test_a_table_has_a_name_and_is_written_once(settings: Settings) -> None:
     with pytest.raises(UsageError, match="The job writes the table 'ids' of cassandra twice"):
         job.write(rows, to=rp.cassandra, table="ids", key="event_id")
     with pytest.raises(UsageError, match="The job has two outputs with the name 'ids'"):
-        job.write(rows, to=rp.hbase, table="ids", key="event_id")
-    job.write(rows, to=rp.hbase, table="ids", key="event_id", name="more_ids")
+        job.write(rows, to=rp.hbase, table="ids", key="event_id", name="ids")
+    job.write(rows, to=rp.hbase, table="ids", key="event_id")
+    assert [output.name for output in job.writes.rows] == ["ids", "ids_hbase"]

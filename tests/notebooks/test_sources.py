@@ -72,5 +72,5 @@ def test_a_job_writes_the_tables_that_the_project_reads(job: str, use_bench: Cal
             if cell.cell_type == "code":
                 exec(cell.source, names)
     written = {"metrics": [CATEGORY], "engagement": [SESSION, USER], "archive": []}[job]
-    assert [stream.table for stream, _ in made[0]._figures] == written
+    assert made[0].writes.tables == written
     assert made[0].name == job
