@@ -156,6 +156,8 @@ NOTHING_YET = {
     "Airflow: signs of life a minute",
     "Airflow: length of runs, and their delay (p95)",
     "Airflow: failed tries an hour, and files it can't read",
+    "Reference tables: age, by job",
+    "Reference tables: failed readings an hour",
 }
 
 
