@@ -391,7 +391,7 @@ def test_a_bounded_run_tells_at_its_end(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_what_is_told_at_a_bounded_runs_end_is_where_the_slowest_clock_stands(tmp_path: Path) -> None:
     write_clock(str(tmp_path), 0, 5, 9_000)
     write_clock(str(tmp_path), 1, 7, 8_000)
-    known = Remembered(str(tmp_path), note=ReaderNote(bounded=True, low_ms=4_000))
+    known = Remembered(str(tmp_path), note=ReaderNote(bounded=True, low_ms=4_000, closes=True))
     assert (known.low_ms({"0": 5, "1": 7}), known.low_ms({"0": 5, "1": 7}, told=True)) == (4_000, 8_000)
     rows = Intake(("event_id",), "t").rows((), Stretch(-1, low_ms=8_000))
     (counts,) = next(rows).to_pylist()

@@ -75,12 +75,16 @@ class ReaderNote:
         Whether the run is bounded, in which no order of the topic makes an event late.
     low_ms : int, optional
         How far Spark's watermark may follow in a bounded run: the smallest clock as the run began; None holds it.
+    closes : bool
+        Whether rows wait for the watermark: then it follows all messages at the end of a bounded run. Where none wait,
+        an event that comes after the run with an earlier time is not late.
     """
 
     place: int = 0
     publishes: bool = True
     bounded: bool = False
     low_ms: int | None = None
+    closes: bool = False
 
 
 def tell_readers(checkpoint: str, readers: Mapping[int, ReaderNote]) -> None:

@@ -254,7 +254,7 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         )
         index = known.index if intake.horizon_ms is not None else None
         if partition.tells:
-            yield from intake.rows((), Stretch(-1, low_ms=known.low_ms(partition.starts, told=True)))
+            yield from intake.rows((), Stretch(-1, low_ms=known.low_ms(partition.starts, told=known.note.closes)))
         for span, stretch in known.stretches(partition.spans, partition.starts, self._topic):
             clock_ms = yield from _read(config, intake, span, stretch, index)
             if clock_ms is not None:

@@ -44,6 +44,8 @@ OWN_STATE: Final = frozenset(
         "TransformWithStateInPySpark",
     }
 )
+#: How they say that they wait for no time.
+_TIMELESS: Final = re.compile(r"\b(?:NoTime|NoTimeout)\b")
 _PYTHON: Final = frozenset({"PythonUDF", "PythonUDAF", "PythonUDTF"})
 _FIELDS: Final = 100_000
 
@@ -66,6 +68,9 @@ class Analysis:
         The output mode that an operator with a state of its own was given; empty without one.
     sessions : bool
         Whether windows end by a gap: Spark writes them only when they are closed, or all.
+    waits : bool
+        Whether rows wait for Spark's watermark in every mode: those of an outer join without a partner, and what a
+        state of its own gives at a time.
     references : list of str
         The reference tables that are joined, in the order in which the query has them.
     """
@@ -76,6 +81,7 @@ class Analysis:
     aggregates: bool = False
     own_mode: str = ""
     sessions: bool = False
+    waits: bool = False
     references: list[str] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
 
@@ -113,12 +119,17 @@ class Analysis:
             self.foreign.append(node.simpleString(_FIELDS))
         if name in OWN_STATE:
             self.own_mode = str(node.outputMode()).lower()
+            self.waits = self.waits or not _TIMELESS.search(node.argString(_FIELDS))
         # A user's own watermark may be made longer or shorter, as the job's: what it means is said of the job.
         arguments = "" if name == "EventTimeWatermark" else node.argString(_FIELDS)
         functions = [text for one in items(node.expressions()) for text in self._expression(one)]
         self._lines.append(f"{depth} {name} {arguments} {functions}")
+        read = []
         for child in [*children, *items(node.subqueries())]:
             self.take(child, depth + 1)
+            read.append(len(self.readers))
+        if name == "Join" and before < read[0] < read[1] and node.joinType().sql() != "INNER":
+            self.waits = True
         # Of what it reads: a batch over the same events means the same, and is no stream.
         if name in AGGREGATES and len(self.readers) > before:
             self.aggregates = True

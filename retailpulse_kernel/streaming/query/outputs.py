@@ -78,6 +78,8 @@ class RowOutput:
         What it reads, in the order in which Spark has it.
     fingerprint : str
         Changes with the meaning of the query.
+    closes : bool
+        Whether rows wait for Spark's watermark to pass.
     references : tuple of ReferenceTable
         The reference tables that are joined.
     """
@@ -89,6 +91,7 @@ class RowOutput:
     frame: DataFrame
     readers: tuple[Reader, ...]
     fingerprint: str
+    closes: bool = False
     references: tuple[ReferenceTable, ...] = ()
 
 
@@ -108,6 +111,8 @@ class Output:
         What becomes of each micro-batch.
     readers : tuple of Reader
         What it reads, in the order in which Spark has it.
+    closes : bool
+        Whether rows wait for Spark's watermark to pass.
     """
 
     name: str
@@ -115,6 +120,7 @@ class Output:
     frame: DataFrame
     sink: Sink
     readers: tuple[Reader, ...]
+    closes: bool = False
 
     @property
     def label(self) -> str:
@@ -180,7 +186,8 @@ def row_output(
     known = {reader.number: reader for reader in readers}
     read = tuple(known[number] for number in found.readers)
     joined = tuple(references[one] for one in dict.fromkeys(found.references))
-    return RowOutput(output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, joined)
+    closes = found.waits or (found.aggregates and chosen == "append")
+    return RowOutput(output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined)
 
 
 def require_repeatable(found: Analysis, what: str) -> None:

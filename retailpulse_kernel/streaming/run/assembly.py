@@ -75,7 +75,8 @@ def outputs_of(job: Job, epoch: Epoch, *, into: Target | None = None) -> list[Ou
             readers.append(as_of_output(reader, publishes=reader.topic not in published))
             published.add(reader.topic)
         _open_local(job, replace(epoch, path=checkpoint_of(epoch.path, output.name)), IDS, begin=False)
-        found.append(Output(output.name, output.mode, output.frame, _row_sink(job, output, into), tuple(readers)))
+        sink = _row_sink(job, output, into)
+        found.append(Output(output.name, output.mode, output.frame, sink, tuple(readers), output.closes))
     return found
 
 

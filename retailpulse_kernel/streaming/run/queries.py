@@ -91,7 +91,7 @@ def _notes(job: Job, output: Output, checkpoint: str, *, bounded: bool) -> Itera
             clocks = [read_clock(folder_of(checkpoint, place), int(p), end) for p, end in ends.items()]
             known = [clock.at_ms for clock in clocks if clock is not None]
             low_ms = min(known, default=None)
-        yield reader.number, ReaderNote(place, reader.publishes, bounded, low_ms)
+        yield reader.number, ReaderNote(place, reader.publishes, bounded, low_ms, output.closes)
 
 
 @contextmanager
