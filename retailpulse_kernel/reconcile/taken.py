@@ -11,11 +11,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.registry import row_store
-from retailpulse_kernel.stores.rows import schema_of
+from retailpulse_kernel.stores.rows import rows_if_any
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.epochs import (
     LoggedBatch,
@@ -78,10 +77,7 @@ def stored_rows(settings: Settings, store: str, table: RowTable, checkpoint: str
             before = committed_batch(checkpoint, alone=True)
             if before is None:
                 return None
-            try:
-                rows = opened.read_rows(table)
-            except NoSuchTable:
-                rows = schema_of(table).empty_table()
+            rows = rows_if_any(opened, table)
             after = newest_batch(checkpoint, alone=True)
             assert after is not None, "what is done has begun"
             if after.batch_id == before.batch_id:

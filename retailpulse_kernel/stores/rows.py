@@ -11,12 +11,14 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from retailpulse_kernel.stores.base import RowStore
 
 __all__ = [
     "arrow_type",
@@ -30,8 +32,10 @@ __all__ = [
     "refuse_long",
     "require_key",
     "require_same",
+    "rows_if_any",
     "schema_of",
     "split",
+    "with_removals",
 ]
 
 _LIST = re.compile(r"list<(.+)>")
@@ -230,6 +234,53 @@ def split(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     deleted = rows[DELETED]
     without = rows.drop_columns([DELETED])
     return without.filter(pc.invert(deleted)), without.filter(deleted)
+
+
+def rows_if_any(store: RowStore, table: RowTable) -> pa.Table:
+    """The rows of a table; none where the job has not made the table yet.
+
+    Parameters
+    ----------
+    store : RowStore
+        Where the table is.
+    table : RowTable
+        The table.
+
+    Raises
+    ------
+    StoreUnavailable
+        The store does not answer.
+    """
+    try:
+        return store.read_rows(table)
+    except NoSuchTable:
+        return schema_of(table).empty_table()
+
+
+def with_removals(table: RowTable, rows: pa.Table, before: pa.Table) -> pa.Table:
+    """Rows, and a removal of each row of before whose key they do not have.
+
+    Parameters
+    ----------
+    table : RowTable
+        A table with a key.
+    rows : pyarrow.Table
+        The rows that the table is to have.
+    before : pyarrow.Table
+        Those that it has.
+    """
+    import pyarrow as pa
+
+    key, schema = list(table.key), schema_of(table)
+    kept = rows.select(schema.names).cast(schema)
+    gone = before.select(key).join(kept.select(key), key, join_type="left anti")
+    removed = pa.table([gone[f.name] if f.name in key else pa.nulls(len(gone), f.type) for f in schema], schema=schema)
+    return pa.concat_tables(
+        [
+            part.append_column(DELETED, pa.repeat(pa.scalar(is_gone), len(part)))
+            for part, is_gone in ((kept, False), (removed, True))
+        ]
+    )
 
 
 def refuse_empty(table: RowTable, rows: pa.Table, name: str, store: str) -> None:

@@ -23,6 +23,7 @@ from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accou
 from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, committed_batch, find_epoch, newest_batch
 from retailpulse_kernel.streaming.intake.frames import read_range
 from retailpulse_kernel.streaming.intake.judging import EVENT_COLUMNS, Intake
+from retailpulse_kernel.streaming.query.analysis import analysed
 from retailpulse_kernel.streaming.run.context import RunContext
 from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.planning import plan_of
@@ -215,3 +216,51 @@ def test_a_table_has_a_name_and_is_written_once(settings: Settings) -> None:
         job.write(rows, to=rp.hbase, table="ids", key="event_id", name="ids")
     job.write(rows, to=rp.hbase, table="ids", key="event_id")
     assert [output.name for output in job.writes.rows] == ["ids", "ids_hbase"]
+
+
+class Quiet:
+    """A state of its own that keeps nothing; the mode of time is all that is asked of it."""
+
+    def init(self, handle: Any) -> None:
+        pass
+
+    def handleInputRows(self, key: Any, rows: Any, timers: Any) -> Iterator[Any]:  # noqa: N802
+        yield from ()
+
+    def close(self) -> None:
+        pass
+
+
+def test_rows_wait_for_the_watermark_where_they_are_only_given_once_it_has_passed(settings: Settings) -> None:
+    from pyspark.sql import functions as F
+    from pyspark.sql.streaming.state import GroupStateTimeout
+    from pyspark.sql.streaming.stateful_processor import StatefulProcessor
+
+    class Processor(Quiet, StatefulProcessor):
+        pass
+
+    rp = Workbench(namespace=settings.namespace.name)
+    events = rp.job("waiting").events()
+    later = events.df.select(F.col("event_id").alias("other"), F.col("event_time").alias("then"))
+    near = F.expr("event_id = other AND then >= event_time AND then <= event_time + INTERVAL 1 HOUR")
+
+    def state(mode: str) -> Any:
+        by_user = events.df.groupBy("user_id")
+        return by_user.transformWithStateInPandas(Processor(), "user_id string", "Append", mode)
+
+    def older_state(timeout: str) -> Any:
+        by_user = events.df.groupBy("user_id")
+        return by_user.applyInPandasWithState(lambda *_: iter(()), "user_id string", "n int", "append", timeout)
+
+    waits = {
+        "rows": (events.df, False),
+        "inner": (events.df.join(later, near), False),
+        "outer": (events.df.join(later, near, "leftOuter"), True),
+        "state": (state("None"), False),
+        "timers": (state("EventTime"), True),
+        "older state": (older_state(GroupStateTimeout.NoTimeout), False),
+        "timeouts": (older_state(GroupStateTimeout.EventTimeTimeout), True),
+    }
+    assert {name: analysed(frame).waits for name, (frame, _) in waits.items()} == {
+        name: wanted for name, (_, wanted) in waits.items()
+    }

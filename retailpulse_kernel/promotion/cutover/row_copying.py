@@ -14,14 +14,13 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.ground.names import is_name
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.comparison import Compared, compared_rows
-from retailpulse_kernel.shop.rows import DELETED, RowTable
-from retailpulse_kernel.stores.base import MicroBatch, RowStore
+from retailpulse_kernel.shop.rows import RowTable
+from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.registry import row_store
-from retailpulse_kernel.stores.rows import schema_of
+from retailpulse_kernel.stores.rows import rows_if_any, with_removals
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.run.changes import is_sent
 
@@ -57,7 +56,7 @@ def set_rows_aside(live: Settings, staging: Settings, plan: Plan, epoch: int) ->
     for table in _replaceable(plan):
         kept = _aside(table.row_table, epoch)
         with closing(row_store(table.store, live)) as mine, closing(row_store(table.store, staging)) as other:
-            rows = _stored(mine, table.row_table)
+            rows = rows_if_any(mine, table.row_table)
             other.remove_rows(kept)
             other.create_rows(kept)
             other.write_rows(kept, rows, by=MicroBatch(epoch, 0, 1, _WRITER))
@@ -110,10 +109,10 @@ def bring_rows_in(
         source = target if kept is None else _aside(target, kept)
         with closing(row_store(table.store, live)) as mine, closing(row_store(table.store, staging)) as other:
             # A staged epoch that has found no messages has made no tables; what was set aside is there.
-            rows = _stored(other, source) if kept is None else other.read_rows(source)
+            rows = rows_if_any(other, source) if kept is None else other.read_rows(source)
             written += rows.num_rows
             if was is not None and target.is_keyed and _is_same_form(was, target):
-                rows = _with_removals(target, rows, other.read_rows(_aside(was, replaced)))
+                rows = with_removals(target, rows, other.read_rows(_aside(was, replaced)))
             elif not is_sent(table):
                 mine.remove_rows(target)
             mine.create_rows(target)
@@ -156,7 +155,7 @@ def compare_row_tables(live: Settings, staging: Settings, old: Plan, new: Plan) 
             continue
         shared = [name for name, kind in now.types.items() if was.types.get(name) == kind]
         with closing(row_store(table.store, live)) as mine, closing(row_store(table.store, staging)) as other:
-            one, two = (_by_key(now.key, rows, shared) for rows in (_stored(mine, was), _stored(other, now)))
+            one, two = (_by_key(now.key, rows, shared) for rows in (rows_if_any(mine, was), rows_if_any(other, now)))
         found += compared_rows(now.name, one, two)
     return found
 
@@ -178,27 +177,6 @@ def _aside(table: RowTable, epoch: int) -> RowTable:
 
 def _is_same_form(one: RowTable, other: RowTable) -> bool:
     return (one.key, one.types) == (other.key, other.types)
-
-
-def _stored(store: RowStore, table: RowTable) -> pa.Table:
-    """The rows of a table; none where the job has not made the table yet."""
-    try:
-        return store.read_rows(table)
-    except NoSuchTable:
-        return schema_of(table).empty_table()
-
-
-def _with_removals(table: RowTable, rows: pa.Table, before: pa.Table) -> pa.Table:
-    """Rows, and a removal of each row of before whose key they do not have."""
-    import pyarrow as pa
-
-    key, schema = list(table.key), schema_of(table)
-    gone = before.select(key).join(rows.select(key), key, join_type="left anti")
-    removed = pa.table([gone[f.name] if f.name in key else pa.nulls(len(gone), f.type) for f in schema], schema=schema)
-    parts = ((rows.select(schema.names).cast(schema), False), (removed, True))
-    return pa.concat_tables(
-        [part.append_column(DELETED, pa.repeat(pa.scalar(is_gone), len(part))) for part, is_gone in parts]
-    )
 
 
 def _by_key(key: Sequence[str], rows: pa.Table, names: Sequence[str]) -> dict[tuple[Any, ...], dict[str, Any]]:

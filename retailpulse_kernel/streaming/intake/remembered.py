@@ -144,7 +144,8 @@ class Remembered:
         topic : str
             The topic's full name.
         """
-        clocks, low_ms = self._clocks(starts), self.low_ms(starts)
+        clocks = self._clocks(starts)
+        low_ms = self._low_ms(clocks)
         lost = accepted(self.losses, topic) if self.losses else []
         found = []
         for span in spans:
@@ -168,9 +169,11 @@ class Remembered:
         told : bool
             Whether all that a bounded run takes lies before that.
         """
+        return self._low_ms(self._clocks(starts), told=told)
+
+    def _low_ms(self, clocks: Mapping[int, Clock | None], *, told: bool = False) -> int | None:
         if self.note.bounded and not told:
             return self.note.low_ms
-        clocks = self._clocks(starts)
         known = [clock.at_ms for clock in clocks.values() if clock is not None and clock.held]
         # A partition whose clock is not known yet, or may be ahead, holds the watermark back.
         return min(known) if len(known) == len(clocks) and known else None

@@ -18,7 +18,7 @@ from retailpulse_kernel.streaming.reference.source import FORMAT
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["AGGREGATES", "OWN_STATE", "READER", "Analysis", "analysed", "items"]
+__all__ = ["AGGREGATES", "OWN_STATE", "READER", "Analysis", "analysed", "is_outer", "is_timed", "items"]
 
 #: The name of a job's reader in a plan, with its number.
 READER: Final = re.compile(rf"{OBSERVED_UNIQUE}_(\d+)")
@@ -45,7 +45,7 @@ OWN_STATE: Final = frozenset(
     }
 )
 #: How they say that they wait for no time.
-_TIMELESS: Final = re.compile(r"\b(?:NoTime|NoTimeout)\b")
+_TIMELESS: Final = frozenset({"NoTime", "NoTimeout"})
 _PYTHON: Final = frozenset({"PythonUDF", "PythonUDAF", "PythonUDTF"})
 _FIELDS: Final = 100_000
 
@@ -119,7 +119,7 @@ class Analysis:
             self.foreign.append(node.simpleString(_FIELDS))
         if name in OWN_STATE:
             self.own_mode = str(node.outputMode()).lower()
-            self.waits = self.waits or not _TIMELESS.search(node.argString(_FIELDS))
+            self.waits = self.waits or is_timed(node)
         # A user's own watermark may be made longer or shorter, as the job's: what it means is said of the job.
         arguments = "" if name == "EventTimeWatermark" else node.argString(_FIELDS)
         functions = [text for one in items(node.expressions()) for text in self._expression(one)]
@@ -128,7 +128,7 @@ class Analysis:
         for child in [*children, *items(node.subqueries())]:
             self.take(child, depth + 1)
             read.append(len(self.readers))
-        if name == "Join" and before < read[0] < read[1] and node.joinType().sql() != "INNER":
+        if name == "Join" and before < read[0] < read[1] and is_outer(node):
             self.waits = True
         # Of what it reads: a batch over the same events means the same, and is no stream.
         if name in AGGREGATES and len(self.readers) > before:
@@ -157,6 +157,29 @@ def analysed(frame: DataFrame) -> Analysis:
     analysis = Analysis()
     analysis.take(frame._jdf.queryExecution().analyzed())
     return analysis
+
+
+def is_timed(node: Any) -> bool:
+    """Whether an operator with a state of its own (`OWN_STATE`) waits for times.
+
+    Parameters
+    ----------
+    node : object
+        A node of a logical plan.
+    """
+    waits_for = node.timeMode() if node.nodeName().startswith("TransformWithState") else node.timeout()
+    return str(waits_for) not in _TIMELESS
+
+
+def is_outer(join: Any) -> bool:
+    """Whether a join of two streams gives a row without a partner once none can come any more.
+
+    Parameters
+    ----------
+    join : object
+        A node of a logical plan.
+    """
+    return str(join.joinType().sql()) != "INNER"
 
 
 def items(sequence: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from retailpulse_kernel.streaming.query.analysis import AGGREGATES, OWN_STATE, READER, items
+from retailpulse_kernel.streaming.query.analysis import AGGREGATES, OWN_STATE, READER, is_outer, is_timed, items
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -20,7 +20,6 @@ __all__ = ["Batch", "as_written"]
 
 #: Spark's mark of a column of event time.
 _MARK: Final = "spark.watermarkDelayMs"
-_WITHOUT_TIMERS: Final = "NoTime"
 #: Parts of a physical plan behind which rows do not have the order of the messages any more.
 _DISORDER: Final = re.compile(r"\b(?:Exchange|Sort|SortMergeJoin|ShuffledHashJoin|\w*Aggregate|\w+WithState\w*)\b")
 
@@ -89,10 +88,9 @@ class _Walk:
         if any(one is not other for one, other in zip(children, before, strict=True)):
             node = node.withNewChildren(self.jvm.org.apache.spark.api.python.PythonUtils.toSeq(children))
         if name in OWN_STATE:
-            timed = not name.startswith("TransformWithState") or str(node.timeMode()) != _WITHOUT_TIMERS
-            self.own_state, self.timers = True, self.timers or timed
+            self.own_state, self.timers = True, self.timers or is_timed(node)
         readers = [_readers(child) for child in before]
-        if name == "Join" and all(readers) and node.joinType().sql() != "INNER":
+        if name == "Join" and all(readers) and is_outer(node):
             self.told = False  # a row without a partner is written when none can come any more
         if self._closed_ms is not None and name in AGGREGATES and any(readers):
             return self._grouped(node, two=max(readers) > 1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from retailpulse_kernel.shop.rows import DELETED, RowTable
+from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, SentRows, version_of
+from retailpulse_kernel.stores.rows import with_removals
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
 from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
 
@@ -94,7 +95,9 @@ class RowSink:
         target: RowWriter = self._into or self._store
 
         def write() -> int:
-            written = self._and_gone(rows) if self._complete and self._into is None else rows
+            written = rows
+            if self._complete and self._into is None:
+                written = with_removals(self.table, rows, self._store.read_rows(self.table))
             if written.num_rows:
                 with timed(target.name):
                     target.write_rows(self.table, written, by=by)
@@ -111,19 +114,6 @@ class RowSink:
             if self._refused is not None and without.num_rows:
                 self._refused(name, without, epoch, batch)
         return rows
-
-    def _and_gone(self, rows: pa.Table) -> pa.Table:
-        """The whole result, and a removal of each stored row that is not in it."""
-        import pyarrow as pa
-
-        key = list(self.table.key)
-        kept = {tuple(row.values()) for row in rows.select(key).to_pylist()}
-        stored = self._store.read_rows(self.table).select(key).to_pylist()
-        gone = [row for row in stored if tuple(row.values()) not in kept]
-        marked = rows.drop_columns([DELETED]) if DELETED in rows.column_names else rows
-        marked = marked.append_column(DELETED, pa.repeat(pa.scalar(False), marked.num_rows))
-        removed = pa.Table.from_pylist([row | {DELETED: True} for row in gone], schema=marked.schema)
-        return pa.concat_tables([marked, removed])
 
 
 def with_keys(rows: pa.Table, column: str) -> tuple[pa.Table, pa.Table]:
