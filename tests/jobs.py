@@ -23,7 +23,7 @@ from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
 from retailpulse_kernel.workbench.workbench import Workbench
 
-__all__ = ["JOBS", "JobProcess", "consumed", "produce", "run_here", "stamp", "totals", "wait_until"]
+__all__ = ["JOBS", "JobProcess", "consumed", "killed", "produce", "run_here", "stamp", "totals", "wait_until"]
 
 
 #: The demo's jobs: all that the project ships.
@@ -96,18 +96,28 @@ class JobProcess:
         )
 
     def tree(self) -> list[psutil.Process]:
-        try:
-            root = psutil.Process(self.process.pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        return tree_of(self.process.pid)
 
     def kill(self) -> None:
         """End all of it at once, as a power cut would."""
-        tree = self.tree()
-        for process in tree:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(tree, timeout=30)
-        self.process.wait()
+        killed(self.process)
         self._log.close()
+
+
+def tree_of(pid: int) -> list[psutil.Process]:
+    """A process and all that it has started; empty once it has ended."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def killed(process: subprocess.Popen[bytes]) -> None:
+    """End a process with all that it has started at once, as a power cut would."""
+    tree = tree_of(process.pid)
+    for one in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(tree, timeout=30)
+    process.wait()

@@ -1,18 +1,17 @@
-"""A job that writes DataFrames, and the program that runs the job in a process of its own.
+"""A job that writes DataFrames, in a process and as a notebook.
 
 The same function makes the stream and the bounded DataFrame that it is compared with.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
 from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.workbench.workbench import Workbench
 
-__all__ = ["FRAMES", "WRITES", "job_of"]
+__all__ = ["CELLS", "FRAMES", "WRITES", "job_of"]
 
 
 def windows(events: Any, spark: Any) -> Any:
@@ -137,9 +136,41 @@ def job_of(namespace: str, run: str = "available_now") -> Job:
     return job
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("namespace")
-    parser.add_argument("run")
-    given = parser.parse_args()
-    print(job_of(given.namespace, given.run).run())
+#: The same job as a notebook.
+CELLS = """
+# %% tags=["parameters"]
+from datetime import timedelta
+from typing import Literal
+
+run: Literal["continuous", "available_now"] = "available_now"  # follow, or take what there is
+run_for: timedelta | None = None  # how long a continuous run lasts
+tables: str = "windows,sessions,enriched,purchases,baskets"  # which of them are written
+least: int = 0  # the least quantity of an event that counts
+
+# %%
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor
+
+import retailpulse_kernel as rp
+from tests.rows_jobs import FRAMES, WRITES, Basket
+
+job = rp.job("rows", run=run, run_for=run_for)
+events = job.events(watermark="1m").where(f"coalesce(quantity, 1) >= {least}")
+
+
+class Processor(Basket, StatefulProcessor):
+    pass
+
+
+def baskets(events, spark):
+    schema = "user_id string, events long, newest timestamp"
+    return events.groupBy("user_id").transformWithStateInPandas(Processor(), schema, "Update", "None")
+
+
+# %%
+for name in tables.split(","):
+    store, key = WRITES[name]
+    more = [events.df] if name == "purchases" else []
+    frame = (baskets if name == "baskets" else FRAMES[name])(events.df, job.spark, *more)
+    job.write(frame, to=getattr(rp, store), table=name, key=key)
+job.run()
+"""

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
-from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.errors import UsageError
-from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
-from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, committed_batch, find_epoch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import newest_batch
 from retailpulse_kernel.streaming.intake.frames import read_range
 from retailpulse_kernel.streaming.intake.judging import EVENT_COLUMNS, Intake
 from retailpulse_kernel.streaming.query.analysis import analysed
-from retailpulse_kernel.streaming.run.context import RunContext
 from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.workbench.workbench import Workbench
-from tests.jobs import produce, wait_until
 from tests.rows_jobs import FRAMES, WRITES, job_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -45,68 +39,27 @@ def settings(stack: Settings) -> Iterator[Settings]:
     drop(made)
 
 
-def started(settings: Settings, run: str, log: Path, **context: str) -> subprocess.Popen[bytes]:
-    env = {**os.environ, **environment(settings), **RunContext(**context).environment()}  # type: ignore[arg-type]
-    command = [sys.executable, "-m", "tests.rows_jobs", settings.namespace.name, run]
-    with log.open("ab") as file:
-        return subprocess.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
-
-
-def until(condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for something that a process does; a process that has ended will not do it any more."""
-    wait_until(lambda: condition() or process.poll() is not None, what)
-    assert process.poll() is None, log.read_text()[-3_000:]
-
-
 def accounts_of(settings: Settings, output: str) -> list[Account]:
     return [account for account in read_accounts(settings, further=True) if account.output == output]
 
 
 @pytest.fixture(scope="module")
-def done(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+def done(killed_rows: Settings) -> Job:
     """The job after it was killed in the middle, stopped, and run to the end of the topic twice."""
-    log = tmp_path_factory.mktemp("rows") / "log"
-    start = datetime.now(UTC) - timedelta(hours=2)
-    generator = Generator(rate=1, seconds=4_000, seed=5, start=start, users=300, duplicates=0.03, bad=0.01)
-    messages: Messages = [(message.key, message.value) for message in generator.messages()]
-    produce(settings, messages[:1_000])
-    killed = started(settings, "continuous", log)
-    try:
-        every = "a batch of every output"
-        until(lambda: all(accounts_of(settings, name) for name in WRITES), every, killed, log)
-        produce(settings, messages[1_000:2_000])
-        more = "a batch more of the first output"
-        until(lambda: sum(a.consumed for a in accounts_of(settings, "windows")) > 1_000, more, killed, log)
-    finally:
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.wait()
-    stop = log.with_name("stop")
-    stopped = started(settings, "continuous", log, stop_file=str(stop))
-    produce(settings, messages[2_000:3_000])
-    after = "batches after the kill"
-    until(lambda: sum(a.consumed for a in accounts_of(settings, "baskets")) > 2_000, after, stopped, log)
-    stop.touch()
-    assert stopped.wait(120) == 0, log.read_text()[-3_000:]
-    assert_one_boundary(settings)
-    for part in (messages[3_000:3_500], messages[3_500:]):
-        produce(settings, part)
-        assert started(settings, "available_now", log).wait(240) == 0, log.read_text()[-3_000:]
-    assert_one_boundary(settings)
-    job = job_of(settings.namespace.name)
-    yield job
-
-
-def assert_one_boundary(settings: Settings) -> None:
-    epoch = find_epoch(f"{settings.checkpoints}/rows")
-    assert epoch is not None
-    ends = [committed_batch(checkpoint_of(epoch.path, name)) for name in WRITES]
-    assert len({str(end and end.offsets) for end in ends}) == 1, "all queries end at the same offsets"
+    return job_of(killed_rows.namespace.name)
 
 
 def bounded(job: Job) -> Any:
-    intake = Intake(EVENT_COLUMNS, job.topic)
+    """All events of the topic but those that the continuous runs found late."""
+    intake = Intake((*EVENT_COLUMNS, "partition", "offset"), job.topic)
     rows = read_range(job.spark, job.settings, intake, KafkaStore(job.settings).offsets(job.topic))
-    return rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]).select(*EVENT_COLUMNS)
+    sent = KafkaStore(job.settings).messages(job.settings.namespace.late_topic)
+    rejects = [orjson.loads(message.value or b"{}") for message in sent]
+    late = {(reject["partition"], reject["offset"]) for reject in rejects}
+    assert len(late) > 10
+    behind = job.spark.createDataFrame(sorted(late), "partition int, offset bigint")
+    once = rows.join(behind, ["partition", "offset"], "left_anti").where("dedup_key IS NOT NULL")
+    return once.dropDuplicates(["dedup_key"]).select(*EVENT_COLUMNS)
 
 
 def batch(job: Job, name: str) -> Any:

@@ -12,14 +12,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import jupytext
-import nbformat
 import pyarrow as pa
 import pytest
 
 from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.settings import Settings, environment
-from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.promotion.registry.manifest import Manifest
 from retailpulse_kernel.promotion.registry.registry import Registry
 from retailpulse_kernel.reconcile import Reconciliation, TableCheck, reconcile
@@ -42,60 +39,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 Messages = list[tuple[str | bytes, bytes | None]]
 
 ROOT = Path(__file__).parents[2]
-CELLS = """
-# %% tags=["parameters"]
-from datetime import timedelta
-from typing import Literal
-
-run: Literal["continuous", "available_now"] = "available_now"  # follow, or take what there is
-run_for: timedelta | None = None  # how long a continuous run lasts
-tables: str = "windows,sessions,enriched,purchases,baskets"  # which of them are written
-least: int = 0  # the least quantity of an event that counts
-
-# %%
-from pyspark.sql.streaming.stateful_processor import StatefulProcessor
-
-import retailpulse_kernel as rp
-from tests.rows_jobs import FRAMES, WRITES, Basket
-
-job = rp.job("rows", run=run, run_for=run_for)
-events = job.events(watermark="1m").where(f"coalesce(quantity, 1) >= {least}")
-
-
-class Processor(Basket, StatefulProcessor):
-    pass
-
-
-def baskets(events, spark):
-    schema = "user_id string, events long, newest timestamp"
-    return events.groupBy("user_id").transformWithStateInPandas(Processor(), schema, "Update", "None")
-
-
-# %%
-for name in tables.split(","):
-    store, key = WRITES[name]
-    more = [events.df] if name == "purchases" else []
-    frame = (baskets if name == "baskets" else FRAMES[name])(events.df, job.spark, *more)
-    job.write(frame, to=getattr(rp, store), table=name, key=key)
-job.run()
-"""
-
-
-@pytest.fixture(scope="module")
-def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("notebook") / "rows.ipynb"
-    content = jupytext.reads(CELLS, fmt="py:percent")
-    content.metadata["kernelspec"] = {"name": "retailpulse", "display_name": "RetailPulse", "language": "python"}
-    nbformat.write(content, path)
-    return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable() -> Iterator[None]:
-    """The notebook's own process imports what the tests share."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        yield
 
 
 def namespace(name: str, pipelines: Path) -> Iterator[Settings]:
@@ -196,12 +139,12 @@ def test_what_can_t_be_told_of_a_plan_is_not_claimed(stack: Settings, closing: A
 
 
 @pytest.fixture(scope="module")
-def small(stack: Settings, notebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def small(stack: Settings, rows_notebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A promoted job that has written windows into Cassandra, and rows without a key into Hive."""
     for settings in namespace("t_rows_again", tmp_path_factory.mktemp("pipelines")):
         produce(settings, messages(1_000))
-        run_here(settings, notebook, tables="windows,enriched")
-        promote(settings, notebook, tables="windows,enriched")
+        run_here(settings, rows_notebook, tables="windows,enriched")
+        promote(settings, rows_notebook, tables="windows,enriched")
         yield settings
 
 
@@ -222,35 +165,23 @@ def test_a_wrong_row_and_one_too_many_are_the_only_ones_that_differ(small: Setti
     assert (enriched.first.stored, enriched.first.folded) == ({"rows": 2}, {"rows": 1})
 
 
-# -- five queries, in two runs ---------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def taken(stack: Settings, notebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A job of five queries that has taken a stream in two runs: in the first, the order makes some events late."""
-    for settings in namespace("t_rows_again_all", tmp_path_factory.mktemp("pipelines_all")):
-        some = messages(2_000)
-        produce(settings, some[:1_200])
-        run_notebook(settings, notebook, {"run": "continuous", "run_for": "60s"})
-        produce(settings, some[1_200:])
-        run_notebook(settings, notebook, {})
-        yield settings
+# -- five queries, killed and stopped on the way -----------------------------------------------
 
 
 @pytest.mark.long
-def test_a_job_that_was_never_promoted_needs_its_notebook(taken: Settings, notebook: Path) -> None:
-    checks = by_table(reconcile(taken))
+def test_a_job_that_was_never_promoted_needs_its_notebook(killed_rows: Settings, rows_notebook: Path) -> None:
+    checks = by_table(reconcile(killed_rows))
     assert {check.state for check in checks.values()} == {"not checked"}
     assert "--notebook" in checks["windows"].reason
 
 
 @pytest.mark.long
-def test_every_table_is_what_a_batch_gives(taken: Settings, notebook: Path) -> None:
-    command = [sys.executable, "-m", "retailpulse_kernel.cli", "reconcile", "--notebook", str(notebook)]
-    done = subprocess.run(command, env={**os.environ, **environment(taken)}, capture_output=True, text=True)
+def test_every_table_is_what_a_batch_gives(killed_rows: Settings, rows_notebook: Path) -> None:
+    command = [sys.executable, "-m", "retailpulse_kernel.cli", "reconcile", "--notebook", str(rows_notebook)]
+    done = subprocess.run(command, env={**os.environ, **environment(killed_rows)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    promote(taken, notebook)
-    result = reconcile(taken)
+    promote(killed_rows, rows_notebook)
+    result = reconcile(killed_rows)
     assert result.jobs[0].reported["late"] > 10
     checks = by_table(result)
     assert {name: (c.state, c.reason) for name, c in checks.items()} == dict.fromkeys(WRITES, ("equal", ""))
@@ -259,24 +190,24 @@ def test_every_table_is_what_a_batch_gives(taken: Settings, notebook: Path) -> N
 
 
 @pytest.mark.long
-def test_another_query_is_not_compared(taken: Settings, notebook: Path) -> None:
-    promote(taken, notebook, least="2")
+def test_another_query_is_not_compared(killed_rows: Settings, rows_notebook: Path) -> None:
+    promote(killed_rows, rows_notebook, least="2")
     try:
-        checks = by_table(reconcile(taken))
+        checks = by_table(reconcile(killed_rows))
         assert {check.state for check in checks.values()} == {"not checked"}
         assert "is not the one that wrote it" in checks["windows"].reason
     finally:
-        Registry(taken).activate("rows", 1)
+        Registry(killed_rows).activate("rows", 1)
 
 
 @pytest.mark.long
-def test_rows_of_kafka_and_hbase_that_nothing_explains_are_named(taken: Settings, notebook: Path) -> None:
-    promote(taken, notebook)
-    strange = rows(taken, "purchases")[0] | {"event_id": "by-hand"}
-    session = rows(taken, "sessions")[0]
-    write(taken, "purchases", strange)
-    write(taken, "sessions", session | {"events": session["events"] + 1})
-    checks = by_table(reconcile(taken))
+def test_rows_of_kafka_and_hbase_that_nothing_explains_are_named(killed_rows: Settings, rows_notebook: Path) -> None:
+    promote(killed_rows, rows_notebook)
+    strange = rows(killed_rows, "purchases")[0] | {"event_id": "by-hand"}
+    session = rows(killed_rows, "sessions")[0]
+    write(killed_rows, "purchases", strange)
+    write(killed_rows, "sessions", session | {"events": session["events"] + 1})
+    checks = by_table(reconcile(killed_rows))
     assert [name for name, check in checks.items() if check.state == "differs"] == ["sessions", "purchases"]
     bought, seen = checks["purchases"].first, checks["sessions"].first
     assert bought is not None and bought.key["event_id"] == "by-hand" and bought.folded is None
