@@ -19,19 +19,14 @@ import pytest
 from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.notebooks.environment import environment_of
-from retailpulse_kernel.promotion.cutover.catch_up import catch_up
 from retailpulse_kernel.promotion.cutover.cutover import cut_over
 from retailpulse_kernel.promotion.cutover.overview import runs_of
-from retailpulse_kernel.promotion.cutover.production import run_current
 from retailpulse_kernel.promotion.cutover.retiring import retire
 from retailpulse_kernel.promotion.cutover.staging import staging_of
 from retailpulse_kernel.promotion.cutover.versions import resume_plan, rollback
 from retailpulse_kernel.promotion.gate.gate import promote
 from retailpulse_kernel.promotion.gate.resume import Verdict, check_checkpoint
-from retailpulse_kernel.promotion.gate.trial import Candidate, Tried, try_out
-from retailpulse_kernel.promotion.registry.manifest import Manifest
-from retailpulse_kernel.promotion.registry.registry import Registry, Version
+from retailpulse_kernel.promotion.gate.trial import Candidate
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
@@ -220,22 +215,13 @@ def notebook(path: Path, *changes: tuple[str, str]) -> Path:
     return path
 
 
-def feed(settings: Settings, seed: int, ago: timedelta = timedelta(hours=1)) -> list[dict[str, Any]]:
-    """Send events of 25 minutes, and give them."""
+def feed(settings: Settings, seed: int, ago: timedelta) -> list[dict[str, Any]]:
+    """Send events of 25 minutes, the first of them so long ago, and give them."""
     start = datetime.now(UTC) - ago
     generator = Generator(rate=1, seconds=1_500, seed=seed, start=start, users=100, duplicates=0.0, bad=0.0, late=0.0)
     messages = list(generator.messages())
     produce(settings, [(message.key, message.value) for message in messages])
     return [msgspec.json.decode(message.value or b"{}", type=dict[str, Any]) for message in messages]
-
-
-def frozen(settings: Settings, tried: Tried, path: Path, number: int, *, activate: bool) -> Version:
-    assert tried.error is None and tried.plan is not None, tried
-    manifest = Manifest(
-        "baskets", number, "baskets.ipynb", "", "stream", "", "", "", {"run": "available_now"}, environment_of(),
-        plan=tried.plan,
-    )  # fmt: skip
-    return Registry(settings).freeze(path, manifest, activate=activate)
 
 
 def bought_by(events: list[dict[str, Any]], measure: Any) -> dict[str, int]:
@@ -259,60 +245,24 @@ def ids(events: list[dict[str, Any]], kind: str) -> Counter[str]:
 
 
 @pytest.mark.long
-def test_a_changed_query_catches_up_takes_over_and_goes_back(settings: Settings, tmp_path: Path) -> None:
-    parts = [feed(settings, 1)]
-    changes = [(old, new) for old, new, *_ in (EDITS["query"], EDITS["sent query"])]
-    first, second = notebook(tmp_path / "1" / "baskets.ipynb"), notebook(tmp_path / "2" / "baskets.ipynb", *changes)
-    tried = try_out(settings, [Candidate(str(first)), Candidate(str(second))])
-    version = frozen(settings, tried[0], first, 1, activate=True)
-    plan = version.manifest.plan
-    assert plan is not None
-    run_current(settings, "baskets")
-
-    rows = rows_of(settings, plan)
-    assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(parts[0], sum)
-    carts = ids(parts[0], "add_to_cart")
-    assert carts and Counter(row["event_id"] for row in rows["alerts"]) == carts
-
-    judged(settings, tmp_path)
-    other = frozen(settings, tried[1], second, 2, activate=False)
-    done = catch_up(settings, other)
-    assert done is not None and done.activated, done
-    run_current(settings, "baskets")
-    parts.append(feed(settings, 2))
-    run_current(settings, "baskets")
-    assert other.manifest.plan is not None
-    rows = rows_of(settings, other.manifest.plan)
-    both = parts[0] + parts[1]
-    assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(both, max)
-    assert Counter(row["event_id"] for row in rows["bought"]) == ids(both, "purchase"), "each once"
-    views = ids(parts[1], "view")
-    assert Counter(row["event_id"] for row in rows["alerts"]) == carts + views, "the new query's from the cutover on"
-    one_boundary(settings, other.manifest.plan)
-
-    back = rollback(settings, "baskets")
-    assert "its own epoch 1" in back["state"], back
-    run_current(settings, "baskets")
-    rows = rows_of(settings, plan)
-    assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(both, sum)
-    assert Counter(row["event_id"] for row in rows["bought"]) == ids(both, "purchase"), "each once"
-    assert Counter(row["event_id"] for row in rows["alerts"]) == carts + views + ids(parts[1], "add_to_cart")
-    one_boundary(settings, plan)
-
-
-@pytest.mark.long
-def test_it_takes_over_from_a_job_that_runs(stack: Settings, tmp_path: Path) -> None:
+def test_a_changed_query_takes_over_from_a_job_that_runs_and_goes_back(stack: Settings, tmp_path: Path) -> None:
     """The whole gate, beside a continuous run; all outputs change over at one boundary."""
     settings = Settings.load(namespace=f"t_rows_runs_{os.getpid()}", pipelines=tmp_path / "pipelines")
     drop(settings)
     ensure_topics(settings)
-    parts = [feed(settings, 1)]
+    parts = [feed(settings, 1, timedelta(hours=2))]
     changes = [(old, new) for old, new, *_ in (EDITS["query"], EDITS["sent query"])]
     first = promote(settings, notebook(tmp_path / "1" / "baskets.ipynb"), sample=500)
     assert first.ok and first.version is not None, first.steps
+    plan = first.version.manifest.plan
+    assert plan is not None
     production = Runs(settings, "baskets", tmp_path / "production.log")
     try:
         wait_until(lambda: all_have_taken(settings, len(parts[0])), "the first events")
+        rows = rows_of(settings, plan)
+        assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(parts[0], sum)
+        carts = ids(parts[0], "add_to_cart")
+        assert carts and Counter(row["event_id"] for row in rows["alerts"]) == carts
         second = promote(settings, notebook(tmp_path / "2" / "baskets.ipynb", *changes), sample=500)
         assert second.ok and second.version is not None, second.steps
         assert second.verdict is not None and second.verdict.outcome == "new epoch", second.verdict
@@ -320,19 +270,36 @@ def test_it_takes_over_from_a_job_that_runs(stack: Settings, tmp_path: Path) -> 
         assert "the cutover compares the rows of sold, bought in both versions, and then replaces them" in said
         assert any(one.startswith("in tables of rows, while the live job runs: ") for one in said), said
         wait_until(lambda: runs_of(settings, "baskets", limit=1)[0]["version"] == "v2", "the new version")
-        parts.append(feed(settings, 2, timedelta(minutes=30)))
+        parts.append(feed(settings, 2, timedelta(hours=1)))
         wait_until(lambda: all_have_taken(settings, len(parts[0]) + len(parts[1])), "the new version's events")
     finally:
         production.end()
     assert production.failures == 0, production.tail()
-    plan, both = second.version.manifest.plan, parts[0] + parts[1]
-    assert plan is not None
-    rows = rows_of(settings, plan)
+    other, both = second.version.manifest.plan, parts[0] + parts[1]
+    assert other is not None
+    rows = rows_of(settings, other)
     assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(both, max)
     assert Counter(row["event_id"] for row in rows["bought"]) == ids(both, "purchase"), "each once"
-    sent = ids(parts[0], "add_to_cart") + ids(parts[1], "view")
-    assert Counter(row["event_id"] for row in rows["alerts"]) == sent, "each once"
+    sent = carts + ids(parts[1], "view")
+    assert Counter(row["event_id"] for row in rows["alerts"]) == sent, "the new query's from the cutover on"
+    one_boundary(settings, other)
+
+    back = rollback(settings, "baskets")
+    assert "its own epoch 1" in back["state"], back
+    parts.append(feed(settings, 3, timedelta(minutes=30)))
+    both += parts[2]
+    production = Runs(settings, "baskets", tmp_path / "production.log")
+    try:
+        wait_until(lambda: all_have_taken(settings, len(both)), "the first version's further events")
+    finally:
+        production.end()
+    assert production.failures == 0, production.tail()
+    rows = rows_of(settings, plan)
+    assert {row["currency"]: row["items"] for row in rows["sold"]} == bought_by(both, sum)
+    assert Counter(row["event_id"] for row in rows["bought"]) == ids(both, "purchase"), "each once"
+    assert Counter(row["event_id"] for row in rows["alerts"]) == sent + ids(parts[1] + parts[2], "add_to_cart")
     one_boundary(settings, plan)
+    judged(settings, tmp_path)
     drop(settings)
 
 
