@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import compaction, competitors, growth, idle, latency, overhead, reading, throughput
+from bench import compaction, competitors, growth, idle, latency, overhead, reading, shapes, throughput
 from bench.lab import Lab
 from bench.machine import QUIET_SHARE, describe
 from bench.results import Figure, as_json, as_table
@@ -20,11 +20,13 @@ from retailpulse_kernel.ground.settings import Settings
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-MEASUREMENTS = (*throughput.CONTESTANTS, "latency", "reads", "idle", "overhead", "growth", "compaction")
+MEASUREMENTS = (*throughput.CONTESTANTS, "shapes", "latency", "reads", "idle", "overhead", "growth", "compaction")
 
 _QUICK_EVENTS = 100_000
 #: Events of the long run, as a multiple of the others' topic.
 _GROWTH = 5
+#: Messages of each form that is decoded.
+_SHAPES = 100_000
 _WIDTH = 140
 
 
@@ -49,6 +51,10 @@ def main(
     _introduce(machine, console)
     figures: list[Figure] = []
     try:
+        if "shapes" in wanted:  # needs no servers
+            figures += shapes.measure(console, events=min(events, _SHAPES), rounds=rounds)
+        if wanted == ["shapes"]:
+            return
         with Lab(Settings.load(), console) as lab:
             # The floor is the measure of all rates, and is measured with any of them.
             rates = [name for name in throughput.CONTESTANTS if name in wanted]

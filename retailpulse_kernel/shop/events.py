@@ -41,6 +41,7 @@ __all__ = [
     "ORDER_EVENTS",
     "REASONS",
     "UNKNOWN_CATEGORY",
+    "YEARS",
     "Event",
     "EventError",
     "Message",
@@ -66,8 +67,9 @@ MAX_AHEAD: Final = timedelta(minutes=10)
 MAX_DEPTH: Final = 64
 """How deep a message may nest; a fixed limit, so that every job judges a message alike."""
 
-_SINCE: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_UNTIL: Final = datetime(2101, 1, 1, tzinfo=UTC)
+YEARS: Final = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC))
+"""When an event may be, the second excluded."""
+
 _AMOUNT_LIMIT: Final = Decimal(10**14)  # DECIMAL(18,4) has 14 digits before the point
 
 
@@ -263,7 +265,7 @@ def _time(value: str | int) -> datetime:
             time = time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise EventError("format:event_time", "there is no such date and time") from None
-    if not _SINCE <= time < _UNTIL:
+    if not YEARS[0] <= time < YEARS[1]:
         raise EventError("range:event_time", f"the year {time.year} is not within 2000 and 2100")
     over = time.microsecond % 1000
     return time.replace(microsecond=time.microsecond - over) if over else time

@@ -91,7 +91,7 @@ def message_type(field: Field, words: Sequence[str], *, limits: bool = True) -> 
         case "event_type":
             return Literal[tuple(words)]
         case "time":
-            return _TIME if limits else str
+            return _TIME if limits else str | int
         case "price":
             return Annotated[_PRICE, Meta(**said)] if said else msgspec.Raw
         case "version":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.ground.times import plain_times
 from retailpulse_kernel.shop.events import Event, parse_event
 from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES, parse_events
 
@@ -109,3 +111,33 @@ near_events = st.builds(
 @given(st.lists(st.one_of(near_events, st.binary(max_size=40), st.sampled_from(ODD)), max_size=12))
 def test_any_chunk_is_judged_as_by_the_parser(values: list[bytes | None]) -> None:
     assert verdicts(values) == [truth(value) for value in values]
+
+
+zones = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=12))])
+moments = st.datetimes(datetime(1999, 12, 30), datetime(2101, 1, 2), timezones=zones)
+times = st.one_of(
+    st.builds(lambda moment, text: moment.isoformat() + text, moments.map(lambda t: t.replace(tzinfo=None)),
+              st.sampled_from(["Z", "+00:00", "-00:00", "+14:00", "z", "+0530", "+05", "+24:00", ".1Z", ""])),
+    st.builds(lambda moment, digits: f"{moment:%Y-%m-%d %H:%M:%S}.{digits}Z", moments,
+              st.text("0123456789", min_size=1, max_size=11)),
+    moments.map(str), moments.map(lambda t: round(t.timestamp() * 1_000)), st.integers(-(2**70), 2**70),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(times, max_size=12))
+def test_times_of_any_form_are_read_as_by_the_parser(found: list[str | int]) -> None:
+    messages: list[bytes | None] = [
+        json.dumps({**GOOD, "event_id": str(n), "event_time": t}).encode() for n, t in enumerate(found)
+    ]
+    assert verdicts(messages) == [truth(message) for message in messages]
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["2026-01-31T10:00:00Z", "2026-01-31T10:00:00.123456Z", "2026-01-31T10:00:00.123456789Z",
+     "2026-01-31T10:00:00+00:00", "2026-01-31 15:30:00.5+05:30", 1_769_853_600_000],
+)  # fmt: skip
+def test_a_usual_form_of_a_time_needs_no_look_at_each_message(form: str | int) -> None:
+    assert plain_times([form]).null_count == 0
+    assert plain_times([form, "2026-02-30T10:00:00Z"]).to_pylist() == [*plain_times([form]).to_pylist(), None]

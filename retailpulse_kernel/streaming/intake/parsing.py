@@ -16,17 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.ground.times import plain_times
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.currencies import CURRENCIES
 from retailpulse_kernel.shop.decoding import reader_of
-from retailpulse_kernel.shop.events import MAX_AHEAD, MAX_DEPTH, ORDER_EVENTS, UNKNOWN_CATEGORY, Event
+from retailpulse_kernel.shop.events import MAX_AHEAD, MAX_DEPTH, ORDER_EVENTS, UNKNOWN_CATEGORY, YEARS, Event
 from retailpulse_kernel.streaming.intake.shapes import Shape, column_types, shape_of
 
 __all__ = ["EVENT_TYPES", "Parsed", "parse_events"]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _MONEY: Final = pa.decimal128(18, 4)
+_SINCE, _UNTIL = (pa.scalar(moment, _TIME) for moment in YEARS)
 
 #: Every column of an event of the shipped contract, with its type.
 EVENT_TYPES: Final[dict[str, pa.DataType]] = column_types(shipped())
@@ -34,8 +36,6 @@ EVENT_TYPES: Final[dict[str, pa.DataType]] = column_types(shipped())
 #: The columns that the rules are about.
 _JUDGED: Final = ("event_type", "event_time", "category", "price", "quantity", "currency", "order_id", "order_line")
 
-# Times as `to_message` writes them; every other form is read by `parse_event`.
-_PLAIN_TIME: Final = r"^20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,3})?Z$"
 _PLAIN_PRICE: Final = r'^(null|"?[0-9]{1,14}(\.[0-9]{1,4})?"?)$'
 _PLAIN_CATEGORY: Final = r"^[^.]+(\.[^.]+)*$"
 _MAX_AHEAD_MS: Final = int(MAX_AHEAD.total_seconds() * 1000)
@@ -116,11 +116,12 @@ def _plain(
     positions = np.asarray(at, dtype=np.int64)
     own, keep = shape.own(decoded, wanted)
     names = dict.fromkeys(name for name in (*wanted, *_JUDGED, *shape.missing) if name not in own)
-    lists = {name: shape.values(decoded, name) for name in names if name != "price"}
+    lists = {name: shape.values(decoded, name) for name in names if name not in ("price", "event_time")}
     prices = shape.values(decoded, "price")
     table = pa.table(
         {
             **{name: pa.array(texts, _READ_AS.get(name, pa.string())) for name, texts in lists.items()},
+            "event_time": _whole_ms(plain_times(shape.values(decoded, "event_time"))),
             "price": pa.array([bytes(price or b"null") for price in prices], pa.string()),
             **own,
         }
@@ -128,11 +129,7 @@ def _plain(
     for name in shape.missing:
         keep &= pc.is_valid(table[name]).to_numpy()
     keep &= _well_formed(table) & _shallow([values[i] for i in at])
-    table, positions = table.filter(pa.array(keep)), positions[keep]
-    try:
-        table = _typed(table)
-    except pa.ArrowInvalid:  # there is a 30th of February among them
-        return _table(shape, [], wanted), positions[:0]
+    table, positions = _typed(table.filter(pa.array(keep))), positions[keep]
     keep = _within_limits(table, arrivals_ms[positions])
     return table.filter(pa.array(keep)).select(wanted), positions[keep]
 
@@ -148,7 +145,7 @@ def _well_formed(table: pa.Table) -> np.ndarray[Any, Any]:
         pc.and_(pc.is_valid(table["order_id"]), pc.is_valid(table["order_line"])), pc.not_equal(price, "null")
     )
     checks = [
-        pc.match_substring_regex(table["event_time"], _PLAIN_TIME),
+        pc.fill_null(pc.and_(pc.less_equal(_SINCE, table["event_time"]), pc.less(table["event_time"], _UNTIL)), False),
         pc.match_substring_regex(price, _PLAIN_PRICE),
         pc.or_(pc.match_substring_regex(pc.fill_null(category, "_"), _PLAIN_CATEGORY), pc.equal(category, "")),
         pc.is_in(pc.fill_null(currency, "USD"), pa.array(sorted(CURRENCIES))),
@@ -171,7 +168,6 @@ def _typed(table: pa.Table) -> pa.Table:
     price = pc.utf8_trim(table["price"], characters='"')
     brand = table["brand"] if "brand" in table.column_names else None
     typed = {
-        "event_time": pc.cast(table["event_time"], _TIME),
         "price": pc.cast(pc.if_else(pc.equal(price, "null"), None, price), _MONEY),
         "category": _filled(table["category"], UNKNOWN_CATEGORY),
         "currency": pc.fill_null(table["currency"], "USD"),
@@ -180,6 +176,11 @@ def _typed(table: pa.Table) -> pa.Table:
     if brand is not None:
         typed["brand"] = pc.if_else(pc.equal(brand, ""), None, brand)
     return pa.table({name: typed.get(name, table[name]) for name in table.column_names})
+
+
+def _whole_ms(times: pa.Array) -> pa.Array:
+    """Times since 1970, cut to milliseconds."""
+    return pc.multiply(pc.divide(times.cast(pa.int64()), 1_000), 1_000).cast(_TIME)
 
 
 def _filled(texts: pa.ChunkedArray, default: str) -> pa.ChunkedArray:

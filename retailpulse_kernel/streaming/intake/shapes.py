@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.ground.times import plain_times
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step
 from retailpulse_kernel.shop.contract.types import arrow_type, decimal_digits, element_of
@@ -28,12 +29,7 @@ from retailpulse_kernel.shop.messages import NO_PRICE, message_type
 
 __all__ = ["Shape", "column_types", "shape_of"]
 
-_PLAIN_TIME: Final = (
-    r"^(19|20|21)\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z$"
-)
 _PLAIN_DATE: Final = r"^(19|20|21)\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
-#: Milliseconds since 1970 of the years 1901 to 2199.
-_PLAIN_MS: Final = (-2_177_452_800_000, 7_258_118_400_000)
 #: Types of which msgspec has judged every value.
 _JUDGED_AT_ONCE: Final = frozenset({"string", "bool", "int", "long", "double"})
 
@@ -297,16 +293,11 @@ def _usual(field: Field, values: list[Any], type_: pa.DataType) -> pa.Array | No
         ):
             return None
         return pc.cast(pc.utf8_trim(texts, characters='"'), type_)
-    if field.type == "timestamp" and any(isinstance(value, int) for value in values):
-        numbers = pa.array(values, pa.int64())
-        ends = pc.min_max(numbers).as_py()
-        if ends["min"] < _PLAIN_MS[0] or ends["max"] > _PLAIN_MS[1]:
-            return None
-        return pc.multiply(numbers, 1000).cast(type_)
+    if field.type == "timestamp":
+        times = plain_times(values)
+        return times if times.null_count == sum(value is None for value in values) else None
     texts = pa.array(values, pa.string())
-    return (
-        pc.cast(texts, type_) if _all_match(texts, _PLAIN_TIME if field.type == "timestamp" else _PLAIN_DATE) else None
-    )
+    return pc.cast(texts, type_) if _all_match(texts, _PLAIN_DATE) else None
 
 
 def _all_match(texts: pa.Array, pattern: str) -> bool:
