@@ -185,3 +185,24 @@ def test_any_fields_come_back(rows: list[dict[str, Any]]) -> None:
                 assert name not in frame or pd.isna(frame[name][place])
             else:
                 assert frame[name][place] == value
+
+
+def test_a_field_that_a_later_message_has_first_is_learned() -> None:
+    table = MessageTable()
+    chunks: list[list[bytes | None]] = [
+        [b'{"event_id": "a", "price": 1.10}', b"nonsense"],
+        [
+            b'{"event_id": "b"}',
+            b'{"event_id": "c", "campaign": "spring", "share": 0.10}',
+            b'{"event_id": "d", "x": [1]}',
+        ],
+        [json.dumps({f"f{n}": n for n in range(200)}).encode(), b'{"event_id": 7, "campaign": "summer"}'],
+    ]
+    for number, values in enumerate(chunks):
+        table.add([number] * len(values), range(len(values)), [ARRIVAL_MS] * len(values), values)
+    frame = table.frame(None)
+    assert frame["event_id"].to_list()[:1] + frame["event_id"].to_list()[2:5] == ["a", "b", "c", "d"]
+    assert frame["campaign"].dropna().to_dict() == {3: "spring", 6: "summer"}
+    assert frame["share"].dropna().to_dict() == {3: Decimal("0.10")} and frame["x"].dropna().to_dict() == {4: [1]}
+    assert frame["f199"].dropna().to_dict() == {5: 199}, "too many to learn, and all there"
+    assert frame["raw"].dropna().to_dict() == {1: b"nonsense"} and frame["event_id"][6] == 7

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -24,8 +24,8 @@ __all__ = ["Column", "decimal_of", "layout_of", "shown", "walked"]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 #: What is decoded straight into columns; anything else stays what it is in JSON until it is shown.
 _TYPED: Final[dict[str, Any]] = {"string": str | None, "int": _Int64 | None, "long": _Int64 | None, "bool": bool | None}
-#: Standard fields that a message has as text, whatever they become.
-_TEXTS: Final = ("time", "price")
+#: How many fields beside the contract's become columns at once; messages with others are read one by one.
+_FURTHER: Final = 100
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class Column:
 
         if self.field.is_moved:
             return None
-        if self.field.role in _TEXTS or self.field.type == "string":
+        if self.field.role == "time":
+            return pa.timestamp("us", tz="UTC")
+        if self.field.role == "price" or self.field.type == "string":
             return pa.string()
         return {"int": pa.int64(), "long": pa.int64(), "bool": pa.bool_()}.get(self.field.type)
 
@@ -67,19 +69,25 @@ class Layout:
     ----------
     contract : Contract
         What the messages hold.
+    further : sequence of str
+        Fields that messages have beside those of the contract.
 
     Attributes
     ----------
     columns : dict of str to Column
         By name.
+    within : dict of str to callable
+        What is shown beside them, as it was sent: further fields, and objects that own fields are within.
     decode : callable
-        Makes a struct of a message that has no fields but those of the contract, each of its usual type.
+        Makes a struct of a message that has no other fields, each of its usual type.
     nothing : object
         The struct of an empty message.
     """
 
-    def __init__(self, contract: Contract) -> None:
-        keys = list(dict.fromkeys(str(field.steps[0]) for field in contract.fields))
+    def __init__(self, contract: Contract, further: Sequence[str] = ()) -> None:
+        self._contract, self._further = contract, tuple(further)
+        keys = list(dict.fromkeys([*(str(field.steps[0]) for field in contract.fields), *further]))
+        self._keys = frozenset(keys)
         flat = {field.name: field for field in contract.fields if not field.is_moved}
         attributes = {key: f"at{number}" for number, key in enumerate(keys)}
         described = [(attributes[key], _type_of(flat.get(key)), None) for key in keys]
@@ -91,16 +99,25 @@ class Layout:
             gc=False,
         )
         self.nothing = struct()
-        hook = None if contract.is_plain else Decimal
-        self.decode = msgspec.json.Decoder(struct, float_hook=hook).decode
+        self.decode = msgspec.json.Decoder(struct, float_hook=Decimal).decode
         self.columns = {
             field.name: Column(field, _getter(attributes[str(field.steps[0])], field.steps[1:]))
             for field in contract.fields
         }
-        # What own fields are within is shown as well, as it was sent.
         self.within = {
             key: operator.attrgetter(attributes[key]) for key in keys if key not in flat and key not in self.columns
         }
+
+    def wider(self, names: Iterable[str]) -> Layout | None:
+        """The layout with further fields; None where there are none, or too many.
+
+        Parameters
+        ----------
+        names : iterable of str
+            The fields of a message.
+        """
+        further = (*self._further, *(name for name in names if name not in self._keys))
+        return Layout(self._contract, further) if len(self._further) < len(further) <= _FURTHER else None
 
 
 @cache
@@ -116,9 +133,9 @@ def layout_of(contract: Contract) -> Layout:
 
 
 def _type_of(field: Field | None) -> Any:
-    if field is None:
+    if field is None or field.role == "price":
         return Any
-    return str | None if field.role in _TEXTS else _TYPED.get(field.type, Any)
+    return str | int | None if field.role == "time" else _TYPED.get(field.type, Any)
 
 
 def _getter(attribute: str, steps: Sequence[Step]) -> Callable[[Any], Any]:

@@ -1,8 +1,9 @@
 """Messages of a topic as a frame: column by column where they are as agreed, one by one where they are odd.
 
 A message of the fields that the contract names, each of its usual JSON type, is decoded in one go, and
-whole columns of thousands become Arrow arrays while they are still in the processor's cache. Any other
-message (a number for a price, one field more, no JSON at all) is read by itself and put into its row.
+whole columns of thousands become Arrow arrays while they are still in the processor's cache. A field that the contract
+does not name is learned from the first message that has it. Any other message (a list for a name, no JSON at all) is
+read by itself and put into its row.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from retailpulse_kernel.ground.times import plain_times
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.stores.frames import CATEGORIES, text_series
@@ -32,12 +34,6 @@ CHUNK = 4_000
 
 _decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
 
-#: What `_times` may leave to Arrow, which refuses a whole column for one time that it can't read: days that there are.
-_PLAIN_TIME = (
-    r"^20\d\d-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
-    r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z$"
-)
-
 
 class MessageTable:
     """Messages, as they are read, on their way into a frame.
@@ -53,6 +49,8 @@ class MessageTable:
         self._places: list[tuple[Sequence[int], Sequence[int], Sequence[int]]] = []
         self._chunks: list[dict[str, Any]] = []
         self._odd: dict[int, dict[str, Any]] = {}
+        #: Times in forms that whole columns are not read of, by their rows.
+        self._unread: dict[int, Any] = {}
         self._rows = 0
 
     def __len__(self) -> int:
@@ -76,23 +74,44 @@ class MessageTable:
         values : sequence of bytes or None
             The messages; None is one without a value.
         """
-        import pyarrow as pa
-
-        layout, decoded = self._layout, list[Any]()
-        while len(decoded) < len(values):
-            try:
-                # Up to the next odd one without a step of Python's for each message.
-                decoded.extend(map(layout.decode, values[len(decoded) :]))  # type: ignore[arg-type]
-            except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-                self._odd[self._rows + len(decoded)] = _fields(values[len(decoded)])
-                decoded.append(layout.nothing)
-        chunk: dict[str, Any] = {}
-        for name, column in layout.columns.items():
-            values = list(map(column.get, decoded))
-            chunk[name] = values if column.arrow_type is None else pa.array(values, column.arrow_type)
+        decoded, layout = self._decoded(values), self._layout
+        chunk = {name: self._kept(column, list(map(column.get, decoded))) for name, column in layout.columns.items()}
         self._chunks.append(chunk | {key: list(map(get, decoded)) for key, get in layout.within.items()})
         self._places.append((partitions, offsets, arrivals_ms))
         self._rows += len(values)
+
+    def _decoded(self, values: Sequence[bytes | None]) -> list[Any]:
+        """The structs of messages; of an odd one that of an empty message."""
+        decoded = list[Any]()
+        while len(decoded) < len(values):
+            try:
+                # Up to the next odd one without a step of Python's for each message.
+                decoded.extend(map(self._layout.decode, values[len(decoded) :]))  # type: ignore[arg-type]
+            except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+                fields = _fields(values[len(decoded)])
+                wider = self._layout.wider(fields) if "raw" not in fields else None
+                if wider is not None:  # from the first one again, so that all structs are of one layout
+                    self._layout, decoded = wider, []
+                else:
+                    self._odd[self._rows + len(decoded)] = fields
+                    decoded.append(self._layout.nothing)
+        return decoded
+
+    def _kept(self, column: Column, values: list[Any]) -> pa.Array | list[Any]:
+        """A column's values as they are kept."""
+        import pyarrow as pa
+
+        if column.arrow_type is None:
+            return values
+        if column.field.role == "price":
+            return _texts(values)
+        if column.field.role != "time":
+            return pa.array(values, column.arrow_type)
+        times = plain_times(values)
+        if times.null_count:
+            unread = (place for place, is_read in enumerate(times.is_valid().to_pylist()) if not is_read)
+            self._unread |= {self._rows + place: values[place] for place in unread if values[place] is not None}
+        return times
 
     def frame(self, limit: int | None, *, oldest: bool = False, of_events: bool = False) -> pd.DataFrame:
         """The newest messages by the broker's time, or the oldest, as `KafkaStore.tail` describes them.
@@ -124,14 +143,14 @@ class MessageTable:
             "kafka_offset": offsets[rows],
             "arrival": pd.to_datetime(arrivals[rows], unit="ms", utc=True),
         }
-        odd = self._odd_places(rows)
+        odd, unread = _at(rows, self._odd), _at(rows, self._unread)
         layout = self._layout
         known = [*layout.columns, *layout.within]
         names = dict.fromkeys([*known, *(name for fields in odd.values() for name in fields)])
         take = pa.array(rows)
 
         def column(name: str) -> pd.Series | None:
-            patches = self._patches(name, odd)
+            patches = self._patches(name, odd) | (unread if name == "event_time" else {})
             values = self._values(name, take)
             kept = of_events and name in layout.columns
             if isinstance(values, list):
@@ -164,19 +183,22 @@ class MessageTable:
         column = self._layout.columns.get(name)
         if column is None and name not in self._layout.within:
             return pa.nulls(len(rows), pa.string())
-        chunks = [chunk[name] for chunk in self._chunks]
         if column is None or column.arrow_type is None:
-            values = [value for chunk in chunks for value in chunk]
+            # Chunks of before a field was learned have nothing there.
+            values = [value for chunk, place in zip(self._chunks, self._places, strict=True)
+                      for value in chunk.get(name) or [None] * len(place[0])]  # fmt: skip
             return [values[row] for row in rows.to_pylist()]
+        chunks = [chunk[name] for chunk in self._chunks]
         return pa.chunked_array(chunks, column.arrow_type).combine_chunks().take(rows)
 
-    def _odd_places(self, rows: np.ndarray) -> dict[int, dict[str, Any]]:
-        """The fields of odd messages by their place in the frame, in its order."""
-        import numpy as np
 
-        wanted = np.fromiter(self._odd, dtype=np.int64, count=len(self._odd))
-        places = np.flatnonzero(np.isin(rows, wanted))
-        return {int(place): self._odd[int(rows[place])] for place in places}
+def _at(rows: np.ndarray, found: dict[int, Any]) -> dict[int, Any]:
+    """What was found at some rows by the place in the frame, in its order."""
+    import numpy as np
+
+    wanted = np.fromiter(found, dtype=np.int64, count=len(found))
+    places = np.flatnonzero(np.isin(rows, wanted))
+    return {int(place): found[int(rows[place])] for place in places}
 
 
 def _fields(value: bytes | None) -> dict[str, Any]:
@@ -237,6 +259,16 @@ def _series(name: str, values: pa.Array) -> pd.Series:
     return text_series(values)
 
 
+def _texts(values: list[Any]) -> pa.Array:
+    """Texts and numbers, which are exact, as texts."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([v if v is None or type(v) is str else str(v) for v in values], pa.string())
+
+
 def _prices(values: pa.Array, patches: dict[int, Any]) -> pd.Series:
     """Exact decimals where they can be read as such: each different text is read once."""
     import numpy as np
@@ -258,27 +290,25 @@ def _objects(column: Column | None, values: list[Any], patches: dict[int, Any]) 
     for place, value in patches.items():
         values[place] = value
     if column is None:
-        return pd.Series(values, dtype="object")
+        try:
+            return text_series(pa.array(values, pa.string()))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):  # not only texts
+            return pd.Series(values, dtype="object")
     if column.field.type == "timestamp":
-        texts = pa.array([value if isinstance(value, str) else None for value in values], pa.string())
-        return _times(texts, {place: value for place, value in enumerate(values) if type(value) is int})
+        times = plain_times(values)
+        unread = {place: value for place, value in enumerate(values) if value is not None}
+        return _times(times, unread if times.null_count else {})
     return pd.Series([shown(column.field, value) for value in values], dtype="object")
 
 
-def _times(values: pa.Array, patches: dict[int, Any]) -> pd.Series:
+def _times(values: pa.Array, unread: dict[int, Any]) -> pd.Series:
     """Times as the event's contract has them, RFC 3339 or epoch milliseconds; NaT for anything else."""
-    import numpy as np
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    plain = pc.match_substring_regex(values, _PLAIN_TIME).fill_null(False)
-    readable = pc.if_else(plain, values, pa.scalar(None, pa.string())).cast(pa.timestamp("ns", tz="UTC"))
-    times = pd.Series(readable.to_pandas())
-    others = {int(place): values[place].as_py() for place in np.flatnonzero(~plain.to_numpy(zero_copy_only=False))}
-    others |= patches
-    texts = {place: value for place, value in others.items() if isinstance(value, str)}
-    numbers = {place: value for place, value in others.items() if type(value) is int and abs(value) < 10**15}
+    times = pd.Series(values.cast(pa.timestamp("ns", tz="UTC")).to_pandas())
+    texts = {place: value for place, value in unread.items() if isinstance(value, str)}
+    numbers = {place: value for place, value in unread.items() if type(value) is int and abs(value) < 10**15}
     for found, how in ((texts, {"format": "ISO8601"}), (numbers, {"unit": "ms"})):
         if found:
             read = pd.to_datetime(pd.Series(list(found.values())), utc=True, errors="coerce", **how)
