@@ -226,12 +226,12 @@ class KafkaStore(KafkaRows):
             kafka_partition, kafka_offset and arrival (UTC), then the fields of the JSON messages as they
             were sent, except that ``event_time`` is a UTC time and ``price`` an exact `decimal.Decimal` (with
             ``as_="float"`` a ``float64``) where they can be read as such. What is not a JSON object stands
-            under ``raw``. Of the events' topic every field of the contract is a column, also one that no message has;
-            one that is nested in the message stands in a column of its own.
+            under ``raw``. Of a topic of the contract every field is a column, also one that no message has; one that is
+            nested in the message stands in a column of its own.
         """
         checked_limit(limit)
         since_ms = int((time.time() - span_of(last).total_seconds()) * 1000)
-        state = self._state(topic)
+        state = self._state(self._of_shop(topic))
         table = MessageTable(self._contract(state))
         with self._answering(), self._consumer() as consumer, _no_collection():
             gone = _older_are_gone(state, _offsets_at(consumer, state, since_ms))
@@ -286,7 +286,7 @@ class KafkaStore(KafkaRows):
         """
         checked_limit(limit)
         begin, end = range_of(last, since, until)
-        state = self._state(topic)
+        state = self._state(self._of_shop(topic))
         table = MessageTable(self._contract(state))
         with self._answering(), self._consumer() as consumer, _no_collection():
             if end is not None:
@@ -308,11 +308,17 @@ class KafkaStore(KafkaRows):
         return shaped(frame, as_)
 
     def _contract(self, state: TopicState) -> Contract:
-        """What the messages of a topic hold; of another topic than the events' as far as the names are the same."""
-        return contract_of(self._settings).decoding if self._of_events(state) else shipped()
+        """What the messages of a topic hold; of one that the contract lacks as far as the names are the same."""
+        name = self._described(state)
+        return shipped() if name is None else contract_of(self._settings).of_topic(name)
+
+    def _described(self, state: TopicState) -> str | None:
+        """The name of a topic in the contract; None for one that is not there."""
+        topics = [topic.topic for topic in contract_of(self._settings).topics]
+        return next((topic for topic in topics if self._settings.namespace.topic(topic) == state.name), None)
 
     def _of_events(self, state: TopicState) -> bool:
-        return state.name == self._settings.namespace.events_topic
+        return self._described(state) is not None
 
     def _collect(self, table: MessageTable, consumer: Consumer, state: TopicState, since_ms: int) -> None:
         self._gather(table, consumer, state, _offsets_at(consumer, state, since_ms))
@@ -345,7 +351,7 @@ class KafkaStore(KafkaRows):
             values = [orjson.dumps(record, default=_to_json) for record in records]
         except TypeError as error:
             raise UsageError(f"A record can't be written as JSON: {error}.") from error
-        with self._answering(), Sender(self._settings, self._named(topic)) as sender:
+        with self._answering(), Sender(self._settings, self._named(self._of_shop(topic))) as sender:
             for record, value in zip(records, values, strict=True):
                 sender.send(str(record.get(key, "")).encode(), value)
         return sender.acknowledged
@@ -361,6 +367,12 @@ class KafkaStore(KafkaRows):
 
     def _named(self, topic: str | None) -> str:
         return self._short.get(topic) or str(topic)
+
+    def _of_shop(self, topic: str | None) -> str | None:
+        """The full name of a topic that a user names as the shop's contract does, as `Job.events` takes it."""
+        shop = contract_of(self._settings)
+        further = {one.topic for one in shop.topics} - {one.topic for one in shipped().topics}
+        return self._settings.namespace.topic(topic) if topic in further else topic
 
     def _state(self, topic: str | None) -> TopicState:
         with self._answering():

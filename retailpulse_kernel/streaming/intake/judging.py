@@ -209,7 +209,8 @@ class Intake:
             stamped = [arrival for arrival in chunk.arrivals_ms if arrival >= 0]
             arrived_ms = min([*stamped, *([] if arrived_ms is None else [arrived_ms])], default=None)
             wanted = [*self.columns_of_events, self.unique_by]
-            parsed = parse_events(chunk.values, chunk.arrivals_ms, wanted, self.shop)
+            places = [f"{stretch.partition}-{n}" for n in chunk.offsets] if self.shop.counts_messages else ()
+            parsed = parse_events(chunk.values, chunk.arrivals_ms, wanted, self.shop, places)
             times_ms = parsed.events["event_time"].cast(pa.int64()).to_numpy() // 1000
             arrivals_ms = np.asarray(chunk.arrivals_ms, dtype=np.int64)[parsed.positions]
             offsets = np.asarray(chunk.offsets, dtype=np.int64)[parsed.positions]
