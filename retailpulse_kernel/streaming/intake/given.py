@@ -1,10 +1,17 @@
-"""Events that are given by hand, for the test of a job's figures."""
+"""Events that are given by hand, for the test of a job: as events, and as the messages of a topic.
+
+A test leaves its messages as a file in the folder of its epochs. A stream that finds the file there reads the messages
+in place of its topic.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from retailpulse_kernel.ground.errors import UnknownName
@@ -14,10 +21,70 @@ from retailpulse_kernel.shop.contract.paths import Step
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.messages import ORDER_EVENTS
+from retailpulse_kernel.streaming.intake.judging import Chunk
 
-__all__ = ["given_events"]
+__all__ = ["GivenMessages", "given_events", "given_message"]
 
 _TIME = "2026-01-01T12:00:00Z"
+
+
+@dataclass(frozen=True)
+class GivenMessages:
+    """The messages of a topic that a test gives: one partition, with offsets from 0.
+
+    Attributes
+    ----------
+    values : list of str
+        The messages, as JSON.
+    at_ms : int
+        The test's present, in milliseconds since 1970: the broker's time of each message, and how far the topic's clock
+        has come behind the last one.
+    """
+
+    values: list[str]
+    at_ms: int
+
+    @classmethod
+    def of(cls, folder: str, topic: str) -> GivenMessages | None:
+        """What a test gives in place of a topic; None where no test is under way.
+
+        Parameters
+        ----------
+        folder : str
+            The folder of the test's epochs; it may be absent.
+        topic : str
+            The topic's full name.
+        """
+        file = Path(folder, f"{topic}.json")
+        return msgspec.json.decode(file.read_bytes(), type=cls) if folder and file.is_file() else None
+
+    def leave(self, folder: str, topic: str) -> None:
+        """Let a topic's streams read these messages.
+
+        Parameters
+        ----------
+        folder : str
+            The folder of the test's epochs.
+        topic : str
+            The topic's full name.
+        """
+        Path(folder, f"{topic}.json").write_bytes(orjson.dumps(asdict(self)))
+
+    @property
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        """First and next offset of the one partition."""
+        return {"0": (0, len(self.values))}
+
+    def chunks(self, start: int, end: int) -> Iterator[Chunk]:
+        """The messages of the offsets ``[start, end)``.
+
+        Parameters
+        ----------
+        start, end : int
+            The range, without its end.
+        """
+        values: list[bytes | None] = [text.encode() for text in self.values[start:end]]
+        yield Chunk(values, list(range(start, end)), [self.at_ms] * len(values))
 
 
 def given_events(given: Iterable[Event | Mapping[str, Any]], contract: Contract | None = None) -> list[Event]:
@@ -39,10 +106,30 @@ def given_events(given: Iterable[Event | Mapping[str, Any]], contract: Contract 
         A field can't have this value.
     """
     shop = shipped() if contract is None else contract
-    return [one if isinstance(one, Event) else _event(shop, number, one) for number, one in enumerate(given, 1)]
+    parse = reader_of(shop).parse
+    return [
+        one if isinstance(one, Event) else parse(given_message(number, one, shop))
+        for number, one in enumerate(given, 1)
+    ]
 
 
-def _event(contract: Contract, number: int, fields: Mapping[str, Any]) -> Event:
+def given_message(number: int, fields: Mapping[str, Any], contract: Contract) -> bytes:
+    """A message from the fields of an event that matter.
+
+    Parameters
+    ----------
+    number : int
+        Counts the events; those that lack an id or an order are told apart by it.
+    fields : mapping
+        The fields by name; see `given_events`.
+    contract : Contract
+        What an event holds.
+
+    Raises
+    ------
+    UnknownName
+        An event has no such field.
+    """
     for name in fields:
         if name not in contract.by_name:
             raise UnknownName("field of an event", name, contract.by_name)
@@ -55,7 +142,7 @@ def _event(contract: Contract, number: int, fields: Mapping[str, Any]) -> Event:
     message: dict[str, Any] = {}
     for name, value in (filled | dict(fields)).items():
         _put(message, contract.by_name[name], value)
-    return reader_of(contract).parse(orjson.dumps(message, default=str))
+    return orjson.dumps(message, default=str)
 
 
 def _put(message: dict[str, Any], field: Field, value: Any) -> None:
