@@ -23,7 +23,7 @@ from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.report import Report
 from retailpulse_kernel.streaming.run.testing import Passed
 
-__all__ = ["Case", "Failure", "NotebookTests", "Request", "has_tests", "perform", "run_tests", "sibling_of"]
+__all__ = ["NotebookTests", "Request", "has_tests", "perform", "sibling_of"]
 
 #: What the kernel RetailPulse loads.
 _EXTENSION = "retailpulse_kernel"
@@ -117,7 +117,7 @@ def perform(settings: Settings, request: bytes) -> bytes:
         A `NotebookTests` as JSON.
     """
     asked = msgspec.json.decode(request, type=Request)
-    return msgspec.json.encode(run_tests(Path(asked.notebook), asked.given))
+    return msgspec.json.encode(_run_tests(Path(asked.notebook), asked.given))
 
 
 def sibling_of(notebook: Path) -> Path:
@@ -142,7 +142,7 @@ def has_tests(notebook: Path) -> bool:
     return sibling_of(notebook).is_file() or any(is_test(cell) for cell in read_notebook(notebook).cells)
 
 
-def run_tests(notebook: Path, given: dict[str, str] | None = None) -> NotebookTests:
+def _run_tests(notebook: Path, given: dict[str, str] | None = None) -> NotebookTests:
     """Run the tests of a notebook in this process.
 
     Parameters

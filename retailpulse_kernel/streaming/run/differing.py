@@ -13,12 +13,12 @@ import orjson
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import iso_text, moment_of
 
-__all__ = ["Row", "differences"]
+__all__ = ["differences"]
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 
 
-def differences(expected: Sequence[Row], found: Sequence[Row], key: Sequence[str]) -> list[str]:
+def differences(expected: Sequence[_Row], found: Sequence[_Row], key: Sequence[str]) -> list[str]:
     """What differs, as the lines of a table; nothing where all is as expected.
 
     Parameters
@@ -39,7 +39,7 @@ def differences(expected: Sequence[Row], found: Sequence[Row], key: Sequence[str
         else:
             del left[place]
     keys = [name for name in key if name in names]
-    lines: list[tuple[str, Row, str, Any, Any]] = []
+    lines: list[tuple[str, _Row, str, Any, Any]] = []
     for row in missing:
         place = next((at for at, other in enumerate(left) if keys and not _differing(row, other, keys)), None)
         if place is None:
@@ -51,7 +51,7 @@ def differences(expected: Sequence[Row], found: Sequence[Row], key: Sequence[str
     return _table(lines, names, keys)
 
 
-def _differing(expected: Row, found: Row, names: Sequence[str]) -> list[str]:
+def _differing(expected: _Row, found: _Row, names: Sequence[str]) -> list[str]:
     return [name for name in names if not _same(expected[name], found[name])]
 
 
@@ -85,7 +85,7 @@ def _is_nothing(value: Any) -> bool:
     return value is None or value != value  # a frame has NaN or NaT in place of null
 
 
-def _table(lines: Sequence[tuple[str, Row, str, Any, Any]], names: Sequence[str], keys: Sequence[str]) -> list[str]:
+def _table(lines: Sequence[tuple[str, _Row, str, Any, Any]], names: Sequence[str], keys: Sequence[str]) -> list[str]:
     """The differences in columns: other values with the key, whole rows with all columns."""
     whole = [[what, *(_text(row[name]) for name in names)] for what, row, column, _, _ in lines if not column]
     other = [
