@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 import retailpulse_kernel
 from retailpulse_kernel.demo.jobs import demo_jobs, job_command, job_notebook
 from retailpulse_kernel.ground.settings import Settings, environment
-from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters
+from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters, without_tests
 from retailpulse_kernel.notebooks.running import checked_parameters
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
@@ -44,7 +44,7 @@ def run_here(settings: Settings, job: str | Path, **given: str) -> None:
     For tests of what a job computes. Those of how it is started use `run_notebook` or a `JobProcess`.
     """
     notebook = job if isinstance(job, Path) else job_notebook(job)
-    content = with_parameters(read_notebook(notebook), checked_parameters(notebook, given))
+    content = with_parameters(without_tests(read_notebook(notebook)), checked_parameters(notebook, given))
     before = retailpulse_kernel.default_workbench()
     retailpulse_kernel.use_workbench(Workbench(namespace=settings.namespace_name))
     try:

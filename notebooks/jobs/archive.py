@@ -39,5 +39,21 @@ events = job.events(watermark=watermark, dedup_horizon=dedup_horizon, rejects="c
 # %%
 job.write(events, to=rp.hive)
 
+# %% tags=["test"]
+job.test(
+    "an event is kept once, in its hour",
+    given="""
+        event_id  event_time            user_id
+        e1        2026-01-31T10:59:59Z  u1
+        e2        2026-01-31T11:00:00Z  u2
+        e1        2026-01-31T11:30:00Z  u1
+    """,
+    expected="""
+        event_id  user_id  dt          hour  late
+        e1        u1       2026-01-31  10    false
+        e2        u2       2026-01-31  11    false
+    """,
+)
+
 # %%
 job.run()

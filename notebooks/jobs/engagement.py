@@ -51,5 +51,26 @@ by_user = events.figures(*figures, by=["user_id", "currency"], every=["1 day"], 
 job.write(by_session, to=rp.hbase)
 job.write(by_user, to=rp.hbase)
 
+# %% tags=["test"]
+job.test(
+    "a session that crosses the hour has a row in both hours, its user one row a day",
+    given="""
+        event_type  event_time            user_id  session_id  price  quantity
+        view        2026-01-31T10:50:00Z  u1       s1          12.50  1
+        purchase    2026-01-31T11:10:00Z  u1       s1          12.50  2
+    """,
+    expected={
+        "session_hour": """
+            hour                  session_id  events  views  purchases  revenue
+            2026-01-31T10:00:00Z  s1          1       1      0          0
+            2026-01-31T11:00:00Z  s1          1       0      1          25.00
+        """,
+        "user_day": """
+            day                   user_id  events  units  revenue
+            2026-01-31T00:00:00Z  u1       2       2      25.00
+        """,
+    },
+)
+
 # %%
 job.run()

@@ -1,9 +1,10 @@
-"""Commands that look at what is stored: tables, reconcile."""
+"""Commands that look at what is stored or computed: tables, reconcile, test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retailpulse_kernel.cli.app import app
+from retailpulse_kernel.cli.jobs import pair
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
 from retailpulse_kernel.ground.settings import Settings
 
@@ -41,6 +43,36 @@ def tables(
         print_json(found.to_json())
     else:
         Console(highlight=False).print(_tables_view(found))
+
+
+@app.command()
+def test(
+    notebook: Annotated[Path, typer.Argument(help="The notebook of a job: an .ipynb file.", show_default=False)],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Set a parameter of the notebook; repeatable."),
+    ] = None,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the tests of a job's notebook: its cells tagged test, and those of NAME.test.ipynb beside it.
+
+    The tests need no server, and nothing is written. When a test fails, the exit code is 1.
+    """
+    from retailpulse_kernel.promotion.gate.trial import run_tests
+
+    settings = Settings.load(profile=profile, namespace=namespace)
+    found = run_tests(settings, notebook, dict(pair(text) for text in parameters or []))
+    if as_json:
+        print_json({"ok": found.ok, "cases": [*map(asdict, found.cases)], "failures": [*map(asdict, found.failures)]})
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for case in found.cases:
+            console.print(case.said, markup=False)
+        console.print(f"{notebook.name}: {found}{', ok' if found.cases and found.ok else ''}", markup=False)
+    if not found.ok:
+        raise typer.Exit(1)
 
 
 def _tables_view(found: Tables) -> RenderableType:

@@ -361,7 +361,7 @@ def with_pairs(arguments: list[str]) -> list[str]:
     arguments : list of str
         Words after the program's name.
     """
-    if not {"run", "promote"} & set(arguments[:2]):
+    if not {"run", "promote", "test"} & set(arguments[:2]):
         return arguments
     joined, rest = [], list(arguments)
     while rest:

@@ -17,6 +17,7 @@
     │   └── StoreUnavailable    a store can't be reached
     ├── EventError              one message is not a valid event
     ├── CheckFailed             a check ran, and what it checked is not right: a verdict, which no retry changes
+    │   └── TestFailed          a job makes other rows of given events than its test expects
     └── JobError                a streaming job failed
 """
 
@@ -41,6 +42,7 @@ __all__ = [
     "RetailPulseError",
     "ServiceError",
     "StoreUnavailable",
+    "TestFailed",
     "UnknownName",
     "UsageError",
     "cause_line",
@@ -210,6 +212,24 @@ class CheckFailed(RetailPulseError):
 
     This is a verdict. Nothing broke, so a retry would find the same: Airflow ends such a run at once.
     """
+
+
+class TestFailed(CheckFailed):
+    """A job makes other rows of given events than its test expects.
+
+    Parameters
+    ----------
+    test : str
+        The test's name.
+    lines : iterable of str
+        What differs, as the lines of a table.
+    """
+
+    __test__ = False  # pytest takes classes of such a name for its own
+
+    def __init__(self, test: str, lines: Iterable[str]) -> None:
+        self.test, self.lines = test, tuple(lines)
+        super().__init__("\n".join([f"The test {test!r} fails.", *self.lines]))
 
 
 class JobError(RetailPulseError):

@@ -15,9 +15,11 @@ import nbformat
 
 from retailpulse_kernel.ground.errors import UsageError
 
-__all__ = ["code_cells", "is_parameters", "read_notebook", "same_code", "with_parameters"]
+__all__ = ["code_cells", "is_parameters", "is_test", "read_notebook", "same_code", "with_parameters", "without_tests"]
 
 _INJECTED = "injected-parameters"
+#: What stands in a cell with a test where the test is not run: the cell keeps its number.
+_LEFT_OUT = "# A test: `retailpulse test` and the gate run it."
 _MINOR = 5
 
 
@@ -61,6 +63,31 @@ def is_parameters(cell: Any) -> bool:
         Of nbformat.
     """
     return cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", [])
+
+
+def is_test(cell: Any) -> bool:
+    """Whether a cell holds a test, which is run beside the job and never with it.
+
+    Parameters
+    ----------
+    cell : object
+        Of nbformat.
+    """
+    return cell.cell_type == "code" and "test" in cell.metadata.get("tags", [])
+
+
+def without_tests(content: Any) -> Any:
+    """A copy of a notebook whose tests do nothing, so that the other cells keep their numbers.
+
+    Parameters
+    ----------
+    content : object
+        As `read_notebook` gives it; it is not changed.
+    """
+    content = copy.deepcopy(content)
+    for cell in filter(is_test, content.cells):
+        cell.source = _LEFT_OUT
+    return content
 
 
 def code_cells(content: Any) -> Iterator[str]:

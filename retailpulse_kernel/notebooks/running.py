@@ -21,7 +21,7 @@ from retailpulse_kernel.ground.errors import JobError, ParameterError, RetailPul
 from retailpulse_kernel.ground.files import write_whole
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.notebooks.environment import environment_of
-from retailpulse_kernel.notebooks.files import read_notebook, with_parameters
+from retailpulse_kernel.notebooks.files import read_notebook, with_parameters, without_tests
 from retailpulse_kernel.notebooks.parameters import check, read_parameters, unread
 from retailpulse_kernel.streaming.run.context import RunContext
 
@@ -70,7 +70,8 @@ def run_notebook(
 ) -> Run:
     """Execute a notebook with parameters on the settings' servers.
 
-    SIGTERM and SIGINT let a streaming job finish its micro-batch and end; a second one interrupts.
+    Cells tagged ``test`` are not run; see `notebooks.testing`. SIGTERM and SIGINT let a streaming job finish its
+    micro-batch and end; a second one interrupts.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def run_notebook(
         output = folder / f"{started:%Y%m%dT%H%M%S}-{os.getpid()}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     # papermill itself would turn times and decimals into text, so it gets a notebook with parameters.
-    prepared = with_parameters(read_notebook(notebook), values)
+    prepared = with_parameters(without_tests(read_notebook(notebook)), values)
     here = environment_of()
     said = {
         "notebook": notebook.name,

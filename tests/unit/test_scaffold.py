@@ -6,7 +6,6 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import jupytext
 import pytest
@@ -20,10 +19,13 @@ from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.notebooks.parameters import read_parameters
 from retailpulse_kernel.promotion.gate.static import static_problems
 from retailpulse_kernel.scaffold.jobs import NewJob, new_job
-from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.streaming.intake.given import given_events
+from retailpulse_kernel.streaming.run.differing import differences
+from retailpulse_kernel.streaming.run.given_tables import of_type, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings.load(pipelines=ROOT / "pipelines")
@@ -70,15 +72,18 @@ class TestNotebook:
 
     def test_tests_numbers_that_a_plain_loop_finds_too(self, made: NewJob) -> None:
         (source,) = (source for _, source, tags in cells(made.notebook) if tags == ["test"])
-        table = FigureTable("brand_sales", (EVENTS, REVENUE, ORDERS), ("currency", "category"), (GRAINS["day"],))
+        table = FigureTable("brand_sales", (EVENTS, UNITS, REVENUE, ORDERS), ("currency", "category"), (GRAINS["day"],))
+        fields = shipped().by_name
 
-        class Sales:
-            def of(self, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
-                return fold(given_events(given), table, GRAINS["day"])
+        class Loop:
+            def test(self, name: str, *, given: str, expected: dict[str, str]) -> None:
+                rows = [{n: of_type(fields[n].type, cell) for n, cell in row.items()} for row in rows_of(given)]
+                found = fold(given_events(rows), table, GRAINS["day"])
+                assert differences(rows_of(expected["brand_sales_day"]), found, ["category"]) == []
 
-        exec(source, {"sales": Sales()})
+        exec(source, {"job": Loop()})
         with pytest.raises(AssertionError):
-            exec(source.replace('"12.50"', '"12.51"'), {"sales": Sales()})
+            exec(source.replace("12.50", "12.51"), {"job": Loop()})
 
 
 class TestName:

@@ -57,5 +57,25 @@ by_category = events.figures(
 )
 job.write(by_category, to=rp.cassandra)
 
+# %% tags=["test"]
+job.test(
+    "revenue and units are those of purchases, users are counted once",
+    given="""
+        event_type  event_time            user_id  category  price  quantity
+        purchase    2026-01-31T10:00:00Z  u1       toys      12.50  2
+        purchase    2026-01-31T10:20:00Z  u1       toys      5.00   1
+        view        2026-01-31T10:30:00Z  u2       toys      5.00   1
+        view        2026-01-31T11:00:00Z  u2       toys      5.00   1
+    """,
+    expected={
+        "category_hour": """
+            hour                  category  event_type  events  units  revenue  orders  active_users
+            2026-01-31T10:00:00Z  toys      purchase    2       3      30.00    2       1
+            2026-01-31T10:00:00Z  toys      view        1       0      0        0       1
+            2026-01-31T11:00:00Z  toys      view        1       0      0        0       1
+        """
+    },
+)
+
 # %%
 job.run()

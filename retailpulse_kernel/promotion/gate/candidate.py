@@ -15,6 +15,7 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.files import code_cells, read_notebook
 from retailpulse_kernel.notebooks.parameters import read_parameters
+from retailpulse_kernel.notebooks.testing import sibling_of
 from retailpulse_kernel.promotion.registry.diffing import Diff
 from retailpulse_kernel.promotion.registry.manifest import CONTINUOUS, Manifest
 from retailpulse_kernel.promotion.registry.registry import Registry, Version
@@ -45,7 +46,7 @@ def this_notebook() -> Path:
 
 
 def cleaned(notebook: Path, folder: Path) -> Path:
-    """A copy without outputs, and without the cells that only call ``rp.promote()`` or ``rp.jobs()``; with its models.
+    """A copy without outputs and cells that only call ``rp.promote()`` or ``rp.jobs()``, with its models and tests.
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def cleaned(notebook: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / notebook.name
     nbformat.write(content, path)
+    if (tests := sibling_of(notebook.absolute())).is_file():
+        shutil.copyfile(tests, folder / tests.name)
     for name in _models(content):
         if (model := notebook.absolute().with_name(name)).is_file():
             shutil.copyfile(model, folder / name)

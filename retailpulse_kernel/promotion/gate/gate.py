@@ -28,7 +28,7 @@ from retailpulse_kernel.promotion.gate.result import Promotion
 from retailpulse_kernel.promotion.gate.resume import Verdict, check_checkpoint
 from retailpulse_kernel.promotion.gate.shadow import sample_events, shadow_of
 from retailpulse_kernel.promotion.gate.static import static_problems
-from retailpulse_kernel.promotion.gate.trial import Candidate, Tried, try_out
+from retailpulse_kernel.promotion.gate.trial import Candidate, Tried, run_tests, try_out
 from retailpulse_kernel.promotion.registry.manifest import Manifest, Step
 from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.promotion.registry.schedules import check_schedule
@@ -101,6 +101,7 @@ def promote(
         _static(promotion, notebook, given)
         if not is_possible():
             promotion.add("", "files stay writable during the trial: this system has no Landlock", "")
+        _tests(promotion, settings, notebook, given)
         with shadow_of(settings, name or notebook.stem.lower()) as shadow:
             copied = sample_events(settings, shadow, _EVENTS, limit=sample)
             described = _described(promotion, settings, shadow, notebook, given)
@@ -157,6 +158,18 @@ def _static(promotion: Promotion, notebook: Path, given: Mapping[str, str]) -> N
     kernel = read_notebook(notebook).metadata.kernelspec.name
     promotion.add("parameters", f"{count} typed, all read" if count else "none")
     promotion.add("notebook", f"no outputs, no secrets, no absolute paths, kernel {kernel}")
+
+
+def _tests(promotion: Promotion, settings: Settings, notebook: Path, given: Mapping[str, str]) -> None:
+    try:
+        found = run_tests(settings, notebook, given)
+    except RetailPulseError as error:
+        promotion.add("tests", str(error), "failed", ok=False)
+        raise _Failed from error
+    if not found.ok:
+        promotion.add("tests", str(found), "refused", ok=False)
+        raise _Failed
+    promotion.add("tests", str(found), "ok" if found.cases else "")
 
 
 def _described(

@@ -25,7 +25,7 @@ from retailpulse_kernel.promotion.gate.landlock import make_read_only
 from retailpulse_kernel.stores.base import Local
 from retailpulse_kernel.stores.registry import open_store, used
 
-__all__ = ["CELL", "explained", "run_apart", "trial_environment"]
+__all__ = ["CELL", "explained", "remove_own_folders", "run_apart", "trial_environment"]
 
 #: Variables that tell programs where things are and how to speak; none of them is a secret.
 _KEPT = {
@@ -157,15 +157,31 @@ def _writable(settings: Settings) -> Iterator[Path]:
     """The folders of a trial."""
     yield Path(tempfile.gettempdir())
     yield Path(os.devnull).parent
-    name = settings.namespace.name
-    own = [settings.home / kind / name for kind in ("runs", "metrics", "locks")]
+    for folder in _own_folders(settings):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+
+
+def _own_folders(settings: Settings) -> list[Path]:
+    """The folders of a namespace, and of no other."""
+    own = [settings.home / kind / settings.namespace.name for kind in ("runs", "metrics", "locks")]
     own += [Path(settings.checkpoints.removeprefix("file://"))] if _is_local(settings.checkpoints) else []
     for store in (open_store(name, settings) for name in used(settings, Local)):
         assert isinstance(store, Local), "it has registered as one"
         own += store.folders()
-    for folder in own:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
+    return own
+
+
+def remove_own_folders(settings: Settings) -> None:
+    """Remove the folders of a trial that has left nothing elsewhere.
+
+    Parameters
+    ----------
+    settings : Settings
+        The trial's namespace.
+    """
+    for folder in _own_folders(settings):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_local(location: str) -> bool:

@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError, cause_line
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters
+from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters, without_tests
 from retailpulse_kernel.notebooks.running import checked_parameters
 from retailpulse_kernel.promotion.gate.isolation import CELL, explained
 from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
@@ -105,7 +105,7 @@ class Rehearsal:
             The notebook, its parameters, and the copy of the checkpoint.
         """
         path = Path(candidate.notebook)
-        content = with_parameters(read_notebook(path), checked_parameters(path, candidate.parameters))
+        content = with_parameters(without_tests(read_notebook(path)), checked_parameters(path, candidate.parameters))
         jobs: list[Job] = []
         started: list[Started] = []
 

@@ -8,19 +8,24 @@ session, which costs more than all the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.promotion.gate.isolation import run_apart
+from retailpulse_kernel.notebooks.files import read_notebook
+from retailpulse_kernel.notebooks.testing import NotebookTests, Request, has_tests
+from retailpulse_kernel.promotion.gate.isolation import remove_own_folders, run_apart
 from retailpulse_kernel.streaming.plan.data import Plan
 
-__all__ = ["Candidate", "Started", "Tried", "try_out"]
+__all__ = ["Candidate", "Started", "Tried", "run_tests", "try_out"]
 
 #: What the other process calls.
 _PERFORM = "retailpulse_kernel.promotion.gate.rehearsal:perform"
+_TESTS = "retailpulse_kernel.notebooks.testing:perform"
 
 
 @dataclass(frozen=True)
@@ -118,3 +123,36 @@ def try_out(shadow: Settings, candidates: Sequence[Candidate], *, timeout: float
     request = msgspec.json.encode(list(candidates))
     found = run_apart(shadow, _PERFORM, request, timeout=timeout)
     return msgspec.json.decode(found, type=list[Tried])
+
+
+def run_tests(settings: Settings, notebook: Path, given: Mapping[str, str], *, timeout: float = 900) -> NotebookTests:
+    """Run the tests of a notebook in a process of their own, in a namespace that holds nothing.
+
+    Parameters
+    ----------
+    settings : Settings
+        The live namespace.
+    notebook : Path
+        The notebook.
+    given : mapping of str to str
+        The notebook's parameters.
+    timeout : float
+        Seconds that the tests may take.
+
+    Raises
+    ------
+    UsageError
+        There is no such notebook.
+    JobError
+        The process died, or took too long.
+    """
+    read_notebook(notebook)
+    if not has_tests(notebook):
+        return NotebookTests()
+    digest = hashlib.blake2b(f"{settings.namespace.name}.{notebook.absolute()}".encode(), digest_size=8).hexdigest()
+    apart = settings.within(f"tests_{digest}")
+    request = msgspec.json.encode(Request(str(notebook.absolute()), dict(given)))
+    try:
+        return msgspec.json.decode(run_apart(apart, _TESTS, request, timeout=timeout), type=NotebookTests)
+    finally:
+        remove_own_folders(apart)

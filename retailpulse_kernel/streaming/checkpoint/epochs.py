@@ -178,7 +178,7 @@ def open_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
     return find_epoch(folder) or new_epoch(folder, now_ms=now_ms)
 
 
-def new_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
+def new_epoch(folder: str, *, now_ms: int | None = None, after: int = 0) -> Epoch:
     """Begin an epoch: an empty checkpoint, whose writes win over those of the epochs before.
 
     Parameters
@@ -187,6 +187,8 @@ def new_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
         The job's, a path or a URI; it may be absent.
     now_ms : int, optional
         The new epoch's start, in milliseconds since 1970; that of `next_start_ms` when absent.
+    after : int
+        The number of the last epoch, where that is not there any more.
 
     Raises
     ------
@@ -195,7 +197,7 @@ def new_epoch(folder: str, *, now_ms: int | None = None) -> Epoch:
     """
     before = find_epoch(folder)
     filesystem, root = _filesystem(folder)
-    number, start_ms = before.number + 1 if before else 1, next_start_ms(before) if now_ms is None else now_ms
+    number, start_ms = before.number + 1 if before else after + 1, next_start_ms(before) if now_ms is None else now_ms
     path = f"{root}/e{number:04d}"
     # Made aside, so that a crash in between leaves no epoch without its description.
     filesystem.create_dir(f"{path}.new", recursive=True)

@@ -39,6 +39,7 @@ def read_topic(
     tells: bool = False,
     leader: Leader | None = None,
     drain: Path | None = None,
+    given: str = "",
 ) -> DataFrame:
     """A topic as a stream of judged rows; it fails rather than skips when offsets are gone.
 
@@ -62,11 +63,13 @@ def read_topic(
         The live job that is read as far as.
     drain : Path, optional
         A file; once it is there, the stream has nothing behind what the file says.
+    given : str
+        The folder of the epochs of the job's tests; see `given.GivenMessages`.
     """
     spark.dataSource.register(TopicSource)
     config = SourceConfig(
         client_config(settings), intake, epochs, leader, drain=str(drain) if drain else None, reader=reader,
-        bounded=bounded, tells=tells,
+        bounded=bounded, tells=tells, given=given,
     )  # fmt: skip
     return spark.readStream.format(TopicSource.name()).option("config.secret", config.dump()).load()
 

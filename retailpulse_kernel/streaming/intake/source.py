@@ -27,6 +27,7 @@ from retailpulse_kernel.streaming.checkpoint.following import Leader
 from retailpulse_kernel.streaming.checkpoint.losses import accepted, start_after_gaps
 from retailpulse_kernel.streaming.checkpoint.writer import read_drain
 from retailpulse_kernel.streaming.intake.consuming import chunks
+from retailpulse_kernel.streaming.intake.given import GivenMessages
 from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics
 from retailpulse_kernel.streaming.intake.remembered import Span, dealt, remembered
@@ -97,6 +98,8 @@ class SourceConfig:
     bounded: bool = False
     #: Whether Spark's watermark also follows the last messages before a pause, by a batch without messages.
     tells: bool = False
+    #: The folder of the epochs of the job's tests, each of which gives messages in place of the topic's.
+    given: str = ""
 
     def dump(self) -> str:
         """The text."""
@@ -105,6 +108,8 @@ class SourceConfig:
             del content["intake"]["contract"]
         if content["steps"] is None:  # nor that a batch is read once more
             del content["steps"]
+        if not content["given"]:  # nor tests
+            del content["given"]
         return json.dumps(content)
 
     @classmethod
@@ -169,8 +174,11 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     """Plans micro-batches in the driver, and reads one partition's part of them in a worker."""
 
     def __init__(self, config: SourceConfig) -> None:
-        self._config = config
         self._topic = config.intake.topic
+        self._given = GivenMessages.of(config.given, self._topic)
+        if self._given is not None:
+            config = replace(config, epochs=config.given, leader=None, drain=None)
+        self._config = config
         _end_quietly()
         self._client: Consumer | None = None
         self._target: Offsets | None = None
@@ -245,6 +253,8 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         """Judge a part of a batch, and leave its partitions' clocks for the next one."""
         assert isinstance(partition, TaskRanges)
         config = self._config
+        # Looked up here: Spark makes the reader of a DataFrame once, for the queries of a test and of a run.
+        given = GivenMessages.of(config.given, self._topic)
         known = remembered(partition.epoch, f"{config.epochs}/queries", config.reader, bounded=config.bounded)
         intake = replace(
             config.intake,
@@ -254,9 +264,10 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         )
         index = known.index if intake.horizon_ms is not None else None
         if partition.tells:
-            yield from intake.rows((), Stretch(-1, low_ms=known.low_ms(partition.starts, told=known.note.closes)))
+            told_ms = known.low_ms(partition.starts, told=known.note.closes)
+            yield from intake.rows((), Stretch(-1, low_ms=told_ms if given is None else given.at_ms))
         for span, stretch in known.stretches(partition.spans, partition.starts, self._topic):
-            clock_ms = yield from _read(config, intake, span, stretch, index)
+            clock_ms = yield from _read(config, intake, span, stretch, index, given)
             if clock_ms is not None:
                 known.keep_clock(span, clock_ms)
 
@@ -271,6 +282,8 @@ class _StreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def _bounds(self) -> dict[str, tuple[int, int]]:
         """First and next offset of each partition; waits for partitions that are new or change leaders."""
+        if self._given is not None:
+            return self._given.bounds
         if self._client is None:
             self._client = Consumer({**self._config.client, "group.id": "retailpulse-planner"})
         try:
@@ -329,7 +342,14 @@ def _limited(ends: dict[str, tuple[int, int]], most: int | None) -> Offsets:
 
 
 def _read(
-    config: SourceConfig, intake: Intake, span: Span, stretch: Stretch, index: DedupIndex | None = None
+    config: SourceConfig,
+    intake: Intake,
+    span: Span,
+    stretch: Stretch,
+    index: DedupIndex | None = None,
+    given: GivenMessages | None = None,
 ) -> Generator[pa.RecordBatch, None, int | None]:
+    if given is not None:
+        return (yield from intake.rows(given.chunks(span.start, span.end), stretch, index))
     messages = chunks(config.client, intake.topic, span.partition, span.start, span.end)
     return (yield from intake.rows(messages, stretch, index))

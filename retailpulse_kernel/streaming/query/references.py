@@ -51,7 +51,8 @@ class JobReferences:
         if name not in known:
             raise UnknownName("reference table", name, known)
         self.tables[name] = known[name]
-        return reference_frame(self._job.spark, self.settings, known[name], epochs=self._job.checkpoints)
+        job = self._job
+        return reference_frame(job.spark, self.settings, known[name], epochs=job.checkpoints, tests=job.test_epochs)
 
     @property
     def settings(self) -> Settings:

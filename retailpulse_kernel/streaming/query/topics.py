@@ -108,6 +108,7 @@ class Topics:
                 tells=as_events,
                 leader=job.context.leader,
                 drain=drain_file(job.settings, job.name),
+                given=job.test_epochs,
             )
         unique = deduplicated(
             messages,

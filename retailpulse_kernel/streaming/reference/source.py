@@ -41,9 +41,13 @@ class _Told:
     epochs: str
     #: Those of `Settings` that say where the table is.
     settings: dict[str, str | int | None]
+    #: The folder of the epochs of the job's tests, each of which gives rows in place of the table's.
+    tests: str = ""
 
 
-def reference_frame(spark: SparkSession, settings: Settings, table: ReferenceTable, *, epochs: str) -> DataFrame:
+def reference_frame(
+    spark: SparkSession, settings: Settings, table: ReferenceTable, *, epochs: str, tests: str = ""
+) -> DataFrame:
     """A reference table as a bounded DataFrame, to be joined with a stream.
 
     Parameters
@@ -56,6 +60,8 @@ def reference_frame(spark: SparkSession, settings: Settings, table: ReferenceTab
         The table.
     epochs : str
         The folder of the job's epochs, which have the versions.
+    tests : str
+        The folder of the epochs of the job's tests; it may be absent.
     """
     spark.dataSource.register(_Source)
     where: dict[str, str | int | None] = {
@@ -66,7 +72,7 @@ def reference_frame(spark: SparkSession, settings: Settings, table: ReferenceTab
         "port_offset": settings.port_offset,
         "contract": None if settings.contract is None else str(settings.contract),
     }
-    told = msgspec.json.encode(_Told(table, epochs, where)).decode()
+    told = msgspec.json.encode(_Told(table, epochs, where, tests)).decode()
     return spark.read.format(FORMAT).option("table", table.name).option("config.secret", told).load()
 
 
@@ -109,7 +115,7 @@ class _Reader(DataSourceReader):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         told = msgspec.json.decode(self._told, type=_Told)
-        found = _query(told.epochs)
+        found = _query(told.tests) or _query(told.epochs)
         if found is None:
             rows = read_table(Settings.load(**told.settings), told.table)
         else:
@@ -124,7 +130,7 @@ def _query(folder: str) -> tuple[str, str, int] | None:
     task = TaskContext.get()
     assert task is not None, "a source is read by a task"
     query_id, batch = map(task.getLocalProperty, ("sql.streaming.queryId", "streaming.sql.batchId"))
-    if query_id is None or batch is None:
+    if query_id is None or batch is None or not folder:
         return None
     for epoch in reversed(epochs(folder)):
         if (checkpoint := query_of(epoch.path, query_id)) is not None:

@@ -19,6 +19,7 @@ from retailpulse_kernel.streaming.checkpoint.following import Leader
 if TYPE_CHECKING:
     from retailpulse_kernel.streaming.run.job import Job
     from retailpulse_kernel.streaming.run.report import Report
+    from retailpulse_kernel.streaming.run.testing import Passed
 
 __all__ = ["RUN", "RunContext", "current_context", "using_context"]
 
@@ -55,6 +56,8 @@ class RunContext:
         there (`run.batch`). Empty for a run that writes.
     run_job : callable, optional
         Runs a job in place of its `run`. It stays in this process.
+    on_test : callable, optional
+        Called with each test of a job that has passed. It stays in this process.
     """
 
     leader: Leader | None = None
@@ -66,6 +69,7 @@ class RunContext:
     folder: str = ""
     batch: str = ""
     run_job: Callable[[Job], Report] | None = field(default=None, compare=False)
+    on_test: Callable[[Passed], None] | None = field(default=None, compare=False)
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str] = os.environ) -> RunContext:

@@ -10,10 +10,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from uuid import uuid4
 
 from retailpulse_kernel.ground.errors import JobError, UnknownName, UsageError
 from retailpulse_kernel.ground.names import is_job_name
@@ -136,6 +138,9 @@ class Job:
         self.references = JobReferences(self)
         self.models: list[Model] = []
         self.writes = Writes()
+        #: How many tests have run, and the folder of their epochs, which is there while one runs.
+        self.tests = 0
+        self.test_epochs = f"{tempfile.gettempdir()}/retailpulse-test-{uuid4().hex}"
 
     @property
     def topic_name(self) -> str:
@@ -331,6 +336,52 @@ class Job:
             what, to, table=table or topic, key=key, mode=mode, name=name,
             readers=self.reading.readers, references=self.references.tables, batch=bool(self.context.batch),
         )  # fmt: skip
+
+    def test(
+        self,
+        name: str,
+        *,
+        given: Any,
+        expected: Any,
+        references: Mapping[str, Any] | None = None,
+        at: datetime | str | None = None,
+    ) -> None:
+        """Compare what the job's queries make of given events with what is expected; nothing is written.
+
+        A table is a text table, a DataFrame or a list of dictionaries. A text table has a line of names and a line for
+        each row, with cells separated by spaces. A cell that has spaces stands in double quotes, and ``null`` is no
+        value. Call it behind `write`, in a cell tagged ``test``.
+
+        Parameters
+        ----------
+        name : str
+            What is tested, in words.
+        given : table, or mapping of str to table
+            The events; of a job that reads several topics, by topic. A field that is left out and required is filled
+            in: see `retailpulse_kernel.streaming.intake.given.given_events`.
+        expected : table, or mapping of str to table
+            The rows; where the job writes several tables, by the table's name. The columns that are named are compared,
+            and rows may have any order.
+        references : mapping of str to table, optional
+            The rows of each reference table that is joined, in place of the real ones.
+        at : datetime or str, optional
+            The present, which is the broker's time of the events: windows and sessions that have ended by then, less
+            the watermark, are closed. A time of day such as ``10:00`` in a table is one of its day. The time of the
+            newest event when absent.
+
+        Raises
+        ------
+        TestFailed
+            The rows are others: the error has a table of what differs.
+        UsageError
+            The test names a table, a topic or a column that the job does not have.
+        """
+        from retailpulse_kernel.streaming.run.testing import test_job
+
+        passed = test_job(self, name, given=given, expected=expected, references=references or {}, at=at)
+        if self.context.on_test is not None:
+            self.context.on_test(passed)
+        print(passed, flush=True)
 
     def run(self) -> Report:
         """Run until all is taken, `run_for` is over, or the job is stopped; shows a live report.
