@@ -7,7 +7,6 @@ its own, in place of the topics; see `intake.given`. So neither Kafka nor a stor
 from __future__ import annotations
 
 import copy
-import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -155,8 +154,8 @@ def _messages(job: Job, given: Any, present: datetime | None) -> dict[str, Given
         if topic not in topics:
             raise UnknownName(f"topic of the job {job.name!r}", topic, topics)
     made = {topic: _made(job.shop.of_topic(topic), given.get(topic, ()), present) for topic in topics}
-    found = [(job.shop.of_topic(topic), message) for topic, messages in made.items() for message in messages]
-    at_ms = ms_of(present) if present is not None else max(itertools.starmap(_time_ms, found), default=0)
+    times = [_time_ms(job.shop.of_topic(topic), message) for topic, messages in made.items() for message in messages]
+    at_ms = ms_of(present) if present is not None else max(times, default=0)
     return {
         topics[topic]: GivenMessages(
             [message.value.decode() for message in messages],
