@@ -231,7 +231,8 @@ class KafkaStore(KafkaRows):
         """
         checked_limit(limit)
         since_ms = int((time.time() - span_of(last).total_seconds()) * 1000)
-        state = self._state(self._of_shop(topic))
+        topic = self._of_shop(topic)
+        state = self._state(topic)
         table = MessageTable(self._contract(state))
         with self._answering(), self._consumer() as consumer, _no_collection():
             gone = _older_are_gone(state, _offsets_at(consumer, state, since_ms))
@@ -286,7 +287,8 @@ class KafkaStore(KafkaRows):
         """
         checked_limit(limit)
         begin, end = range_of(last, since, until)
-        state = self._state(self._of_shop(topic))
+        topic = self._of_shop(topic)
+        state = self._state(topic)
         table = MessageTable(self._contract(state))
         with self._answering(), self._consumer() as consumer, _no_collection():
             if end is not None:
