@@ -1,12 +1,12 @@
 """The opener of a topic's messages, by the name of their format.
 
-The modules of this room that open a format have a function ``opener(format, options)``. They are imported where a
-topic has their format: a job whose topic holds JSON loads none of them.
+A function ``opener(format, options)`` makes the opener of a format. Its module is imported where a topic has the
+format: a job whose topic holds JSON loads none of them.
 """
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final, Protocol
@@ -18,16 +18,12 @@ __all__ = ["FORMATS", "JSON", "Opener", "opener_of"]
 #: Messages that are JSON objects as the contract has them.
 JSON: Final = "json"
 
-#: Which module of this room opens a format.
-_OPENED_BY: Final = {
-    "ga4": "records",
-    "rees46": "records",
-    "retailrocket": "records",
-    "segment": "records",
-}
+_RECORDS: Final = "retailpulse_kernel.shop.formats.records:opener"
+#: What makes the opener of a format.
+_OPENERS: Final = {"ga4": _RECORDS, "rees46": _RECORDS, "retailrocket": _RECORDS, "segment": _RECORDS}
 
 #: All formats of a topic's messages.
-FORMATS: Final = (JSON, *sorted(_OPENED_BY))
+FORMATS: Final = (JSON, *sorted(_OPENERS))
 
 
 class Opener(Protocol):
@@ -74,12 +70,11 @@ def opener_of(format: str, options: Mapping[str, str]) -> Opener | None:
     """
     if format == JSON:
         return None
-    if format not in _OPENED_BY:
+    if format not in _OPENERS:
         raise UnknownName("format", format, FORMATS)
     return _opener(format, tuple(sorted(options.items())))
 
 
 @cache
 def _opener(format: str, options: tuple[tuple[str, str], ...]) -> Opener:
-    module = importlib.import_module(f"{__package__}.{_OPENED_BY[format]}")
-    return module.opener(format, dict(options))
+    return pkgutil.resolve_name(_OPENERS[format])(format, dict(options))
