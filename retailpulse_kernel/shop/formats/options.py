@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Final
+
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.tools import TOOLS
 
-__all__ = ["options_of"]
+__all__ = ["KEPT", "options_of"]
+
+#: The option that names the parts of a tool's record in which the shop's own fields are, as a JSON list.
+KEPT: Final = "kept"
 
 
 def options_of(settings: Settings, contract: Contract) -> dict[str, str]:
@@ -16,6 +23,7 @@ def options_of(settings: Settings, contract: Contract) -> dict[str, str]:
     settings : Settings
         Of the namespace: how to reach what a format needs.
     contract : Contract
-        That of the topic, see `Contract.of_topic`: what the shop has chosen.
+        That of the topic, see `Contract.of_topic`: what the shop has chosen, and where its own fields are.
     """
-    return dict(contract.options)
+    kept = {str(field.steps[0]) for field in contract.own} if contract.format in TOOLS else ()
+    return dict(contract.options) | ({KEPT: json.dumps(sorted(kept))} if kept else {})
