@@ -17,6 +17,7 @@ from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.shop.contract.comparing import changes
 from retailpulse_kernel.shop.contract.loading import read_contract, shipped
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.proposing import proposed
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, VIEWS, Figure, least_of, sum_of
 from retailpulse_kernel.shop.kinds import Kind
@@ -171,6 +172,17 @@ class TestContract:
         (other,) = said(STOCK, STOCK.replace("shop.stock", "shop.shelves"))
         assert other == "stock: it is the topic shop.shelves instead of shop.stock"
 
+    def test_one_is_proposed_with_its_likely_id_and_time(self) -> None:
+        text = proposed(
+            [message(id=f"p{n}") for n in range(9)], shipped(), source="x", topic=("payments", "shop.payments")
+        )
+        found = shop(text).of_topic("shop.payments")
+        assert (found.id, found.time) == ("id", "paid")
+        assert {name: (field.path, field.type) for name, field in found.by_name.items()} == {
+            "id": ("", "string"), "paid": ("times.paid", "timestamp"), "amount": ("money.amount", "string"),
+            "method": ("", "string"), "owner": ("", "string"), "points": ("", "int"),
+        }  # fmt: skip
+
 
 class TestReader:
     def test_an_event_has_its_id_and_time_and_keeps_the_fields(self) -> None:
@@ -315,9 +327,14 @@ class TestIntake:
         assert [row["dedup_key"] for row in rows] == ["Ann", "p2"]
 
 
+def made(contract: Contract, *given: dict[str, Any]) -> list[Any]:
+    """Events that are given by hand; of another shape they have the fields of the topic."""
+    return list(given_events(given, contract))
+
+
 class TestGiven:
     def test_what_is_required_is_filled_in(self) -> None:
-        one, two = given_events([{}, {"amount": "5", "paid_at": "2026-02-01T00:00:00Z"}], payments())
+        one, two = made(payments(), {}, {"amount": "5", "paid_at": "2026-02-01T00:00:00Z"})
         assert (one.event_id, one.amount, one.method) == ("e1", Decimal("0.00"), "unknown")
         assert (two.event_id, two.amount, two.event_time) == ("e2", Decimal("5.00"), datetime(2026, 2, 1, tzinfo=UTC))
         with pytest.raises(UnknownName, match=r"amonut.*Did you mean 'amount'"):
@@ -327,7 +344,7 @@ class TestGiven:
 
     def test_what_the_broker_says_can_be_given_where_no_message_says_it(self) -> None:
         contract = shop(STOCK).of_topic("shop.stock")
-        one, two = given_events([{"pieces": 3}, {"event_id": "0-9", "event_time": "2026-02-01T00:00:00Z"}], contract)
+        one, two = made(contract, {"pieces": 3}, {"event_id": "0-9", "event_time": "2026-02-01T00:00:00Z"})
         assert (one.event_id, one.sku, one.pieces) == ("0-0", "x", 3)
         assert (two.event_id, two.event_time) == ("0-9", datetime(2026, 2, 1, tzinfo=UTC))
         with pytest.raises(UnknownName, match="event_time"):
