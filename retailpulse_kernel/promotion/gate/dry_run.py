@@ -18,7 +18,7 @@ from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.promotion.gate.isolation import explained, run_apart
 from retailpulse_kernel.promotion.registry.manifest import Step
-from retailpulse_kernel.shop.decoding import reader_for
+from retailpulse_kernel.shop.formats.reading import topic_reader
 from retailpulse_kernel.shop.lateness import PartitionClock
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
@@ -167,18 +167,18 @@ def _tables(shadow: Settings, plan: Plan) -> Step:
 
 def _late(shadow: Settings, plan: Plan) -> Iterator[Step]:
     """How many events of the sample a continuous run would call late; no order makes one late in this bounded run."""
-    parse = reader_for(shadow, plan.topic).parse
+    reader = topic_reader(shadow, plan.topic)
     clocks: dict[int, PartitionClock] = {}
     events = late = 0
     for message in KafkaStore(shadow).messages(shadow.namespace.topic(plan.topic)):
-        try:
-            event = parse(message.value, arrival_ms=message.arrival_ms)
-        except EventError:
-            continue
         clock = clocks.setdefault(message.partition, PartitionClock(plan.watermark_ms))
-        event_ms = ms_of(event.event_time)
-        events, late = events + 1, late + clock.is_late(event_ms)
-        clock.advance(event_ms, message.arrival_ms)
+        place = (message.value, message.partition, message.offset)
+        for event in reader.events(*place, arrival_ms=message.arrival_ms):
+            if isinstance(event, EventError):
+                continue
+            event_ms = ms_of(event.event_time)
+            events, late = events + 1, late + clock.is_late(event_ms)
+            clock.advance(event_ms, message.arrival_ms)
     if late:
         watermark = f"a watermark of {plan.watermark_ms / 1_000:g} s"
         found = f"with {watermark}, a continuous run would call {late:,} of the sample's {events:,} events late"
@@ -217,7 +217,7 @@ def _conservation(shadow: Settings, plan: Plan, copied: int) -> Step:
     by_output: dict[str, Counter[str]] = {}
     for account in read_accounts(shadow, further=True):
         if account.job == plan.job:
-            names = ("consumed", "accepted", "duplicate", "late", "bad")
+            names = ("consumed", "further_events", "accepted", "duplicate", "late", "bad")
             by_output.setdefault(account.output, Counter()).update({n: getattr(account, n) for n in names})
     short = {name: found["consumed"] for name, found in by_output.items() if found["consumed"] < copied}
     counts = by_output.get("") or next(iter(by_output.values()), Counter())
@@ -225,6 +225,8 @@ def _conservation(shadow: Settings, plan: Plan, copied: int) -> Step:
         [f"{counts['accepted']:,}", *(f"{counts[name]:,} {name}" for name in ("duplicate", "late", "bad"))]
     )
     total = sum(counts[name] for name in ("accepted", "duplicate", "late", "bad"))
-    ok = counts["consumed"] == total and (counts["consumed"] == copied if len(plan.topics) == 1 else not short)
-    found = f"{counts['consumed']:,} = {parts}"
+    events = counts["consumed"] + counts["further_events"]
+    ok = events == total and (counts["consumed"] == copied if len(plan.topics) == 1 else not short)
+    further = f" + {counts['further_events']:,} further events" if counts["further_events"] else ""
+    found = f"{counts['consumed']:,}{further} = {parts}"
     return Step("conservation", found if ok else f"{found}, of {copied:,} messages", "ok" if ok else "failed", ok=ok)

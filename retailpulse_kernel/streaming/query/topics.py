@@ -10,6 +10,7 @@ from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.stores.frames import checked_limit
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.stores.kafka.store import KafkaStore
@@ -91,6 +92,7 @@ class Topics:
             unique_by=events.unique_by,
             horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
             contract=told(events.contract),
+            options=options_of(job.settings, events.contract),
         )
         if job.context.batch:
             # In a batch nobody else finds the duplicates, and what was rejected is in its topic already.
@@ -153,8 +155,11 @@ class Topics:
         total, taken = (sum(end - begin for begin, end in spans.values()) for spans in (offsets, newest))
         if taken < total:
             say(f"Made from the newest {taken:,} of {total:,} messages in {topic}.")
-        columns = tuple(column_types(events.contract))
-        intake = Intake(columns, topic, unique_by=events.unique_by, contract=told(events.contract))
+        contract = events.contract
+        options = options_of(job.settings, contract)
+        intake = Intake(
+            tuple(column_types(contract)), topic, unique_by=events.unique_by, contract=told(contract), options=options
+        )
         rows = read_range(SparkStore(job.settings).shared() or job.spark, job.settings, intake, newest)
         return events.of(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]))
 
