@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -65,6 +65,9 @@ class Account:
         Whether another output of the job counts these messages: a job's totals are those of its first output.
     null_keys : int
         Rows that were not written since a column of their key has no value; they are in the dead-letter topic.
+    expectations : dict of str to list of int
+        Of each expectation, by its name: the events that violated it, and those that were judged. An expectation of a
+        topic that another output counts is not among them.
     """
 
     job: str
@@ -91,6 +94,7 @@ class Account:
     output: str = ""
     further: bool = False
     null_keys: int = 0
+    expectations: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -1,7 +1,8 @@
 """From a topic's messages to rows: every message is judged once, here.
 
 The function runs in Spark's workers. Each message is *accepted*, *late* or *bad*, and an accepted one whose
-event was taken before is a duplicate. Late and bad ones go to their topics at once and come out only as counts,
+event was taken before is a duplicate. A valid event that violates an expectation of the job is bad too, and takes part
+in the clocks alone. Late and bad ones go to their topics at once and come out only as counts,
 unless the job wants the late rows themselves; duplicates come out only as a count.
 
 Whether a message is late depends on the topic alone: see `retailpulse_kernel.shop.lateness`.
@@ -24,6 +25,7 @@ from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.types import sql_type
 from retailpulse_kernel.shop.lateness import held_back, leads, running_clocks
 from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES, Parsed, parse_events
+from retailpulse_kernel.streaming.intake.refusing import REFUSED, Refusing, reason_of
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics, reject_record
 from retailpulse_kernel.streaming.intake.shapes import column_types
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
@@ -34,6 +36,7 @@ __all__ = [
     "BAD",
     "EVENT_COLUMNS",
     "LATE",
+    "OBSERVED_EXPECTED",
     "OBSERVED_INTAKE",
     "OBSERVED_UNIQUE",
     "Chunk",
@@ -48,6 +51,8 @@ AHEAD = "ahead"
 
 #: Names under which a batch's counts are observed, before and after deduplication.
 OBSERVED_INTAKE, OBSERVED_UNIQUE = "intake", "unique"
+#: The name under which the events are observed that violate an expectation and go on.
+OBSERVED_EXPECTED = "expected"
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -149,6 +154,10 @@ class Intake:
         Offsets ``[start, end)`` by partition that a bounded run took: their order makes no event late.
     contract : dict, optional
         What the messages hold, as `Contract.plain` gives it; the shipped contract when absent.
+    refuses : tuple of (str, str)
+        The name and the condition of each expectation by which events are refused.
+    only_refused : bool
+        Whether, of what is rejected, only the refused events go to their topic: another job sends the rest.
     """
 
     columns: tuple[str, ...]
@@ -161,6 +170,13 @@ class Intake:
     horizon_ms: int | None = None
     unordered: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     contract: dict[str, Any] | None = None
+    refuses: tuple[tuple[str, str], ...] = ()
+    only_refused: bool = False
+
+    @cached_property
+    def refusing(self) -> Refusing:
+        """The rules by which events are refused."""
+        return Refusing(self.refuses, self.shop)
 
     @cached_property
     def shop(self) -> Contract:
@@ -172,7 +188,8 @@ class Intake:
         """The rows' schema."""
         types = {**column_types(self.shop), **_MESSAGE_TYPES}
         verdict = _VERDICT_TYPES if self.horizon_ms is not None else _KEY_TYPES | _VERDICT_TYPES
-        return pa.schema([*verdict.items(), *((name, types[name]) for name in self.columns)])
+        refused = {f"{REFUSED}{number}": pa.int64() for number in range(len(self.refuses))}
+        return pa.schema([*(verdict | refused).items(), *((name, types[name]) for name in self.columns)])
 
     @property
     def ddl(self) -> str:
@@ -201,6 +218,7 @@ class Intake:
         """
         clock_ms, held = stretch.clock_ms, stretch.held
         counts = {ACCEPTED: 0, LATE: 0, BAD: 0, AHEAD: 0}
+        refusals = [0] * len(self.refuses)
         arrived_ms: int | None = None
         ahead_ms = 0
         for chunk in chunks:
@@ -208,25 +226,28 @@ class Intake:
                 clock_ms, held = held_back(clock_ms, chunk.arrivals_ms[0]), True
             stamped = [arrival for arrival in chunk.arrivals_ms if arrival >= 0]
             arrived_ms = min([*stamped, *([] if arrived_ms is None else [arrived_ms])], default=None)
-            wanted = [*self.columns_of_events, self.unique_by]
+            wanted = [*self.columns_of_events, self.unique_by, *self.refusing.columns]
             parsed = parse_events(chunk.values, chunk.arrivals_ms, wanted, self.shop)
             times_ms = parsed.events["event_time"].cast(pa.int64()).to_numpy() // 1000
             arrivals_ms = np.asarray(chunk.arrivals_ms, dtype=np.int64)[parsed.positions]
             offsets = np.asarray(chunk.offsets, dtype=np.int64)[parsed.positions]
             clocks = running_clocks(times_ms, arrivals_ms, clock_ms)
-            late = self._late(times_ms, offsets, clocks[:-1], stretch)
+            violated = self.refusing.first_violated(parsed.events)
+            late = self._late(times_ms, offsets, clocks[:-1], stretch) & (violated < 0)
             if len(times_ms):
                 clock_ms = int(clocks[-1])
                 ahead = leads(times_ms, arrivals_ms)
                 counts[AHEAD] += int(np.count_nonzero(ahead))
                 ahead_ms = max(ahead_ms, int(ahead.max()))
-            counts[BAD] += len(parsed.bad)
+            timely = ~late & (violated < 0)
+            for number in range(len(refusals)):
+                refusals[number] += int(np.count_nonzero(violated == number))
+            counts[BAD] += len(parsed.bad) + int(np.count_nonzero(violated >= 0))
             counts[LATE] += int(late.sum())
-            counts[ACCEPTED] += int((~late).sum())
-            if self.rejects is not None and (parsed.bad or late.any()):
-                self.rejects.send(list(self._rejected(chunk, parsed, late, stretch)))
-            timely = ~late
-            kept = timely | self.keep_late
+            counts[ACCEPTED] += int(timely.sum())
+            if self.rejects is not None and (parsed.bad or not timely.all()):
+                self.rejects.send(list(self._rejected(chunk, parsed, late, violated, stretch)))
+            kept = timely | (late & self.keep_late)
             if self.horizon_ms is not None and timely.any():
                 assert index is not None
                 kept[timely] = index.claim(
@@ -239,7 +260,8 @@ class Intake:
             yield from self._to_arrow(chunk, parsed, late, kept, stretch).to_batches()
         low = None if stretch.low_ms is None else _EPOCH + timedelta(milliseconds=stretch.low_ms)
         found = {"ahead_ms": ahead_ms, "arrived_ms": arrived_ms, "low": low}
-        last = {**{f"n_{name}": n for name, n in counts.items()}, **found}
+        refused = {f"{REFUSED}{number}": n for number, n in enumerate(refusals)}
+        last = {**{f"n_{name}": n for name, n in counts.items()}, **refused, **found}
         yield pa.RecordBatch.from_pylist([last], schema=self.schema)
         return clock_ms
 
@@ -265,10 +287,21 @@ class Intake:
         return late | behind
 
     def _rejected(
-        self, chunk: Chunk, parsed: Parsed, late: np.ndarray[Any, Any], stretch: Stretch
+        self,
+        chunk: Chunk,
+        parsed: Parsed,
+        late: np.ndarray[Any, Any],
+        violated: np.ndarray[Any, Any],
+        stretch: Stretch,
     ) -> Iterator[tuple[str, str, bytes]]:
         """The records for the topics of bad and late messages."""
         assert self.rejects is not None
+        for place in np.flatnonzero(violated >= 0):
+            name, condition = self.refuses[violated[place]]
+            record = self._reject(chunk, int(parsed.positions[place]), stretch, reason_of(name), condition)
+            yield self.rejects.bad, *record
+        if self.only_refused:
+            return
         for position, error in parsed.bad:
             yield self.rejects.bad, *self._reject(chunk, position, stretch, error.reason, error.detail)
         for position in parsed.positions[late]:

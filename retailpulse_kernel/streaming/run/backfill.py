@@ -121,6 +121,7 @@ def _retained(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         unordered={partition: _merged(spans) for partition, spans in unordered.items()},
         unique_by=job.unique_by,
         contract=job.told_contract,
+        refuses=job.reading.expectations.refuses(job.topic_name),
     )
     rows = read_range(job.spark, job.settings, intake, ranges).where("dedup_key IS NOT NULL")
     return job.filtered(rows.dropDuplicates(["dedup_key"]))
@@ -153,5 +154,6 @@ def _archived(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
     if done is not None:
         taken = (f"(kafka_partition = {p} AND kafka_offset < {end})" for p, end in done.ends.items())
         rows = rows.where(" OR ".join(taken))
+    rows = job.reading.expectations.kept(job.topic_name, rows)
     rows = rows.withColumn("dedup_key", F.coalesce(job.unique_by, "event_id")).dropDuplicates(["dedup_key"])
     return job.filtered(rows.select(*job.columns(sink.tables)))

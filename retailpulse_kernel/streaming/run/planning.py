@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import CONTRACT
-from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, ReferencePlan, RowsPlan, TablePlan
+from retailpulse_kernel.streaming.plan.data import ExpectationPlan, FieldPlan, Plan, ReferencePlan, RowsPlan, TablePlan
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
 
 if TYPE_CHECKING:
@@ -58,9 +58,15 @@ def plan_of(job: Job) -> Plan:
         dedup_horizon_ms=None if job.dedup_horizon == job.watermark else milliseconds(job.dedup_horizon),
         revision=job.context.revision,
         contract=CONTRACT,
-        fields=_fields(job.contract, tables, job.conditions),
+        fields=_fields(
+            job.contract, tables, [*job.conditions, *(one.condition for _, one in job.reading.expectations.all)]
+        ),
         words=_words(job.contract),
         models=tuple(sorted((model.name, model.sha256) for model in job.models)),
+        expectations=tuple(
+            ExpectationPlan(topic, one.name, _on_one_line(one.condition), one.otherwise)
+            for topic, one in job.reading.expectations.all
+        ),
     )
 
 
