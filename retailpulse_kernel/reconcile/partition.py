@@ -52,7 +52,7 @@ class Partition:
         self.takers = 0
         self.rules: list[_Rule] = []
         self.bad = self.further = 0
-        self.verdicts: Counter[tuple[int, int]] = Counter()
+        self.verdicts: Counter[tuple[int, int, int]] = Counter()
 
     def move_to(self, offset: int, arrival_ms: int) -> None:
         """Begin the stretch that holds an offset, whose message came at some time.
@@ -115,8 +115,9 @@ class Partition:
         """Give the batches of this stretch their counts."""
         for bit, batch in self._batches.items():
             found = Counter(bad=self.bad)
-            for (late, new), count in self.verdicts.items():
-                found["late" if late & bit else "accepted" if new & bit else "duplicate"] += count
+            for (late, new, refused), count in self.verdicts.items():
+                timely = "bad" if refused & bit else "accepted" if new & bit else "duplicate"
+                found["late" if late & bit else timely] += count
             for name, count in found.items():
                 batch.found[name] += count
             batch.found["consumed"] += found.total() - self.further

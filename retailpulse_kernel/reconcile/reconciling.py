@@ -125,7 +125,9 @@ def reconcile(
         if share.rows
         for check in check_rows(settings, name, share.rows, notebook=given)
     ]
-    totals, hours = totals_of(compared, {name for name, share in shares.items() if share.meets is None})
+    totals, hours = totals_of(
+        compared, {name for name, share in shares.items() if share.meets is share.refuses is None}
+    )
     result = Reconciliation(
         namespace=settings.namespace.name,
         since=since,

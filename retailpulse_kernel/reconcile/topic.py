@@ -124,6 +124,8 @@ class TopicFold:
         self._partitions: dict[int, Partition] = {}
         self._bits = {name: 1 << i for i, name in enumerate(self.folds)}
         columns = {fold.share.unique_by for fold in self.folds.values()}
+        refusing = ((bit, self.folds[name].share.refuses) for name, bit in self._bits.items())
+        self._refusing = [(bit, refuses) for bit, refuses in refusing if refuses is not None]
         self._identities = [_Identity(column, self._jobs_by(column)) for column in sorted(columns)]
         self._groups = _groups((fold for fold in self.folds.values() if fold.tables), limits)
         self._chunk: list[tuple[Event, int, int, int]] = []
@@ -188,12 +190,14 @@ class TopicFold:
             if event_ms <= rule.watermark_ms or (rule.clock is not None and rule.clock.is_late(event_ms)):
                 late |= rule.takers
         partition.advance(event_ms, arrival_ms)
-        in_time = partition.takers & ~late
+        refused = sum(bit for bit, refuses in self._refusing if bit & partition.takers and refuses(event))
+        late &= ~refused
+        in_time = partition.takers & ~late & ~refused
         new = 0
         if in_time:
             for identity in self._identities:
                 new |= identity.first(event, in_time)
-        partition.verdicts[late, new] += 1
+        partition.verdicts[late, new, refused] += 1
         if (new or late) and self._since_ms <= event_ms < self._until_ms:
             self._chunk.append((event, event_ms, new, late))
             if len(self._chunk) >= self._limits.events:

@@ -77,6 +77,8 @@ _ALL = (
     _job("job_reference_read_timestamp_seconds", "gauge", "When a reference table was read last.", "table"),
     _job("job_reference_failures_total", "counter", "Readings of a reference table that failed. The job goes on with "
          "the version that it has.", "table"),
+    _job("job_expectation_failures_total", "counter", "Events that violated an expectation of the job: they were "
+         "counted, or rejected.", "expectation"),
     _job("store_write_duration_seconds", "histogram", "One write of a micro-batch's rows into a store.", "store",
          buckets=_SECONDS),
     _job("store_retries_total", "counter", "Tries that failed because a store did not answer.", "store"),

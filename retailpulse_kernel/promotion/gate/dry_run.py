@@ -28,6 +28,7 @@ from retailpulse_kernel.stores.registry import can, event_archive, figure_store,
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.run.context import RunContext
+from retailpulse_kernel.streaming.run.report import met
 
 __all__ = ["dry_run"]
 
@@ -90,6 +91,7 @@ def dry_run(
         return
     yield _tables(shadow, plan)
     yield _conservation(shadow, plan, copied)
+    yield from _expectations(shadow, plan)
     yield from _late(shadow, plan)
 
 
@@ -211,6 +213,17 @@ def _figures(store: FigureStore, table: FigureTable, counts: Counter[str]) -> It
         for figure, total in found.items():
             if total != wanted[figure]:
                 yield f"{figure} is {wanted[figure]} in {first} and {total} in {name}"
+
+
+def _expectations(shadow: Settings, plan: Plan) -> Iterator[Step]:
+    """How many events of the sample met each expectation."""
+    found: dict[str, Counter[str]] = {one.name: Counter() for one in plan.expectations}
+    for account in read_accounts(shadow, further=True):
+        for name, (violated, judged) in account.expectations.items() if account.job == plan.job else ():
+            found.setdefault(name, Counter()).update(violated=violated, judged=judged)
+    for number, (name, counts) in enumerate(found.items()):
+        said = met(name, counts["violated"], counts["judged"])
+        yield Step("" if number else "expectations", said, "warning" if counts["violated"] else "ok")
 
 
 def _conservation(shadow: Settings, plan: Plan, copied: int) -> Step:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -70,6 +70,9 @@ class Account:
         Rows that were not written since a column of their key has no value; they are in the dead-letter topic.
     further_events : int
         Events that are not the first of their message; 0 where each message is one event.
+    expectations : dict of str to list of int
+        Of each expectation, by its name: the events that violated it, and those that were judged. An expectation of a
+        topic that another output counts is not among them.
     """
 
     job: str
@@ -97,6 +100,7 @@ class Account:
     further: bool = False
     null_keys: int = 0
     further_events: int = 0
+    expectations: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def events(self) -> int:

@@ -1,9 +1,10 @@
 """From a topic's messages to rows: every event is judged once, here.
 
 The function runs in Spark's workers. A message is one event, or in some formats several. Each is *accepted*, *late* or
-*bad*, and an accepted one that was taken before is a duplicate. A message that can't be opened is one bad event. Late
-and bad ones go to their topics at once and come out only as counts,
-unless the job wants the late rows themselves; duplicates come out only as a count.
+*bad*, and an accepted one that was taken before is a duplicate. A message that can't be opened is one bad event. A
+valid event that violates an expectation of the job is bad too, and takes part in the clocks alone. Late and bad ones go
+to their topics at once and come out only as counts, unless the job wants the late rows themselves; duplicates come out
+only as a count.
 
 Whether an event is late depends on the topic alone: see `retailpulse_kernel.shop.lateness`.
 """
@@ -27,6 +28,7 @@ from retailpulse_kernel.shop.formats.opening import Opener, opener_of, place_of
 from retailpulse_kernel.shop.lateness import held_back, leads, running_clocks
 from retailpulse_kernel.streaming.intake.opening import Chunk, Opened, opened
 from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES, Parsed, parse_events
+from retailpulse_kernel.streaming.intake.refusing import REFUSED, Refusing, reason_of
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics, reject_record
 from retailpulse_kernel.streaming.intake.shapes import column_types
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
@@ -38,6 +40,7 @@ __all__ = [
     "EVENT_COLUMNS",
     "FURTHER",
     "LATE",
+    "OBSERVED_EXPECTED",
     "OBSERVED_INTAKE",
     "OBSERVED_UNIQUE",
     "Intake",
@@ -54,6 +57,8 @@ FURTHER = "further"
 
 #: Names under which a batch's counts are observed, before and after deduplication.
 OBSERVED_INTAKE, OBSERVED_UNIQUE = "intake", "unique"
+#: The name under which the events are observed that violate an expectation and go on.
+OBSERVED_EXPECTED = "expected"
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -150,6 +155,10 @@ class Intake:
         What the messages hold, as `Contract.plain` gives it; the shipped contract when absent.
     options : dict of str to str
         What the opener of the messages' format needs to know; see `formats.opening`.
+    refuses : tuple of (str, str)
+        The name and the condition of each expectation by which events are refused.
+    only_refused : bool
+        Whether, of what is rejected, only the refused events go to their topic: another job sends the rest.
     """
 
     columns: tuple[str, ...]
@@ -163,6 +172,13 @@ class Intake:
     unordered: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     contract: dict[str, Any] | None = None
     options: dict[str, str] = field(default_factory=dict)
+    refuses: tuple[tuple[str, str], ...] = ()
+    only_refused: bool = False
+
+    @cached_property
+    def refusing(self) -> Refusing:
+        """The rules by which events are refused."""
+        return Refusing(self.refuses, self.shop)
 
     @cached_property
     def shop(self) -> Contract:
@@ -179,7 +195,8 @@ class Intake:
         """The rows' schema."""
         types = {**column_types(self.shop), **_MESSAGE_TYPES}
         verdict = _VERDICT_TYPES if self.horizon_ms is not None else _KEY_TYPES | _VERDICT_TYPES
-        return pa.schema([*verdict.items(), *((name, types[name]) for name in self.columns)])
+        refused = {f"{REFUSED}{number}": pa.int64() for number in range(len(self.refuses))}
+        return pa.schema([*(verdict | refused).items(), *((name, types[name]) for name in self.columns)])
 
     @property
     def ddl(self) -> str:
@@ -208,6 +225,7 @@ class Intake:
         """
         clock_ms, held = stretch.clock_ms, stretch.held
         counts = dict.fromkeys((ACCEPTED, LATE, BAD, AHEAD, FURTHER), 0)
+        refusals = [0] * len(self.refuses)
         arrived_ms: int | None = None
         ahead_ms = 0
         for chunk in chunks:
@@ -215,7 +233,7 @@ class Intake:
                 clock_ms, held = held_back(clock_ms, chunk.arrivals_ms[0]), True
             stamped = [arrival for arrival in chunk.arrivals_ms if arrival >= 0]
             arrived_ms = min([*stamped, *([] if arrived_ms is None else [arrived_ms])], default=None)
-            wanted = [*self.columns_of_events, self.unique_by]
+            wanted = [*self.columns_of_events, self.unique_by, *self.refusing.columns]
             found = opened(chunk, stretch.partition, self.opener)
             places = found.places(stretch.partition) if self.shop.counts_messages else ()
             parsed = parse_events(found.values, found.arrivals_ms, wanted, self.shop, places)
@@ -223,20 +241,23 @@ class Intake:
             arrivals_ms = np.asarray(found.arrivals_ms, dtype=np.int64)[parsed.positions]
             offsets = np.asarray(found.offsets, dtype=np.int64)[parsed.positions]
             clocks = running_clocks(times_ms, arrivals_ms, clock_ms)
-            late = self._late(times_ms, offsets, clocks[:-1], stretch)
+            violated = self.refusing.first_violated(parsed.events)
+            late = self._late(times_ms, offsets, clocks[:-1], stretch) & (violated < 0)
             if len(times_ms):
                 clock_ms = int(clocks[-1])
                 ahead = leads(times_ms, arrivals_ms)
                 counts[AHEAD] += int(np.count_nonzero(ahead))
                 ahead_ms = max(ahead_ms, int(ahead.max()))
-            counts[BAD] += len(parsed.bad)
+            timely = ~late & (violated < 0)
+            for number in range(len(refusals)):
+                refusals[number] += int(np.count_nonzero(violated == number))
+            counts[BAD] += len(parsed.bad) + int(np.count_nonzero(violated >= 0))
             counts[LATE] += int(late.sum())
-            counts[ACCEPTED] += int((~late).sum())
+            counts[ACCEPTED] += int(timely.sum())
             counts[FURTHER] += found.further
-            if self.rejects is not None and (parsed.bad or late.any()):
-                self.rejects.send(list(self._rejected(found, parsed, late, stretch)))
-            timely = ~late
-            kept = timely | self.keep_late
+            if self.rejects is not None and (parsed.bad or not timely.all()):
+                self.rejects.send(list(self._rejected(found, parsed, late, violated, stretch)))
+            kept = timely | (late & self.keep_late)
             if self.horizon_ms is not None and timely.any():
                 assert index is not None
                 keys = self._keys(parsed.events).filter(pa.array(timely))
@@ -250,7 +271,8 @@ class Intake:
             yield from self._to_arrow(found, parsed, late, kept, stretch).to_batches()
         low = None if stretch.low_ms is None else _EPOCH + timedelta(milliseconds=stretch.low_ms)
         times = {"ahead_ms": ahead_ms, "arrived_ms": arrived_ms, "low": low}
-        last = {**{f"n_{name}": n for name, n in counts.items()}, **times}
+        refused = {f"{REFUSED}{number}": n for number, n in enumerate(refusals)}
+        last = {**{f"n_{name}": n for name, n in counts.items()}, **refused, **times}
         yield pa.RecordBatch.from_pylist([last], schema=self.schema)
         return clock_ms
 
@@ -276,10 +298,21 @@ class Intake:
         return late | behind
 
     def _rejected(
-        self, found: Opened, parsed: Parsed, late: np.ndarray[Any, Any], stretch: Stretch
+        self,
+        found: Opened,
+        parsed: Parsed,
+        late: np.ndarray[Any, Any],
+        violated: np.ndarray[Any, Any],
+        stretch: Stretch,
     ) -> Iterator[tuple[str, str, bytes]]:
         """The records for the topics of bad and late messages."""
         assert self.rejects is not None
+        for place in np.flatnonzero(violated >= 0):
+            name, condition = self.refuses[violated[place]]
+            record = self._reject(found, int(parsed.positions[place]), stretch, reason_of(name), condition)
+            yield self.rejects.bad, *record
+        if self.only_refused:
+            return
         for position, judged in parsed.bad:
             error = found.refused.get(position, judged)
             yield self.rejects.bad, *self._reject(found, position, stretch, error.reason, error.detail)

@@ -112,6 +112,8 @@ class SourceConfig:
             del content["steps"]
         if not content["given"]:  # nor tests
             del content["given"]
+        if not content["intake"]["refuses"]:  # nor expectations
+            del content["intake"]["refuses"], content["intake"]["only_refused"]
         return json.dumps(content)
 
     @classmethod
@@ -129,6 +131,7 @@ class SourceConfig:
         if content.get("leader") is not None:
             content["leader"] = Leader(**content["leader"])
         intake["columns"] = tuple(intake["columns"])
+        intake["refuses"] = tuple((name, condition) for name, condition in intake.get("refuses", ()))
         if rejects is not None:
             rejects["client"] = tuple((name, value) for name, value in rejects["client"])
         return cls(**content, intake=Intake(**intake, rejects=None if rejects is None else RejectTopics(**rejects)))

@@ -125,6 +125,7 @@ def _retained(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         unique_by=job.unique_by,
         contract=told(job.contract),
         options=options_of(job.settings, job.contract),
+        refuses=job.reading.expectations.refuses(job.topic_name),
     )
     rows = read_range(job.spark, job.settings, intake, ranges).where("dedup_key IS NOT NULL")
     return job.filtered(rows.dropDuplicates(["dedup_key"]))
@@ -162,5 +163,6 @@ def _archived(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
     if done is not None:
         taken = (f"(kafka_partition = {p} AND kafka_offset < {end})" for p, end in done.ends.items())
         rows = rows.where(" OR ".join(taken))
+    rows = job.reading.expectations.kept(job.topic_name, rows)
     rows = rows.withColumn("dedup_key", F.coalesce(job.unique_by, "event_id")).dropDuplicates(["dedup_key"])
     return job.filtered(rows.select(*job.columns(sink.tables)))

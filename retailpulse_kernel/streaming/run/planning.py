@@ -12,7 +12,7 @@ from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.events import CONTRACT
 from retailpulse_kernel.shop.formats.opening import JSON
-from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, ReferencePlan, RowsPlan, TablePlan
+from retailpulse_kernel.streaming.plan.data import ExpectationPlan, FieldPlan, Plan, ReferencePlan, RowsPlan, TablePlan
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def plan_of(job: Job) -> Plan:
     for output in job.writes.rows:
         for reader, columns in zip(output.readers, output.columns, strict=True):
             read.setdefault(reader.topic, set()).update(columns)
+    for topic, expectation in job.reading.expectations.all:
+        read.setdefault(topic, set()).update(_named((), [expectation.condition]))
     return Plan(
         job=job.name,
         topic=job.topic_name,
@@ -70,6 +72,10 @@ def plan_of(job: Job) -> Plan:
         words=_words(job.shop, read),
         formats=_formats(job.shop, read),
         models=tuple(sorted((model.name, model.sha256) for model in job.models)),
+        expectations=tuple(
+            ExpectationPlan(topic, one.name, _on_one_line(one.condition), one.otherwise)
+            for topic, one in job.reading.expectations.all
+        ),
     )
 
 

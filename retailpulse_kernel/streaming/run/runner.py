@@ -89,10 +89,7 @@ class Runner:
                 # Only now, as no other run changes the epoch's window state any more.
                 outputs = outputs_of(self._job, self._epoch)
                 self._start_epoch(outputs)
-                self._queries = [
-                    OutputQuery(self._job, output, self._epoch, self, further=number > 0)
-                    for number, output in enumerate(outputs)
-                ]
+                self._queries = [*self._queries_of(outputs)]
                 with self._references.followed():
                     self._run_queries(show)
             except (_Stopped, KeyboardInterrupt):
@@ -133,6 +130,14 @@ class Runner:
                 show()
                 shown = time.monotonic()
         self._report.state = "stopped" if self._stop_asked() else "finished"
+
+    def _queries_of(self, outputs: list[Output]) -> Iterator[OutputQuery]:
+        """The queries; a topic's expectations are counted by the first that reads it."""
+        judged: set[str] = set()
+        for number, output in enumerate(outputs):
+            topics = {reader.topic for reader in output.readers} - judged
+            judged |= topics
+            yield OutputQuery(self._job, output, self._epoch, self, further=number > 0, judges=topics)
 
     def _begin(self, query: OutputQuery) -> None:
         """Start a query. Several start one after another: Spark waits ten seconds for a source's own process."""
@@ -241,6 +246,7 @@ class Runner:
         self.patiently(lambda: self._ledger.write(account))
         with self._counting:
             self._report.add(account)
+            self._metrics.judge(account)
             if not account.further:
                 self._metrics.add(account)
 

@@ -15,7 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.ground.errors import EventError, JobError, TestFailed, UnknownName, UsageError, cause_line
+from retailpulse_kernel.ground.errors import (
+    CheckFailed,
+    EventError,
+    JobError,
+    TestFailed,
+    UnknownName,
+    UsageError,
+    cause_line,
+)
 from retailpulse_kernel.ground.spans import moment_of, ms_of
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.rows import object_rows
@@ -27,7 +35,7 @@ from retailpulse_kernel.streaming.reference.versions import Versions
 from retailpulse_kernel.streaming.run.assembly import outputs_of
 from retailpulse_kernel.streaming.run.differing import differences
 from retailpulse_kernel.streaming.run.given_tables import of_type, rows_of, with_day
-from retailpulse_kernel.streaming.run.queries import start_query
+from retailpulse_kernel.streaming.run.queries import observed, require_expected, start_query
 from retailpulse_kernel.streaming.sinks.memory import MemoryTable, MemoryTarget
 
 if TYPE_CHECKING:
@@ -82,6 +90,8 @@ def test_job(
     ------
     TestFailed
         The rows are others.
+    CheckFailed
+        An event violates an expectation that stops the job.
     UsageError
         The test names a table, a topic or a column that the job does not have.
     JobError
@@ -247,8 +257,15 @@ def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> None:
     """Run a query over the given messages, to its end."""
     quiet = replace(output, readers=tuple(as_of_output(reader, publishes=False) for reader in output.readers))
 
+    stopped: list[CheckFailed] = []  # what Spark hands on is only its text
+
     def write(frame: DataFrame, batch: int) -> None:
         done = quiet.sink.compute(frame, epoch=epoch, batch=batch)
+        try:
+            require_expected(job, quiet, observed(query))
+        except CheckFailed as error:
+            stopped.append(error)
+            raise
         if quiet.mode == "complete":
             target.tables.clear()
         done()
@@ -257,6 +274,8 @@ def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> None:
     try:
         query.awaitTermination()
     except Exception as error:
+        if stopped:
+            raise stopped[0] from error
         raise JobError(f"The query of {output.label} failed: {cause_line(error)}") from error
     finally:
         query.stop()
