@@ -17,10 +17,10 @@ from retailpulse_kernel.live.tables.reading import Reading
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CHARTS", "ChartKind", "chosen", "currencies_of", "drawn", "tiles"]
+__all__ = ["chosen", "currencies_of", "drawn", "tiles"]
 
 ChartKind = Literal["auto", "line", "bar", "number", "table"]
-CHARTS: tuple[ChartKind, ...] = ("auto", "line", "bar", "number", "table")
+_CHARTS: tuple[ChartKind, ...] = ("auto", "line", "bar", "number", "table")
 
 #: Lines, bars and big numbers that a chart has at most, and charts of a view.
 _LINES, _BARS, _TILES, _NUMBERS = 8, 12, 8, 4
@@ -35,17 +35,17 @@ def chosen(chart: str) -> ChartKind:
     Parameters
     ----------
     chart : str
-        One of `CHARTS`.
+        ``"auto"``, ``"line"``, ``"bar"``, ``"number"`` or ``"table"``.
 
     Raises
     ------
     UnknownName
         There is no such kind.
     """
-    for known in CHARTS:
+    for known in _CHARTS:
         if chart == known:
             return known
-    raise UnknownName("chart", chart, CHARTS)
+    raise UnknownName("chart", chart, _CHARTS)
 
 
 def currencies_of(reading: Reading) -> list[str]:

@@ -41,7 +41,7 @@ class TableView(ChartWidget):
     source : Source
         What is read.
     chart : str
-        One of `charts.CHARTS`.
+        ``"auto"``, ``"line"``, ``"bar"``, ``"number"`` or ``"table"``.
     refresh : str or timedelta
         How often it is read.
     currency : str
