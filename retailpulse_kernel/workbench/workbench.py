@@ -407,6 +407,7 @@ class Workbench:
         columns: str | Sequence[str] | None = None,
         chart: str = "auto",
         store: str | None = None,
+        time: str | None = None,
         currency: str | None = None,
         refresh: str | timedelta = "2s",
         categories: str | Sequence[str] = (),
@@ -442,6 +443,8 @@ class Workbench:
             ``"line"``, ``"bar"``, ``"number"`` or ``"table"``, which draws nothing; ``"auto"`` chooses.
         store : str, optional
             The store, where several have a table of the name.
+        time : str, optional
+            The rows' column of times, where there are several.
         currency : str, optional
             Only this one. When absent, the first that there is is drawn, and another can be chosen.
         refresh : str or timedelta
@@ -479,7 +482,7 @@ class Workbench:
         from retailpulse_kernel.live.tables.opening import Asked, open_view
 
         asked = Asked(
-            table, figure, statements, by, where or {}, last, every, columns, chart, store, currency, refresh
+            table, figure, statements, by, where or {}, last, every, columns, chart, store, time, currency, refresh
         )  # fmt: skip
         return open_view(self.settings, asked, self.store, self._ask)
 

@@ -210,10 +210,19 @@ class TestCharts:
 
     def test_money_is_of_one_currency(self) -> None:
         rows = [{"brand": "a", "currency": one, "n": Decimal(n)} for one, n in (("EUR", 1), ("USD", 2), ("USD", 3))]
+        rows.append({"brand": "a", "currency": "", "n": Decimal(0)})
         made = reading(rows, money=frozenset({"n"}))
         assert charts.currencies_of(made) == ["USD", "EUR"]
         (bar,) = charts.drawn(made, "bar", "EUR")
         assert bar["data"][0]["customdata"] == [["a", "1.00 EUR"]]
+
+    def test_counts_cross_currencies_and_estimates_do_not(self) -> None:
+        rows = [{"brand": "a", "currency": one, "n": 2, "e": 1} for one in ("", "EUR", "USD", "USD")]
+        made = reading(rows, numbers={"n": "N", "e": "E"}, additive=frozenset({"n"}))
+        assert charts.currencies_of(made) == ["USD", "EUR"], "events without a price have no currency"
+        counts, estimates = charts.drawn(made, "bar", "EUR")
+        assert counts["data"][0]["x"] == [8.0] and counts["layout"]["title"]["text"] == "N by brand"
+        assert estimates["data"][0]["x"] == [1.0] and "events in EUR" in estimates["layout"]["title"]["text"]
 
     def test_one_row_is_a_big_number_with_all_its_digits(self) -> None:
         made = reading([{"n": Decimal("12345678901234567.8901")}], by="")

@@ -58,32 +58,44 @@ def currencies_of(reading: Reading) -> list[str]:
     """
     if reading.by == "currency" or "currency" not in reading.totals.columns:
         return []
-    return [str(name) for name in reading.totals["currency"].value_counts().index]
+    # Events without a price have none.
+    return [str(name) for name in reading.totals["currency"].value_counts().index if str(name)]
 
 
 @dataclass(frozen=True)
 class _Number:
-    """A column that is drawn."""
+    """A column that is drawn: of one currency, or of all where it is no money and can be added up."""
 
     name: str
     title: str
     unit: str
     additive: bool
+    currency: str
+
+    def of(self, frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
+        """The rows of a frame that count, one for each value of the keys."""
+        if self.currency:
+            return frame[frame["currency"] == self.currency]
+        if "currency" not in frame.columns or "currency" in keys or not self.additive:
+            return frame
+        kept = [name for name in (*keys, "complete") if name in frame.columns]
+        if not kept:
+            return frame[[self.name]].sum().to_frame().T
+        return frame.groupby(kept, observed=True, sort=False, dropna=False)[self.name].sum().reset_index()
 
 
 def _numbers(reading: Reading, currency: str) -> list[_Number]:
-    return [
-        _Number(name, title, currency if name in reading.money else "", name in reading.additive)
-        for name, title in list(reading.numbers.items())[:_NUMBERS]
-    ]
-
-
-def _of(frame: pd.DataFrame, currency: str) -> pd.DataFrame:
-    return frame[frame["currency"] == currency] if currency and "currency" in frame.columns else frame
+    found = []
+    for name, title in list(reading.numbers.items())[:_NUMBERS]:
+        is_money, additive = name in reading.money, name in reading.additive
+        own = currency if is_money or not additive else ""
+        shown = f"{title} of events in {own}" if own and not is_money else title
+        found.append(_Number(name, shown, currency if is_money else "", additive, own))
+    return found
 
 
 def tiles(reading: Reading, chart: ChartKind, currency: str) -> list[dict[str, str]]:
-    """The big numbers, where the totals have one row of a currency, or where they are asked for.
+    """The big numbers, where a number has one value, or where they are asked for.
 
     Parameters
     ----------
@@ -94,16 +106,21 @@ def tiles(reading: Reading, chart: ChartKind, currency: str) -> list[dict[str, s
     currency : str
         The currency that is drawn; empty where there is none.
     """
-    rows = _of(reading.totals, currency)
-    if chart not in ("auto", "number") or (chart == "auto" and (reading.by or len(rows) != 1)):
+    if chart not in ("auto", "number") or (chart == "auto" and reading.by) or not len(reading.totals):
         return []
     found = []
-    for _, row in rows.head(_TILES).iterrows():
-        where = exact(row[reading.by]) if reading.by else None
-        for number in _numbers(reading, currency):
-            title = number.title if where is None else f"{number.title}, {where}"
+    for number in _numbers(reading, currency):
+        rows = number.of(reading.totals, *_drawn_by(reading))
+        if chart == "auto" and len(rows) > 1:
+            continue
+        for _, row in rows.head(_TILES).iterrows():
+            title = f"{number.title}, {exact(row[reading.by])}" if reading.by else number.title
             found.append({"title": title, "text": readable(row[number.name], number.unit)})
     return found[:_TILES]
+
+
+def _drawn_by(reading: Reading) -> list[str]:
+    return [reading.by] if reading.by else []
 
 
 def drawn(reading: Reading, chart: ChartKind, currency: str) -> list[dict[str, Any]]:
@@ -126,9 +143,9 @@ def drawn(reading: Reading, chart: ChartKind, currency: str) -> list[dict[str, A
     found = []
     for number in numbers:
         if lines and reading.series is not None:
-            found.append(_lines(reading, _of(reading.series, currency), number))
+            found.append(_lines(reading, number.of(reading.series, reading.time, *_drawn_by(reading)), number))
         if bars:
-            found.append(_bars(reading, _of(reading.totals, currency), number))
+            found.append(_bars(reading, number.of(reading.totals, reading.by), number))
     return found
 
 

@@ -160,7 +160,8 @@ class FigureSource:
         totals = answer(catalogue, replace(asking, by=drawn, every=None), self.store_of)
         series = answer(catalogue, replace(asking, by=("bucket", *drawn), every=line.name), self.store_of)
         if self.rows:
-            frame = answer(catalogue, replace(asking, by=("bucket", *asking.by)), self.store_of)
+            windows = asking.every or self._finest.name
+            frame = answer(catalogue, replace(asking, by=("bucket", *asking.by), every=windows), self.store_of)
             frame = frame.sort_values("bucket", ascending=False, kind="stable", ignore_index=True)
         else:
             frame = totals if self.asking.by == drawn else answer(catalogue, asking, self.store_of)

@@ -50,6 +50,7 @@ class Asked:
     columns: str | Sequence[str] | None = None
     chart: str = "auto"
     store: str | None = None
+    time: str | None = None
     currency: str | None = None
     refresh: str | timedelta = "2s"
 
@@ -121,8 +122,9 @@ def _catalogued(settings: Settings, asked: Asked, store_of: Callable[[str], Stor
     (by, *_) = (*_names(asked.by), "")
     columns = None if asked.columns is None else _names(asked.columns)
     return RowSource.of(
-        asked.table, catalogue, store_of, by=by, where=where, last=last, columns=columns, store=asked.store
-    )
+        asked.table, catalogue, store_of, by=by, where=where, last=last, columns=columns, store=asked.store,
+        time=asked.time,
+    )  # fmt: skip
 
 
 def _figures(

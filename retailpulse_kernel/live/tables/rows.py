@@ -50,6 +50,8 @@ class RowSource:
         The columns that are shown; all when absent.
     store : str, optional
         The store, where several have a table of the name.
+    time : str
+        The column of times; empty where there is none.
     """
 
     name: str
@@ -61,12 +63,13 @@ class RowSource:
     last: str | timedelta | None = None
     columns: Sequence[str] | None = None
     store: str | None = None
+    time: str = ""
 
     @classmethod
     def of(
         cls, name: str, catalogue: Callable[[], Catalogue], store_of: Callable[[str], Store], *, by: str = "",
         where: Mapping[str, Any] | None = None, last: str | timedelta | None = None,
-        columns: Sequence[str] | None = None, store: str | None = None,
+        columns: Sequence[str] | None = None, store: str | None = None, time: str | None = None,
     ) -> RowSource:  # fmt: skip
         """The source of a table's rows, checked before anything is read.
 
@@ -88,6 +91,8 @@ class RowSource:
             The columns that are shown; all when absent.
         store : str, optional
             The store, where several have a table of the name.
+        time : str, optional
+            The column of times; of events their own time, and otherwise as `time_column` chooses when absent.
 
         Raises
         ------
@@ -99,7 +104,9 @@ class RowSource:
         known = catalogue()
         found = known.find(name, store)
         table = _shown(found, known, store_of)
-        made = cls(name, catalogue, store_of, table, by, where, last, columns, store)
+        if time is None and found.entry.kind == "events":
+            time = "event_time"
+        made = cls(name, catalogue, store_of, table, by, where, last, columns, store, _time_of(table, time))
         made._wanted(table, None)
         if by and by not in made.dimensions:
             raise UnknownName(f"column to draw the table {name!r} by", by, made.dimensions)
@@ -125,7 +132,7 @@ class RowSource:
     @property
     def reach(self) -> timedelta | None:
         """A day, or 24 times what is shown; None without a column of times."""
-        return reach_of(None if self.last is None else span_of(self.last)) if self._time else None
+        return reach_of(None if self.last is None else span_of(self.last)) if self.time else None
 
     @property
     def _shown(self) -> list[str]:
@@ -134,13 +141,6 @@ class RowSource:
     @property
     def _texts_of_key(self) -> list[str]:
         return [name for name in self.dimensions if name in self.table.key]
-
-    @property
-    def _time(self) -> str:
-        try:
-            return time_column(self.table)
-        except UsageError:
-            return ""
 
     def read(self, by: str, until: datetime | None) -> Reading:
         """Read the rows.
@@ -157,10 +157,10 @@ class RowSource:
         contents = Contents(found, catalogue.contract, self.store_of(found.entry.store))
         rows = contents.read(self._wanted(_shown(found, catalogue, self.store_of), until))
         frame = rows.framed()
-        notes = [f"The {'newest' if self._time else 'first'} {ROWS:,} rows; others exist."] if rows.more else []
+        notes = [f"The {'newest' if self.time else 'first'} {ROWS:,} rows; others exist."] if rows.more else []
         if not len(frame):
             notes.append(f"No rows{since_words(self.last)}.")
-        time = self._time if self._time in frame.columns else ""
+        time = self.time if self.time in frame.columns else ""
         numbers = {name: name for name in frame.columns if _is_number(self.table.types[name])}
         key = self.table.key if set(self.table.key) <= set(frame.columns) else ()
         series, dimensions = frame if time else None, tuple(self.dimensions)
@@ -168,10 +168,11 @@ class RowSource:
 
     def _wanted(self, table: RowTable, until: datetime | None) -> Wanted:
         since = None if self.last is None else (until or datetime.now(UTC)) - span_of(self.last)
-        order = [f"-{self._time}"] if self._time else [one for one in table.key if not element_of(table.types[one])]
+        order = [f"-{self.time}"] if self.time else [one for one in table.key if not element_of(table.types[one])]
         return wanted_of(
-            table, where=self.where, since=since, until=until, columns=self.columns, order=order, limit=ROWS
-        )
+            table, where=self.where, since=since, until=until, time=self.time or None, columns=self.columns,
+            order=order, limit=ROWS,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,16 @@ def _shown(found: Found, catalogue: Catalogue, store_of: Callable[[str], Store])
     """A table's columns without the personal ones."""
     contents = Contents(found, catalogue.contract, store_of(found.entry.store))
     return without_personal(found.entry, contents.table, catalogue.contract)
+
+
+def _time_of(table: RowTable, name: str | None) -> str:
+    """The column of times that somebody has chosen, or that there is."""
+    try:
+        return time_column(table, name)
+    except UnknownName:
+        raise
+    except UsageError:
+        return ""
 
 
 def _is_number(kind: str) -> bool:
