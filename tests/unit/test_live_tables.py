@@ -17,7 +17,7 @@ from retailpulse_kernel.catalogue.answering import Asking
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.errors import RetailPulseError, StoreUnavailable, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.live.tables import charts
+from retailpulse_kernel.live.tables import charts, numbers
 from retailpulse_kernel.live.tables.figures import FigureSource
 from retailpulse_kernel.live.tables.opening import Asked, open_view
 from retailpulse_kernel.live.tables.picture import exact, readable, table
@@ -193,7 +193,7 @@ class TestCharts:
         rows += [{"at": pd.Timestamp(NOW + timedelta(minutes=1)), "brand": f"b{i}", "n": i + 1} for i in range(10)]
         made = reading(rows, series=pd.DataFrame(rows), time="at", additive=frozenset({"n"}))
         (line,) = charts.drawn(made, "line", "")
-        assert [trace["name"] for trace in line["data"]] == [*(f"b{i}" for i in range(9, 1, -1)), "2 others"]
+        assert [trace["name"] for trace in line["data"]] == [*(f"b{i}" for i in range(2, 10)), "2 others"]
         assert line["data"][-1]["customdata"] == ["3", "3"]
 
     def test_what_is_not_complete_is_dashed_and_what_is_missing_is_a_hole(self) -> None:
@@ -212,21 +212,21 @@ class TestCharts:
         rows = [{"brand": "a", "currency": one, "n": Decimal(n)} for one, n in (("EUR", 1), ("USD", 2), ("USD", 3))]
         rows.append({"brand": "a", "currency": "", "n": Decimal(0)})
         made = reading(rows, money=frozenset({"n"}))
-        assert charts.currencies_of(made) == ["USD", "EUR"]
+        assert numbers.currencies_of(made) == ["USD", "EUR"]
         (bar,) = charts.drawn(made, "bar", "EUR")
         assert bar["data"][0]["customdata"] == [["a", "1.00 EUR"]]
 
     def test_counts_cross_currencies_and_estimates_do_not(self) -> None:
         rows = [{"brand": "a", "currency": one, "n": 2, "e": 1} for one in ("", "EUR", "USD", "USD")]
         made = reading(rows, numbers={"n": "N", "e": "E"}, additive=frozenset({"n"}))
-        assert charts.currencies_of(made) == ["USD", "EUR"], "events without a price have no currency"
+        assert numbers.currencies_of(made) == ["USD", "EUR"], "events without a price have no currency"
         counts, estimates = charts.drawn(made, "bar", "EUR")
         assert counts["data"][0]["x"] == [8.0] and counts["layout"]["title"]["text"] == "N by brand"
         assert estimates["data"][0]["x"] == [1.0] and "events in EUR" in estimates["layout"]["title"]["text"]
 
     def test_one_row_is_a_big_number_with_all_its_digits(self) -> None:
         made = reading([{"n": Decimal("12345678901234567.8901")}], by="")
-        assert charts.tiles(made, "auto", "") == [{"title": "N", "text": "12,345,678,901,234,567.8901"}]
+        assert numbers.tiles(made, "auto", "") == [{"title": "N", "text": "12,345,678,901,234,567.8901"}]
 
     def test_an_unknown_chart_is_told(self) -> None:
         with pytest.raises(UnknownName, match="'pie'"):

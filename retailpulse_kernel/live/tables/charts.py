@@ -1,9 +1,8 @@
-"""The charts of a reading, as Plotly's plain data, and its big numbers. What is drawn are floats; texts are exact."""
+"""The charts of a reading, as Plotly's plain data. What is drawn are floats; texts are exact."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,19 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.live.drawing import as_text
 from retailpulse_kernel.live.plotting import COLOURS
+from retailpulse_kernel.live.tables.numbers import Number, drawn_by, numbers_of
 from retailpulse_kernel.live.tables.picture import exact, readable
 from retailpulse_kernel.live.tables.reading import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["chosen", "currencies_of", "drawn", "tiles"]
+__all__ = ["chosen", "drawn"]
 
 ChartKind = Literal["auto", "line", "bar", "number", "table"]
 _CHARTS: tuple[ChartKind, ...] = ("auto", "line", "bar", "number", "table")
 
-#: Lines, bars and big numbers that a chart has at most, and charts of a view.
-_LINES, _BARS, _TILES, _NUMBERS = 8, 12, 8, 4
+#: Lines and bars that a chart has at most.
+_LINES, _BARS = 8, 12
 _REST, _REST_COLOUR = "others", "#767676"
 #: What stands for a missing value.
 _NOTHING = "-"
@@ -48,81 +48,6 @@ def chosen(chart: str) -> ChartKind:
     raise UnknownName("chart", chart, _CHARTS)
 
 
-def currencies_of(reading: Reading) -> list[str]:
-    """The currencies of a reading, that of most rows first; none where its rows have no currency.
-
-    Parameters
-    ----------
-    reading : Reading
-        What was read.
-    """
-    if reading.by == "currency" or "currency" not in reading.totals.columns:
-        return []
-    # Events without a price have none.
-    return [str(name) for name in reading.totals["currency"].value_counts().index if str(name)]
-
-
-@dataclass(frozen=True)
-class _Number:
-    """A column that is drawn: of one currency, or of all where it is no money and can be added up."""
-
-    name: str
-    title: str
-    unit: str
-    additive: bool
-    currency: str
-
-    def of(self, frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
-        """The rows of a frame that count, one for each value of the keys."""
-        if self.currency:
-            return frame[frame["currency"] == self.currency]
-        if "currency" not in frame.columns or "currency" in keys or not self.additive:
-            return frame
-        kept = [name for name in (*keys, "complete") if name in frame.columns]
-        if not kept:
-            return frame[[self.name]].sum().to_frame().T
-        return frame.groupby(kept, observed=True, sort=False, dropna=False)[self.name].sum().reset_index()
-
-
-def _numbers(reading: Reading, currency: str) -> list[_Number]:
-    found = []
-    for name, title in list(reading.numbers.items())[:_NUMBERS]:
-        is_money, additive = name in reading.money, name in reading.additive
-        own = currency if is_money or not additive else ""
-        shown = f"{title} of events in {own}" if own and not is_money else title
-        found.append(_Number(name, shown, currency if is_money else "", additive, own))
-    return found
-
-
-def tiles(reading: Reading, chart: ChartKind, currency: str) -> list[dict[str, str]]:
-    """The big numbers, where a number has one value, or where they are asked for.
-
-    Parameters
-    ----------
-    reading : Reading
-        What was read.
-    chart : ChartKind
-        What was asked for.
-    currency : str
-        The currency that is drawn; empty where there is none.
-    """
-    if chart not in ("auto", "number") or (chart == "auto" and reading.by) or not len(reading.totals):
-        return []
-    found = []
-    for number in _numbers(reading, currency):
-        rows = number.of(reading.totals, *_drawn_by(reading))
-        if chart == "auto" and len(rows) > 1:
-            continue
-        for _, row in rows.head(_TILES).iterrows():
-            title = f"{number.title}, {exact(row[reading.by])}" if reading.by else number.title
-            found.append({"title": title, "text": readable(row[number.name], number.unit)})
-    return found[:_TILES]
-
-
-def _drawn_by(reading: Reading) -> list[str]:
-    return [reading.by] if reading.by else []
-
-
 def drawn(reading: Reading, chart: ChartKind, currency: str) -> list[dict[str, Any]]:
     """The charts of a reading: for each number lines over time, bars, or both.
 
@@ -137,13 +62,13 @@ def drawn(reading: Reading, chart: ChartKind, currency: str) -> list[dict[str, A
     """
     if not len(reading.totals) or chart in ("number", "table"):
         return []
-    numbers = _numbers(reading, currency)
+    numbers = numbers_of(reading, currency)
     lines = reading.series is not None and (chart == "line" or (chart == "auto" and _repeats(reading)))
     bars = bool(reading.by) and (chart == "bar" or (chart == "auto" and (not lines or len(numbers) <= 2)))
     found = []
     for number in numbers:
         if lines and reading.series is not None:
-            found.append(_lines(reading, number.of(reading.series, reading.time, *_drawn_by(reading)), number))
+            found.append(_lines(reading, number.of(reading.series, reading.time, *drawn_by(reading)), number))
         if bars:
             found.append(_bars(reading, number.of(reading.totals, reading.by), number))
     return found
@@ -158,7 +83,7 @@ def _repeats(reading: Reading) -> bool:
 # -- bars -------------------------------------------------------------------------------------------
 
 
-def _bars(reading: Reading, frame: pd.DataFrame, number: _Number) -> dict[str, Any]:
+def _bars(reading: Reading, frame: pd.DataFrame, number: Number) -> dict[str, Any]:
     """A bar for each value of a column, the longest on top."""
     values, summed = _by_value(frame, reading.by, number)
     ranked = sorted(values.items(), key=lambda one: -one[1])
@@ -184,7 +109,7 @@ def _bars(reading: Reading, frame: pd.DataFrame, number: _Number) -> dict[str, A
     }  # fmt: skip
 
 
-def _by_value(frame: pd.DataFrame, by: str, number: _Number) -> tuple[dict[str, Decimal], bool]:
+def _by_value(frame: pd.DataFrame, by: str, number: Number) -> tuple[dict[str, Decimal], bool]:
     """A number by the values of a column; of several rows with one value their sum."""
     values: dict[str, Decimal] = {}
     summed = False
@@ -199,7 +124,7 @@ def _by_value(frame: pd.DataFrame, by: str, number: _Number) -> tuple[dict[str, 
 # -- lines ------------------------------------------------------------------------------------------
 
 
-def _lines(reading: Reading, frame: pd.DataFrame, number: _Number) -> dict[str, Any]:
+def _lines(reading: Reading, frame: pd.DataFrame, number: Number) -> dict[str, Any]:
     """A line for each value of a column: the largest ones, and the sum of the others where sums make sense."""
     by = [exact(value) or _NOTHING for value in frame[reading.by]] if reading.by else [""] * len(frame)
     whole = list(frame["complete"]) if "complete" in frame.columns else [True] * len(frame)
@@ -215,7 +140,8 @@ def _lines(reading: Reading, frame: pd.DataFrame, number: _Number) -> dict[str, 
         return _points(reading, frame, number, by)
     ranked = sorted(series, key=lambda name: -sum(abs(float(value)) for value, _ in series[name].values()))
     shown, others = ranked[:_LINES], ranked[_LINES:]
-    kept = {name: series[name] for name in shown}
+    # By name: a line keeps its colour while others overtake it, and has the same one in the chart beside it.
+    kept = {name: series[name] for name in sorted(shown)}
     title = number.title + (f" by {reading.by}" if reading.by else "")
     if others and number.additive:
         kept[f"{len(others)} {_REST}"] = _added(series[name] for name in others)
@@ -241,7 +167,7 @@ def _added(several: Iterable[Mapping[Any, tuple[Any, bool]]]) -> dict[Any, tuple
 
 
 def _line(
-    name: str, points: Mapping[Any, tuple[Any, bool]], number: _Number, reading: Reading, colour: str
+    name: str, points: Mapping[Any, tuple[Any, bool]], number: Number, reading: Reading, colour: str
 ) -> list[dict[str, Any]]:
     """A line of what is complete, and in dashes what is not yet: else its last point would be a fall."""
     rows = _holed(sorted((at, value, complete) for at, (value, complete) in points.items()), reading.width)
@@ -281,7 +207,7 @@ def _holed(rows: Sequence[tuple[Any, Any, bool]], width: timedelta | None) -> li
     return found
 
 
-def _points(reading: Reading, frame: pd.DataFrame, number: _Number, by: Sequence[str]) -> dict[str, Any]:
+def _points(reading: Reading, frame: pd.DataFrame, number: Number, by: Sequence[str]) -> dict[str, Any]:
     """A point for each row, where rows of one value have the same time."""
     places: dict[str, list[int]] = {}
     for place, name in enumerate(by):
@@ -289,7 +215,7 @@ def _points(reading: Reading, frame: pd.DataFrame, number: _Number, by: Sequence
     ranked = sorted(places, key=lambda name: -len(places[name]))
     times, values = list(frame[reading.time]), list(frame[number.name])
     data = []
-    for name, colour in zip(ranked[:_LINES], COLOURS, strict=False):
+    for name, colour in zip(sorted(ranked[:_LINES]), COLOURS, strict=False):
         kept = [place for place in places[name] if exact(values[place]) is not None]
         data.append({
             "type": "scatter", "mode": "markers", "name": as_text(name), "marker": {"color": colour, "size": 6},
@@ -316,7 +242,7 @@ def _layout(title: str, unit: str, **more: Any) -> dict[str, Any]:
 
 
 def _over_time(title: str, unit: str, reading: Reading, *, legend: bool) -> dict[str, Any]:
-    below = {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "font": {"size": 10}}
+    below = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "font": {"size": 10}}
     series = reading.series
     assert series is not None
     ends: tuple[str | None, str | None] = series.attrs.get("since"), series.attrs.get("until")

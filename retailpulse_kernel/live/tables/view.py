@@ -17,7 +17,7 @@ from retailpulse_kernel.ground.errors import RetailPulseError, UsageError, cause
 from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.ground.spans import iso_text, moment_at, span_of
 from retailpulse_kernel.live import assets
-from retailpulse_kernel.live.tables import charts, picture
+from retailpulse_kernel.live.tables import charts, numbers, picture
 from retailpulse_kernel.live.tables.reading import Reading, Source
 from retailpulse_kernel.live.widget import ChartWidget
 
@@ -182,12 +182,12 @@ class TableView(ChartWidget):
             return self._reading
 
     def _made(self, reading: Reading) -> dict[str, Any]:
-        currencies = charts.currencies_of(reading)
+        currencies = numbers.currencies_of(reading)
         currency = self._currency if self._currency in currencies else next(iter(currencies), "")
         return {
             **picture.table(reading.frame),
             "key": list(reading.key),
-            "tiles": charts.tiles(reading, self._chart, currency),
+            "tiles": numbers.tiles(reading, self._chart, currency),
             "charts": charts.drawn(reading, self._chart, currency),
             "by": reading.by,
             "dimensions": list(reading.dimensions),
