@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,11 +23,12 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from bench.lab import free_port
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.dashboards.keeping import keep_dashboards
 from retailpulse_kernel.dashboards.writing import job_dashboards
-from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, Ratio, average_of, count, last, users_of
 from retailpulse_kernel.shop.fold import fold
@@ -33,6 +37,7 @@ from retailpulse_kernel.shop.tables import FigureTable, grain_of
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan
+from tests.jobs import wait_until
 from tests.memory import MemoryStore
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -215,3 +220,18 @@ def test_files_follow_promotions_and_retirements(settings: Settings) -> None:
     (settings.pipelines / "naming" / "current.toml").unlink()
     assert keep_dashboards(settings) == [folder / "naming.json"]
     assert [path.name for path in folder.iterdir()] == ["selling.json"] and len(uids) == 2
+
+
+def test_the_monitor_keeps_the_files(settings: Settings) -> None:
+    """As a user has it: a job is promoted while the command runs, and nobody does anything else."""
+    command = [sys.executable, "-m", "retailpulse_kernel.cli", "monitor", "--port", str(free_port())]
+    file = settings.home / "dashboards" / "naming.json"
+    monitor = subprocess.Popen(command, env={**os.environ, **environment(settings)})
+    try:
+        wait_until(lambda: (settings.home / "dashboards" / "selling.json").is_file(), "the first dashboard", 60)
+        promote(settings, "naming", 1, rows_plan(NAMES))
+        wait_until(file.is_file, "a dashboard of the new job", 60)
+        assert json.loads(file.read_text())["title"] == "naming"
+    finally:
+        monitor.terminate()
+        assert monitor.wait(30) == 0
