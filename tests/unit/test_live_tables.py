@@ -114,6 +114,7 @@ class TestFigures:
         assert reading.key == ("bucket", "currency", "brand") and len(reading.frame) == 36
         assert reading.frame["bucket"].is_monotonic_decreasing
         assert "active_users" in reading.frame.columns and "active_users" not in reading.additive
+        assert reading.numbers["active_users"].endswith("(estimated)")
 
     def test_an_earlier_range_ends_where_windows_do(self, catalogue: Catalogue, store: MemoryStore) -> None:
         source = figures(catalogue, store, Asking(("events",), ("brand",), last="1h"))
@@ -142,10 +143,10 @@ class TestFigures:
 class TestRows:
     def test_the_newest_first_and_without_personal_columns(self, catalogue: Catalogue, store: MemoryStore) -> None:
         source = RowSource.of("carts", lambda: catalogue, lambda _: store, last="3m")
-        reading = source.read("", None)
+        reading = source.read(None, None)
         assert list(reading.frame.columns) == ["user_id", "at", "total"]
         assert list(reading.frame["user_id"]) == ["u0", "u1", "u2"] or list(reading.frame["user_id"]) == ["u0", "u1"]
-        assert source.by == "user_id" and source.reach == timedelta(days=1)
+        assert reading.by == "user_id" and source.reach == timedelta(days=1)
         with pytest.raises(UnknownName, match="email"):
             RowSource.of("carts", lambda: catalogue, lambda _: store, where={"email": "a@shop.example"})
 
@@ -157,7 +158,8 @@ class TestRows:
     def test_a_statement_has_columns_by_what_they_hold(self) -> None:
         frame = pd.DataFrame({"brand": ["a", "b"], "email": ["x", "y"], "total": [Decimal("1.10"), None]})
         source = StatementSource("select 1", lambda statement, most: frame, SHOP, "select 1")
-        reading = source.read("", None)
+        assert source.read("", None).by == ""
+        reading = source.read(None, None)
         assert reading.by == "brand" and dict(reading.numbers) == {"total": "total"}
         assert list(reading.frame.columns) == ["brand", "total"] and "personal" in " ".join(reading.notes)
 
@@ -247,17 +249,17 @@ def test_texts_keep_every_digit() -> None:
 class Counting:
     """A source that counts how often it is read, and fails at a test's wish."""
 
-    title, by, reach = "counting", "", timedelta(days=1)
+    title, reach = "counting", timedelta(days=1)
 
     def __init__(self) -> None:
-        self.reads: list[tuple[str, datetime | None]] = []
+        self.reads: list[tuple[str | None, datetime | None]] = []
         self.error: Exception | None = None
 
-    def read(self, by: str, until: datetime | None) -> Reading:
+    def read(self, by: str | None, until: datetime | None) -> Reading:
         self.reads.append((by, until))
         if self.error is not None:
             raise self.error
-        return reading([{"brand": "a", "n": len(self.reads)}], by=by)
+        return reading([{"brand": "a", "n": len(self.reads)}], by=by or "")
 
 
 def eventually(holds: Callable[[], Any]) -> None:

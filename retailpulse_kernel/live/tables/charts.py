@@ -127,7 +127,8 @@ def _by_value(frame: pd.DataFrame, by: str, number: Number) -> tuple[dict[str, D
 def _lines(reading: Reading, frame: pd.DataFrame, number: Number) -> dict[str, Any]:
     """A line for each value of a column: the largest ones, and the sum of the others where sums make sense."""
     by = [exact(value) or _NOTHING for value in frame[reading.by]] if reading.by else [""] * len(frame)
-    whole = list(frame["complete"]) if "complete" in frame.columns else [True] * len(frame)
+    windows = reading.width is not None and "complete" in frame.columns
+    whole = list(frame["complete"]) if windows else [True] * len(frame)
     series: dict[str, dict[Any, tuple[Any, bool]]] = {}
     apart = True  # whether a line has one value at a time
     for name, at, value, complete in zip(by, frame[reading.time], frame[number.name], whole, strict=True):

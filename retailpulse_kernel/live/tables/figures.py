@@ -95,7 +95,7 @@ class FigureSource:
     @property
     def title(self) -> str:
         """The figures or the table, and who writes them."""
-        names = ", ".join(_titles(self._figures).values())
+        names = ", ".join(figure.title for figure in self._figures)
         by = f" by {' and '.join(self.asking.by)}" if self.asking.by and not self.rows else ""
         what = self.choices[0].entry.name if self.rows else f"{names}{by}"
         last = f", last {span_words(self.asking.last)}" if self.asking.last is not None else ""
@@ -108,11 +108,6 @@ class FigureSource:
     def dimensions(self) -> Sequence[str]:
         """Those of a row, without the currency: money of different currencies is never added up."""
         return tuple(name for name in self.asking.by if name != "currency")
-
-    @property
-    def by(self) -> str:
-        """The first dimension."""
-        return next(iter(self.dimensions), "")
 
     @property
     def reach(self) -> timedelta:
@@ -143,16 +138,17 @@ class FigureSource:
         span = span_of(self.asking.last)
         return next((grain for grain in fitting if span / grain.width <= _WINDOWS), fitting[-1])
 
-    def read(self, by: str, until: datetime | None) -> Reading:
+    def read(self, by: str | None, until: datetime | None) -> Reading:
         """Read the figures by their dimensions, and over time by one of them.
 
         Parameters
         ----------
-        by : str
-            The dimension that is drawn, or empty.
+        by : str, optional
+            The dimension that is drawn; none when empty, the first when absent.
         until : datetime, optional
             The end of the range; now when absent.
         """
+        by = next(iter(self.dimensions), "") if by is None else by
         catalogue, line = self.catalogue(), self._line
         asking = self._moved(until)
         # The whole answer has one currency a row, if any.
@@ -177,7 +173,7 @@ class FigureSource:
             series=series,
             time="bucket",
             by=by,
-            numbers=_titles(figures),
+            numbers={one.name: f"{one.title} (estimated)" if _is_estimated(one) else one.title for one in figures},
             money=frozenset(
                 one.name for choice in self.choices for one in choice.figures if _may_be_money(one, choice.table)
             ),
@@ -203,6 +199,10 @@ def _is_additive(figure: Figure | Ratio) -> bool:
     return rules.combination is Combination.SUM and rules.value in (Value.WHOLE, Value.DECIMAL)
 
 
+def _is_estimated(figure: Figure | Ratio) -> bool:
+    return any(part.rules.value is Value.SKETCH for part in parts_of([figure]))
+
+
 def _may_be_money(figure: Figure | Ratio, table: FigureTable) -> bool:
     """A plan does not keep the unit of a job's own figure: what has decimals in a table by currency may be money."""
     decimals = any(part.rules.value is Value.DECIMAL for part in parts_of([figure]))
@@ -215,7 +215,3 @@ def _adds_up(table: FigureTable, grain: Grain) -> bool:
     except UsageError:
         return False
     return True
-
-
-def _titles(figures: Sequence[Figure | Ratio]) -> dict[str, str]:
-    return {figure.name: figure.title for figure in figures}

@@ -72,20 +72,16 @@ class Source(Protocol):
         """What it is, for people."""
 
     @property
-    def by(self) -> str:
-        """The column by which it is drawn at first; empty for none, or for the first that there is."""
-
-    @property
     def reach(self) -> timedelta | None:
         """How far back the view can go; None where there is no time to go by."""
 
-    def read(self, by: str, until: datetime | None) -> Reading:
+    def read(self, by: str | None, until: datetime | None) -> Reading:
         """Read what there is now, or what there was until some time.
 
         Parameters
         ----------
-        by : str
-            A column, or empty.
+        by : str, optional
+            The column whose values are drawn apart; none when empty, and the source's own choice when absent.
         until : datetime, optional
             The end of the range; now when absent.
         """

@@ -125,11 +125,6 @@ class RowSource:
         return [name for name in self._shown if self.table.types[name] in ("string", "bool")]
 
     @property
-    def by(self) -> str:
-        """The column by which it is drawn at first."""
-        return self.drawn
-
-    @property
     def reach(self) -> timedelta | None:
         """A day, or 24 times what is shown; None without a column of times."""
         return reach_of(None if self.last is None else span_of(self.last)) if self.time else None
@@ -142,16 +137,17 @@ class RowSource:
     def _texts_of_key(self) -> list[str]:
         return [name for name in self.dimensions if name in self.table.key]
 
-    def read(self, by: str, until: datetime | None) -> Reading:
+    def read(self, by: str | None, until: datetime | None) -> Reading:
         """Read the rows.
 
         Parameters
         ----------
-        by : str
-            The column that is drawn apart, or empty.
+        by : str, optional
+            The column that is drawn apart; none when empty, that of the source when absent.
         until : datetime, optional
             The end of the range; now when absent.
         """
+        by = self.drawn if by is None else by
         catalogue = self.catalogue()
         found = catalogue.find(self.name, self.store)
         contents = Contents(found, catalogue.contract, self.store_of(found.entry.store))
@@ -200,13 +196,13 @@ class StatementSource:
     by: str = ""
     reach: None = None
 
-    def read(self, by: str, until: datetime | None) -> Reading:
+    def read(self, by: str | None, until: datetime | None) -> Reading:
         """Run the statement.
 
         Parameters
         ----------
-        by : str
-            The column that is drawn apart; the first column of texts when empty.
+        by : str, optional
+            The column that is drawn apart; none when empty. That of the source, or the first of texts, when absent.
         until : datetime, optional
             A statement has no range: this is not used.
         """
@@ -219,14 +215,14 @@ class StatementSource:
         kinds = kinds_of(shown)
         time = next((name for name, kind in kinds.items() if kind == "time"), "")
         texts = [name for name, kind in kinds.items() if kind == "text"]
-        if by and by not in kinds:
-            raise UnknownName("column of the statement", by, kinds)
+        drawn = (self.by or next(iter(texts), "")) if by is None else by
+        if drawn and drawn not in kinds:
+            raise UnknownName("column of the statement", drawn, kinds)
         numbers = {name: name for name, kind in kinds.items() if kind == "number"}
         notes = [f"The first {ROWS:,} rows; others exist."] if frame.attrs.get("more") else []
         if len(shown.columns) < len(frame.columns):
             notes.append("Columns of personal fields are not shown.")
         series = shown if time else None
-        drawn = by or next(iter(texts), "")
         return Reading(shown, (), shown, series, time, drawn, numbers, dimensions=tuple(texts), notes=tuple(notes))
 
 

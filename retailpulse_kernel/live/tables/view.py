@@ -69,7 +69,8 @@ class TableView(ChartWidget):
     ) -> None:
         self._wake, self._stopped = threading.Event(), threading.Event()
         self._source, self._chart, self._every = source, charts.chosen(chart), _refresh(refresh)
-        self._by, self._currency = source.by, currency
+        self._by: str | None = None
+        self._currency = currency
         self._until: datetime | None = None
         self._reading: Reading | None = None
         self._newest: dict[str, Any] = {}
@@ -128,7 +129,7 @@ class TableView(ChartWidget):
 
     def _change(self, message: dict[str, Any]) -> None:
         """Draw by something else, another currency or another time from now on."""
-        self._by = str(message.get("by", self._by))
+        self._by = message.get("by", self._by)
         self._currency = str(message.get("currency", self._currency))
         if "until" in message:
             until = message["until"]
@@ -192,7 +193,7 @@ class TableView(ChartWidget):
             "by": reading.by,
             "dimensions": list(reading.dimensions),
             "currency": currency,
-            "currencies": currencies if reading.money else [],
+            "currencies": currencies if any(one.currency for one in numbers.numbers_of(reading, currency)) else [],
             "notes": reading.notes,
         }
 
