@@ -19,6 +19,6 @@ printf 'postgresql+psycopg2://airflow:%s@airflow-database/airflow' "$(cat $secre
 
 # The images of Hive, HBase and the workbench run as user 1000, and new volumes belong to root.
 mkdir -p /var/lib/retailpulse/airflow
-chown 1000:1000 /var/lib/hbase /var/lib/hive /var/lib/retailpulse /var/lib/retailpulse/airflow
+chown 1000:1000 /var/lib/hbase /var/lib/hive /var/lib/retailpulse /var/lib/retailpulse/airflow /var/lib/retailpulse/dashboards
 # Spark on the host writes here as another user than the containers'.
 chmod 1777 /var/tmp/retailpulse/warehouse
