@@ -69,6 +69,11 @@ class TestIntake:
         *_, counts = rows(Intake(("event_id",), "t", delay_ms=60_000, refuses=RULES), messages(given))
         assert (counts["n_accepted"], counts["n_late"], counts["n_bad"]) == (0, 1, 2)
 
+    @pytest.mark.parametrize(("condition", "bad"), [("1 > 2", 5), ("1 < 2", 0), ("NULL", 0)])
+    def test_a_condition_may_name_no_column(self, condition: str, bad: int) -> None:
+        *_, counts = rows(Intake((), "t", refuses=(("constant", condition),)), messages())
+        assert counts["n_bad"] == bad
+
     def test_it_leaves_its_id_free(self) -> None:
         given = [{"event_id": "a", "price": "0"}, {"event_id": "a", "price": "1"}]
         *taken, _ = rows(Intake(("price",), "t", refuses=RULES), messages(given))

@@ -57,11 +57,14 @@ class Refusing:
         events : pyarrow.Table
             With the conditions' columns.
         """
-        found = np.full(events.num_rows, -1, dtype=np.int64)
         if not self._conditions:
-            return found
-        lists: list[Any] = [events[name].to_pylist() for name in self.columns]
-        for place in range(events.num_rows):
-            event = SimpleNamespace(**{name: values[place] for name, values in zip(self.columns, lists, strict=True)})
-            found[place] = next((i for i, one in enumerate(self._conditions) if one.is_violated(event)), -1)
-        return found
+            return np.full(events.num_rows, -1, dtype=np.int64)
+        lists: list[Any] = [events[name].to_pylist() for name in self.columns] or [[None] * events.num_rows]
+        verdicts: dict[tuple[Any, ...], int] = {}  # many events have the same prices, quantities or types
+        found = []
+        for values in zip(*lists, strict=True):
+            if values not in verdicts:
+                event = SimpleNamespace(**dict(zip(self.columns, values, strict=False)))
+                verdicts[values] = next((i for i, one in enumerate(self._conditions) if one.is_violated(event)), -1)
+            found.append(verdicts[values])
+        return np.asarray(found, dtype=np.int64)

@@ -137,6 +137,8 @@ class Topics:
     def sample(self, events: Events, limit: int | None) -> DataFrame:
         """The newest events of a topic, as a bounded DataFrame of the Connect server, or where none is, the job.
 
+        While a notebook's tests run, there are none: they need no topic.
+
         Parameters
         ----------
         events : Events
@@ -152,6 +154,8 @@ class Topics:
         from retailpulse_kernel.stores.spark.store import SparkStore
 
         job = self._job
+        if job.context.is_tested:
+            return events.given(())
         topic = job.source_namespace.topic(events.topic)
         offsets = KafkaStore(job.settings).offsets(topic)
         newest = offsets

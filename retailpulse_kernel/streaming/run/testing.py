@@ -37,6 +37,7 @@ from retailpulse_kernel.streaming.run.differing import differences
 from retailpulse_kernel.streaming.run.given_tables import of_type, rows_of, with_day
 from retailpulse_kernel.streaming.run.queries import observed, require_expected, start_query
 from retailpulse_kernel.streaming.sinks.memory import MemoryTable, MemoryTarget
+from retailpulse_kernel.streaming.sinks.rows import RowSink
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -266,8 +267,8 @@ def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> None:
         except CheckFailed as error:
             stopped.append(error)
             raise
-        if quiet.mode == "complete":
-            target.tables.clear()
+        if quiet.mode == "complete" and isinstance(quiet.sink, RowSink):
+            target.tables.pop(quiet.sink.table.name, None)
         done()
 
     query = start_query(job, quiet, epoch, write)
