@@ -29,7 +29,7 @@ class Addition:
 
 FIGURES, TABLES = "retailpulse_kernel/shop/figures.py", "retailpulse_kernel/shop/tables.py"
 KINDS, MEASURES = "retailpulse_kernel/shop/kinds.py", "retailpulse_kernel/shop/measuring/measures.py"
-MAGICS, ADAPTERS = "retailpulse_kernel/magics", "retailpulse_kernel/feed/adapters"
+MAGICS, ADAPTERS = "retailpulse_kernel/magics", "retailpulse_kernel/shop/adapters"
 SQLITE = Path(__file__).with_name("sqlite_store.py").read_text()
 
 # fmt: off
@@ -224,7 +224,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.base import Adapter
 
 __all__ = ["Shelf"]
 
@@ -245,7 +245,7 @@ class Shelf(Adapter):
         ]  # fmt: skip
 ''',
         ),
-        (f"{ADAPTERS}/formats.py", "import Segment\n", "from retailpulse_kernel.feed.adapters.shelf import Shelf\n"),
+        (f"{ADAPTERS}/formats.py", "import Segment\n", "from retailpulse_kernel.shop.adapters.shelf import Shelf\n"),
         (f"{ADAPTERS}/formats.py", "RetailRocket, GA4, Segment", ", Shelf"),
         (
             "tests/unit/test_adapters.py",

@@ -214,6 +214,8 @@ class Contract:
         The reference tables.
     shop : Shop
         Zone, week and currency.
+    format : str
+        How the messages are written: that of the topic, see `of_topic`.
     """
 
     fields: tuple[Field, ...]
@@ -221,6 +223,7 @@ class Contract:
     topics: tuple[Topic, ...] = ()
     tables: tuple[ReferenceTable, ...] = ()
     shop: Shop = field(default_factory=Shop)
+    format: str = "json"
 
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
@@ -264,8 +267,21 @@ class Contract:
 
     @cached_property
     def decoding(self) -> Contract:
-        """What of the contract says how messages are read: its fields and words."""
+        """What of the contract says how messages are read: its fields, its words and their format."""
         return replace(self, topics=(), tables=(), shop=Shop())
+
+    def of_topic(self, topic: str) -> Contract:
+        """What says how the messages of one topic are read; a topic that is not named has the standard event.
+
+        Parameters
+        ----------
+        topic : str
+            Its name in Kafka, within the namespace.
+        """
+        for one in self.topics:
+            if one.topic == topic:
+                return replace(self.decoding, format=one.format)
+        return self.decoding
 
     def plain(self) -> dict[str, Any]:
         """The contract as plain values."""

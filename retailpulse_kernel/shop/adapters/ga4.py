@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import canonical, digest, exact_price, nested, text, whole
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.values import canonical, digest, exact_price, nested, text, whole
 
 __all__ = ["GA4"]
 

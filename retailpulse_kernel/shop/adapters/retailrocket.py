@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import text, whole
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.values import text, whole
 
 __all__ = ["RetailRocket"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
-from retailpulse_kernel.feed.adapters.values import currency_code, day_session, exact_price
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 __all__ = ["PRICES", "USERS", "Adapter", "Items", "Rules", "refuse_doubles"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import currency_code, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.values import currency_code, text, utc_time, whole
 from retailpulse_kernel.shop.events import Message
 
 __all__ = ["RetailPulse"]

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import nested, text, utc_time, whole
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.values import nested, text, utc_time, whole
 
 __all__ = ["Segment"]
 
