@@ -10,6 +10,7 @@ import msgspec
 import orjson
 
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.events import message_text
 
 __all__ = ["message_of", "record_of"]
 
@@ -31,13 +32,11 @@ def record_of(text: bytes) -> dict[str, Any]:
         It is something else.
     """
     try:
-        found = _decode(text)
-    except UnicodeDecodeError as error:
-        raise EventError("not_utf8", f"byte {error.start} is not UTF-8") from None
+        found = _decode(message_text(text))
     except (ValueError, RecursionError) as error:
         raise EventError("not_json", str(error)[:200]) from None
     if not isinstance(found, dict):
-        raise EventError("not_object", "the line is not a JSON object")
+        raise EventError("not_object", "the record is not a JSON object")
     return found
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final, Protocol
 
-from retailpulse_kernel.ground.errors import UnknownName
+from retailpulse_kernel.ground.errors import EventError, UnknownName
 
-__all__ = ["FORMATS", "JSON", "Opener", "opener_of"]
+__all__ = ["FORMATS", "JSON", "Opener", "messages_in", "opener_of"]
 
 #: Messages that are JSON objects as the contract has them.
 JSON: Final = "json"
@@ -30,7 +30,7 @@ class Opener(Protocol):
     """Turns a message into messages of JSON as the contract has them."""
 
     def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes]:
-        """What a message holds, in its order: none, one or several events.
+        """What a message holds, in its order: one or several events. A message without any can't be opened.
 
         The same message at the same place gives the same result, whenever it is opened and whatever came before: a
         micro-batch that is done again takes the same events. Ids of events differ within a message.
@@ -78,3 +78,28 @@ def opener_of(format: str, options: Mapping[str, str]) -> Opener | None:
 @cache
 def _opener(format: str, options: tuple[tuple[str, str], ...]) -> Opener:
     return pkgutil.resolve_name(_OPENERS[format])(format, dict(options))
+
+
+def messages_in(opener: Opener, message: bytes, partition: int, offset: int) -> Sequence[bytes]:
+    """The messages of JSON in a message: one at least, so that each message is accounted for.
+
+    Parameters
+    ----------
+    opener : Opener
+        That of the topic's format.
+    message : bytes
+        As it is in the topic.
+    partition, offset : int
+        Where it is.
+
+    Raises
+    ------
+    EventError
+        The message can't be opened, or holds no event.
+    StoreUnavailable
+        What is needed to open it does not answer.
+    """
+    found = opener.open(message, partition, offset)
+    if not found:
+        raise EventError("not_mapped", "the message holds no event")
+    return found

@@ -14,6 +14,7 @@ from retailpulse_kernel.streaming.intake.judging import (
     ACCEPTED,
     AHEAD,
     BAD,
+    FURTHER,
     LATE,
     OBSERVED_INTAKE,
     OBSERVED_UNIQUE,
@@ -132,8 +133,9 @@ def deduplicated(
     """
     from pyspark.sql import functions as F
 
-    counted = (F.coalesce(F.sum(f"n_{status}"), F.lit(0)).alias(status) for status in (ACCEPTED, LATE, BAD, AHEAD))
-    verdicts = ("low", "n_accepted", "n_late", "n_bad", "n_ahead", "ahead_ms", "arrived_ms")
+    counts = (ACCEPTED, LATE, BAD, AHEAD, FURTHER)
+    counted = (F.coalesce(F.sum(f"n_{count}"), F.lit(0)).alias(count) for count in counts)
+    verdicts = ("low", *(f"n_{count}" for count in counts), "ahead_ms", "arrived_ms")
     rows = (
         # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
         messages.withWatermark("low", f"{milliseconds(watermark)} milliseconds")

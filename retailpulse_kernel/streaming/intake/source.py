@@ -103,6 +103,8 @@ class SourceConfig:
         content = asdict(self)
         if content["intake"]["contract"] is None:  # a Connect server of before knows no contracts
             del content["intake"]["contract"]
+        if not content["intake"]["options"]:  # nor formats
+            del content["intake"]["options"]
         if content["steps"] is None:  # nor that a batch is read once more
             del content["steps"]
         return json.dumps(content)

@@ -19,7 +19,15 @@ from retailpulse_kernel.streaming.checkpoint.epochs import (
     newest_batch,
     read_clock,
 )
-from retailpulse_kernel.streaming.intake.judging import ACCEPTED, AHEAD, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
+from retailpulse_kernel.streaming.intake.judging import (
+    ACCEPTED,
+    AHEAD,
+    BAD,
+    FURTHER,
+    LATE,
+    OBSERVED_INTAKE,
+    OBSERVED_UNIQUE,
+)
 from retailpulse_kernel.streaming.intake.remembered import ReaderNote, folder_of, tell_readers
 from retailpulse_kernel.streaming.query.outputs import Output, Reader
 from retailpulse_kernel.streaming.sinks.rows import RowSink
@@ -234,9 +242,9 @@ class OutputQuery:
             counted.setdefault(reader.topic, reader)  # a topic that is read twice is counted once
         intakes = [found.get(f"{OBSERVED_INTAKE}_{reader.number}", {}) for reader in counted.values()]
         uniques = [found.get(f"{OBSERVED_UNIQUE}_{reader.number}", {}) for reader in counted.values()]
-        read = {status: sum(one.get(status) or 0 for one in intakes) for status in (ACCEPTED, LATE, BAD, AHEAD)}
+        read = {name: sum(one.get(name) or 0 for one in intakes) for name in (ACCEPTED, LATE, BAD, AHEAD, FURTHER)}
         accepted = sum(one.get(ACCEPTED) or 0 for one in uniques)
-        consumed = read[ACCEPTED] + read[LATE] + read[BAD]
+        consumed = read[ACCEPTED] + read[LATE] + read[BAD] - read[FURTHER]
         logged = logged_batch(self.checkpoint, batch_id)
         lost = 0 if logged is None else self._run.lost(logged, self.output.name)
         sink = self.output.sink
@@ -268,6 +276,7 @@ class OutputQuery:
             output=self.output.name,
             further=self._further,
             null_keys=null_keys,
+            further_events=read[FURTHER],
         )
 
     def _observed(self) -> dict[str, dict[str, int]]:

@@ -22,7 +22,7 @@ __all__ = ["MIME", "Report", "shown", "sum_of"]
 #: The media type of a report's numbers in a notebook: what ran the notebook reads them there.
 MIME = "application/vnd.retailpulse.report+json"
 
-_COUNTS = ("consumed", "accepted", "duplicate", "late", "bad", "ahead", "rows", "lost")
+_COUNTS = ("consumed", "accepted", "duplicate", "late", "bad", "ahead", "rows", "lost", "further_events")
 #: Batches over which the rate is averaged.
 _RECENT = 10
 
@@ -42,7 +42,8 @@ class Report:
     batches : int
         Micro-batches that this run committed.
     totals : Counter
-        Messages consumed, accepted, duplicate, late, bad, of these ahead, rows written, and messages lost, in this run.
+        Messages consumed, their events accepted, duplicate, late, bad, of these ahead, rows written, messages lost, and
+        events that are not the first of their message, in this run.
     lag : int, optional
         Messages in the topic that no batch has taken yet; None where Kafka does not say.
     last : Account, optional
@@ -203,11 +204,12 @@ def sum_of(messages: Mapping[str, int]) -> str:
     Parameters
     ----------
     messages : mapping of str to int
-        The counts of an account by name; ``lost`` may be absent.
+        The counts of an account by name; ``lost`` and ``further_events`` may be absent.
     """
+    further = f" + {messages['further_events']:,} further events" if messages.get("further_events") else ""
     parts = " + ".join(f"{messages[name]:,} {name}" for name in _COUNTS[1:5])
     lost = f"; {messages['lost']:,} lost before they were taken" if messages.get("lost") else ""
-    return f"{messages['consumed']:,} = {parts}{lost}"
+    return f"{messages['consumed']:,}{further} = {parts}{lost}"
 
 
 @contextmanager

@@ -1,0 +1,88 @@
+"""The events in a chunk of messages: one each where they are JSON of the contract, else what their format holds.
+
+Everything behind goes by events. An event knows the message that it came from: its offset, the broker's time, and
+which one of the message's events it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.formats.opening import Opener, messages_in
+
+__all__ = ["Chunk", "Opened", "opened"]
+
+
+class Chunk(NamedTuple):
+    """Messages of one partition in the order of their offsets; `arrivals_ms` is the broker's time."""
+
+    values: list[bytes | None]
+    offsets: list[int]
+    arrivals_ms: list[int]
+
+
+class Opened(NamedTuple):
+    """The events of a chunk, in the order of their messages.
+
+    Attributes
+    ----------
+    values : list of bytes or None
+        What is judged: JSON as the contract has it. None for a message without a value, and in place of one that can't
+        be opened.
+    offsets, arrivals_ms : list of int
+        Those of each event's message.
+    messages : list of bytes or None
+        Each event's message as it is in the topic.
+    numbers : list of int
+        Which one of its message's events each is, from 1.
+    refused : dict of int to EventError
+        Why messages can't be opened, by their place among the events.
+    """
+
+    values: list[bytes | None]
+    offsets: list[int]
+    arrivals_ms: list[int]
+    messages: list[bytes | None]
+    numbers: list[int]
+    refused: dict[int, EventError]
+
+    @property
+    def further(self) -> int:
+        """How many events are not the first of their message."""
+        return len(self.numbers) - self.numbers.count(1)
+
+
+def opened(chunk: Chunk, partition: int, opener: Opener | None) -> Opened:
+    """Open the messages of a chunk.
+
+    Parameters
+    ----------
+    chunk : Chunk
+        The messages.
+    partition : int
+        Where they are.
+    opener : Opener, optional
+        That of the topic's format; None where the messages are JSON of the contract.
+
+    Raises
+    ------
+    StoreUnavailable
+        What is needed to open them does not answer.
+    """
+    if opener is None:
+        return Opened(*chunk, chunk.values, [1] * len(chunk.values), {})
+    found = Opened([], [], [], [], [], {})
+    for message, offset, arrival_ms in zip(*chunk, strict=True):
+        try:
+            values = [None] if message is None else messages_in(opener, message, partition, offset)
+        except EventError as error:
+            found.refused[len(found.values)] = error
+            values = [None]
+        for number, value in enumerate(values, start=1):
+            found.values.append(value)
+            found.offsets.append(offset)
+            found.arrivals_ms.append(arrival_ms)
+            found.messages.append(message)
+            found.numbers.append(number)
+    return found
