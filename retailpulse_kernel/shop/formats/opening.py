@@ -20,7 +20,15 @@ JSON: Final = "json"
 
 _RECORDS: Final = "retailpulse_kernel.shop.formats.records:opener"
 #: What makes the opener of a format.
-_OPENERS: Final = {"ga4": _RECORDS, "rees46": _RECORDS, "retailrocket": _RECORDS, "segment": _RECORDS}
+_OPENERS: Final = {
+    "avro": "retailpulse_kernel.shop.formats.avro:opener",
+    "ga4": _RECORDS,
+    "json_schema": "retailpulse_kernel.shop.formats.json_schema:opener",
+    "protobuf": "retailpulse_kernel.shop.formats.protobuf:opener",
+    "rees46": _RECORDS,
+    "retailrocket": _RECORDS,
+    "segment": _RECORDS,
+}
 
 #: All formats of a topic's messages.
 FORMATS: Final = (JSON, *sorted(_OPENERS))
