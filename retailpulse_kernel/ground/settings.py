@@ -220,6 +220,8 @@ class Namespace:
     """
 
     DEFAULT = "retailpulse"
+    #: The short name of the events' topic.
+    EVENTS = "retail.events"
 
     def __init__(self, name: str = DEFAULT) -> None:
         if not is_name(name):
@@ -235,7 +237,7 @@ class Namespace:
                 remedy="Take another name, such as 'my_shop'.",
             )
         self.name = name
-        self.events_topic = self.topic("retail.events")
+        self.events_topic = self.topic(self.EVENTS)
         self.dlq_topic = self.topic("retail.events.dlq")
         self.late_topic = self.topic("retail.events.late")
         self.progress_topic = self.topic("retail.progress")

@@ -1,4 +1,4 @@
-"""The fold of the topic: every message judged again, each job's share of them summed."""
+"""The fold of the topic: every event judged again, each job's share of them summed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.reconcile.partition import Partition
 from retailpulse_kernel.reconcile.sums import LIMITS, TIME, Facts, Key, Limits, TableSums
 from retailpulse_kernel.reconcile.tables import ARCHIVE, Share
-from retailpulse_kernel.shop.contract.loading import shipped
-from retailpulse_kernel.shop.contract.model import Contract
-from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.formats.reading import TopicReader
 from retailpulse_kernel.stores.kafka.store import Message
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
 
@@ -97,8 +95,8 @@ class TopicFold:
         Only events of this range are summed; all are judged.
     limits : Limits
         How much is kept in memory.
-    contract : Contract, optional
-        What the messages hold; the shipped one when absent.
+    reader : TopicReader, optional
+        Reads the topic's messages; one of the shipped contract when absent.
 
     Notes
     -----
@@ -114,10 +112,10 @@ class TopicFold:
         since_ms: int | None = None,
         until_ms: int | None = None,
         limits: Limits = LIMITS,
-        contract: Contract | None = None,
+        reader: TopicReader | None = None,
     ) -> None:
         self._limits = limits
-        self._parse = reader_of(shipped() if contract is None else contract).parse
+        self._reader = reader or TopicReader()
         self.folds = {job.name: JobFold(job, shares.get(job.name) or Share(job.name), limits) for job in jobs}
         self.messages = 0
         self.first_arrivals: dict[int, int] = {}
@@ -170,22 +168,26 @@ class TopicFold:
         return Partition(spans)
 
     def _take(self, partition: Partition, message: Message) -> None:
-        """Judge one message for every job that has taken it, and sum it."""
+        """Judge the events of one message for every job that has taken it, and sum them."""
         if message.offset >= partition.until:
             partition.move_to(message.offset, message.arrival_ms)
         if not partition.takers:
             return  # newer than what any job has taken
-        try:
-            event = self._parse(message.value, arrival_ms=message.arrival_ms)
-        except EventError:
-            partition.bad += 1
-            return
+        place = (message.value, message.partition, message.offset)
+        for number, event in enumerate(self._reader.events(*place, arrival_ms=message.arrival_ms)):
+            partition.further += number > 0
+            if isinstance(event, EventError):
+                partition.bad += 1
+            else:
+                self._judge(partition, event, message.arrival_ms)
+
+    def _judge(self, partition: Partition, event: Event, arrival_ms: int) -> None:
         event_ms = round(event.event_time.timestamp() * 1000)
         late = 0
         for rule in partition.rules:
             if event_ms <= rule.watermark_ms or (rule.clock is not None and rule.clock.is_late(event_ms)):
                 late |= rule.takers
-        partition.advance(event_ms, message.arrival_ms)
+        partition.advance(event_ms, arrival_ms)
         in_time = partition.takers & ~late
         new = 0
         if in_time:

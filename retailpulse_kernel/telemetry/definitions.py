@@ -59,8 +59,8 @@ def _of(source: str, name: str, kind: Kind, help: str, *labels: str, kept: bool 
 
 
 _ALL = (
-    _job("job_messages_total", "counter", "Messages taken from the topic, by what became of them: accepted, duplicate, "
-         "late or bad. Their sum is what was consumed.", "status"),
+    _job("job_messages_total", "counter", "Events of the messages taken from the topic, by what became of them: "
+         "accepted, duplicate, late or bad. A message that holds several counts as several.", "status"),
     _job("job_ahead_messages_total", "counter", "Valid messages whose event was ahead of the broker's time. They are "
          "counted, and do not move their partition's clock."),
     _job("job_ahead_seconds", "gauge", "The largest lead of an event over the broker's time, since the "

@@ -93,16 +93,20 @@ class Reading:
             try:
                 # Every format passes through the contract's own parser: it alone says what an event is.
                 for value, as_sent in self._messages(row):
-                    try:
-                        event = self._parse(value, arrival_ms=row.arrival_ms)
-                    except EventError as error:
-                        yield Reject(row.line, error.reason, error.detail, row.raw)
-                    else:
-                        yield Accepted(event, value if as_sent else to_message(event))
+                    yield self._judged(row, value, as_sent)
             except EventError as error:
-                yield Reject(row.line, error.reason, error.detail, row.raw)
+                yield _reject(row, error)
 
-    def _messages(self, row: Row) -> Iterator[tuple[bytes, bool]]:
+    def _judged(self, row: Row, value: bytes | EventError, as_sent: bool) -> Accepted | Reject:
+        try:
+            if isinstance(value, EventError):
+                return _reject(row, value)
+            event = self._parse(value, arrival_ms=row.arrival_ms)
+        except EventError as error:
+            return _reject(row, error)
+        return Accepted(event, value if as_sent else to_message(event))
+
+    def _messages(self, row: Row) -> Iterator[tuple[bytes | EventError, bool]]:
         """The row's events as the contract has them, and whether they go through as they are."""
         if row.value is not None and isinstance(self._mapping, RetailPulse):
             yield row.value, True
@@ -112,6 +116,10 @@ class Reading:
         self.changed.update(set(self._mapping.changed))
         for fields in found:
             yield message_of(fields), False
+
+
+def _reject(row: Row, error: EventError) -> Reject:
+    return Reject(row.line, error.reason, error.detail, row.raw)
 
 
 def read(

@@ -217,7 +217,7 @@ def _conservation(shadow: Settings, plan: Plan, copied: int) -> Step:
     by_output: dict[str, Counter[str]] = {}
     for account in read_accounts(shadow, further=True):
         if account.job == plan.job:
-            names = ("consumed", "accepted", "duplicate", "late", "bad")
+            names = ("consumed", "further_events", "accepted", "duplicate", "late", "bad")
             by_output.setdefault(account.output, Counter()).update({n: getattr(account, n) for n in names})
     short = {name: found["consumed"] for name, found in by_output.items() if found["consumed"] < copied}
     counts = by_output.get("") or next(iter(by_output.values()), Counter())
@@ -225,6 +225,8 @@ def _conservation(shadow: Settings, plan: Plan, copied: int) -> Step:
         [f"{counts['accepted']:,}", *(f"{counts[name]:,} {name}" for name in ("duplicate", "late", "bad"))]
     )
     total = sum(counts[name] for name in ("accepted", "duplicate", "late", "bad"))
-    ok = counts["consumed"] == total and (counts["consumed"] == copied if len(plan.topics) == 1 else not short)
-    found = f"{counts['consumed']:,} = {parts}"
+    events = counts["consumed"] + counts["further_events"]
+    ok = events == total and (counts["consumed"] == copied if len(plan.topics) == 1 else not short)
+    further = f" + {counts['further_events']:,} further events" if counts["further_events"] else ""
+    found = f"{counts['consumed']:,}{further} = {parts}"
     return Step("conservation", found if ok else f"{found}, of {copied:,} messages", "ok" if ok else "failed", ok=ok)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from retailpulse_kernel.ground.errors import UnknownName
-from retailpulse_kernel.shop.adapters.base import Adapter, Items, Rules
+from retailpulse_kernel.shop.adapters.base import Adapter, Items, Mapped, Rules
 from retailpulse_kernel.shop.adapters.ga4 import GA4
 from retailpulse_kernel.shop.adapters.rees46 import Rees46
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
@@ -44,7 +45,7 @@ def adapter(format: str, *, source: str = "", items: Items | None = None, rules:
     return ADAPTERS[format](source=source, items=items, rules=rules)
 
 
-def adapt(format: str, record: dict[str, Any], *, source: str = "", row: int = 1) -> list[dict[str, Any]]:
+def adapt(format: str, record: dict[str, Any], *, source: str = "", row: int = 1) -> Sequence[Mapped]:
     """Map one record, such as a topic's message, to fields of our events.
 
     An order's lines are counted within one call; keep an `adapter` to count them over many.

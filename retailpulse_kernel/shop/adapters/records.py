@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 import orjson
 
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Mapped
 from retailpulse_kernel.shop.events import message_text
 
 __all__ = ["message_of", "record_of"]
@@ -40,21 +40,17 @@ def record_of(text: bytes) -> dict[str, Any]:
     return found
 
 
-def message_of(fields: Mapping[str, Any]) -> bytes:
-    """An event's fields as a message.
+def message_of(fields: Mapped) -> bytes | EventError:
+    """An event's fields as a message; the reason why there is none, as where JSON has no form of one of the values.
 
     Parameters
     ----------
-    fields : mapping
+    fields : dict or EventError
         As `Adapter.adapt` gives them.
-
-    Raises
-    ------
-    EventError
-        JSON has no form of one of the values.
     """
+    if isinstance(fields, EventError):
+        return fields
     try:
         return orjson.dumps(fields)
     except TypeError as error:
-        reason = "not_utf8" if "UTF-8" in str(error) else "not_json"
-        raise EventError(reason, str(error)[:200]) from None
+        return EventError("not_utf8" if "UTF-8" in str(error) else "not_json", str(error)[:200])

@@ -138,11 +138,14 @@ class Topic:
         Its name in Kafka, within the namespace.
     format : str
         How its messages are written.
+    options : tuple of (str, str)
+        What the shop has chosen for that format, such as the currency of amounts that name none.
     """
 
     name: str
     topic: str
     format: str = "json"
+    options: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,8 @@ class Contract:
         Zone, week and currency.
     format : str
         How the messages are written: that of the topic, see `of_topic`.
+    options : tuple of (str, str)
+        What the shop has chosen for that format.
     """
 
     fields: tuple[Field, ...]
@@ -224,6 +229,7 @@ class Contract:
     tables: tuple[ReferenceTable, ...] = ()
     shop: Shop = field(default_factory=Shop)
     format: str = "json"
+    options: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
@@ -280,7 +286,7 @@ class Contract:
         """
         for one in self.topics:
             if one.topic == topic:
-                return replace(self.decoding, format=one.format)
+                return replace(self.decoding, format=one.format, options=one.options)
         return self.decoding
 
     def plain(self) -> dict[str, Any]:

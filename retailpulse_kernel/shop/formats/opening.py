@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName
 
-__all__ = ["FORMATS", "JSON", "Opener", "messages_in", "opener_of"]
+__all__ = ["FORMATS", "JSON", "Held", "Opener", "events_in", "opener_of"]
 
 #: Messages that are JSON objects as the contract has them.
 JSON: Final = "json"
@@ -34,11 +34,15 @@ _OPENERS: Final = {
 FORMATS: Final = (JSON, *sorted(_OPENERS))
 
 
+#: An event as JSON, or why there is none.
+Held = bytes | None | EventError
+
+
 class Opener(Protocol):
     """Turns a message into messages of JSON as the contract has them."""
 
-    def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes]:
-        """What a message holds, in its order: one or several events. A message without any can't be opened.
+    def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes | EventError]:
+        """What a message holds, in its order: one or several events, or why a part of it is none.
 
         The same message at the same place gives the same result, whenever it is opened and whatever came before: a
         micro-batch that is done again takes the same events. Ids of events differ within a message.
@@ -88,26 +92,31 @@ def _opener(format: str, options: tuple[tuple[str, str], ...]) -> Opener:
     return pkgutil.resolve_name(_OPENERS[format])(format, dict(options))
 
 
-def messages_in(opener: Opener, message: bytes, partition: int, offset: int) -> Sequence[bytes]:
-    """The messages of JSON in a message: one at least, so that each message is accounted for.
+def events_in(opener: Opener | None, message: bytes | None, partition: int, offset: int) -> Sequence[Held]:
+    """What a message holds: one event at least, so that each message is accounted for.
 
     Parameters
     ----------
-    opener : Opener
-        That of the topic's format.
-    message : bytes
-        As it is in the topic.
+    opener : Opener or None
+        That of the topic's format; None where the message is JSON.
+    message : bytes or None
+        As it is in the topic. One without a value is not opened.
     partition, offset : int
         Where it is.
 
+    Returns
+    -------
+    sequence of bytes, None or EventError
+        The events as JSON of the contract, in their order. Or why the message can't be opened, or holds none.
+
     Raises
     ------
-    EventError
-        The message can't be opened, or holds no event.
     StoreUnavailable
         What is needed to open it does not answer.
     """
-    found = opener.open(message, partition, offset)
-    if not found:
-        raise EventError("not_mapped", "the message holds no event")
-    return found
+    if opener is None or message is None:
+        return (message,)
+    try:
+        return opener.open(message, partition, offset) or (EventError("not_mapped", "the message holds no event"),)
+    except EventError as error:
+        return (error,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Rules
 from retailpulse_kernel.shop.adapters.formats import adapter
 from retailpulse_kernel.shop.adapters.records import message_of, record_of
@@ -18,7 +19,7 @@ class _Records:
     def __init__(self, format: str, rules: Rules) -> None:
         self._format, self._rules = format, rules
 
-    def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes]:
+    def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes | EventError]:
         """One message for each event of a record."""
         # An adapter counts an order's lines from record to record. A message says nothing of those before it, so each
         # has an adapter of its own.

@@ -288,7 +288,6 @@ class Intake:
 
     def _reject(self, found: Opened, position: int, stretch: Stretch, reason: str, detail: str) -> tuple[str, bytes]:
         offset, number = found.offsets[position], found.numbers[position]
-        one_of_several = self.opener is not None and position not in found.refused
         record = reject_record(
             found.messages[position],
             topic=self.topic,
@@ -298,7 +297,7 @@ class Intake:
             reason=reason,
             detail=detail,
             batch=stretch.batch_id,
-            **({"event": number} if one_of_several else {}),
+            **({"event": number} if found.has_several(position) else {}),
             **self.labels,
         )
         return f"{self.topic}-{stretch.partition}-{_place(offset, number)}", record

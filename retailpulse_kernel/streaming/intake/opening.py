@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.formats.opening import Opener, messages_in
+from retailpulse_kernel.shop.formats.opening import Opener, events_in
 
 __all__ = ["Chunk", "Opened", "opened"]
 
@@ -28,8 +28,7 @@ class Opened(NamedTuple):
     Attributes
     ----------
     values : list of bytes or None
-        What is judged: JSON as the contract has it. None for a message without a value, and in place of one that can't
-        be opened.
+        What is judged: JSON as the contract has it. None for a message without a value, and where one is refused.
     offsets, arrivals_ms : list of int
         Those of each event's message.
     messages : list of bytes or None
@@ -37,7 +36,7 @@ class Opened(NamedTuple):
     numbers : list of int
         Which one of its message's events each is, from 1.
     refused : dict of int to EventError
-        Why messages can't be opened, by their place among the events.
+        Why there is no event, by its place: the message can't be opened, or a part of it can't be mapped.
     """
 
     values: list[bytes | None]
@@ -51,6 +50,16 @@ class Opened(NamedTuple):
     def further(self) -> int:
         """How many events are not the first of their message."""
         return len(self.numbers) - self.numbers.count(1)
+
+    def has_several(self, place: int) -> bool:
+        """Whether the message of an event holds more than one.
+
+        Parameters
+        ----------
+        place : int
+            The event's place among the events.
+        """
+        return any(number > 1 for number in self.numbers[place : place + 2])
 
 
 def opened(chunk: Chunk, partition: int, opener: Opener | None) -> Opened:
@@ -74,13 +83,10 @@ def opened(chunk: Chunk, partition: int, opener: Opener | None) -> Opened:
         return Opened(*chunk, chunk.values, [1] * len(chunk.values), {})
     found = Opened([], [], [], [], [], {})
     for message, offset, arrival_ms in zip(*chunk, strict=True):
-        try:
-            values = [None] if message is None else messages_in(opener, message, partition, offset)
-        except EventError as error:
-            found.refused[len(found.values)] = error
-            values = [None]
-        for number, value in enumerate(values, start=1):
-            found.values.append(value)
+        for number, event in enumerate(events_in(opener, message, partition, offset), start=1):
+            if isinstance(event, EventError):
+                found.refused[len(found.values)] = event
+            found.values.append(None if isinstance(event, EventError) else event)
             found.offsets.append(offset)
             found.arrivals_ms.append(arrival_ms)
             found.messages.append(message)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.stores.frames import checked_limit
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.stores.kafka.store import KafkaStore
@@ -89,6 +90,7 @@ class Topics:
             unique_by=events.unique_by,
             horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
             contract=job.told_contract,
+            options=options_of(job.settings, job.contract),
         )
         if job.context.batch:
             # In a batch nobody else finds the duplicates, and what was rejected is in its topic already.
@@ -151,6 +153,12 @@ class Topics:
         if taken < total:
             say(f"Made from the newest {taken:,} of {total:,} messages in {topic}.")
         columns = tuple(column_types(job.contract))
-        intake = Intake(columns, topic, unique_by=events.unique_by, contract=job.told_contract)
+        intake = Intake(
+            columns,
+            topic,
+            unique_by=events.unique_by,
+            contract=job.told_contract,
+            options=options_of(job.settings, job.contract),
+        )
         rows = read_range(SparkStore(job.settings).shared() or job.spark, job.settings, intake, newest)
         return events.of(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]))
