@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName
 
-__all__ = ["FORMATS", "JSON", "Held", "Opener", "events_in", "opener_of"]
+__all__ = ["FORMATS", "JSON", "REGISTERED", "Held", "Opener", "events_in", "opener_of"]
 
 #: Messages that are JSON objects as the contract has them.
 JSON: Final = "json"
@@ -29,6 +29,9 @@ _OPENERS: Final = {
     "retailrocket": _RECORDS,
     "segment": _RECORDS,
 }
+
+#: Formats whose messages have a schema in a Schema Registry.
+REGISTERED: Final = frozenset({"avro", "json_schema", "protobuf"})
 
 #: All formats of a topic's messages.
 FORMATS: Final = (JSON, *sorted(_OPENERS))
