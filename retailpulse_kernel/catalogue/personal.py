@@ -28,7 +28,7 @@ def is_personal(name: str, contract: Contract) -> bool:
     contract : Contract
         The shop's.
     """
-    return any(f"_{field.name}_" in f"_{name}_" for field in contract.fields if field.personal)
+    return any(f"_{field}_" in f"_{name}_" for field in contract.personal)
 
 
 def shows_personal(figure: Figure | Ratio, contract: Contract) -> bool:
@@ -41,11 +41,10 @@ def shows_personal(figure: Figure | Ratio, contract: Contract) -> bool:
     contract : Contract
         The shop's.
     """
-    personal = {field.name for field in contract.fields if field.personal}
-    return any(_shows(part, personal) for part in parts_of([figure]))
+    return any(_shows(part, contract.personal) for part in parts_of([figure]))
 
 
-def _shows(figure: Figure, personal: set[str]) -> bool:
+def _shows(figure: Figure, personal: frozenset[str]) -> bool:
     rules = figure.rules
     return not rules.counts and rules.value is not Value.SKETCH and bool(figure.names & personal)
 

@@ -1,180 +1,48 @@
-"""Messages as events of a contract, one by one: the standard event, and the shop's own fields beside it.
+"""Messages as events of a contract, one by one: the standard event with the shop's own fields, or another shape.
 
 This is the truth that `retailpulse_kernel.streaming.intake.parsing` is compared with, which reads thousands at once.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step, path_text
-from retailpulse_kernel.shop.contract.types import decimal_digits, element_of
-from retailpulse_kernel.shop.contract.values import exact, typed_value
-from retailpulse_kernel.shop.contract.wire import wire_type
+from retailpulse_kernel.shop.contract.wire import OwnField
 from retailpulse_kernel.shop.events import (
     REASONS,
     Event,
     decoded,
     event_of,
-    kind_of,
     message_fields,
     message_text,
     parse_event,
+    require_arrived,
 )
-from retailpulse_kernel.shop.messages import TIME_TEXT, message_struct
+from retailpulse_kernel.shop.messages import message_struct
 
 if TYPE_CHECKING:
     from retailpulse_kernel.ground.settings import Settings  # a tenth of a second of each worker's start
 
-__all__ = ["OwnField", "reader_for", "reader_of"]
+__all__ = ["ARRIVALS_MS", "reader_for", "reader_of"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: Days that every store can hold.
-_FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
-_TIME: Final = re.compile(TIME_TEXT)
-_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_DIGITS: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
+#: Broker's times that can be the time of an event, [from, to): those of the years 2000 to 2100.
+ARRIVALS_MS: Final = (946_684_800_000, 4_133_980_800_000)
+
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class OwnField:
-    """A field of the shop's own: what a message has there becomes the event's value.
-
-    Parameters
-    ----------
-    field : Field
-        A field without a role.
-    """
-
-    def __init__(self, field: Field) -> None:
-        self.field = field
-        inner = element_of(field.type)
-        self._decoder = msgspec.json.Decoder(wire_type(field))
-        self._simple = _CONVERT.get(inner or field.type, _exact if decimal_digits(inner or field.type) else None)
-        self._is_list = inner is not None
-        self._type = inner or field.type
-        self._min, self._max = (typed_value(self._type, bound) for bound in (field.min, field.max))
-        self.default = typed_value(field.type, field.default)
-
-    def read(self, raw: msgspec.Raw | None) -> Any:
-        """The event's value.
-
-        Parameters
-        ----------
-        raw : msgspec.Raw or None
-            What the message has; None where it has nothing, or null.
-
-        Raises
-        ------
-        EventError
-            The value is missing, or can't be.
-        """
-        name = self.field.name
-        if raw is None:
-            if self.field.required:
-                raise EventError(f"missing:{name}", "the field is required")
-            return self.default
-        try:
-            wire = self._decoder.decode(raw)
-        except msgspec.ValidationError as error:
-            said = str(error)
-            raise EventError(f"{kind_of(said)}:{name}", said.split(" - at")[0][:200]) from None
-        except ValueError as error:
-            raise EventError("not_json", str(error)[:200]) from None
-        return self.of_wire(wire)
-
-    def of_wire(self, wire: Any) -> Any:
-        """The event's value of one that has its `wire_type` already; a list becomes a tuple.
-
-        Parameters
-        ----------
-        wire : object
-            Not None.
-
-        Raises
-        ------
-        EventError
-            The value can't be.
-        """
-        if self._simple is None:
-            return tuple(wire) if self._is_list else wire
-        return tuple(map(self._converted, wire)) if self._is_list else self._converted(wire)
-
-    def _converted(self, wire: Any) -> Any:
-        assert self._simple is not None
-        value = self._simple(self.field.name, self._type, wire)
-        if (self._min is not None and value < self._min) or (self._max is not None and value > self._max):
-            raise EventError(f"range:{self.field.name}", f"{value} is not within the field's bounds")
-        return value
-
-
-def _exact(name: str, type_: str, raw: msgspec.Raw) -> Decimal:
-    """The exact decimal of a JSON number, or of a string that holds one in plain digits."""
-    literal = bytes(raw).decode()
-    if literal[0] == '"':
-        text = msgspec.json.decode(literal)
-        if not _DIGITS.fullmatch(text):
-            raise EventError(f"format:{name}", f"{text[:40]!r} is not a number in plain digits")
-    elif literal[0] in "-0123456789":
-        text = literal
-    else:
-        raise EventError(f"type:{name}", "a decimal is a number, or a string that holds one")
-    digits = decimal_digits(type_)
-    assert digits is not None
-    try:
-        found = exact(Decimal(text), digits)
-    except InvalidOperation:
-        found = None
-    if found is None:
-        raise EventError(f"range:{name}", f"{text[:40]!r} does not fit {type_}")
-    return found
-
-
-def _day(name: str, type_: str, text: str) -> date:
-    try:
-        day = date.fromisoformat(text) if _DATE.fullmatch(text) else None
-    except ValueError:
-        day = None
-    if day is None:
-        raise EventError(f"format:{name}", f"{text[:40]!r} is not a date, YYYY-MM-DD")
-    if not _FIRST <= day <= _LAST:
-        raise EventError(f"range:{name}", f"the year {day.year} is not within {_FIRST.year} and {_LAST.year}")
-    return day
-
-
-def _moment(name: str, type_: str, value: str | int) -> datetime:
-    """A time in UTC, cut to microseconds."""
-    try:
-        if isinstance(value, int):
-            moment = _EPOCH + timedelta(milliseconds=value)
-        elif len(value) > 64 or not _TIME.search(value):
-            raise ValueError
-        else:
-            moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except OverflowError:
-        raise EventError(f"range:{name}", "the time is out of range") from None
-    except ValueError:
-        raise EventError(f"format:{name}", "this is not a date and time with its zone") from None
-    if not _FIRST <= moment.date() <= _LAST:
-        raise EventError(f"range:{name}", f"the year {moment.year} is not within {_FIRST.year} and {_LAST.year}")
-    return moment
-
-
-_CONVERT: Final[dict[str, Callable[[str, str, Any], Any]]] = {"date": _day, "timestamp": _moment}
-
-
-class EventReader:
+class Reader:
     """Reads the messages of a contract.
 
     Parameters
@@ -187,27 +55,26 @@ class EventReader:
     contract : Contract
         The contract.
     event : type
-        The class of its events: `Event`, with an attribute for each field of the shop's own.
+        The class of its events.
     own : tuple of OwnField
-        The shop's own fields.
+        The fields that are not the standard event's.
     """
+
+    #: Every reason that a message of any fields may be bad for.
+    _ANYWAY: frozenset[str]
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.event = event_class(contract)
         self.own = tuple(map(OwnField, contract.own))
-        self._words = contract.event_types.columns
-        self._message = msgspec.json.Decoder(
-            message_struct("Message", contract.standard, contract.event_types.values),
-        )
 
     @property
     def reasons(self) -> frozenset[str]:
         """Every reason that `parse` can give."""
         kinds = ("type", "missing", "range", "format", "unknown")
-        return REASONS | {f"{kind}:{own.field.name}" for own in self.own for kind in kinds}
+        return self._ANYWAY | {f"{kind}:{own.field.name}" for own in self.own for kind in kinds}
 
-    def parse(self, value: bytes | None, *, arrival_ms: int | None = None) -> Event:
+    def parse(self, value: bytes | None, *, arrival_ms: int | None = None, place: str = "") -> Any:
         """The event that a message holds.
 
         Parameters
@@ -216,11 +83,46 @@ class EventReader:
             The message as it came; any bytes at all.
         arrival_ms : int, optional
             The broker's time of the message, in milliseconds since 1970. Without it no event is too far ahead.
+        place : str
+            Where the message is, ``PARTITION-OFFSET``: the id of a message that has none of its own.
 
         Raises
         ------
         EventError
             The message is not a valid event; nothing else is ever raised. Its `reason` is one of `reasons`.
+        """
+        raise NotImplementedError
+
+
+class EventReader(Reader):
+    """Reads standard events, with the shop's own fields.
+
+    Parameters
+    ----------
+    contract : Contract
+        One that holds events.
+    """
+
+    _ANYWAY = REASONS
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__(contract)
+        self._words = contract.event_types.columns
+        self._message = msgspec.json.Decoder(
+            message_struct("Message", contract.standard, contract.event_types.values),
+        )
+
+    def parse(self, value: bytes | None, *, arrival_ms: int | None = None, place: str = "") -> Any:
+        """See `Reader.parse`.
+
+        Parameters
+        ----------
+        value : bytes or None
+            The message.
+        arrival_ms : int, optional
+            The broker's time.
+        place : str
+            Not looked at: each event has an id.
         """
         if self.contract.is_plain:
             return parse_event(value, arrival_ms=arrival_ms)
@@ -241,6 +143,53 @@ class EventReader:
             return fields  # absent, or not a text: the decoder says so
         role = self._words.get(word, word)
         return fields if role == word else fields | {name: msgspec.Raw(msgspec.json.encode(role))}
+
+
+class ShapeReader(Reader):
+    """Reads messages of another shape than the standard event's.
+
+    Parameters
+    ----------
+    contract : Contract
+        That of a topic with fields of its own.
+    """
+
+    _ANYWAY = frozenset(
+        {"empty", "not_utf8", "not_json", "not_object", "too_deep"}
+        | {"time:future", "missing:event_time", "range:event_time"}
+    )
+
+    def parse(self, value: bytes | None, *, arrival_ms: int | None = None, place: str = "") -> Any:
+        """See `Reader.parse`.
+
+        Parameters
+        ----------
+        value : bytes or None
+            The message.
+        arrival_ms : int, optional
+            The broker's time, which is the event time of a message without one.
+        place : str
+            Where the message is.
+        """
+        contract = self.contract
+        found = _Found(message_fields(message_text(value)))
+        values = {own.field.name: own.read(found.at(own.field)) for own in self.own}
+        if contract.time:
+            moment = values[contract.time]
+            time = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+            require_arrived(time, arrival_ms)
+        else:
+            time = _arrived(arrival_ms)
+        return self.event(str(values[contract.id]) if contract.id else place, time, **values)
+
+
+def _arrived(arrival_ms: int | None) -> datetime:
+    """The broker's time as the event time."""
+    if arrival_ms is None or arrival_ms < 0:
+        raise EventError("missing:event_time", "the broker gave the message no time")
+    if not ARRIVALS_MS[0] <= arrival_ms < ARRIVALS_MS[1]:
+        raise EventError("range:event_time", "the broker's time of the message is not within 2000 and 2100")
+    return moment_at(arrival_ms)
 
 
 class _Found:
@@ -280,6 +229,8 @@ class _Found:
 def event_class(contract: Contract) -> Any:
     """The class of a contract's events: `Event` itself where the shop has no fields of its own.
 
+    Events of another shape have an `event_id` and an `event_time`, and then their fields.
+
     Parameters
     ----------
     contract : Contract
@@ -287,12 +238,15 @@ def event_class(contract: Contract) -> Any:
     """
     if not contract.own:
         return Event
+    if not contract.holds_events:
+        shape = [(field.name, Any) for field in contract.columns]
+        return msgspec.defstruct("Event", shape, frozen=True)
     own = [(field.name, Any, None) for field in contract.own]
     return msgspec.defstruct("Event", own, bases=(Event,), frozen=True, namespace={"__doc__": Event.__doc__})
 
 
 @cache
-def reader_of(contract: Contract) -> EventReader:
+def reader_of(contract: Contract) -> Reader:
     """The reader of a contract's messages.
 
     Parameters
@@ -300,10 +254,10 @@ def reader_of(contract: Contract) -> EventReader:
     contract : Contract
         Contracts that are equal have one reader.
     """
-    return EventReader(contract)
+    return EventReader(contract) if contract.holds_events else ShapeReader(contract)
 
 
-def reader_for(settings: Settings) -> EventReader:
+def reader_for(settings: Settings) -> Reader:
     """The reader of the messages of the shop that settings name.
 
     Parameters

@@ -23,6 +23,7 @@ import orjson
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.spans import iso_text, ms_of
+from retailpulse_kernel.shop.contract.wire import kind_of
 from retailpulse_kernel.shop.currencies import CURRENCIES
 from retailpulse_kernel.shop.messages import (
     EVENT_TYPES,
@@ -47,10 +48,10 @@ __all__ = [
     "decoded",
     "event_of",
     "json_schema",
-    "kind_of",
     "message_fields",
     "message_text",
     "parse_event",
+    "require_arrived",
     "schema_text",
     "to_message",
 ]
@@ -217,10 +218,7 @@ def event_of(message: Any, arrival_ms: int | None) -> Event:
         A rule is broken.
     """
     event_time = _time(message.event_time)
-    if arrival_ms is not None and arrival_ms >= 0:
-        ahead = ms_of(event_time) - arrival_ms
-        if ahead > _MAX_AHEAD_MS:
-            raise EventError("time:future", f"{ahead / 60_000:.0f} min ahead of the broker's time")
+    require_arrived(event_time, arrival_ms)
     quantity = message.quantity or 1
     price = _price(message.price)
     if price is not None and quantity > 1 and _EXACT.multiply(price, quantity) >= _AMOUNT_LIMIT:
@@ -250,6 +248,27 @@ def event_of(message: Any, arrival_ms: int | None) -> Event:
         message.order_id,
         message.order_line,
     )
+
+
+def require_arrived(event_time: datetime, arrival_ms: int | None) -> None:
+    """Refuse an event that is further ahead of the broker's time than `MAX_AHEAD`.
+
+    Parameters
+    ----------
+    event_time : datetime
+        The event's time.
+    arrival_ms : int, optional
+        The broker's time of the message, in milliseconds since 1970; without it, or below 0, nothing is refused.
+
+    Raises
+    ------
+    EventError
+        The event is too far ahead.
+    """
+    if arrival_ms is not None and arrival_ms >= 0:
+        ahead = ms_of(event_time) - arrival_ms
+        if ahead > _MAX_AHEAD_MS:
+            raise EventError("time:future", f"{ahead / 60_000:.0f} min ahead of the broker's time")
 
 
 def _time(value: str | int) -> datetime:
@@ -318,21 +337,6 @@ def _reason(said: str) -> EventError:
     at = _AT.search(said)
     field = at[1] if at else "event"
     return EventError(f"{kind_of(said)}:{field}", _short(said.split(" - at")[0]))
-
-
-def kind_of(said: str) -> str:
-    """What msgspec complains of, as the first word of a reason.
-
-    Parameters
-    ----------
-    said : str
-        The words of a `msgspec.ValidationError`.
-    """
-    if "got `" in said:
-        return "type"
-    if "Invalid enum value" in said:
-        return "unknown"
-    return "format" if "matching regex" in said else "range"
 
 
 def _short(text: object) -> str:

@@ -13,7 +13,7 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.types import decimal_digits
 from retailpulse_kernel.shop.contract.values import BOUNDS
-from retailpulse_kernel.shop.contract.wire import wire_type
+from retailpulse_kernel.shop.contract.wire import TIME_TEXT, wire_type
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "NO_PRICE",
     "ORDER_EVENTS",
     "PRICE_TEXT",
-    "TIME_TEXT",
     "Message",
     "json_schema",
     "message_struct",
@@ -37,8 +36,6 @@ EVENT_TYPES: Final[tuple[str, ...]] = _SHIPPED.event_types.values
 ORDER_EVENTS: Final = frozenset({"purchase", "refund"})
 """The types that need a price, an order and its line."""
 
-TIME_TEXT: Final = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)$"
-"""A time as a message may have it, a regular expression."""
 PRICE_TEXT: Final = r"^[0-9]{1,14}(\.[0-9]{1,4}0*)?$"
 
 NO_PRICE: Final = msgspec.Raw(b"null")

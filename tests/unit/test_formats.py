@@ -11,19 +11,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.ground.errors import EventError, UnknownName
+from retailpulse_kernel.ground.errors import ContractError, EventError, UnknownName
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import ms_of
 from retailpulse_kernel.reconcile.tables import Share
 from retailpulse_kernel.reconcile.topic import TopicFold
 from retailpulse_kernel.shop.adapters.formats import FORMATS as TOOLS
-from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.loading import read_contract, shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.formats.opening import FORMATS, JSON, events_in, opener_of
+from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.shop.formats.reading import TopicReader
 from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.kafka.messages import MessageTable
@@ -227,3 +230,60 @@ def test_ids_within_a_message_differ(make: Callable[[str, datetime], bytes]) -> 
     found = TopicReader(of_format("segment")).events(make("m", NOON), 0, 0)
     ids = Counter(one.event_id for one in found if isinstance(one, Event))
     assert set(ids.values()) == {1}
+
+
+def test_the_contract_knows_the_formats_that_are_opened() -> None:
+    from retailpulse_kernel.shop.contract import loading
+
+    assert set(loading.FORMATS) == set(FORMATS)
+
+
+CONTRACT = """
+[topics.events]
+format = "segment"
+currency = "CHF"
+prices = "exact"
+
+[fields.price]
+path = "money.amount"
+
+[fields.coupon]
+path = "properties.coupon"
+default = "none"
+dimension = true
+
+[fields.depth]
+type = "decimal(6,3)"
+path = "context.screen.depth"
+"""
+
+
+def test_a_shop_s_own_fields_are_where_the_record_has_them() -> None:
+    """Its standard fields are where the adapter puts them, whatever the shop's own messages look like."""
+    contract = read_contract(CONTRACT, name="shop.toml", base=shipped()).of_topic("retail.events")
+    call = json.loads(order("m", NOON, [SHOE, HAT]))
+    call["properties"]["coupon"] = "SPRING"
+    call["context"]["screen"] = {"depth": Decimal("1.25")}
+    reader = TopicReader(contract, options_of(Settings(), contract))
+    found = list(reader.events(msgspec.json.Encoder(decimal_format="number").encode(call), 0, 0))
+    assert [(one.coupon, one.depth, one.price, one.currency) for one in found] == [  # type: ignore[union-attr]
+        ("SPRING", Decimal("1.25"), Decimal("19.9"), "CHF"),
+        ("SPRING", Decimal("1.25"), Decimal(5), "CHF"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('prices = "exactly"', "'exactly' can't be chosen for prices. Did you mean 'exact'? There is: computed, exact"),
+        ('currency = "EURO"', "'EURO' can't be chosen for currency."),
+        ('users = "own"\nformat = "json"', "users is a choice for records of other tools, and the format is 'json'."),
+        ("fields.x = {}", "Records of segment become standard events, and can't have fields of another shape."),
+        ('item = "x.csv"', "There is no key 'item'"),
+    ],
+)
+def test_faults_of_a_topic_s_choices_are_named(text: str, said: str) -> None:
+    format = "" if "format" in text else 'format = "segment"\n'
+    with pytest.raises(ContractError) as raised:
+        read_contract(f"[topics.web]\n{format}{text}\n", name="shop.toml", base=shipped())
+    assert said in str(raised.value)

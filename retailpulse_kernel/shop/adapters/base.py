@@ -7,21 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName, UsageError
 from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price
+from retailpulse_kernel.shop.contract.tools import PRICES, USERS
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
-__all__ = ["PRICES", "USERS", "Adapter", "Items", "Mapped", "Rules", "refuse_doubles"]
+__all__ = ["Adapter", "Items", "Mapped", "Rules", "refuse_doubles"]
 
 #: The fields of an event, or why a part of a record is none.
 Mapped = dict[str, Any] | EventError
-
-#: What becomes of a price with more than four decimal places.
-PRICES: Final = ("computed", "exact", "round")
-#: What becomes of a hit whose user gave no consent, and so has no id.
-USERS: Final = ("own", "reject")
 
 
 @dataclass(frozen=True)

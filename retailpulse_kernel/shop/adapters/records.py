@@ -12,10 +12,11 @@ from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Mapped
 from retailpulse_kernel.shop.events import message_text
 
-__all__ = ["message_of", "record_of"]
+__all__ = ["json_of", "message_of", "record_of"]
 
 # Numbers keep all their digits: a float in between would change them.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def record_of(text: bytes) -> dict[str, Any]:
@@ -38,6 +39,17 @@ def record_of(text: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise EventError("not_object", "the record is not a JSON object")
     return found
+
+
+def json_of(part: Any) -> orjson.Fragment:
+    """A part of a record as it was, to be put into a message.
+
+    Parameters
+    ----------
+    part : object
+        A value that `record_of` gave.
+    """
+    return orjson.Fragment(_encode(part))
 
 
 def message_of(fields: Mapped) -> bytes | EventError:

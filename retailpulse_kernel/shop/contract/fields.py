@@ -14,12 +14,16 @@ from retailpulse_kernel.shop.contract.paths import Step, path_text, steps_of
 from retailpulse_kernel.shop.contract.types import TYPES, element_of, is_numeric, is_type
 from retailpulse_kernel.shop.contract.values import typed_value, value_of
 
-__all__ = ["TAKEN", "own_fields", "read_fields"]
+__all__ = ["TAKEN", "fields_of_topic", "own_fields", "read_fields"]
 
 _KEYS: Final = tuple(Field.__dataclass_fields__.keys() - {"name"})
 _ORDERED: Final = sorted(_KEYS)
+#: Where a file has the fields of the events.
+_OF_EVENTS: Final = ("fields",)
 #: Types of which a list of allowed values can be given.
 _LISTED: Final = ("string", "int", "long")
+#: Columns that rows have in front of the fields of another shape.
+_IN_FRONT: Final = ("event_id", "event_time")
 #: Columns that rows have beside the fields: the message's place, verdicts, windows, and what archives add.
 TAKEN: Final = frozenset(
     {
@@ -40,7 +44,36 @@ def read_fields(faults: Faults, values: Any) -> tuple[Field, ...]:
     values : object
         The table ``fields`` of the file.
     """
-    return tuple(_field(faults, name, value) for name, value in Reading(faults, ("fields",), values).values.items())
+    return _read(faults, _OF_EVENTS, values, _ORDERED)
+
+
+def fields_of_topic(faults: Faults, at: tuple[str, ...], values: Any, words: Sequence[str]) -> tuple[Field, ...]:
+    """The fields of a topic whose messages are not events.
+
+    Parameters
+    ----------
+    faults : Faults
+        Gets what is wrong.
+    at : tuple of str
+        Where they are in the file.
+    values : object
+        The table there.
+    words : sequence of str
+        The values of the column of event types, which expressions mean as such.
+    """
+    fields = _read(faults, at, values, [key for key in _ORDERED if key != "role"])
+    for one in fields:
+        if one.name in _IN_FRONT:
+            remedy = f"Take another name, with path = {one.name!r}."
+            faults.add((*at, one.name), f"Rows have a column {one.name!r} already.", remedy)
+        _check_own(faults, at, one, words)
+    _check_paths(faults, at, fields)
+    return fields
+
+
+def _read(faults: Faults, at: tuple[str, ...], values: Any, known: Sequence[str]) -> tuple[Field, ...]:
+    given = Reading(faults, at, values).values
+    return tuple(_field(faults, (*at, name), value, known) for name, value in given.items())
 
 
 def own_fields(
@@ -79,19 +112,17 @@ def own_fields(
                 f"Only a standard field has a role, and {one.name!r} is not one.",
                 f"Set the path of the standard field that has the role {one.role!r}, and remove this field.",
             )
-        _check_name(faults, one.name, words)
-        if one.dimension:
-            _check_dimension(faults, one)
+        _check_own(faults, _OF_EVENTS, one, words)
         own.append(one)
     fields = (*standard.values(), *own)
-    _check_paths(faults, fields)
+    _check_paths(faults, _OF_EVENTS, fields)
     return fields
 
 
-def _field(faults: Faults, name: str, values: Any) -> Field:
-    keys = ("fields", name)
+def _field(faults: Faults, keys: tuple[str, ...], values: Any, known: Sequence[str]) -> Field:
+    name = keys[-1]
     said = Reading(faults, keys, values)
-    said.only(*_ORDERED)
+    said.only(*known)
     type_ = said.take("type", "text", "string")
     if not is_type(type_):
         near = did_you_mean(type_, TYPES)
@@ -174,8 +205,15 @@ def _check_bounds(faults: Faults, one: Field, inner: str, keys: tuple[str, ...])
         faults.add((*keys, "default"), "The default is too short or too long.", "Choose one of an allowed length.")
 
 
-def _check_name(faults: Faults, name: str, words: Sequence[str]) -> None:
-    keys, another = ("fields", name), f"Take another name, with path = {name!r}."
+def _check_own(faults: Faults, at: tuple[str, ...], one: Field, words: Sequence[str]) -> None:
+    _check_name(faults, (*at, one.name), words)
+    if one.dimension:
+        _check_dimension(faults, (*at, one.name, "dimension"), one)
+
+
+def _check_name(faults: Faults, keys: tuple[str, ...], words: Sequence[str]) -> None:
+    name = keys[-1]
+    another = f"Take another name, with path = {name!r}."
     if not is_name(name):
         faults.add(keys, f"{name!r} can't be the name of a field.", NAME_RULE)
     elif name in TAKEN:
@@ -186,8 +224,7 @@ def _check_name(faults: Faults, name: str, words: Sequence[str]) -> None:
         faults.add(keys, f"{name!r} is a word of a store's language.", another)
 
 
-def _check_dimension(faults: Faults, one: Field) -> None:
-    keys = ("fields", one.name, "dimension")
+def _check_dimension(faults: Faults, keys: tuple[str, ...], one: Field) -> None:
     if one.type != "string":
         faults.add(keys, f"A {one.type} can't be a dimension.", "Only a string can be: the tables' keys are texts.")
     elif not one.required and one.default is None:
@@ -198,17 +235,17 @@ def _check_dimension(faults: Faults, one: Field) -> None:
         faults.add(keys, "A personal field can't be a dimension.", remedy)
 
 
-def _check_paths(faults: Faults, fields: Sequence[Field]) -> None:
+def _check_paths(faults: Faults, at: tuple[str, ...], fields: Sequence[Field]) -> None:
     """Each field has a place of its own, and none lies within another one."""
     known: dict[tuple[Step, ...], str] = {}
     # Who has a place by its name comes first: the fault is told of the other one.
     for one in sorted(fields, key=lambda field: (field.is_own, field.is_moved)):
-        keys = ("fields", one.name, "path")
+        keys = (*at, one.name, "path")
         if (other := known.setdefault(one.steps, one.name)) != one.name:
             remedy = "Remove one of the two, or set its path."
             faults.add(keys, f"{one.name!r} and {other!r} read the same path {path_text(one.steps)!r}.", remedy)
     for one in fields:
-        keys = ("fields", one.name, "path")
+        keys = (*at, one.name, "path")
         for length in range(1, len(one.steps)):
             if (outer := known.get(one.steps[:length])) is not None:
                 reason = f"The path {path_text(one.steps)!r} lies within {outer!r}, which is a value of its own."

@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from retailpulse_kernel.ground.errors import ContractError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
-from retailpulse_kernel.shop.contract.checking import Fault, Faults, Reading
+from retailpulse_kernel.shop.contract.checking import Fault, Faults, Places, Reading
 from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
 from retailpulse_kernel.shop.contract.model import OTHER, Contract, EventTypes, Shop, Topic
-from retailpulse_kernel.shop.contract.places import Places
+from retailpulse_kernel.shop.contract.shapes import read_shape
 from retailpulse_kernel.shop.contract.tables import read_tables
+from retailpulse_kernel.shop.contract.tools import CHOICES, REGISTERED, TOOLS, read_options
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ __all__ = ["SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"
 SHIPPED: Final = Path(__file__).with_name("shop.toml")
 
 #: The formats of messages that are read.
-FORMATS: Final = ("avro", "json", "json_schema", "protobuf")
-#: Those that a contract may name some day.
-_COMING: Final = ("ga4", "segment", "rees46", "retailrocket")
+FORMATS: Final = ("json", *REGISTERED, *TOOLS)
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _ROOMS: Final = ("shop", "event_types", "topics", "fields", "tables")
 _TOPIC_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -128,13 +127,13 @@ def read_contract(text: str, *, name: str, base: Contract | None, folder: Path |
             faults.unknown((key,), "table", key, _ROOMS)
     event_types = _event_types(faults, content.get("event_types", {}), base)
     fields = read_fields(faults, content.get("fields", {}))
+    words = [*event_types.columns, *event_types.values]
     if base is not None:
-        words = [*event_types.columns, *event_types.values]
         fields = own_fields(faults, fields, content.get("fields", {}), base.fields, words)
     contract = Contract(
         fields,
         event_types,
-        _topics(faults, content.get("topics", {}), base),
+        _topics(faults, content.get("topics", {}), base, words),
         read_tables(faults, content.get("tables", {}), folder),
         _shop(faults, content.get("shop", {}), base),
     )
@@ -174,28 +173,33 @@ def _event_types(faults: Faults, values: Any, base: Contract | None) -> EventTyp
     return EventTypes(tuple(known.items()))
 
 
-def _topics(faults: Faults, values: Any, base: Contract | None) -> tuple[Topic, ...]:
+def _topics(faults: Faults, values: Any, base: Contract | None, words: Sequence[str]) -> tuple[Topic, ...]:
     found = {one.name: one for one in base.topics} if base else {}
     for name, value in Reading(faults, ("topics",), values).values.items():
         keys = ("topics", name)
         said = Reading(faults, keys, value)
-        said.only("topic", "format")
-        topic, format_ = said.take("topic", "text", name), said.take("format", "text", "json")
+        said.only("topic", "format", *CHOICES, "fields", "id", "time")
+        before = found[name].topic if name in found else name
+        topic, format_ = said.take("topic", "text", before), said.take("format", "text", "json")
         if not is_name(name):
             faults.add(keys, f"{name!r} can't be the name of a topic in the contract.", NAME_RULE)
         if not topic or len(topic) > 200 or not set(topic) <= _TOPIC_CHARACTERS:
             faults.add(
                 (*keys, "topic"), f"{topic!r} can't be the name of a topic.", "Use letters, digits, '.', '_', '-'."
             )
-        if format_ in _COMING:
-            reason = f"Messages in the format {format_!r} can't be read from a topic yet."
-            faults.add((*keys, "format"), reason, f"There is: {', '.join(FORMATS)}.")
-        elif format_ not in FORMATS:
+        if format_ not in FORMATS:
             faults.unknown((*keys, "format"), "format", format_, FORMATS)
         twice = next((one.name for one in found.values() if one.topic == topic and one.name != name), None)
         if twice is not None:
             faults.add((*keys, "topic"), f"{twice!r} is the topic {topic!r} already.", "Remove one of the two.")
-        found[name] = Topic(name, topic, format_)
+        shape, options = read_shape(faults, said, words), read_options(faults, said, format_)
+        if shape.fields and format_ in TOOLS:
+            reason = f"Records of {format_} become standard events, and can't have fields of another shape."
+            faults.add((*keys, "fields"), reason, "Add the fields to [fields], with their paths in the record.")
+        if shape.fields and any(one.topic == topic for one in (base.topics if base else ())):
+            reason = f"The messages of {topic!r} are standard events, which all jobs and figures read."
+            faults.add((*keys, "fields"), reason, "Add the fields to [fields], or name another topic.")
+        found[name] = Topic(name, topic, format_, *shape, options=options)
     return tuple(found.values())
 
 

@@ -14,8 +14,20 @@ from typing import Any, Final
 import msgspec
 
 from retailpulse_kernel.shop.contract.paths import Step, steps_of
+from retailpulse_kernel.shop.contract.tools import TOOLS
 
-__all__ = ["NEVER", "OTHER", "ROLES", "Contract", "EventTypes", "Field", "ReferenceTable", "Shop", "Topic", "Value"]
+__all__ = [
+    "NEVER",
+    "OTHER",
+    "ROLES",
+    "Contract",
+    "EventTypes",
+    "Field",
+    "ReferenceTable",
+    "Shop",
+    "Topic",
+    "Value",
+]
 
 #: A value in a contract. Decimals, dates and times stand as text: JSON has no other exact form of them.
 Value = str | int | float | bool | None
@@ -98,6 +110,13 @@ class Field:
         return not self.role
 
 
+#: The columns that every event has, of whatever shape its message is.
+_IN_FRONT: Final = (
+    Field("event_id", role="id", required=True),
+    Field("event_time", "timestamp", role="time", required=True),
+)
+
+
 @dataclass(frozen=True)
 class EventTypes:
     """The words for events, with their roles.
@@ -138,6 +157,12 @@ class Topic:
         Its name in Kafka, within the namespace.
     format : str
         How its messages are written.
+    fields : tuple of Field
+        What its messages hold in place of the standard event; they hold that where there are none.
+    id : str
+        The one of these fields by which a message is taken once; each message counts where it is empty.
+    time : str
+        The one of these fields that is the event time; that is the broker's time where it is empty.
     options : tuple of (str, str)
         What the shop has chosen for that format, such as the currency of amounts that name none.
     """
@@ -145,6 +170,9 @@ class Topic:
     name: str
     topic: str
     format: str = "json"
+    fields: tuple[Field, ...] = ()
+    id: str = ""
+    time: str = ""
     options: tuple[tuple[str, str], ...] = ()
 
 
@@ -203,12 +231,12 @@ class Shop:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a shop's messages hold.
+    """What a shop's messages hold; or those of one of its topics, see `of_topic`.
 
     Attributes
     ----------
     fields : tuple of Field
-        The standard event's fields in their order, then the shop's own.
+        The standard event's fields in their order, then the shop's own. Of a topic of another shape only its own.
     event_types : EventTypes
         The words for events.
     topics : tuple of Topic
@@ -218,9 +246,11 @@ class Contract:
     shop : Shop
         Zone, week and currency.
     format : str
-        How the messages are written: that of the topic, see `of_topic`.
+        How the messages are written: that of the topic.
+    id, time : str
+        Of a topic of another shape: its fields that tell a message from another, and when it was; see `Topic`.
     options : tuple of (str, str)
-        What the shop has chosen for that format.
+        What the shop has chosen for the format.
     """
 
     fields: tuple[Field, ...]
@@ -229,6 +259,8 @@ class Contract:
     tables: tuple[ReferenceTable, ...] = ()
     shop: Shop = field(default_factory=Shop)
     format: str = "json"
+    id: str = ""
+    time: str = ""
     options: tuple[tuple[str, str], ...] = ()
 
     @cached_property
@@ -252,8 +284,23 @@ class Contract:
         return tuple(one for one in self.fields if one.is_own)
 
     @cached_property
+    def holds_events(self) -> bool:
+        """Whether the messages are standard events, and not of another shape."""
+        return "event_type" in self.by_role
+
+    @cached_property
+    def counts_messages(self) -> bool:
+        """Whether each message counts, because nothing in it tells it from another."""
+        return not self.holds_events and not self.id
+
+    @cached_property
     def columns(self) -> tuple[Field, ...]:
-        """The fields that are columns of events: all but the version of the message's shape."""
+        """The fields that are columns of events: all but the version of the message's shape.
+
+        An event of another shape has its id and its time in front, whatever its fields are called.
+        """
+        if not self.holds_events:
+            return (*_IN_FRONT, *self.fields)
         return tuple(one for one in self.fields if one.role != "version")
 
     @cached_property
@@ -267,6 +314,12 @@ class Contract:
         return tuple(sorted(one.name for one in self.fields if one.dimension))
 
     @cached_property
+    def personal(self) -> frozenset[str]:
+        """The names of the fields that say who somebody is, those of all topics."""
+        fields = (*self.fields, *(one for topic in self.topics for one in topic.fields))
+        return frozenset(one.name for one in fields if one.personal)
+
+    @cached_property
     def is_plain(self) -> bool:
         """Whether messages are read as by the shipped contract."""
         return not self.own and not any(one.is_moved for one in self.standard) and self.event_types.are_plain
@@ -276,6 +329,19 @@ class Contract:
         """What of the contract says how messages are read: its fields, its words and their format."""
         return replace(self, topics=(), tables=(), shop=Shop())
 
+    @cached_property
+    def _of_topics(self) -> Mapping[str, Contract]:
+        return {one.topic: self._of_one(one) for one in self.topics}
+
+    def _of_one(self, topic: Topic) -> Contract:
+        found = self.decoding
+        if topic.fields:
+            found = Contract(topic.fields, EventTypes(()), id=topic.id, time=topic.time)
+        elif topic.format in TOOLS:
+            # A record is mapped to the event's own names; only the shop's own fields are where the record has them.
+            found = replace(found, fields=tuple(map(_at_its_name, self.fields)))
+        return replace(found, format=topic.format, options=topic.options)
+
     def of_topic(self, topic: str) -> Contract:
         """What says how the messages of one topic are read; a topic that is not named has the standard event.
 
@@ -284,10 +350,7 @@ class Contract:
         topic : str
             Its name in Kafka, within the namespace.
         """
-        for one in self.topics:
-            if one.topic == topic:
-                return replace(self.decoding, format=one.format, options=one.options)
-        return self.decoding
+        return self._of_topics.get(topic, self.decoding)
 
     def plain(self) -> dict[str, Any]:
         """The contract as plain values."""
@@ -303,3 +366,7 @@ class Contract:
             What `plain` gave.
         """
         return msgspec.convert(values, cls)
+
+
+def _at_its_name(field: Field) -> Field:
+    return field if field.is_own else replace(field, path="")

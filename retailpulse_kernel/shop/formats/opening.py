@@ -12,8 +12,9 @@ from functools import cache
 from typing import Final, Protocol
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName
+from retailpulse_kernel.shop.contract.tools import REGISTERED, TOOLS
 
-__all__ = ["FORMATS", "JSON", "REGISTERED", "Held", "Opener", "events_in", "opener_of"]
+__all__ = ["FORMATS", "JSON", "Held", "Opener", "events_in", "opener_of", "place_of"]
 
 #: Messages that are JSON objects as the contract has them.
 JSON: Final = "json"
@@ -21,17 +22,9 @@ JSON: Final = "json"
 _RECORDS: Final = "retailpulse_kernel.shop.formats.records:opener"
 #: What makes the opener of a format.
 _OPENERS: Final = {
-    "avro": "retailpulse_kernel.shop.formats.avro:opener",
-    "ga4": _RECORDS,
-    "json_schema": "retailpulse_kernel.shop.formats.json_schema:opener",
-    "protobuf": "retailpulse_kernel.shop.formats.protobuf:opener",
-    "rees46": _RECORDS,
-    "retailrocket": _RECORDS,
-    "segment": _RECORDS,
+    **dict.fromkeys(TOOLS, _RECORDS),
+    **{format: f"retailpulse_kernel.shop.formats.{format}:opener" for format in REGISTERED},
 }
-
-#: Formats whose messages have a schema in a Schema Registry.
-REGISTERED: Final = frozenset({"avro", "json_schema", "protobuf"})
 
 #: All formats of a topic's messages.
 FORMATS: Final = (JSON, *sorted(_OPENERS))
@@ -123,3 +116,16 @@ def events_in(opener: Opener | None, message: bytes | None, partition: int, offs
         return opener.open(message, partition, offset) or (EventError("not_mapped", "the message holds no event"),)
     except EventError as error:
         return (error,)
+
+
+def place_of(partition: int, offset: int, number: int = 1) -> str:
+    """Where an event is in its topic, as a text that no other event of the topic has.
+
+    Parameters
+    ----------
+    partition, offset : int
+        Where the message is.
+    number : int
+        Which one of the message's events it is, from 1.
+    """
+    return f"{partition}-{offset}" if number == 1 else f"{partition}-{offset}-{number}"

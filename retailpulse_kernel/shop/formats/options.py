@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from typing import Final
+
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.model import Contract
-from retailpulse_kernel.shop.formats.opening import REGISTERED
+from retailpulse_kernel.shop.contract.tools import REGISTERED, TOOLS
 from retailpulse_kernel.shop.formats.registry import registry_options
 
-__all__ = ["options_of"]
+__all__ = ["KEPT", "options_of"]
+
+#: The option that names the parts of a tool's record in which the shop's own fields are, as a JSON list.
+KEPT: Final = "kept"
 
 
 def options_of(settings: Settings, contract: Contract) -> dict[str, str]:
@@ -18,7 +24,8 @@ def options_of(settings: Settings, contract: Contract) -> dict[str, str]:
     settings : Settings
         Of the namespace: how to reach what a format needs.
     contract : Contract
-        That of the topic, see `Contract.of_topic`: what the shop has chosen.
+        That of the topic, see `Contract.of_topic`: what the shop has chosen, and where its own fields are.
     """
+    kept = {str(field.steps[0]) for field in contract.own} if contract.format in TOOLS else ()
     reached = registry_options(settings) if contract.format in REGISTERED else {}
-    return dict(contract.options) | reached
+    return dict(contract.options) | reached | ({KEPT: json.dumps(sorted(kept))} if kept else {})

@@ -13,7 +13,7 @@ from retailpulse_kernel.shop.contract.loading import contract_of, shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.formats.opening import events_in, opener_of
+from retailpulse_kernel.shop.formats.opening import events_in, opener_of, place_of
 from retailpulse_kernel.shop.formats.options import options_of
 
 __all__ = ["TopicReader", "events_reader"]
@@ -54,9 +54,12 @@ class TopicReader:
         StoreUnavailable
             What is needed to open the message does not answer.
         """
-        for event in events_in(self._opener, message, partition, offset):
+        for number, event in enumerate(events_in(self._opener, message, partition, offset), start=1):
+            place = place_of(partition, offset, number)
             try:
-                yield event if isinstance(event, EventError) else self._parse(event, arrival_ms=arrival_ms)
+                yield (
+                    event if isinstance(event, EventError) else self._parse(event, arrival_ms=arrival_ms, place=place)
+                )
             except EventError as error:
                 yield error
 

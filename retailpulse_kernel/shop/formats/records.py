@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Rules
 from retailpulse_kernel.shop.adapters.formats import adapter
-from retailpulse_kernel.shop.adapters.records import message_of, record_of
+from retailpulse_kernel.shop.adapters.records import json_of, message_of, record_of
+from retailpulse_kernel.shop.contract.tools import CHOICES
 from retailpulse_kernel.shop.formats.opening import Opener
+from retailpulse_kernel.shop.formats.options import KEPT
 
 __all__ = ["opener"]
 
@@ -16,15 +20,18 @@ __all__ = ["opener"]
 class _Records:
     """Opens the records of one tool."""
 
-    def __init__(self, format: str, rules: Rules) -> None:
-        self._format, self._rules = format, rules
+    def __init__(self, format: str, rules: Rules, kept: Sequence[str]) -> None:
+        self._format, self._rules, self._kept = format, rules, kept
 
     def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes | EventError]:
         """One message for each event of a record."""
         # An adapter counts an order's lines from record to record. A message says nothing of those before it, so each
         # has an adapter of its own.
         mapping = adapter(self._format, source=str(partition), rules=self._rules)
-        return [message_of(fields) for fields in mapping.adapt(record_of(message), offset)]
+        record = record_of(message)
+        events = mapping.adapt(record, offset)
+        kept: dict[str, Any] = {name: json_of(record[name]) for name in self._kept if name in record}
+        return [message_of(event if isinstance(event, EventError) else kept | event) for event in events]
 
 
 def opener(format: str, options: Mapping[str, str]) -> Opener:
@@ -35,7 +42,7 @@ def opener(format: str, options: Mapping[str, str]) -> Opener:
     format : str
         A name of `retailpulse_kernel.shop.adapters.formats.FORMATS`.
     options : mapping of str to str
-        The shop's rules by the names of `Rules`; those of other formats are passed over.
+        The shop's rules by the names of `Rules`, and what of a record is kept for the shop's own fields.
     """
-    known = {name: options[name] for name in ("currency", "prices", "users") if name in options}
-    return _Records(format, Rules(**known))
+    rules = {name: options[name] for name in CHOICES if name in options}
+    return _Records(format, Rules(**rules), json.loads(options.get(KEPT, "[]")))

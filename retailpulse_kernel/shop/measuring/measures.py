@@ -46,11 +46,15 @@ class Measure:
     kinds : mapping, optional
         Of an expression with fields of a shop's own, whose types only the contract knows: the kind by what the
         expression gives. Until `typed` has chosen, nothing can be computed of it.
+    others : mapping, optional
+        The same of an expression that was typed as that of standard events: `typed` chooses again for the columns of
+        another shape.
     """
 
     kind: Kind
     of: str
     kinds: Mapping[Value | None, Kind] = field(default_factory=dict, compare=False, repr=False)
+    others: Mapping[Value | None, Kind] = field(default_factory=dict, compare=False, repr=False)
 
     def typed(self, columns: Columns) -> Measure:
         """The measure of events with some columns.
@@ -68,17 +72,18 @@ class Measure:
             The measure can't be of such values, or can't be calculated exactly.
         """
         require_columns(self.of, columns)
-        if not self.kinds:
+        kinds = self.kinds or self.others
+        if not kinds:
             return self
         value = value_of(self.of, columns)
-        if value not in self.kinds:
+        if value not in kinds:
             raise UsageError(
-                f"{self.of!r} is {_WORDS[value]}, and this measure is of {_listed(self.kinds)}.",
+                f"{self.of!r} is {_WORDS[value]}, and this measure is of {_listed(kinds)}.",
                 remedy="Take another measure, or another expression.",
             )
         if value is Value.DECIMAL:
             require_exact(self.of, columns)
-        return Measure(self.kinds[value], self.of)
+        return Measure(kinds[value], self.of, others=kinds)
 
 
 _WORDS: Final = {

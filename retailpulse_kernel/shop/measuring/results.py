@@ -39,7 +39,7 @@ _WHOLE_DIGITS: Final = {"int": 10, "long": 20}
 
 
 def require_columns(text: str, columns: Columns = STANDARD) -> None:
-    """Refuse an expression that names something else than columns and event types.
+    """Refuse an expression that names something else than columns and, where there is their column, event types.
 
     Parameters
     ----------
@@ -53,9 +53,10 @@ def require_columns(text: str, columns: Columns = STANDARD) -> None:
     UnknownName
         There is no such column or event type.
     """
+    words = EVENT_TYPES if "event_type" in columns else ()
     for name in sorted(names_in(text)):
-        if name not in columns and name not in EVENT_TYPES:
-            raise UnknownName("column of an event", name, [*columns, *EVENT_TYPES])
+        if name not in columns and name not in words:
+            raise UnknownName("column of an event", name, [*columns, *words])
 
 
 def value_of(text: str, columns: Columns = STANDARD) -> Value | None:

@@ -228,10 +228,9 @@ class KafkaStore(KafkaRows):
             kafka_partition, kafka_offset and arrival (UTC), then the fields of the JSON messages as they
             were sent, except that ``event_time`` is a UTC time and ``price`` an exact `decimal.Decimal` (with
             ``as_="float"`` a ``float64``) where they can be read as such. What is not a JSON object stands
-            under ``raw``. Of the events' topic every field of the contract is a column, also one that no message has;
-            one that is nested in the message stands in a column of its own. Of a topic with another format than JSON
-            each event is a row, with the fields of the contract, and a message that can't be opened stands under
-            ``raw``.
+            under ``raw``. Of a topic of the contract every field is a column, also one that no message has; one that is
+            nested in the message stands in a column of its own. Of a topic with another format than JSON each event is
+            a row, with the fields of the contract, and a message that can't be opened stands under ``raw``.
         """
         checked_limit(limit)
         since_ms = int((time.time() - span_of(last).total_seconds()) * 1000)
@@ -316,11 +315,17 @@ class KafkaStore(KafkaRows):
         return MessageTable(contract, opener_of(contract.format, options_of(self._settings, contract)))
 
     def _contract(self, state: TopicState) -> Contract:
-        """What the messages of a topic hold; of another topic than the events' as far as the names are the same."""
-        return contract_of(self._settings).decoding if self._of_events(state) else shipped()
+        """What the messages of a topic hold; of one that the contract lacks as far as the names are the same."""
+        name = self._described(state)
+        return shipped() if name is None else contract_of(self._settings).of_topic(name)
+
+    def _described(self, state: TopicState) -> str | None:
+        """The name of a topic in the contract; None for one that is not there."""
+        topics = [topic.topic for topic in contract_of(self._settings).topics]
+        return next((topic for topic in topics if self._settings.namespace.topic(topic) == state.name), None)
 
     def _of_events(self, state: TopicState) -> bool:
-        return state.name == self._settings.namespace.events_topic
+        return self._described(state) is not None
 
     def _collect(self, table: MessageTable, consumer: Consumer, state: TopicState, since_ms: int) -> None:
         self._gather(table, consumer, state, _offsets_at(consumer, state, since_ms))

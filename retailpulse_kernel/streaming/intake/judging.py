@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.types import sql_type
-from retailpulse_kernel.shop.formats.opening import Opener, opener_of
+from retailpulse_kernel.shop.formats.opening import Opener, opener_of, place_of
 from retailpulse_kernel.shop.lateness import held_back, leads, running_clocks
 from retailpulse_kernel.streaming.intake.opening import Chunk, Opened, opened
 from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES, Parsed, parse_events
@@ -217,7 +217,8 @@ class Intake:
             arrived_ms = min([*stamped, *([] if arrived_ms is None else [arrived_ms])], default=None)
             wanted = [*self.columns_of_events, self.unique_by]
             found = opened(chunk, stretch.partition, self.opener)
-            parsed = parse_events(found.values, found.arrivals_ms, wanted, self.shop)
+            places = found.places(stretch.partition) if self.shop.counts_messages else ()
+            parsed = parse_events(found.values, found.arrivals_ms, wanted, self.shop, places)
             times_ms = parsed.events["event_time"].cast(pa.int64()).to_numpy() // 1000
             arrivals_ms = np.asarray(found.arrivals_ms, dtype=np.int64)[parsed.positions]
             offsets = np.asarray(found.offsets, dtype=np.int64)[parsed.positions]
@@ -300,7 +301,7 @@ class Intake:
             **({"event": number} if found.has_several(position) else {}),
             **self.labels,
         )
-        return f"{self.topic}-{stretch.partition}-{_place(offset, number)}", record
+        return f"{self.topic}-{place_of(stretch.partition, offset, number)}", record
 
     def _to_arrow(
         self,
@@ -342,7 +343,7 @@ class Intake:
             keys, clocks = keys.to_pylist(), clocks.to_pylist()
             for i in np.flatnonzero(late):
                 at = positions[i]
-                keys[i] = f"\0late:{stretch.partition}:{_place(found.offsets[at], found.numbers[at])}"
+                keys[i] = f"\0late:{place_of(stretch.partition, found.offsets[at], found.numbers[at])}"
                 clocks[i] = max(clocks[i], above)
             keys, clocks = pa.array(keys, pa.string()), pa.array(clocks, _TIME)
         return {"dedup_key": keys, "clock": clocks}
@@ -351,11 +352,6 @@ class Intake:
         if self.unique_by == "event_id":
             return events["event_id"]
         return pc.coalesce(events[self.unique_by], events["event_id"])
-
-
-def _place(offset: int, number: int) -> str:
-    """An event's place in its partition: the offset, and for a further event of the message its number."""
-    return str(offset) if number == 1 else f"{offset}-{number}"
 
 
 def _first_of_message(keys: pa.Array, offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.formats.opening import Opener, events_in
+from retailpulse_kernel.shop.formats.opening import Opener, events_in, place_of
 
 __all__ = ["Chunk", "Opened", "opened"]
 
@@ -50,6 +50,16 @@ class Opened(NamedTuple):
     def further(self) -> int:
         """How many events are not the first of their message."""
         return len(self.numbers) - self.numbers.count(1)
+
+    def places(self, partition: int) -> list[str]:
+        """Where each event is, see `place_of`.
+
+        Parameters
+        ----------
+        partition : int
+            That of the messages.
+        """
+        return [place_of(partition, *place) for place in zip(self.offsets, self.numbers, strict=True)]
 
     def has_several(self, place: int) -> bool:
         """Whether the message of an event holds more than one.

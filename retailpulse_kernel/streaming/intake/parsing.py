@@ -1,7 +1,7 @@
 """What the reader of a contract says, for thousands of messages at once.
 
 Plain messages are decoded one by one in C and checked column by column. Whatever is not plain,
-good or bad, goes to `EventReader.parse` itself: the columns may only accept what it accepts, with the
+good or bad, goes to the reader's `parse` itself: the columns may only accept what it accepts, with the
 same values, and never reject anything on their own.
 """
 
@@ -19,7 +19,7 @@ from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.currencies import CURRENCIES
-from retailpulse_kernel.shop.decoding import reader_of
+from retailpulse_kernel.shop.decoding import ARRIVALS_MS, reader_of
 from retailpulse_kernel.shop.events import MAX_AHEAD, MAX_DEPTH, ORDER_EVENTS, UNKNOWN_CATEGORY, Event
 from retailpulse_kernel.streaming.intake.shapes import Shape, column_types, shape_of
 
@@ -39,6 +39,7 @@ _PLAIN_TIME: Final = r"^20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0
 _PLAIN_PRICE: Final = r'^(null|"?[0-9]{1,14}(\.[0-9]{1,4})?"?)$'
 _PLAIN_CATEGORY: Final = r"^[^.]+(\.[^.]+)*$"
 _MAX_AHEAD_MS: Final = int(MAX_AHEAD.total_seconds() * 1000)
+_NEVER_US: Final = 2**62
 # Below both, price times quantity fits DECIMAL(18,4) in any case.
 _PLAIN_QUANTITY: Final = 10_000
 _PLAIN_AMOUNT: Final = Decimal(10**9)
@@ -67,6 +68,7 @@ def parse_events(
     arrivals_ms: Sequence[int],
     columns: Sequence[str],
     contract: Contract | None = None,
+    places: Sequence[str] = (),
 ) -> Parsed:
     """Judge messages.
 
@@ -80,16 +82,20 @@ def parse_events(
         Which of the contract's columns are wanted.
     contract : Contract, optional
         What the messages hold; the shipped one when absent.
+    places : sequence of str
+        Where each message is, ``PARTITION-OFFSET``: its id, where the contract counts each message.
     """
     shape = shape_of(shipped() if contract is None else contract)
     parse_event = reader_of(shape.contract).parse
     wanted = list(dict.fromkeys(("event_id", "event_time", *columns)))
-    plain, positions = _plain(shape, values, np.asarray(arrivals_ms, dtype=np.int64), wanted)
+    plain, positions = _plain(shape, values, np.asarray(arrivals_ms, dtype=np.int64), wanted, places)
+    place_of = places.__getitem__ if shape.contract.counts_messages else _nowhere
     others = np.setdiff1d(np.arange(len(values)), positions, assume_unique=True)
     events, at, bad = [], [], []
     for position in map(int, others):
         try:
-            events.append(parse_event(values[position], arrival_ms=arrivals_ms[position]))
+            arrival_ms, place = arrivals_ms[position], place_of(position)
+            events.append(parse_event(values[position], arrival_ms=arrival_ms, place=place))
             at.append(position)
         except EventError as error:
             bad.append((position, error))
@@ -101,8 +107,16 @@ def parse_events(
     return Parsed(both.take(order), positions[order], bad)
 
 
+def _nowhere(position: int) -> str:
+    return ""
+
+
 def _plain(
-    shape: Shape, values: Sequence[bytes | None], arrivals_ms: np.ndarray[Any, Any], wanted: Sequence[str]
+    shape: Shape,
+    values: Sequence[bytes | None],
+    arrivals_ms: np.ndarray[Any, Any],
+    wanted: Sequence[str],
+    places: Sequence[str],
 ) -> tuple[pa.Table, np.ndarray[Any, Any]]:
     """The plain messages' events, and which they are."""
     decode = shape.decode
@@ -114,6 +128,9 @@ def _plain(
         except (ValueError, AttributeError, RecursionError):
             pass
     positions = np.asarray(at, dtype=np.int64)
+    shallow = _shallow([values[i] for i in at])
+    if not shape.contract.holds_events:
+        return _of_another_shape(shape, decoded, positions, shallow, arrivals_ms, wanted, places)
     own, keep = shape.own(decoded, wanted)
     names = dict.fromkeys(name for name in (*wanted, *_JUDGED, *shape.missing) if name not in own)
     lists = {name: shape.values(decoded, name) for name in names if name != "price"}
@@ -127,7 +144,7 @@ def _plain(
     )
     for name in shape.missing:
         keep &= pc.is_valid(table[name]).to_numpy()
-    keep &= _well_formed(table) & _shallow([values[i] for i in at])
+    keep &= _well_formed(table) & shallow
     table, positions = table.filter(pa.array(keep)), positions[keep]
     try:
         table = _typed(table)
@@ -135,6 +152,33 @@ def _plain(
         return _table(shape, [], wanted), positions[:0]
     keep = _within_limits(table, arrivals_ms[positions])
     return table.filter(pa.array(keep)).select(wanted), positions[keep]
+
+
+def _of_another_shape(
+    shape: Shape,
+    decoded: Sequence[Any],
+    positions: np.ndarray[Any, Any],
+    keep: np.ndarray[Any, Any],
+    arrivals_ms: np.ndarray[Any, Any],
+    wanted: Sequence[str],
+    places: Sequence[str],
+) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    """The events of plain messages that are not standard events, and which they are."""
+    contract, arrivals = shape.contract, arrivals_ms[positions]
+    columns, judged = shape.own(decoded, [*wanted, contract.id, contract.time])
+    if contract.time:
+        columns["event_time"] = pc.floor_temporal(columns[contract.time], unit="millisecond")
+        on_time = _arrived(columns["event_time"], arrivals)
+    else:
+        columns["event_time"] = pa.array(arrivals * 1000, pa.int64()).cast(_TIME)
+        on_time = (arrivals >= ARRIVALS_MS[0]) & (arrivals < ARRIVALS_MS[1])
+    if contract.id:
+        columns["event_id"] = pc.cast(columns[contract.id], pa.string())
+    else:
+        columns["event_id"] = pa.array([places[position] for position in positions], pa.string())
+    keep = keep & judged & on_time
+    table = pa.table({name: columns[name] for name in wanted})
+    return table.filter(pa.array(keep)), positions[keep]
 
 
 _READ_AS: Final = {"quantity": pa.int32(), "order_line": pa.int32()}
@@ -188,13 +232,17 @@ def _filled(texts: pa.ChunkedArray, default: str) -> pa.ChunkedArray:
 
 def _within_limits(table: pa.Table, arrivals_ms: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Which rows are not too far ahead of their arrival, and have an ordinary amount."""
-    ahead = pc.cast(table["event_time"], pa.int64()).to_numpy() // 1000 - arrivals_ms
-    on_time = (ahead <= _MAX_AHEAD_MS) | (arrivals_ms < 0)
     small = pc.and_(
         pc.less(pc.fill_null(table["price"], 0), pa.scalar(_PLAIN_AMOUNT, _MONEY)),
         pc.less_equal(table["quantity"], _PLAIN_QUANTITY),
     )
-    return on_time & small.to_numpy()
+    return _arrived(table["event_time"], arrivals_ms) & small.to_numpy()
+
+
+def _arrived(times: pa.Array | pa.ChunkedArray, arrivals_ms: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which times are not too far ahead of the broker's time; a time that is null is."""
+    ahead = pc.fill_null(pc.cast(times, pa.int64()), _NEVER_US).to_numpy(zero_copy_only=False) // 1000 - arrivals_ms
+    return (ahead <= _MAX_AHEAD_MS) | (arrivals_ms < 0)
 
 
 def _table(shape: Shape, events: Sequence[Event], columns: Sequence[str]) -> pa.Table:

@@ -22,8 +22,7 @@ from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step
 from retailpulse_kernel.shop.contract.types import arrow_type, decimal_digits, element_of
 from retailpulse_kernel.shop.contract.values import typed_value
-from retailpulse_kernel.shop.contract.wire import wire_type
-from retailpulse_kernel.shop.decoding import OwnField
+from retailpulse_kernel.shop.contract.wire import OwnField, wire_type
 from retailpulse_kernel.shop.messages import NO_PRICE, message_type
 
 __all__ = ["Shape", "column_types", "shape_of"]

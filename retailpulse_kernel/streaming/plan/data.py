@@ -95,6 +95,8 @@ class FieldPlan:
         What an event has in place of nothing, as JSON; empty for null.
     rules : tuple of str
         What makes a message bad, each in words.
+    topic : str
+        The topic whose own field it is; empty for a field of the events.
     """
 
     name: str
@@ -102,21 +104,29 @@ class FieldPlan:
     type: str
     default: str = ""
     rules: tuple[str, ...] = ()
+    topic: str = ""
 
     @classmethod
-    def describing(cls, field: Field) -> FieldPlan:
+    def describing(cls, field: Field, topic: str = "") -> FieldPlan:
         """A field's plan.
 
         Parameters
         ----------
         field : Field
             Of the contract.
+        topic : str
+            The topic whose own field it is.
         """
         rules = [f"{name} {bound}" for name in _BOUNDS if (bound := getattr(field, name)) is not None]
         rules += ["required"] if field.required else []
         rules += [f"one of {', '.join(map(str, field.allowed))}"] if field.allowed else []
         default = "" if field.default is None else msgspec.json.encode(field.default).decode()
-        return cls(field.name, path_text(field.steps), field.type, default, tuple(rules))
+        return cls(field.name, path_text(field.steps), field.type, default, tuple(rules), topic)
+
+    @property
+    def label(self) -> str:
+        """What a reader of a report calls it."""
+        return f"{self.name} of {self.topic}" if self.topic else self.name
 
 
 @dataclass(frozen=True)
@@ -301,7 +311,8 @@ class Plan:
     contract : int
         The version of the events' shape, their `schema_version`. Plans that don't say so are of the first.
     fields : tuple of FieldPlan
-        Those of the shop's own fields that the job reads, and the standard ones that stand elsewhere in a message.
+        Those of the shop's own fields that the job reads, and the standard ones that stand elsewhere in a message. Of a
+        topic of another shape also where its events have their id and time from.
     words : tuple of (str, str)
         The shop's own words for events, with their roles.
     models : tuple of (str, str)

@@ -44,6 +44,10 @@ OWN_STATE: Final = frozenset(
         "TransformWithStateInPySpark",
     }
 )
+#: Operators that compute columns, and what they call these.
+_CHOOSING: Final = {"Project": "projectList", "Aggregate": "aggregateExpressions"}
+#: Operators that pass on the columns of their children, and look at no others than they say.
+_PASSING: Final = frozenset({"Filter", "Join", "SubqueryAlias", "EventTimeWatermark"})
 #: How they say that they wait for no time.
 _TIMELESS: Final = frozenset({"NoTime", "NoTimeout"})
 _PYTHON: Final = frozenset({"PythonUDF", "PythonUDAF", "PythonUDTF"})
@@ -73,9 +77,12 @@ class Analysis:
         state of its own gives at a time.
     references : list of str
         The reference tables that are joined, in the order in which the query has them.
+    columns : list of tuple of str
+        Which columns of each reader are looked at; all, where that can't be told.
     """
 
     readers: list[int] = field(default_factory=list)
+    columns: list[tuple[str, ...]] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     changing: list[str] = field(default_factory=list)
     aggregates: bool = False
@@ -95,7 +102,7 @@ class Analysis:
         text = _EXPRESSION_ID.sub(lambda found: f"#{known.setdefault(found[1], len(known))}", text)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def take(self, node: Any, depth: int = 0) -> None:
+    def take(self, node: Any, depth: int = 0, wanted: set[int] | None = None) -> None:
         """Walk through a logical plan.
 
         Parameters
@@ -104,10 +111,14 @@ class Analysis:
             A node of Spark's analysed plan.
         depth : int
             How far below the top it is.
+        wanted : set of int, optional
+            Which of its columns are looked at above; all when absent.
         """
         name = node.nodeName()
         if name == "CollectMetrics" and (found := READER.fullmatch(node.name())):
             self.readers.append(int(found[1]))
+            given = ((_id(column), column.name()) for column in items(node.output()))
+            self.columns.append(tuple(text for number, text in given if wanted is None or number in wanted))
             self._lines.append(f"{depth} reader {self.readers.index(int(found[1]))}")
             return
         if name == "DataSourceV2Relation" and node.table().name() == FORMAT:
@@ -124,10 +135,12 @@ class Analysis:
         arguments = "" if name == "EventTimeWatermark" else node.argString(_FIELDS)
         functions = [text for one in items(node.expressions()) for text in self._expression(one)]
         self._lines.append(f"{depth} {name} {arguments} {functions}")
-        read = []
-        for child in [*children, *items(node.subqueries())]:
-            self.take(child, depth + 1)
+        read, further = [], _wanted(node, name, wanted)
+        for child in children:
+            self.take(child, depth + 1, further)
             read.append(len(self.readers))
+        for child in items(node.subqueries()):
+            self.take(child, depth + 1)
         if name == "Join" and before < read[0] < read[1] and is_outer(node):
             self.waits = True
         # Of what it reads: a batch over the same events means the same, and is no stream.
@@ -193,6 +206,22 @@ def items(sequence: Any) -> Iterator[Any]:
     iterator = sequence.iterator()
     while iterator.hasNext():
         yield iterator.next()
+
+
+def _wanted(node: Any, name: str, wanted: set[int] | None) -> set[int] | None:
+    """Which columns of its children a node looks at, or passes on to those who do; None for all."""
+    if name in _CHOOSING:
+        chosen = items(getattr(node, _CHOOSING[name])())
+        looked_at = [one for one in chosen if wanted is None or _id(one) in wanted]
+        looked_at += items(node.groupingExpressions()) if name in AGGREGATES else ()
+        return {_id(column) for one in looked_at for column in items(one.references())}
+    if name in _PASSING and wanted is not None:
+        return wanted | {_id(column) for column in items(node.references())}
+    return None
+
+
+def _id(column: Any) -> int:
+    return int(column.exprId().id())
 
 
 def _function(function: Any) -> str:

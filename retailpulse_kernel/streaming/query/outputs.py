@@ -82,6 +82,8 @@ class RowOutput:
         Whether rows wait for Spark's watermark to pass.
     references : tuple of ReferenceTable
         The reference tables that are joined.
+    columns : tuple of tuple of str
+        Which columns of each reader the query looks at.
     """
 
     name: str
@@ -93,6 +95,7 @@ class RowOutput:
     fingerprint: str
     closes: bool = False
     references: tuple[ReferenceTable, ...] = ()
+    columns: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,9 @@ def row_output(
     read = tuple(known[number] for number in found.readers)
     joined = tuple(references[one] for one in dict.fromkeys(found.references))
     closes = found.waits or (found.aggregates and chosen == "append")
-    return RowOutput(output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined)
+    return RowOutput(
+        output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined, tuple(found.columns)
+    )
 
 
 def require_repeatable(found: Analysis, what: str) -> None:

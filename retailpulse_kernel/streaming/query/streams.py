@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from retailpulse_kernel.answers.reading import grouped_frame
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.tables import FigureTable, Grain, grain_of
@@ -98,7 +99,7 @@ class FigureStream:
             A field can't have this value.
         """
         grain = max(self.table.every, key=lambda g: g.seconds) if every is None else self._kept(every)
-        result = aggregate(self.events.given(given_events(given, self.events.job.contract)), [self.table]).toArrow()
+        result = aggregate(self.events.given(given_events(given, self.events.contract)), [self.table]).toArrow()
         found = rows_by_table(result, [self.table]).get((self.table, grain))
         rows = [] if found is None else found.to_pylist()
         return [row | {f.name: f.rules.shown(row[f.name]) for f in self.table.figures} for row in rows]
@@ -166,6 +167,11 @@ class Events:
     topic: str = "retail.events"
     unique_by: str = "event_id"
 
+    @property
+    def contract(self) -> Contract:
+        """What the topic's messages hold."""
+        return self.job.shop.of_topic(self.topic)
+
     def where(self, condition: str) -> Events:
         """Only events that meet a condition, in Spark SQL; the others still count as accepted.
 
@@ -185,7 +191,8 @@ class Events:
             From `retailpulse_kernel.shop.figures`, or your own. Of a ratio, such as an average, the table keeps both
             parts, and the ratio is divided when the table is read.
         by : sequence of str
-            Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ... and those of the contract.
+            Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ... and those of the contract; of a
+            topic with fields of its own those of its fields.
         every : sequence of str
             Windows of any width: ``"5 minutes"``, ``"1 hour"``, ``"1 day"``, ``"1 week"``, ``"1 month"``.
         table : str
@@ -200,7 +207,7 @@ class Events:
         """
         if not is_name(table):
             raise UsageError(f"{table!r} can't be the name of a table.", remedy=NAME_RULE)
-        contract = self.job.contract
+        contract = self.contract
         known = [figure.typed(contract.types) for figure in figures]
         grains = tuple(dict.fromkeys(grain_of(text) for text in ([every] if isinstance(every, str) else every)))
         ratios = tuple(figure for figure in known if isinstance(figure, Ratio))
@@ -233,7 +240,7 @@ class Events:
         unique: dict[str, Event] = {}
         for event in events:
             unique.setdefault(getattr(event, self.unique_by) or event.event_id, event)
-        types = column_types(self.job.contract)
+        types = column_types(self.contract)
         schema = pa.schema(types.items())
         rows = [{name: getattr(event, name, None) for name in types} for event in unique.values()]
         return self.of(self.job.spark.createDataFrame(pa.Table.from_pylist(rows, schema)))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.stores.frames import checked_limit
 from retailpulse_kernel.stores.kafka.config import client_config
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from retailpulse_kernel.streaming.query.streams import Events
     from retailpulse_kernel.streaming.run.job import Job
 
-__all__ = ["Topics"]
+__all__ = ["Topics", "told"]
 
 
 class Topics:
@@ -53,7 +55,7 @@ class Topics:
         """
         # A query of rows begins with its ids in the workers' index wherever that can be.
         local = self._job.settings.profile.spark.master.startswith("local") and "://" not in self._job.checkpoints
-        columns = tuple(column_types(self._job.contract))
+        columns = tuple(column_types(events.contract))
         _, rows = self.stream(events, columns, keep_late=False, indexed=local, as_events=True)
         return rows
 
@@ -89,8 +91,8 @@ class Topics:
             labels={"job": job.name},
             unique_by=events.unique_by,
             horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
-            contract=job.told_contract,
-            options=options_of(job.settings, job.contract),
+            contract=told(events.contract),
+            options=options_of(job.settings, events.contract),
         )
         if job.context.batch:
             # In a batch nobody else finds the duplicates, and what was rejected is in its topic already.
@@ -152,13 +154,22 @@ class Topics:
         total, taken = (sum(end - begin for begin, end in spans.values()) for spans in (offsets, newest))
         if taken < total:
             say(f"Made from the newest {taken:,} of {total:,} messages in {topic}.")
-        columns = tuple(column_types(job.contract))
+        contract = events.contract
+        options = options_of(job.settings, contract)
         intake = Intake(
-            columns,
-            topic,
-            unique_by=events.unique_by,
-            contract=job.told_contract,
-            options=options_of(job.settings, job.contract),
+            tuple(column_types(contract)), topic, unique_by=events.unique_by, contract=told(contract), options=options
         )
         rows = read_range(SparkStore(job.settings).shared() or job.spark, job.settings, intake, newest)
         return events.of(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]))
+
+
+def told(contract: Contract) -> dict[str, Any] | None:
+    """What Spark's workers are told of a topic's contract; nothing of one that reads as the shipped one.
+
+    Parameters
+    ----------
+    contract : Contract
+        That of the topic.
+    """
+    is_shipped = contract.is_plain and contract.format == shipped().format
+    return None if is_shipped else contract.plain()

@@ -105,6 +105,7 @@ class Writes:
             self._require_once(what.table.name, to.name)
             self.figures.append((what, to))
         elif isinstance(what, Events) and isinstance(to, EventArchive) and is_plain:
+            _require_standard(what)
             self.archive = (what, to)
         elif not isinstance(what, FigureStream | Events) and isinstance(to, RowStore):
             given: dict[str, Any] = {"key": key, "mode": mode, "readers": readers, "references": references}
@@ -153,3 +154,12 @@ class Writes:
                 f"The job writes the table {table!r} of {store} twice: each output would replace the other's rows.",
                 remedy="Give the second one another table, or write both as one DataFrame: unionByName.",
             )
+
+
+def _require_standard(events: Events) -> None:
+    """Refuse the archive for events of another shape: it has the columns of the standard event."""
+    if not events.contract.holds_events:
+        raise UsageError(
+            f"The archive holds standard events, and those of {events.topic!r} have fields of their own.",
+            remedy="Write them as rows: job.write(events.df, to=rp.hive, table='...').",
+        )

@@ -25,6 +25,7 @@ from retailpulse_kernel.streaming.checkpoint.batches import JobBatches, newest_e
 from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch, newest_batch
 from retailpulse_kernel.streaming.intake.frames import read_range
 from retailpulse_kernel.streaming.intake.judging import Intake
+from retailpulse_kernel.streaming.query.topics import told
 from retailpulse_kernel.streaming.run.report import Report
 from retailpulse_kernel.streaming.sinks.figures import FigureSink
 from retailpulse_kernel.streaming.state.aggregation import aggregate, rows_by_table
@@ -50,7 +51,8 @@ def backfill(job: Job, sink: FigureSink) -> Report:
     Raises
     ------
     UsageError
-        The range does not begin or end on a whole minute, or Kafka no longer holds its beginning.
+        The range does not begin or end on a whole minute, Kafka no longer holds its beginning, or the archive does not
+        hold such events.
     """
     require_minutes(job.since, job.until)
     sink.create()
@@ -121,7 +123,7 @@ def _retained(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         delay_ms=None if job.late == "include" else milliseconds(job.watermark),
         unordered={partition: _merged(spans) for partition, spans in unordered.items()},
         unique_by=job.unique_by,
-        contract=job.told_contract,
+        contract=told(job.contract),
         options=options_of(job.settings, job.contract),
     )
     rows = read_range(job.spark, job.settings, intake, ranges).where("dedup_key IS NOT NULL")
@@ -143,6 +145,11 @@ def _archived(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
     """The archive's events, as far as the job has come in the topic."""
     from pyspark.sql import functions as F
 
+    if not job.contract.holds_events:
+        raise UsageError(
+            f"The archive holds standard events, and those of {job.topic_name!r} have fields of their own.",
+            remedy="Use source='kafka'.",
+        )
     archive = event_archive(job.settings).archive
     files = [str(file) for hour in archive.partitions(job.since, job.until) for file in archive.files(hour)]
     if not files:

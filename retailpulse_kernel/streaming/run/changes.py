@@ -102,10 +102,9 @@ def _columns(table: ReferencePlan) -> str:
 
 def _of_contract(old: Plan, new: Plan) -> Iterator[Difference]:
     """What the fields that both read mean. One that only one of them reads shows in its tables or its filter."""
-    before, after = ({field.name: field for field in plan.fields} for plan in (old, new))
-    for name in sorted(before.keys() | after.keys()):
-        # A standard field is listed only where it is elsewhere than under its name.
-        was, now = before.get(name) or _unmoved(after[name]), after.get(name) or _unmoved(before[name])
+    before, after = ({(field.topic, field.name): field for field in plan.fields} for plan in (old, new))
+    for key in sorted(before.keys() | after.keys()):
+        was, now = before.get(key) or _usual(old, after[key]), after.get(key) or _usual(new, before[key])
         if was is not None and now is not None and was != now:
             yield from _of_field(was, now)
     words = [dict(plan.words) for plan in (old, new)]
@@ -124,10 +123,15 @@ def _of_contract(old: Plan, new: Plan) -> Iterator[Difference]:
             yield Difference("words", Effect.RESUME, reason)
 
 
-def _unmoved(field: FieldPlan) -> FieldPlan | None:
-    """A standard field in its usual place; None for a field of the shop's own."""
-    known = shipped().by_name.get(field.name)
-    return None if known is None else FieldPlan.describing(known)
+def _usual(plan: Plan, field: FieldPlan) -> FieldPlan | None:
+    """What a field is to a plan that does not list it; None where the plan says nothing of it.
+
+    A standard field is listed only where it is elsewhere than under its name. A topic of which no field is listed has
+    the standard event.
+    """
+    has_events = field.topic in plan.topics and all(one.topic != field.topic for one in plan.fields)
+    known = shipped().by_name.get(field.name) if has_events or not field.topic else None
+    return None if known is None else FieldPlan.describing(known, field.topic)
 
 
 def _of_field(old: FieldPlan, new: FieldPlan) -> Iterator[Difference]:
@@ -141,11 +145,13 @@ def _of_field(old: FieldPlan, new: FieldPlan) -> Iterator[Difference]:
         if before != after
     ]
     if changes:
-        reason = f"the field {new.name} has another meaning: its {_words(changes)}; older sums went by the old one"
+        reason = f"the field {new.label} has another meaning: its {_words(changes)}; older sums went by the old one"
         yield Difference("field", Effect.EPOCH, reason)
     if old.rules != new.rules:
         before, after = (_words(field.rules) or "none" for field in (old, new))
-        reason = f"the rules of the field {new.name} changed from {before} to {after}: they hold from the next batch on"
+        reason = (
+            f"the rules of the field {new.label} changed from {before} to {after}: they hold from the next batch on"
+        )
         yield Difference("field", Effect.RESUME, reason)
 
 

@@ -46,8 +46,15 @@ __all__ = ["Job", "RunMode"]
 RunMode = Literal["continuous", "available_now", "backfill"]
 OnDataLoss = Literal["stop", "account"]
 
-#: Columns of an event that may tell one from another.
+#: Columns of a standard event that may tell one from another.
 _UNIQUE_BY = ("event_id", "order_id", "session_id", "user_id")
+
+
+def _unique_by(contract: Contract) -> Sequence[str]:
+    """Columns that may tell one event of a topic from another."""
+    if contract.holds_events:
+        return _UNIQUE_BY
+    return [name for name, type_ in contract.types.items() if type_ == "string"]
 
 
 class Job:
@@ -162,15 +169,26 @@ class Job:
         return self.context.checkpoints or f"{self.settings.checkpoints}/{self.name}"
 
     @cached_property
+    def shop(self) -> Contract:
+        """The shop's contract.
+
+        Raises
+        ------
+        ContractError
+            The contract has faults.
+        """
+        return contract_of(self.settings)
+
+    @property
     def contract(self) -> Contract:
-        """What the messages hold, as far as it says how they are read.
+        """What the messages hold of the topic that it reads first.
 
         Raises
         ------
         ContractError
             The shop's contract has faults.
         """
-        return contract_of(self.settings).decoding
+        return self.shop.of_topic(self.topic_name)
 
     @property
     def spark(self) -> SparkSession:
@@ -194,10 +212,12 @@ class Job:
         Parameters
         ----------
         topic : str
-            The topic's name within the namespace.
+            The topic's name within the namespace. Where the contract gives the topic fields of its own, the events have
+            these in place of the standard event's.
         unique_by : str
             By which column an event is taken once: ``event_id``, as all other jobs and reconciliation
-            do it, or ``order_id``, ``session_id``, ``user_id``; events without it go by their ``event_id``.
+            do it, or ``order_id``, ``session_id``, ``user_id``; of a topic with fields of its own any text among them.
+            Events without it go by their ``event_id``.
         watermark : timedelta or str
             How far event time may run ahead of an event before it is late.
         dedup_horizon : timedelta or str, optional
@@ -213,8 +233,9 @@ class Job:
         UnknownName
             There is no such column to tell events by.
         """
-        if unique_by not in _UNIQUE_BY:
-            raise UnknownName("key of deduplication", unique_by, _UNIQUE_BY)
+        keys = _unique_by(self.shop.of_topic(topic))
+        if unique_by not in keys:
+            raise UnknownName("key of deduplication", unique_by, keys)
         if "pyspark.sql.functions" in sys.modules:
             _ = self.spark  # a notebook that has Spark's functions may make a UDF next, which fails before Spark runs
         horizon = span_of(watermark if dedup_horizon is None else dedup_horizon)
@@ -410,8 +431,3 @@ class Job:
             With the columns that the conditions name.
         """
         return self._first_events.of(rows)
-
-    @property
-    def told_contract(self) -> dict[str, Any] | None:
-        """What Spark's workers are told of the contract; nothing of one that reads as the shipped one."""
-        return None if self.contract.is_plain else self.contract.plain()

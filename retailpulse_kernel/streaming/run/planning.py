@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.events import CONTRACT
 from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, ReferencePlan, RowsPlan, TablePlan
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
@@ -46,6 +47,12 @@ def plan_of(job: Job) -> Plan:
         archive = ArchiveSink(job.writes.archive[1])
         tables.append(TablePlan(archive.table, archive.store_name))
     tables += map(_of_rows, job.writes.rows)
+    read = {job.topic_name: _named(tables, job.conditions)}
+    if job.writes.archive is not None:
+        read[job.topic_name] |= job.contract.types.keys()
+    for output in job.writes.rows:
+        for reader, columns in zip(output.readers, output.columns, strict=True):
+            read.setdefault(reader.topic, set()).update(columns)
     return Plan(
         job=job.name,
         topic=job.topic_name,
@@ -58,8 +65,8 @@ def plan_of(job: Job) -> Plan:
         dedup_horizon_ms=None if job.dedup_horizon == job.watermark else milliseconds(job.dedup_horizon),
         revision=job.context.revision,
         contract=CONTRACT,
-        fields=_fields(job.contract, tables, job.conditions),
-        words=_words(job.contract),
+        fields=_fields(job.shop, read),
+        words=_words(job.shop, read),
         models=tuple(sorted((model.name, model.sha256) for model in job.models)),
     )
 
@@ -75,7 +82,11 @@ def under(plan: Plan, contract: Contract) -> Plan:
         The other one.
     """
     tables = tuple(_joining(table, contract) for table in plan.tables)
-    return replace(plan, tables=tables, fields=_fields(contract, tables, plan.conditions), words=_words(contract))
+    read = {topic: {one.name for one in plan.fields if one.topic in ("", topic)} for topic in plan.topics}
+    read[plan.topic] |= _named(tables, plan.conditions)
+    if plan.archive is not None:
+        read[plan.topic] |= contract.of_topic(plan.topic).types.keys()
+    return replace(plan, tables=tables, fields=_fields(contract, read), words=_words(contract, read))
 
 
 def _joining(table: TablePlan, contract: Contract) -> TablePlan:
@@ -87,23 +98,47 @@ def _joining(table: TablePlan, contract: Contract) -> TablePlan:
     return replace(table, rows=replace(table.rows, references=there))
 
 
-def _words(contract: Contract) -> tuple[tuple[str, str], ...]:
-    """The shop's own words for events."""
+def _words(contract: Contract, read: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The shop's own words for events, of a job that reads any."""
+    if not any(contract.of_topic(topic).holds_events for topic in read):
+        return ()
     return tuple(pair for pair in contract.event_types.words if pair[0] != pair[1])
 
 
-def _fields(contract: Contract, tables: Sequence[TablePlan], conditions: Sequence[str]) -> tuple[FieldPlan, ...]:
-    """What the job reads of the contract beside the standard event where it usually is."""
+def _named(tables: Sequence[TablePlan], conditions: Sequence[str]) -> set[str]:
+    """The columns that figures and conditions name, among other words."""
     named: set[str] = set()
     for table in tables:
         named |= {*table.by, *(name for plan in table.figures for name in plan.figure.names)}
     for condition in conditions:
         named |= {name.lower() for name in _WORD.findall(_TEXT.sub(" ", condition))}
-    # What a query of rows takes of an event is not known, so all counts.
-    keeps_all = any(not table.figures for table in tables)
-    own = [field for field in contract.own if keeps_all or field.name in named]
-    moved = [field for field in contract.standard if field.is_moved]
-    return tuple(FieldPlan.describing(field) for field in sorted([*moved, *own], key=lambda field: field.name))
+    return named
+
+
+def _fields(contract: Contract, read: Mapping[str, set[str]]) -> tuple[FieldPlan, ...]:
+    """What a job reads of its topics' contracts beside the standard event where it usually is."""
+    found: dict[tuple[str, str], FieldPlan] = {}
+    for topic, names in read.items():
+        one = contract.of_topic(topic)
+        fields = _of_events(one, names) if one.holds_events else _of_another_shape(one, topic, names)
+        found |= {(field.topic, field.name): field for field in fields}
+    return tuple(found[key] for key in sorted(found))
+
+
+def _of_events(contract: Contract, names: Container[str]) -> Iterator[FieldPlan]:
+    for field in contract.fields:
+        if field.is_moved if field.role else field.name in names:
+            yield FieldPlan.describing(field)
+
+
+def _of_another_shape(contract: Contract, topic: str, names: Container[str]) -> Iterator[FieldPlan]:
+    """The fields that are read, and where the events' ids and times come from: from no path, where from the broker."""
+    for column, name in (("event_id", contract.id), ("event_time", contract.time)):
+        path = path_text(contract.by_name[name].steps) if name else ""
+        yield FieldPlan(column, path, contract.types[column], topic=topic)
+    for field in contract.fields:
+        if field.name in names or field.name in (contract.id, contract.time):
+            yield FieldPlan.describing(field, topic)
 
 
 def _of_rows(output: RowOutput) -> TablePlan:
