@@ -20,7 +20,7 @@ __all__ = ["EVENT", "WIDER_EVENT", "Schemas", "message_type"]
 
 _FIELDS: list[dict[str, Any]] = [
     {"name": "event_id", "type": "string"},
-    {"name": "event_type", "type": {"type": "enum", "name": "Kind", "symbols": ["view", "cart", "purchase"]}},
+    {"name": "event_type", "type": {"type": "enum", "name": "Kind", "symbols": ["view", "add_to_cart", "purchase"]}},
     {"name": "event_time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
     *({"name": name, "type": "string"} for name in ("user_id", "session_id", "product_id")),
     {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 4}},
@@ -70,7 +70,7 @@ def message_type(file: str, fields: Mapping[str, tuple[str, ...]], *imports: str
     """A type of Protobuf's as generated code has it: `fields` gives the kind of each name, and ``repeated``."""
     described = descriptor_pb2.FileDescriptorProto(name=file, package="shop", syntax="proto3", dependency=imports)
     kinds = described.enum_type.add(name="Kind")
-    for number, name in enumerate(("view", "cart", "purchase")):
+    for number, name in enumerate(("view", "add_to_cart", "purchase")):
         kinds.value.add(name=name, number=number)
     described.message_type.add(name="Before")  # so that the message's index is not the usual one
     event = described.message_type.add(name="Event")

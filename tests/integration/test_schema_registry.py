@@ -6,9 +6,11 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +22,7 @@ from google.type import decimal_pb2
 from rich.console import Console
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.shop.formats.opening import Opener, opener_of
 from retailpulse_kernel.shop.formats.registry import registry_options
@@ -28,8 +30,9 @@ from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.streaming.run.context import RunContext
 from retailpulse_kernel.workbench.workbench import Workbench
-from tests.jobs import JobProcess, consumed, produce, run_here, totals, wait_until
+from tests.jobs import consumed, produce, run_here, totals, wait_until
 from tests.schemas import EVENT, WIDER_EVENT, Schemas, message_type
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -72,7 +75,7 @@ def avro_shop(registry: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def event(number: int, **more: Any) -> dict[str, Any]:
     """An event as a shop's program has it."""
     chance = random.Random(number)
-    kind = chance.choice(["view", "cart", "purchase"])
+    kind = chance.choice(["view", "add_to_cart", "purchase"])
     order = {"order_id": f"o{number}", "order_line": 1} if kind == "purchase" else {}
     return {
         "event_id": f"e{number}", "event_type": kind, "event_time": START + timedelta(milliseconds=17 * number),
@@ -192,7 +195,6 @@ def test_an_avro_topic_is_read_as_any_other(avro_shop: Settings) -> None:
     produce(avro_shop, [*good[:100], ("k", b"garbage"), *good[100:], good[7], ("k", b"\0\x7f\xff\xff\xf0....")])
     run_here(avro_shop, "metrics")
     rp = Workbench(namespace=avro_shop.namespace_name)
-    print(rp.kafka.consume("dlq", limit=5).to_dict("records"), read_accounts(avro_shop))
     assert figures(rp) == (revenue(events), 300)
     reasons = rp.kafka.consume("dlq", limit=None)["reason"].value_counts().to_dict()
     assert reasons == {"not_avro": 1, "unknown_schema": 1}
@@ -219,48 +221,85 @@ def test_schemas_survive_a_restart(registry: Settings) -> None:
     assert json.loads(schema.schema_str)["name"] == "Event"
 
 
+JOB = """
+import retailpulse_kernel as rp
+from retailpulse_kernel.shop.figures import EVENTS, REVENUE
+
+job = rp.job("sales", run="continuous")
+sales = job.events().figures(EVENTS, REVENUE, by=["currency", "category"], every=["1 day"], table="sales")
+job.write(sales, to=rp.cassandra)
+job.run()
+"""
+
+
+class Running:
+    """A job in a process of its own, with what it has said."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings, self._log, self._stop = settings, folder / "job.log", folder / "stop"
+        context = RunContext(stop_file=str(self._stop)).environment()
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", JOB], env={**os.environ, **environment(settings), **context},
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        wait_until(lambda: self.process.poll() is not None or condition(), what, 120)
+        assert condition(), self.said[-3_000:]
+
+    def stop(self) -> None:
+        self._stop.touch()
+        assert self.process.wait(120) == 0, self.said[-3_000:]
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
 @pytest.mark.long
 def test_a_running_job_follows_schemas_and_waits_for_the_registry(avro_shop: Settings, tmp_path: Path) -> None:
     """A field is added and a type widened while a job runs; the registry is away when the new ids come."""
-    schemas, log = Schemas(avro_shop), tmp_path / "job.log"
-    events = [event(number) for number in range(900)]
-    newer = [one | {"category": "toys"} for one in events[300:]]
+    schemas, console = Schemas(avro_shop), Console(stderr=True)
     newest = {**WIDER_EVENT, "fields": [*WIDER_EVENT["fields"], {"name": "brand", "type": "string", "default": ""}]}
     first, second, third = schemas.avro(EVENT), schemas.avro(WIDER_EVENT), schemas.avro(newest)
-    parts = [
-        [*(first(one) for one in events[:300]), b"garbage", b"\0\x7f\xff\xff\xf0...."],
-        [*(second(one) for one in newer[:300]), b"\0garbage"],
-        [*(third(one) for one in newer[300:]), first(events[0])],
-    ]
-    job = JobProcess(avro_shop, "metrics", log)
+    older = [event(number) for number in range(300)]
+    newer = [event(number, category="toys") for number in range(300, 900)]
+    known = [*map(first, older), b"garbage", b"\0\x7f\xff\xff\xf0...."]
+    wider = [*map(second, newer[:300]), b"\0garbage"]
+    # The serialiser asks for the schema of an id once: the registry may be away then.
+    widest = [*map(third, newer[300:]), first(older[0])]
+    job = Running(avro_shop, tmp_path)
     try:
-        sent = 0
-        for part, said in zip(
-            parts, ("", "The Schema Registry is not ready", "metrics is waiting: The Schema"), strict=True
+        for part, word in (
+            (known, ""),
+            (wider, "The Schema Registry is not ready"),
+            (widest, "sales is waiting: The Schema"),
         ):
-            if said:
+            end = consumed(avro_shop, "sales") + len(part)
+            if word:
                 supervision.down(avro_shop, names=["registry"])
             produce(avro_shop, [("k", message) for message in part])
-            sent += len(part)
-            if said:
-                wait_until(lambda said=said: said in log.read_text(), said, 120)  # type: ignore[misc]
-                supervision.up(avro_shop, ["registry"], console=Console(stderr=True))
-            wait_until(lambda sent=sent: consumed(avro_shop, "metrics") >= sent, f"message {sent}", 120)  # type: ignore[misc]
-            assert ("is waiting" in log.read_text()) == ("is waiting" in said), (
-                "a short outage is no matter of the job's"
-            )
-        assert job.process.poll() is None, "it was not started again"
-        os.kill(job.process.pid, signal.SIGTERM)
-        assert job.process.wait(120) == 0
+            if word:
+                job.until(lambda word=word: word in job.said, word)  # type: ignore[misc]
+                assert consumed(avro_shop, "sales") < end, "nothing is skipped"
+                supervision.up(avro_shop, ["registry"], console=console)
+            job.until(lambda end=end: consumed(avro_shop, "sales") >= end, f"after {word}")  # type: ignore[misc]
+            assert ("is waiting" in job.said) == ("is waiting" in word), "a short outage is no matter of the job's"
+        job.stop()
     finally:
         job.kill()
-        supervision.up(avro_shop, ["registry"], console=Console(stderr=True))
+        supervision.up(avro_shop, ["registry"], console=console)
+    counts = totals(read_accounts(avro_shop), "sales")
+    assert counts == Counter(consumed=len(known) + len(wider) + len(widest), accepted=900, duplicate=1, bad=3, late=0)
     rp = Workbench(namespace=avro_shop.namespace_name)
-    assert figures(rp) == (revenue(events), 900)
-    counts = totals(read_accounts(avro_shop), "metrics")
-    assert counts == Counter(consumed=sent, accepted=900, duplicate=1, bad=3, late=0)
-    reasons = Counter(rp.kafka.consume("dlq", limit=None)["reason"])
-    assert reasons == {"not_avro": 1, "unknown_schema": 2}
-    by_category = rp.cassandra.query("select category, events from category_day", limit=None)
-    assert by_category.groupby("category")["events"].sum().to_dict() == {"unknown": 300, "toys": 600}
+    frame = rp.cassandra.query("select category, revenue, events from sales_day", limit=None)
+    assert sum(frame["revenue"], Decimal(0)) == revenue([*older, *newer])
+    assert frame.groupby("category")["events"].sum().to_dict() == {"unknown": 300, "toys": 600}
+    assert Counter(rp.kafka.consume("dlq", limit=None)["reason"]) == {"not_avro": 1, "unknown_schema": 2}
     assert not reconcile(avro_shop).differences

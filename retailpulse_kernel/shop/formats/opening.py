@@ -12,7 +12,7 @@ from functools import cache
 from typing import Final, Protocol
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName
-from retailpulse_kernel.shop.contract.tools import REGISTERED, TOOLS
+from retailpulse_kernel.shop.contract.tools import TOOLS
 
 __all__ = ["FORMATS", "JSON", "Held", "Opener", "events_in", "opener_of", "place_of"]
 
@@ -23,7 +23,9 @@ _RECORDS: Final = "retailpulse_kernel.shop.formats.records:opener"
 #: What makes the opener of a format.
 _OPENERS: Final = {
     **dict.fromkeys(TOOLS, _RECORDS),
-    **{format: f"retailpulse_kernel.shop.formats.{format}:opener" for format in REGISTERED},
+    "avro": "retailpulse_kernel.shop.formats.avro:opener",
+    "json_schema": "retailpulse_kernel.shop.formats.json_schema:opener",
+    "protobuf": "retailpulse_kernel.shop.formats.protobuf:opener",
 }
 
 #: All formats of a topic's messages.
