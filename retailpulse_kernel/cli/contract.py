@@ -15,6 +15,7 @@ from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json, say
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.files import write_whole
+from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.ground.settings import Settings
 
 __all__: list[str] = []
@@ -99,6 +100,13 @@ def init(
         str, typer.Option("--from", help="A file of JSON lines, or the name of a topic.", show_default=False)
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the contract goes.")] = Path("shop.toml"),
+    topic: Annotated[
+        str | None,
+        typer.Option(
+            help="Propose a topic of this name, whose messages are not events: all their fields are its own.",
+            show_default=False,
+        ),
+    ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
@@ -110,17 +118,25 @@ def init(
     from retailpulse_kernel.shop.contract.loading import read_contract, shipped
     from retailpulse_kernel.shop.contract.proposing import proposed
 
+    if topic is not None and not is_name(topic):
+        raise UsageError(f"{topic!r} can't be the name of a topic in the contract.", remedy=NAME_RULE)
     if output.exists():
         raise UsageError(f"{output} exists.", remedy="Name another file with --output.")
     path = Path(source)
     messages = _of_file(path) if path.is_file() else _of_topic(source, profile, namespace)
-    text = proposed(islice(messages, _LOOKS_AT), shipped(), source=path.name if path.is_file() else source)
+    named = None
+    if topic is not None:
+        prefix = Settings.load(profile=profile, namespace=namespace).namespace.topic("")
+        named = topic, topic if path.is_file() else source.removeprefix(prefix)
+    looked_at = islice(messages, _LOOKS_AT)
+    text = proposed(looked_at, shipped(), source=path.name if path.is_file() else source, topic=named)
     made = read_contract(text, name=output.name, base=shipped())
     write_whole(output, text)
+    own = made.own if named is None else made.of_topic(named[1]).own
     if as_json:
-        print_json({"contract": str(output), "own": [field.name for field in made.own]})
+        print_json({"contract": str(output), "own": [field.name for field in own]})
         return
-    typer.echo(f"{output}: {_counted(len(made.own), 'field')} of your own proposed. Look at each line of the file.")
+    typer.echo(f"{output}: {_counted(len(own), 'field')} of your own proposed. Look at each line of the file.")
     say(f"Then name it in the profile, or in RETAILPULSE_CONTRACT, and run `retailpulse contract check {output}`.")
 
 

@@ -257,17 +257,19 @@ def reader_of(contract: Contract) -> Reader:
     return EventReader(contract) if contract.holds_events else ShapeReader(contract)
 
 
-def reader_for(settings: Settings) -> Reader:
-    """The reader of the messages of the shop that settings name.
+def reader_for(settings: Settings, topic: str) -> Reader:
+    """The reader of the messages of a topic of the shop that settings name.
 
     Parameters
     ----------
     settings : Settings
         Their contract is read.
+    topic : str
+        The topic's name within the namespace.
 
     Raises
     ------
     ContractError
         The contract has faults.
     """
-    return reader_of(contract_of(settings).decoding)
+    return reader_of(contract_of(settings).of_topic(topic))

@@ -109,8 +109,9 @@ class Figure:
             The figure can't be computed exactly of such columns.
         """
         try:
+            typed = replace(self, measure=self.measure.typed(columns))
             require_columns(self.where or "1", columns)
-            return replace(self, measure=self.measure.typed(columns))
+            return typed
         except UnknownName:
             raise
         except UsageError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -185,6 +186,25 @@ def test_protobuf_needs_no_generated_code(registry: Settings) -> None:
     assert refused(opener, message[:-1]).reason == "not_protobuf"
     assert refused(opener, message[:5] + b"\x02\x7f" + message[7:]).reason == "not_protobuf", "there is no such type"
     assert refused(opener, b"garbage").reason == "not_protobuf"
+
+
+def test_any_bytes_are_opened_or_refused(registry: Settings) -> None:
+    schemas, chance = Schemas(registry), random.Random(11)
+    kind = message_type("few.proto", {"id": ("STRING",), "n": ("INT64", "repeated")})
+    good = {
+        "avro": schemas.avro(EVENT)(event(1)),
+        "json_schema": Schemas(registry).json_schema({"$schema": DRAFT, "title": "Any", "type": "object"})({"a": 1}),
+        "protobuf": Schemas(registry).protobuf(kind)(kind(id="e", n=[1, 2])),
+    }
+    for format, message in good.items():
+        opener = opener_of(format, registry_options(registry))
+        assert opener is not None
+        for _ in range(1_000):
+            broken = bytearray(message)
+            for _ in range(chance.randint(1, 4)):
+                broken[chance.randrange(5, len(broken))] = chance.randrange(256)
+            with contextlib.suppress(EventError):
+                assert all(json.loads(one) is not None for one in opener.open(bytes(broken), 0, 0))  # type: ignore[arg-type]
 
 
 def test_an_avro_topic_is_read_as_any_other(avro_shop: Settings) -> None:

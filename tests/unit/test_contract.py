@@ -291,7 +291,7 @@ class TestWhereItIs:
         settings = Settings.load(profile=str(tmp_path / "mine.toml"))
         assert settings.contract == tmp_path / "shop.toml"
         assert [field.name for field in contract_of(settings).own] == ["device"]
-        assert reader_for(settings).contract.own == contract_of(settings).own
+        assert reader_for(settings, "retail.events").contract.own == contract_of(settings).own
         monkeypatch.setenv("RETAILPULSE_CONTRACT", str(tmp_path / "other.toml"))
         assert contract_of(Settings.load(profile=str(tmp_path / "mine.toml"))) == shipped()
         assert environment(Settings.load())["RETAILPULSE_CONTRACT"] == str(tmp_path / "other.toml")
@@ -612,7 +612,7 @@ class TestCommands:
         assert "# mixed: in 100.0% of the messages, of several kinds" in made.read_text()
         assert "in 66.7% of the messages, null in 33.3%" in made.read_text()
         assert "# 1 further messages are not JSON objects." in made.read_text()
-        reader = reader_for(Settings.load(contract=made))
+        reader = reader_for(Settings.load(contract=made), "retail.events")
         for message in messages:
             reader.parse(json.dumps(message | {"mixed": None}).encode())
         with pytest.raises(SystemExit) as ended:

@@ -11,7 +11,7 @@ from retailpulse_kernel.feed.adapters.files import Row, Rows
 from retailpulse_kernel.feed.adapters.reading import AUTO, Accepted, Reading, Reject, read, read_rows
 from retailpulse_kernel.shop.adapters.base import Adapter, Items, Rules
 from retailpulse_kernel.shop.adapters.formats import FORMATS, adapt, adapter
-from retailpulse_kernel.shop.contract.tools import PRICES, USERS
+from retailpulse_kernel.shop.contract.model import PRICES, USERS
 
 __all__ = [
     "AUTO",

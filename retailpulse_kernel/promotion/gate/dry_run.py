@@ -167,7 +167,7 @@ def _tables(shadow: Settings, plan: Plan) -> Step:
 
 def _late(shadow: Settings, plan: Plan) -> Iterator[Step]:
     """How many events of the sample a continuous run would call late; no order makes one late in this bounded run."""
-    parse = reader_for(shadow).parse
+    parse = reader_for(shadow, plan.topic).parse
     clocks: dict[int, PartitionClock] = {}
     events = late = 0
     for message in KafkaStore(shadow).messages(shadow.namespace.topic(plan.topic)):

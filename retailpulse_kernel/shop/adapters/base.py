@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName, UsageError
 from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price
-from retailpulse_kernel.shop.contract.tools import PRICES, USERS
+from retailpulse_kernel.shop.contract.model import PRICES, USERS
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 __all__ = ["Adapter", "Items", "Mapped", "Rules", "refuse_doubles"]

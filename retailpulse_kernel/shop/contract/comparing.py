@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from retailpulse_kernel.shop.contract.model import NEVER, Contract, Field, ReferenceTable
+from retailpulse_kernel.shop.contract.model import NEVER, Contract, Field, ReferenceTable, Topic
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.contract.types import sql_type
 
@@ -37,22 +37,25 @@ def changes(old: Contract, new: Contract) -> list[Change]:
         As they are loaded: each with the shipped fields.
     """
     return [*_of_fields(old, new), *_of_words(old, new), *_of_archive(old, new), *_of_dimensions(old, new),
-            *_of_tables(old, new), *_of_others(old, new)]  # fmt: skip
+            *_of_topics(old, new), *_of_tables(old, new), *_of_others(old, new)]  # fmt: skip
 
 
 def _of_fields(old: Contract, new: Contract) -> Iterator[Change]:
-    for name in _names(old, new):
-        was, now = old.by_name.get(name), new.by_name.get(name)
+    return (Change("field", said) for said in _of_each(old.fields, new.fields))
+
+
+def _of_each(old: Sequence[Field], new: Sequence[Field], reads: str = "") -> Iterator[str]:
+    """What changes of some fields; `reads` says what another path, type or default means to a job that reads one."""
+    before, after = ({field.name: field for field in fields} for fields in (old, new))
+    for name in dict.fromkeys([*before, *after]):
+        was, now = before.get(name), after.get(name)
         if was is None and now is not None:
-            yield Change("field", f"{name} is added: {_described(now)}")
+            yield f"{name} is added: {_described(now)}"
         elif now is None:
-            yield Change("field", f"{name} is removed: messages may have anything there")
+            yield f"{name} is removed: messages may have anything there"
         elif was is not None and was != now:
-            yield Change("field", f"{name} changes: {'; '.join(_differences(was, now))}")
-
-
-def _names(old: Contract, new: Contract) -> list[str]:
-    return list(dict.fromkeys([*old.by_name, *new.by_name]))
+            is_read_otherwise = (was.steps, was.type, was.default) != (now.steps, now.type, now.default)
+            yield f"{name} changes: {'; '.join(_differences(was, now))}{reads if is_read_otherwise else ''}"
 
 
 def _described(field: Field) -> str:
@@ -139,13 +142,36 @@ def _of_table(old: ReferenceTable, new: ReferenceTable) -> Iterator[str]:
         yield "its references change"
 
 
+def _of_topics(old: Contract, new: Contract) -> Iterator[Change]:
+    before, after = ({one.name: one for one in contract.topics} for contract in (old, new))
+    for name in dict.fromkeys([*before, *after]):
+        was, now = before.get(name), after.get(name)
+        if was is None:
+            yield Change("topic", f"{name} is added: jobs can read it")
+        elif now is None:
+            yield Change("topic", f"{name} is removed: its messages are read as standard events")
+        else:
+            yield from (Change("topic", f"{name}: {said}") for said in _of_topic(was, now))
+
+
+def _of_topic(old: Topic, new: Topic) -> Iterator[str]:
+    for key, what in (("topic", "it is the topic"), ("format", "its format is")):
+        was, now = getattr(old, key), getattr(new, key)
+        if was != now:
+            yield f"{what} {now} instead of {was}"
+    if bool(old.fields) != bool(new.fields):
+        shapes = ["fields of its own" if one.fields else "the standard event" for one in (new, old)]
+        yield f"its messages have {' instead of '.join(shapes)}: a job that reads it needs a new epoch"
+        return
+    for key in ("id", "time"):
+        was, now = getattr(old, key), getattr(new, key)
+        if was != now:
+            yield f"its {key} is {_said(now)} instead of {_said(was)}: a job that reads it needs a new epoch"
+    needs = "; a job that reads it needs a new epoch"
+    yield from (f"the field {said}" for said in _of_each(old.fields, new.fields, needs))
+
+
 def _of_others(old: Contract, new: Contract) -> Iterator[Change]:
-    was, now = ({one.name: one for one in contract.topics} for contract in (old, new))
-    for name in dict.fromkeys([*was, *now]):
-        if name not in was or name not in now:
-            yield Change("topic", f"{name} is {'added' if name not in was else 'removed'}")
-        elif was[name] != now[name]:
-            yield Change("topic", f"{name} changes")
     for key in ("name", "zone", "week_start", "currency"):
         before, after = getattr(old.shop, key), getattr(new.shop, key)
         if before != after:

@@ -18,10 +18,18 @@ from retailpulse_kernel.ground.errors import ContractError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.checking import Fault, Faults, Places, Reading
 from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
-from retailpulse_kernel.shop.contract.model import OTHER, Contract, EventTypes, Shop, Topic
+from retailpulse_kernel.shop.contract.model import (
+    CHOICES,
+    OTHER,
+    REGISTERED,
+    TOOLS,
+    Contract,
+    EventTypes,
+    Shop,
+    Topic,
+)
 from retailpulse_kernel.shop.contract.shapes import read_shape
 from retailpulse_kernel.shop.contract.tables import read_tables
-from retailpulse_kernel.shop.contract.tools import CHOICES, REGISTERED, TOOLS, read_options
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 if TYPE_CHECKING:
@@ -192,7 +200,7 @@ def _topics(faults: Faults, values: Any, base: Contract | None, words: Sequence[
         twice = next((one.name for one in found.values() if one.topic == topic and one.name != name), None)
         if twice is not None:
             faults.add((*keys, "topic"), f"{twice!r} is the topic {topic!r} already.", "Remove one of the two.")
-        shape, options = read_shape(faults, said, words), read_options(faults, said, format_)
+        shape, options = read_shape(faults, said, words), _options(faults, said, format_)
         if shape.fields and format_ in TOOLS:
             reason = f"Records of {format_} become standard events, and can't have fields of another shape."
             faults.add((*keys, "fields"), reason, "Add the fields to [fields], with their paths in the record.")
@@ -201,6 +209,24 @@ def _topics(faults: Faults, values: Any, base: Contract | None, words: Sequence[
             faults.add((*keys, "fields"), reason, "Add the fields to [fields], or name another topic.")
         found[name] = Topic(name, topic, format_, *shape, options=options)
     return tuple(found.values())
+
+
+def _options(faults: Faults, said: Reading, format: str) -> tuple[tuple[str, str], ...]:
+    """What a topic chooses for the records of another tool, sorted by the choices' names."""
+    found = {}
+    for name, known in CHOICES.items():
+        if name not in said.values:
+            continue
+        chosen = said.take(name, "text", known[0])
+        if format not in TOOLS:
+            reason = f"{name} is a choice for records of other tools, and the format is {format!r}."
+            faults.add((*said.keys, name), reason, f"Leave it out, or name a format: {', '.join(TOOLS)}.")
+        elif chosen not in known:
+            reason = f"{chosen!r} can't be chosen for {name}."
+            such = "Such as EUR." if name == "currency" else f"There is: {', '.join(known)}."
+            faults.add((*said.keys, name), reason, f"{did_you_mean(chosen, known)}{such}")
+        found[name] = chosen
+    return tuple(sorted(found.items()))
 
 
 def _shop(faults: Faults, values: Any, base: Contract | None) -> Shop:

@@ -14,12 +14,17 @@ from typing import Any, Final
 import msgspec
 
 from retailpulse_kernel.shop.contract.paths import Step, steps_of
-from retailpulse_kernel.shop.contract.tools import TOOLS
+from retailpulse_kernel.shop.currencies import CURRENCIES
 
 __all__ = [
+    "CHOICES",
     "NEVER",
     "OTHER",
+    "PRICES",
+    "REGISTERED",
     "ROLES",
+    "TOOLS",
+    "USERS",
     "Contract",
     "EventTypes",
     "Field",
@@ -34,6 +39,17 @@ Value = str | int | float | bool | None
 
 #: What a reference table says that is read once.
 NEVER: Final = "never"
+
+#: Formats whose messages name a schema in a Schema Registry.
+REGISTERED: Final = ("avro", "json_schema", "protobuf")
+#: The formats of other tools' records, which are mapped to the standard event (`shop/adapters`).
+TOOLS: Final = ("ga4", "rees46", "retailrocket", "segment")
+#: What becomes of a price with more than four decimal places.
+PRICES: Final = ("computed", "exact", "round")
+#: What becomes of a hit whose user gave no consent, and so has no id.
+USERS: Final = ("own", "reject")
+#: What a shop can choose for such records, and of what.
+CHOICES: Final = {"currency": tuple(sorted(CURRENCIES)), "prices": PRICES, "users": USERS}
 
 #: The role of an event that no figure knows by itself.
 OTHER: Final = "other"

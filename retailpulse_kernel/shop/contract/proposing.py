@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,11 +57,14 @@ class _Proposal:
     name: str
     type: str
     values: Values
+    share: str
     is_personal: bool
     is_dimension: bool
 
 
-def proposed(messages: Iterable[bytes | None], base: Contract, *, source: str) -> str:
+def proposed(
+    messages: Iterable[bytes | None], base: Contract, *, source: str, topic: tuple[str, str] | None = None
+) -> str:
     """A contract for messages, as TOML with comments; it has no faults.
 
     Parameters
@@ -72,6 +75,9 @@ def proposed(messages: Iterable[bytes | None], base: Contract, *, source: str) -
         The shipped contract, which the proposal extends.
     source : str
         Where the messages come from, for a comment.
+    topic : tuple of (str, str), optional
+        A name for the topic in the contract, and its name in Kafka: the messages are not events, and all their fields
+        are the topic's own.
 
     Raises
     ------
@@ -89,6 +95,8 @@ def proposed(messages: Iterable[bytes | None], base: Contract, *, source: str) -
     lines = [f"# Proposed from {seen.messages:,} messages of {source}: look at each line, and keep what you want."]
     if seen.others:
         lines.append(f"# {seen.others:,} further messages are not JSON objects.")
+    if topic is not None:
+        return "\n".join([*lines, *_of_topic(seen, base, *topic)]) + "\n"
     found = _standard(seen, base)
     lines += _words(seen, base, found)
     lines += _moved(base, found)
@@ -154,9 +162,45 @@ def _moved(base: Contract, found: dict[str, Values]) -> Iterator[str]:
             yield f"path = {_quoted(path_text(values.steps))}"
 
 
+def _of_topic(seen: Seen, base: Contract, name: str, topic: str) -> Iterator[str]:
+    """A topic with fields of its own, of which one may be the id, and one the time."""
+    taken = {"event_id", "event_time"}
+    found = list(_proposals(seen, base, taken, set()))
+    fields = [one for one in found if isinstance(one, _Proposal) and one.values.present == seen.messages]
+    yield f"\n[topics.{name}]"
+    yield f"topic = {_quoted(topic)}"
+    ids = [one for one in fields if one.type in ("string", "int", "long") and _is_id(one, name)]
+    times = [one for one in fields if one.type == "timestamp"]
+    if not ids:
+        yield '# id = "..."  # the field by which a message is taken once; without it each message counts'
+    if not times:
+        yield '# time = "..."  # the field that is the event time; without it that is the broker\'s time'
+    chosen = {key: some[0] for key, some in (("id", ids), ("time", times)) if some}
+    for key, one in chosen.items():
+        yield f"{key} = {_quoted(one.name)}  # likely: is it right?"
+    for place in found:
+        if isinstance(place, str):
+            yield place
+        else:
+            yield from _written(place, f"topics.{name}.fields", required=place in chosen.values())
+
+
+def _is_id(one: _Proposal, name: str) -> bool:
+    called = re.sub(r"[^a-z0-9]", "", one.name)
+    return called in _CALLED["id"] or (called.endswith("id") and called.removesuffix("id") in (name, name[:-1]))
+
+
 def _own(seen: Seen, base: Contract, standard: dict[str, Values]) -> Iterator[str]:
     names = {field.name for field in base.fields}
-    taken = {values.steps for values in standard.values()}
+    for one in _proposals(seen, base, names, {values.steps for values in standard.values()}):
+        if isinstance(one, str):
+            yield one
+        else:
+            yield from _written(one, "fields")
+
+
+def _proposals(seen: Seen, base: Contract, names: set[str], taken: Set[tuple[Step, ...]]) -> Iterator[_Proposal | str]:
+    """A field for each place that is not taken; a comment where none can be."""
     for steps, values in seen.places.items():
         if steps in taken or set(values.usual) == {"object"} or not values.present:
             continue
@@ -180,7 +224,7 @@ def _own(seen: Seen, base: Contract, standard: dict[str, Values]) -> Iterator[st
         names.add(name)
         if odd := values.present - kept.total():
             share += f"; {odd / seen.messages:.1%} have another kind of value there and would be bad"
-        yield from _written(_proposal(name, type_, values), share)
+        yield _proposal(name, type_, values, share)
 
 
 def _type(values: Values, found: Counter[str]) -> str | None:
@@ -224,19 +268,21 @@ def _snake(key: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower()
 
 
-def _proposal(name: str, type_: str, values: Values) -> _Proposal:
+def _proposal(name: str, type_: str, values: Values, share: str) -> _Proposal:
     personal = bool(_PERSONAL.search(name))
     few = values.is_whole and 1 < len(values.different) <= min(_FEW, values.present // _TIMES)
-    return _Proposal(name, type_, values, personal, type_ == "string" and few and not personal)
+    return _Proposal(name, type_, values, share, personal, type_ == "string" and few and not personal)
 
 
-def _written(one: _Proposal, share: str) -> Iterator[str]:
+def _written(one: _Proposal, at: str, *, required: bool = False) -> Iterator[str]:
     values = one.values
-    yield f"\n[fields.{one.name}]  # {share}"
+    yield f"\n[{at}.{one.name}]  # {one.share}"
     if values.steps != (one.name,):
         yield f"path = {_quoted(path_text(values.steps))}"
     yield f'type = "{one.type}"'
-    if one.is_dimension:
+    if required:
+        yield "required = true"
+    if one.is_dimension and not required:
         few = ", ".join(word for word, _ in values.different.most_common(3) if word.isprintable())
         yield f"dimension = true  # {len(values.different)} different values, such as {few[:60]}"
         yield 'default = "unknown"'

@@ -69,7 +69,7 @@ def _named(faults: Faults, said: Reading, key: str, known: dict[str, Field]) -> 
     """The field that is id or time; empty for none, or for one that can't be."""
     name: str = said.take(key, "text", "")
     keys, types = (*said.keys, key), _TYPES[key]
-    if key not in said.values or not known:
+    if not known or not isinstance(said.values.get(key), str):
         return ""
     if name not in known:
         faults.unknown(keys, "field", name, known)

@@ -12,9 +12,9 @@ from functools import cache
 from typing import Final, Protocol
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName
-from retailpulse_kernel.shop.contract.tools import TOOLS
+from retailpulse_kernel.shop.contract.model import TOOLS
 
-__all__ = ["FORMATS", "JSON", "Held", "Opener", "events_in", "opener_of", "place_of"]
+__all__ = ["FORMATS", "JSON", "Opener", "events_in", "opener_of", "place_of"]
 
 #: Messages that are JSON objects as the contract has them.
 JSON: Final = "json"

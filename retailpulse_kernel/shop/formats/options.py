@@ -6,8 +6,7 @@ import json
 from typing import Final
 
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.contract.model import Contract
-from retailpulse_kernel.shop.contract.tools import REGISTERED, TOOLS
+from retailpulse_kernel.shop.contract.model import REGISTERED, TOOLS, Contract
 from retailpulse_kernel.shop.formats.registry import registry_options
 
 __all__ = ["KEPT", "options_of"]

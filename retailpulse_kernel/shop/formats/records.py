@@ -10,7 +10,7 @@ from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Rules
 from retailpulse_kernel.shop.adapters.formats import adapter
 from retailpulse_kernel.shop.adapters.records import json_of, message_of, record_of
-from retailpulse_kernel.shop.contract.tools import CHOICES
+from retailpulse_kernel.shop.contract.model import CHOICES
 from retailpulse_kernel.shop.formats.opening import Opener
 from retailpulse_kernel.shop.formats.options import KEPT
 

@@ -234,6 +234,7 @@ class KafkaStore(KafkaRows):
         """
         checked_limit(limit)
         since_ms = int((time.time() - span_of(last).total_seconds()) * 1000)
+        topic = self._of_shop(topic)
         state = self._state(topic)
         table = self._table(state)
         with self._answering(), self._consumer() as consumer, _no_collection():
@@ -289,6 +290,7 @@ class KafkaStore(KafkaRows):
         """
         checked_limit(limit)
         begin, end = range_of(last, since, until)
+        topic = self._of_shop(topic)
         state = self._state(topic)
         table = self._table(state)
         with self._answering(), self._consumer() as consumer, _no_collection():
@@ -358,7 +360,7 @@ class KafkaStore(KafkaRows):
             values = [orjson.dumps(record, default=_to_json) for record in records]
         except TypeError as error:
             raise UsageError(f"A record can't be written as JSON: {error}.") from error
-        with self._answering(), Sender(self._settings, self._named(topic)) as sender:
+        with self._answering(), Sender(self._settings, self._named(self._of_shop(topic))) as sender:
             for record, value in zip(records, values, strict=True):
                 sender.send(str(record.get(key, "")).encode(), value)
         return sender.acknowledged
@@ -374,6 +376,12 @@ class KafkaStore(KafkaRows):
 
     def _named(self, topic: str | None) -> str:
         return self._short.get(topic) or str(topic)
+
+    def _of_shop(self, topic: str | None) -> str | None:
+        """The full name of a topic that a user names as the shop's contract does, as `Job.events` takes it."""
+        shop = contract_of(self._settings)
+        further = {one.topic for one in shop.topics} - {one.topic for one in shipped().topics}
+        return self._settings.namespace.topic(topic) if topic in further else topic
 
     def _state(self, topic: str | None) -> TopicState:
         with self._answering():
