@@ -360,6 +360,8 @@ SERVICES: dict[str, Service] = {
                 "-Dquarkus.datasource.jdbc.initial-size=1",
                 "-Dquarkus.datasource.jdbc.min-size=1",
                 "-Dquarkus.datasource.jdbc.max-size=8",
+                # Its transaction manager would take a port, only to have a number of its own.
+                "-DCoreEnvironmentBean.processImplementationClassName=com.arjuna.ats.internal.arjuna.utils.UuidProcessId",
             ),
             beside=True,
         ),

@@ -22,6 +22,7 @@ from google.protobuf import timestamp_pb2, wrappers_pb2
 from google.type import decimal_pb2
 from rich.console import Console
 
+from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.reconcile import reconcile
@@ -220,8 +221,16 @@ def test_an_avro_topic_is_read_as_any_other(avro_shop: Settings) -> None:
     assert reasons == {"not_avro": 1, "unknown_schema": 1}
     tail = rp.kafka.tail(last="1h", limit=None)
     assert tail["price"].dropna().sum() == sum(one["price"] for one in [*events, events[7]])
-    result = reconcile(avro_shop)
-    assert not result.differences
+    assert not reconcile(avro_shop).differences
+
+
+def test_the_list_of_topics_has_their_formats(avro_shop: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["topics", "--json", "--namespace", avro_shop.namespace_name])
+    assert not ended.value.code
+    formats = {topic["topic"]: topic["format"] for topic in json.loads(capsys.readouterr().out)}
+    assert formats.pop(avro_shop.namespace.events_topic) == "avro"
+    assert set(formats.values()) == {"json"}
 
 
 def figures(rp: Workbench) -> tuple[Decimal, int]:
