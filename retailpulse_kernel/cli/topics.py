@@ -135,7 +135,12 @@ def check(
     topic: Annotated[
         str | None, typer.Argument(help="Name of the topic.", show_default="the namespace's topic of events")
     ] = None,
-    format: FormatOption = "retailpulse",
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format", "-f", help="Format of the records.", show_default="that which the contract gives to the topic"
+        ),
+    ] = "",
     currency: CurrencyOption = "USD",
     prices: PricesOption = "computed",
     users: UsersOption = "own",

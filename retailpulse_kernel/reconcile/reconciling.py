@@ -285,6 +285,9 @@ def _notes(
                 f"{check.job} has accounted for {check.lost:,} messages as lost: the topic deleted them before the job "
                 "took them, so its figures lack them."
             )
+        if check.further_events:
+            messages, further = f"{check.reported['consumed']:,}", f"{check.further_events:,}"
+            notes.append(f"{check.job}: its {messages} messages hold {further} further events; all are judged.")
         if check.behind:
             notes.append(f"{check.job} is {check.behind:,} messages behind; it is compared up to its own offsets.")
         if check.closed_until and check.job in with_windows:

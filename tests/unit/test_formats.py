@@ -16,12 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.ground.errors import ContractError, EventError, UnknownName
+from retailpulse_kernel.feed.replay import send
+from retailpulse_kernel.ground.errors import ContractError, EventError, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import ms_of
 from retailpulse_kernel.reconcile.tables import Share
 from retailpulse_kernel.reconcile.topic import TopicFold
 from retailpulse_kernel.shop.adapters.formats import FORMATS as TOOLS
+from retailpulse_kernel.shop.contract.comparing import changes
 from retailpulse_kernel.shop.contract.loading import read_contract, shipped
 from retailpulse_kernel.shop.contract.model import REGISTERED, Contract
 from retailpulse_kernel.shop.events import Event
@@ -35,6 +37,9 @@ from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.batches import newest_epochs
 from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
 from retailpulse_kernel.streaming.intake.opening import Chunk
+from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan
+from retailpulse_kernel.streaming.run.changes import Effect, compare
+from retailpulse_kernel.streaming.run.planning import under
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex
 from tests.formats import UNREADABLE, ga4_hit, order, page, viewed
 from tests.fuzz.test_adapters import RECORDS
@@ -288,3 +293,39 @@ def test_faults_of_a_topic_s_choices_are_named(text: str, said: str) -> None:
     with pytest.raises(ContractError) as raised:
         read_contract(f"[topics.web]\n{format}{text}\n", name="shop.toml", base=shipped())
     assert said in str(raised.value)
+
+
+def plan(contract: str) -> Plan:
+    """The plan of a job of rows that reads the topic ``shop.web``, under a contract."""
+    rows = RowsPlan("hits", (("event_id", "string"),), ("event_id",), "append", "q", (("shop.web", "event_id"),))
+    tables = (TablePlan("hits", "cassandra", rows=rows),)
+    made = Plan("j", "shop.web", "event_id", 60_000, (), "change", "publish", tables)
+    return under(made, read_contract(contract, name="shop.toml", base=shipped()))
+
+
+WEB = '[topics.web]\ntopic = "shop.web"\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("", 'format = "ga4"', "the messages of shop.web were read as json, and now are as ga4"),
+        ('format = "ga4"', 'format = "segment"', "were read as ga4, and now are as segment"),
+        ('format = "ga4"', 'format = "ga4"\nusers = "reject"', "were read as ga4, and now are as ga4 users=reject"),
+        ('format = "ga4"', 'format = "ga4"', ""),
+        ("", 'format = "json"', ""),
+    ],
+)
+def test_another_format_needs_an_epoch(old: str, new: str, said: str) -> None:
+    found = compare(plan(WEB + old), plan(WEB + new))
+    assert [(one.what, one.effect) for one in found] == [("format", Effect.EPOCH)] * bool(said)
+    assert all(said in one.reason for one in found)
+    before, after = (read_contract(WEB + text, name="shop.toml", base=shipped()) for text in (old, new))
+    assert [one.what for one in changes(before, after)] == ["topic"] * bool(said)
+
+
+def test_nothing_is_sent_as_json_to_a_topic_of_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop.toml").write_text('[topics.events]\nformat = "segment"\n')
+    monkeypatch.setenv("RETAILPULSE_CONTRACT", str(tmp_path / "shop.toml"))
+    with pytest.raises(UsageError, match=r"retail.events holds segment by the contract"):
+        send(Settings.load(home=tmp_path), [])

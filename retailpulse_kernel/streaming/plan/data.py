@@ -317,6 +317,9 @@ class Plan:
         The shop's own words for events, with their roles.
     models : tuple of (str, str)
         The files beside the notebook that its functions load, with their SHA-256.
+    formats : tuple of (str, str)
+        How the messages of its topics are written, by the topics: those that are not JSON, with what the shop has
+        chosen for the format.
     version : int
         That of the plan's own form. Two plans that say the same are equal whichever version each was written in.
 
@@ -340,6 +343,7 @@ class Plan:
     fields: tuple[FieldPlan, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
     models: tuple[tuple[str, str], ...] = ()
+    formats: tuple[tuple[str, str], ...] = ()
     version: int = field(default=VERSION, compare=False)
 
     def __post_init__(self) -> None:
