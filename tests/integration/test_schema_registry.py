@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import NewTopic
 from google.protobuf import timestamp_pb2, wrappers_pb2
 from google.type import decimal_pb2
 from rich.console import Console
@@ -29,6 +30,7 @@ from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.shop.formats.opening import Opener, opener_of
 from retailpulse_kernel.shop.formats.registry import registry_options
 from retailpulse_kernel.stack import supervision
+from retailpulse_kernel.stores.kafka.admin import Admin
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
@@ -40,11 +42,35 @@ from tests.schemas import EVENT, WIDER_EVENT, Schemas, message_type
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
+#: The registry asks for no login; who sends one must tell it nowhere else.
+CANARY = "open-sesame-9"
+PROFILE = """
+contract = "shop.toml"
+
+[registry]
+username = "ann"
+password = "env:REGISTRY_PASSWORD"
+"""
 DRAFT = "http://json-schema.org/draft-07/schema#"
 SHOP = """
 [topics.events]
 topic = "retail.events"
 format = "{format}"
+"""
+
+
+PAYMENTS = """
+[topics.payments]
+topic = "shop.payments"
+format = "protobuf"
+id = "id"
+
+[topics.payments.fields.id]
+type = "long"
+required = true
+
+[topics.payments.fields.amount]
+type = "decimal(9,2)"
 """
 
 
@@ -59,7 +85,8 @@ def make_shop(folder: Path, format: str, patch: pytest.MonkeyPatch, namespace: s
     """A namespace whose events have a format."""
     (folder / "shop.toml").write_text(SHOP.format(format=format))
     # The local servers without a Connect server: that of a test's stack may run older code.
-    (folder / "local.toml").write_text('contract = "shop.toml"\n')
+    (folder / "local.toml").write_text(PROFILE)
+    patch.setenv("REGISTRY_PASSWORD", CANARY)
     patch.setenv("RETAILPULSE_PROFILE", str(folder / "local.toml"))
     made = Settings.load(namespace=namespace)
     drop(made)
@@ -222,6 +249,10 @@ def test_an_avro_topic_is_read_as_any_other(avro_shop: Settings) -> None:
     tail = rp.kafka.tail(last="1h", limit=None)
     assert tail["price"].dropna().sum() == sum(one["price"] for one in [*events, events[7]])
     assert not reconcile(avro_shop).differences
+    kept = [path for path in Path(avro_shop.checkpoints).rglob("*") if path.is_file()]
+    assert any(b"avro" in path.read_bytes() for path in kept), "the plan has the format"
+    assert not [path for path in kept if CANARY.encode() in path.read_bytes()]
+    assert CANARY not in repr(rp.kafka.consume("dlq", limit=None).to_dict("records"))
 
 
 def test_the_list_of_topics_has_their_formats(avro_shop: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,6 +262,35 @@ def test_the_list_of_topics_has_their_formats(avro_shop: Settings, capsys: pytes
     formats = {topic["topic"]: topic["format"] for topic in json.loads(capsys.readouterr().out)}
     assert formats.pop(avro_shop.namespace.events_topic) == "avro"
     assert set(formats.values()) == {"json"}
+
+
+def test_a_topic_of_another_shape_may_have_a_registry(
+    registry: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make_shop(tmp_path, "json", monkeypatch, "t_registry_shape")
+    (tmp_path / "shop.toml").write_text(PAYMENTS)
+    try:
+        made = Admin(shop).create([NewTopic(shop.namespace.topic("shop.payments"), 2)])
+        assert made
+        kind = message_type(
+            "payment.proto", {"id": ("INT64",), "amount": (".google.type.Decimal",)}, decimal_pb2.DESCRIPTOR.name
+        )
+        write = Schemas(shop).protobuf(kind)
+        payments = [kind(id=2**40 + number, amount={"value": f"{number}.50"}) for number in range(50)]
+        produce(shop, [("k", write(one)) for one in payments] + [("k", b"garbage")], "shop.payments")
+        rp = Workbench(namespace=shop.namespace_name)
+        job = rp.job("payments")
+        job.write(
+            job.events(topic="shop.payments").df.select("id", "amount"), to=rp.cassandra, table="paid", key=["id"]
+        )
+        job.run()
+        frame = rp.cassandra.query("select id, amount from paid", limit=None)
+        assert dict(zip(frame["id"], frame["amount"], strict=True)) == {
+            2**40 + number: Decimal(f"{number}.50") for number in range(50)
+        }
+        assert list(rp.kafka.consume("dlq", limit=None)["reason"]) == ["not_protobuf"]
+    finally:
+        drop(shop)
 
 
 def figures(rp: Workbench) -> tuple[Decimal, int]:

@@ -119,6 +119,18 @@ def test_an_id_that_it_does_not_know_is_the_messages_fault(server: Server) -> No
     assert clock.now == 0, "that does not pass by itself"
 
 
+def test_an_unknown_id_is_asked_for_again_after_a_while(server: Server) -> None:
+    server.answers = [(404, UNKNOWN), (200, SCHEMA)]
+    clock = Clock()
+    registry = registry_at(server.url, clock)
+    for _ in range(5):
+        with pytest.raises(EventError, match="the registry has no schema 7"):
+            registry.schema(7)
+    assert len(server.asked) == 1
+    clock.pause(11)
+    assert registry.schema(7).schema_type == "AVRO"
+
+
 def test_another_server_makes_no_message_bad(server: Server) -> None:
     """A wrong address answers "not found" for each message, and all of them would be dead letters."""
     server.answers = [(404, {"error": "Not Found"})]

@@ -28,6 +28,8 @@ _SECONDS: Final = 5.0
 _NOT_FOUND: Final = frozenset({40401, 40402, 40403})
 #: HTTP's codes of a server that may answer later.
 _LATER: Final = frozenset({408, 429, 500, 502, 503, 504})
+#: Seconds for which an id that the registry does not know is not asked for again: garbage may hold it a thousand times.
+_UNKNOWN_SECONDS: Final = 10.0
 #: Greater numbers are ids of no registry.
 _GREATEST_ID: Final = 2**31 - 1
 
@@ -78,6 +80,7 @@ class SchemaRegistry:
             config["basic.auth.user.info"] = f"{own['username']}:{own.get('password', '')}"
         config |= {client: own[name] for name, client in _FILES.items() if name in own}
         self.client: Any = SchemaRegistryClient(config)
+        self._unknown: dict[int, tuple[float, str]] = {}
 
     def schema(self, number: int, format: str | None = None) -> Schema:
         """A schema by its id.
@@ -98,10 +101,16 @@ class SchemaRegistry:
         """
         if number > _GREATEST_ID:
             raise EventError("unknown_schema", f"{number} can't be the id of a schema")
-        try:
-            return self.ask(lambda: self.client.get_schema(number, fmt=format))
-        except EventError as error:
-            raise EventError(error.reason, f"the registry has no schema {number}: {error.detail}") from None
+        now = self._patience.clock()
+        until, said = self._unknown.get(number, (now, ""))
+        if now >= until:
+            try:
+                return self.ask(lambda: self.client.get_schema(number, fmt=format))
+            except EventError as error:
+                said = f"the registry has no schema {number}: {error.detail}"
+                self._unknown = {n: kept for n, kept in self._unknown.items() if kept[0] > now}
+                self._unknown[number] = now + _UNKNOWN_SECONDS, said
+        raise EventError("unknown_schema", said)
 
     def ask(self, call: Callable[[], T]) -> T:
         """What a call returns that may ask the registry; it is made again while the registry is away.
@@ -123,11 +132,11 @@ class SchemaRegistry:
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 
         try:
-            return call()  # nearly always: the schema is known
-        except Exception as error:
-            if not _is_away(error) and not isinstance(error, SchemaRegistryError):
-                raise
-        try:
+            try:
+                return call()  # nearly always: the schema is known
+            except Exception as error:
+                if not _is_away(error):
+                    raise
             return self._patience.ask("The Schema Registry", call, passing=_is_away)
         except SchemaRegistryError as error:
             raise self._failure(error) from None
