@@ -24,7 +24,7 @@ from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
 from retailpulse_kernel.reconcile.totals import totals_of
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.events import MAX_AHEAD
-from retailpulse_kernel.shop.formats.reading import events_reader
+from retailpulse_kernel.shop.formats.reading import topic_reader
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import event_archive, figure_store
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
@@ -87,7 +87,7 @@ def reconcile(
     shares = _shares(settings, jobs, {account.job for account in accounts})
     asked = Range(None if since is None else ms_of(since), None if until is None else ms_of(until))
     fold = TopicFold(
-        jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms, reader=events_reader(settings)
+        jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms, reader=topic_reader(settings)
     )
     if jobs:
         total = sum(ends.values()) - sum(begins.values())

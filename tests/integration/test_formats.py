@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,9 @@ import nbformat
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
+from typer.testing import CliRunner
 
+from retailpulse_kernel.cli import app
 from retailpulse_kernel.feed.adapters import Rules, read
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
@@ -235,9 +238,18 @@ def test_reconcile_finds_both_tables_equal(settings: Settings, folder: Path) -> 
     assert job.further_events > 100 and job.reported == job.found
 
 
-def test_a_notebook_looks_at_the_events(settings: Settings) -> None:
+def test_a_notebook_looks_at_the_events(settings: Settings, tmp_path: Path) -> None:
+    """A tail shows what messages hold, a sample has what a job would take."""
     rp = Workbench(namespace=settings.namespace.name)
     frame = rp.kafka.tail("shop.web", last="1h", limit=None)
     assert {"purchase"} == set(frame.event_type.dropna()) and len(frame) > len(records().ga4)
     sample = rp.job("looked").events(topic="shop.web").sample(limit=None).toPandas()
-    assert set(sample.event_id) == set(frame.event_id.dropna())
+    assert set(sample.event_id) == set(of_file(records().ga4, "ga4", tmp_path)[0]) < set(frame.event_id.dropna())
+
+
+def test_a_check_of_the_topic_goes_by_its_format(settings: Settings, tmp_path: Path) -> None:
+    events, bad = of_file(records().segment, "segment", tmp_path)
+    done = CliRunner().invoke(app, ["topics", "check", "--namespace", settings.namespace.name, "--json"])
+    found = json.loads(done.stdout)
+    assert (found["format"], found["rows"], found["events"]) == ("segment", len(records().segment), len(events))
+    assert sum(found["rejected"].values()) == bad and done.exit_code == 1

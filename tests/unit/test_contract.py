@@ -32,7 +32,7 @@ from retailpulse_kernel.shop.contract.paths import steps_of
 from retailpulse_kernel.shop.contract.proposing import proposed
 from retailpulse_kernel.shop.contract.rows import file_rows, object_rows
 from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
-from retailpulse_kernel.shop.decoding import reader_for, reader_of
+from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event, Message, schema_text
 from retailpulse_kernel.shop.figures import (
     EVENTS,
@@ -291,7 +291,7 @@ class TestWhereItIs:
         settings = Settings.load(profile=str(tmp_path / "mine.toml"))
         assert settings.contract == tmp_path / "shop.toml"
         assert [field.name for field in contract_of(settings).own] == ["device"]
-        assert reader_for(settings, "retail.events").contract.own == contract_of(settings).own
+        assert contract_of(settings).of_topic("retail.events").own == contract_of(settings).own
         monkeypatch.setenv("RETAILPULSE_CONTRACT", str(tmp_path / "other.toml"))
         assert contract_of(Settings.load(profile=str(tmp_path / "mine.toml"))) == shipped()
         assert environment(Settings.load())["RETAILPULSE_CONTRACT"] == str(tmp_path / "other.toml")
@@ -612,7 +612,7 @@ class TestCommands:
         assert "# mixed: in 100.0% of the messages, of several kinds" in made.read_text()
         assert "in 66.7% of the messages, null in 33.3%" in made.read_text()
         assert "# 1 further messages are not JSON objects." in made.read_text()
-        reader = reader_for(Settings.load(contract=made), "retail.events")
+        reader = reader_of(contract_of(Settings.load(contract=made)).of_topic("retail.events"))
         for message in messages:
             reader.parse(json.dumps(message | {"mixed": None}).encode())
         with pytest.raises(SystemExit) as ended:

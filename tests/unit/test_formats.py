@@ -106,6 +106,12 @@ class TestOpeners:
         first, again = events_in(opener, message, 0, 0), [events_in(opener, message, 0, n) for n in (1, 0)][1]
         assert first == again
 
+    def test_a_purchase_that_is_read_alone_is_an_order(self) -> None:
+        """An order counts on its line 1: two purchases of a session are two orders, each with a line 1."""
+        reader, message = TopicReader(of_format("rees46")), json.dumps(RECORDS["rees46"]).encode()
+        bought = [next(reader.events(message, 0, offset)) for offset in (4, 5)]
+        assert [(one.order_id, one.order_line) for one in bought] == [("0-4", 1), ("0-5", 1)]  # type: ignore[union-attr]
+
     def test_an_order_s_lines_are_events_in_its_order(self) -> None:
         found = list(TopicReader(of_format("segment")).events(order("m", NOON, [SHOE, HAT, SHOE]), 0, 0))
         assert [one.event_id for one in found if isinstance(one, Event)] == ["m-1", "m-2", "m-3"]

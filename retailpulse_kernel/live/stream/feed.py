@@ -15,7 +15,7 @@ from retailpulse_kernel.live.stream.state import Clocks, State
 from retailpulse_kernel.live.stream.stored import Followed, Offsets, Rows, StoredFigures
 from retailpulse_kernel.live.stream.tail import Judge
 from retailpulse_kernel.live.stream.topic import Topic
-from retailpulse_kernel.shop.formats.reading import events_reader
+from retailpulse_kernel.shop.formats.reading import topic_reader
 from retailpulse_kernel.shop.tables import GRAINS
 
 __all__ = ["FOLDED_RATE", "Feed"]
@@ -51,7 +51,7 @@ class Feed:
 
     def __init__(self, settings: Settings, *, fold_up_to: float = FOLDED_RATE) -> None:
         self.settings = settings
-        self._reader = events_reader(settings)
+        self._reader = topic_reader(settings)
         self._fold_up_to = fold_up_to
         self.cube = Cube()
         self.hours: Rows = []

@@ -18,7 +18,7 @@ from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.promotion.gate.isolation import explained, run_apart
 from retailpulse_kernel.promotion.registry.manifest import Step
-from retailpulse_kernel.shop.decoding import reader_for
+from retailpulse_kernel.shop.formats.reading import topic_reader
 from retailpulse_kernel.shop.lateness import PartitionClock
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
@@ -167,18 +167,18 @@ def _tables(shadow: Settings, plan: Plan) -> Step:
 
 def _late(shadow: Settings, plan: Plan) -> Iterator[Step]:
     """How many events of the sample a continuous run would call late; no order makes one late in this bounded run."""
-    parse = reader_for(shadow, plan.topic).parse
+    reader = topic_reader(shadow, plan.topic)
     clocks: dict[int, PartitionClock] = {}
     events = late = 0
     for message in KafkaStore(shadow).messages(shadow.namespace.topic(plan.topic)):
-        try:
-            event = parse(message.value, arrival_ms=message.arrival_ms)
-        except EventError:
-            continue
         clock = clocks.setdefault(message.partition, PartitionClock(plan.watermark_ms))
-        event_ms = ms_of(event.event_time)
-        events, late = events + 1, late + clock.is_late(event_ms)
-        clock.advance(event_ms, message.arrival_ms)
+        place = (message.value, message.partition, message.offset)
+        for event in reader.events(*place, arrival_ms=message.arrival_ms):
+            if isinstance(event, EventError):
+                continue
+            event_ms = ms_of(event.event_time)
+            events, late = events + 1, late + clock.is_late(event_ms)
+            clock.advance(event_ms, message.arrival_ms)
     if late:
         watermark = f"a watermark of {plan.watermark_ms / 1_000:g} s"
         found = f"with {watermark}, a continuous run would call {late:,} of the sample's {events:,} events late"

@@ -131,6 +131,9 @@ class Adapter:
         Category and price by product.
     rules : Rules, optional
         Choices where shops differ.
+    alone : bool
+        Whether nothing is known of the records before one, as of a message of a topic: no order is put together from
+        several of them.
 
     Attributes
     ----------
@@ -145,8 +148,10 @@ class Adapter:
     reads: ClassVar[tuple[str, ...]] = ()
     needs_source: ClassVar[bool] = False
 
-    def __init__(self, *, source: str = "", items: Items | None = None, rules: Rules | None = None) -> None:
-        self.source = source
+    def __init__(
+        self, *, source: str = "", items: Items | None = None, rules: Rules | None = None, alone: bool = False
+    ) -> None:
+        self.source, self.alone = source, alone
         self.items = items
         self.rules = rules or Rules()
         self.changed: list[str] = []

@@ -21,7 +21,14 @@ ADAPTERS: Final[dict[str, type[Adapter]]] = {
 FORMATS: Final = tuple(ADAPTERS)
 
 
-def adapter(format: str, *, source: str = "", items: Items | None = None, rules: Rules | None = None) -> Adapter:
+def adapter(
+    format: str,
+    *,
+    source: str = "",
+    items: Items | None = None,
+    rules: Rules | None = None,
+    alone: bool = False,
+) -> Adapter:
     """The adapter of a format.
 
     Parameters
@@ -34,6 +41,8 @@ def adapter(format: str, *, source: str = "", items: Items | None = None, rules:
         Category and price by product, for a format whose events lack them (RetailRocket).
     rules : Rules, optional
         Choices where shops differ.
+    alone : bool
+        Whether nothing is known of the records before one.
 
     Raises
     ------
@@ -42,7 +51,7 @@ def adapter(format: str, *, source: str = "", items: Items | None = None, rules:
     """
     if format not in ADAPTERS:
         raise UnknownName("format", format, FORMATS)
-    return ADAPTERS[format](source=source, items=items, rules=rules)
+    return ADAPTERS[format](source=source, items=items, rules=rules, alone=alone)
 
 
 def adapt(format: str, record: dict[str, Any], *, source: str = "", row: int = 1) -> Sequence[Mapped]:

@@ -16,7 +16,7 @@ from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.formats.opening import events_in, opener_of, place_of
 from retailpulse_kernel.shop.formats.options import options_of
 
-__all__ = ["TopicReader", "events_reader"]
+__all__ = ["TopicReader", "topic_reader"]
 
 
 class TopicReader:
@@ -64,18 +64,20 @@ class TopicReader:
                 yield error
 
 
-def events_reader(settings: Settings) -> TopicReader:
-    """The reader of the events' topic.
+def topic_reader(settings: Settings, topic: str = Namespace.EVENTS) -> TopicReader:
+    """The reader of a topic of the shop that settings name.
 
     Parameters
     ----------
     settings : Settings
-        Their contract says how its messages are written.
+        Their contract says what the topic's messages hold, and how they are written.
+    topic : str
+        The topic's name within the namespace.
 
     Raises
     ------
     ContractError
         The contract has faults.
     """
-    contract = contract_of(settings).of_topic(Namespace.EVENTS)
+    contract = contract_of(settings).of_topic(topic)
     return TopicReader(contract, options_of(settings, contract))

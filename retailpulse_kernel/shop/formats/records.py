@@ -25,9 +25,8 @@ class _Records:
 
     def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes | EventError]:
         """One message for each event of a record."""
-        # An adapter counts an order's lines from record to record. A message says nothing of those before it, so each
-        # has an adapter of its own.
-        mapping = adapter(self._format, source=str(partition), rules=self._rules)
+        # An adapter counts an order's lines from record to record, so each message has one of its own.
+        mapping = adapter(self._format, source=str(partition), rules=self._rules, alone=True)
         record = record_of(message)
         events = mapping.adapt(record, offset)
         kept: dict[str, Any] = {name: json_of(record[name]) for name in self._kept if name in record}
