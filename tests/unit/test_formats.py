@@ -20,6 +20,7 @@ from retailpulse_kernel.feed.replay import send
 from retailpulse_kernel.ground.errors import ContractError, EventError, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import ms_of
+from retailpulse_kernel.live.stream.tail import Judge
 from retailpulse_kernel.reconcile.tables import Share
 from retailpulse_kernel.reconcile.topic import TopicFold
 from retailpulse_kernel.shop.adapters.formats import FORMATS as TOOLS
@@ -235,6 +236,15 @@ def test_a_tail_shows_each_event_and_what_can_t_be_opened() -> None:
     assert list(frame.kafka_offset) == [7, 7, 3, 8] and list(frame.product_id.dropna()) == ["shoe", "hat"]
     assert list(frame.raw.dropna()) == [scroll, b"\xff"]
     assert list(frame.price.dropna()) == [Decimal("2.5"), 1]
+
+
+def test_the_live_view_takes_each_event_of_a_message() -> None:
+    judge = Judge(600_000, TopicReader(of_format("segment")))
+    lines = [SHOE, HAT | {"price": "dear"}, HAT]
+    values = [order("m", NOON, lines), order("m", NOON, lines), page("p"), order("n", NOON - 20 * MINUTE, lines)]
+    found = [judge.judge(Message(0, offset, ms_of(NOON), None, value)) for offset, value in enumerate(values)]
+    assert [[event.offset for event in events] for events in found] == [[0, 0], [], [], []]
+    assert (judge.bad, judge.duplicate, judge.late) == (4, 2, 2)
 
 
 @pytest.mark.parametrize("make", [viewed, lambda name, time: order(name, time, [SHOE, HAT])])

@@ -89,7 +89,7 @@ def dry_run(
     if plan is None:
         return
     yield _tables(shadow, plan)
-    yield _conservation(shadow, plan, copied)
+    yield _conservation(shadow, plan)
     yield from _late(shadow, plan)
 
 
@@ -213,20 +213,29 @@ def _figures(store: FigureStore, table: FigureTable, counts: Counter[str]) -> It
                 yield f"{figure} is {wanted[figure]} in {first} and {total} in {name}"
 
 
-def _conservation(shadow: Settings, plan: Plan, copied: int) -> Step:
-    by_output: dict[str, Counter[str]] = {}
+def _conservation(shadow: Settings, plan: Plan) -> Step:
+    """Whether each output has taken every message of its topics, and every event is accounted for."""
+    offsets = KafkaStore(shadow).offsets
+    held = {
+        topic: sum(end - begin for begin, end in offsets(shadow.namespace.topic(topic)).values())
+        for topic in plan.topics
+    }
+    taken = {output: Counter[str]() for output in plan.outputs}
     for account in read_accounts(shadow, further=True):
         if account.job == plan.job:
             names = ("consumed", "further_events", "accepted", "duplicate", "late", "bad")
-            by_output.setdefault(account.output, Counter()).update({n: getattr(account, n) for n in names})
-    short = {name: found["consumed"] for name, found in by_output.items() if found["consumed"] < copied}
-    counts = by_output.get("") or next(iter(by_output.values()), Counter())
+            taken.setdefault(account.output, Counter()).update({n: getattr(account, n) for n in names})
+    checks = [_output_of(taken[output], sum(held[t] for t in topics)) for output, topics in plan.outputs.items()]
+    return next((check for check in checks if not check.ok), checks[0])
+
+
+def _output_of(counts: Counter[str], held: int) -> Step:
+    """Whether one output has accounted for so many messages."""
     parts = " + ".join(
         [f"{counts['accepted']:,}", *(f"{counts[name]:,} {name}" for name in ("duplicate", "late", "bad"))]
     )
     total = sum(counts[name] for name in ("accepted", "duplicate", "late", "bad"))
-    events = counts["consumed"] + counts["further_events"]
-    ok = events == total and (counts["consumed"] == copied if len(plan.topics) == 1 else not short)
+    ok = counts["consumed"] + counts["further_events"] == total and counts["consumed"] == held
     further = f" + {counts['further_events']:,} further events" if counts["further_events"] else ""
     found = f"{counts['consumed']:,}{further} = {parts}"
-    return Step("conservation", found if ok else f"{found}, of {copied:,} messages", "ok" if ok else "failed", ok=ok)
+    return Step("conservation", found if ok else f"{found}, of {held:,} messages", "ok" if ok else "failed", ok=ok)
