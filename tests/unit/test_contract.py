@@ -137,7 +137,6 @@ FAULTS = [
     ("[event_types]\nsale = 'purchas'", 2, "There is no role 'purchas' of events. Did you mean 'purchase'?"),
     ("[event_types]\nview = 'click'", 2, "'view' is a word of the standard event, with the role 'view'."),
     ("[event_types]\nsale = 1", 2, "The role of an event is a text in quotes."),
-    ("[topics.more]\nformat = 'avro'", 2, "Messages in the format 'avro' can't be read from a topic yet. There is"),
     ("[topics.more]\nformat = 'jsn'", 2, "There is no format 'jsn'. Did you mean 'json'?"),
     ("[topics.more]\ntopic = 'a b'", 2, "'a b' can't be the name of a topic."),
     ("[topics.more]\ntopic = 'retail.events'", 2, "'events' is the topic 'retail.events' already."),

@@ -18,7 +18,16 @@ from retailpulse_kernel.ground.errors import ContractError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.checking import Fault, Faults, Places, Reading
 from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
-from retailpulse_kernel.shop.contract.model import CHOICES, OTHER, TOOLS, Contract, EventTypes, Shop, Topic
+from retailpulse_kernel.shop.contract.model import (
+    CHOICES,
+    OTHER,
+    REGISTERED,
+    TOOLS,
+    Contract,
+    EventTypes,
+    Shop,
+    Topic,
+)
 from retailpulse_kernel.shop.contract.shapes import read_shape
 from retailpulse_kernel.shop.contract.tables import read_tables
 from retailpulse_kernel.shop.currencies import CURRENCIES
@@ -32,9 +41,7 @@ __all__ = ["SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"
 SHIPPED: Final = Path(__file__).with_name("shop.toml")
 
 #: The formats of messages that are read.
-FORMATS: Final = ("json", *TOOLS)
-#: Those that a contract may name some day.
-_COMING: Final = ("avro", "protobuf", "json_schema")
+FORMATS: Final = ("json", *REGISTERED, *TOOLS)
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _ROOMS: Final = ("shop", "event_types", "topics", "fields", "tables")
 _TOPIC_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -188,10 +195,7 @@ def _topics(faults: Faults, values: Any, base: Contract | None, words: Sequence[
             faults.add(
                 (*keys, "topic"), f"{topic!r} can't be the name of a topic.", "Use letters, digits, '.', '_', '-'."
             )
-        if format_ in _COMING:
-            reason = f"Messages in the format {format_!r} can't be read from a topic yet."
-            faults.add((*keys, "format"), reason, f"There is: {', '.join(FORMATS)}.")
-        elif format_ not in FORMATS:
+        if format_ not in FORMATS:
             faults.unknown((*keys, "format"), "format", format_, FORMATS)
         twice = next((one.name for one in found.values() if one.topic == topic and one.name != name), None)
         if twice is not None:

@@ -21,6 +21,7 @@ __all__ = [
     "NEVER",
     "OTHER",
     "PRICES",
+    "REGISTERED",
     "ROLES",
     "TOOLS",
     "USERS",
@@ -39,6 +40,8 @@ Value = str | int | float | bool | None
 #: What a reference table says that is read once.
 NEVER: Final = "never"
 
+#: Formats whose messages name a schema in a Schema Registry.
+REGISTERED: Final = ("avro", "json_schema", "protobuf")
 #: The formats of other tools' records, which are mapped to the standard event (`shop/adapters`).
 TOOLS: Final = ("ga4", "rees46", "retailrocket", "segment")
 #: What becomes of a price with more than four decimal places.

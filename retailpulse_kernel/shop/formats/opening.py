@@ -21,7 +21,12 @@ JSON: Final = "json"
 
 _RECORDS: Final = "retailpulse_kernel.shop.formats.records:opener"
 #: What makes the opener of a format.
-_OPENERS: Final = dict.fromkeys(TOOLS, _RECORDS)
+_OPENERS: Final = {
+    **dict.fromkeys(TOOLS, _RECORDS),
+    "avro": "retailpulse_kernel.shop.formats.avro:opener",
+    "json_schema": "retailpulse_kernel.shop.formats.json_schema:opener",
+    "protobuf": "retailpulse_kernel.shop.formats.protobuf:opener",
+}
 
 #: All formats of a topic's messages.
 FORMATS: Final = (JSON, *sorted(_OPENERS))

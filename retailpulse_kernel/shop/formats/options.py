@@ -6,7 +6,8 @@ import json
 from typing import Final
 
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.contract.model import TOOLS, Contract
+from retailpulse_kernel.shop.contract.model import REGISTERED, TOOLS, Contract
+from retailpulse_kernel.shop.formats.registry import registry_options
 
 __all__ = ["KEPT", "options_of"]
 
@@ -15,7 +16,7 @@ KEPT: Final = "kept"
 
 
 def options_of(settings: Settings, contract: Contract) -> dict[str, str]:
-    """The options of a topic's format.
+    """The options of a topic's format. They may hold a password: they belong into no plan, log or record.
 
     Parameters
     ----------
@@ -25,4 +26,5 @@ def options_of(settings: Settings, contract: Contract) -> dict[str, str]:
         That of the topic, see `Contract.of_topic`: what the shop has chosen, and where its own fields are.
     """
     kept = {str(field.steps[0]) for field in contract.own} if contract.format in TOOLS else ()
-    return dict(contract.options) | ({KEPT: json.dumps(sorted(kept))} if kept else {})
+    reached = registry_options(settings) if contract.format in REGISTERED else {}
+    return dict(contract.options) | reached | ({KEPT: json.dumps(sorted(kept))} if kept else {})

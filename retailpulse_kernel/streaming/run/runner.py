@@ -190,7 +190,7 @@ class Runner:
             print(f"{time.strftime('%H:%M:%S')} {self._job.name}: {' '.join(warning)}", flush=True)
 
     def _may_restart(self, query: OutputQuery, error: Exception) -> bool:
-        """Wait when Kafka is what failed; anything else is the job's own failure."""
+        """Wait when Kafka is what failed, or what opens its messages; anything else is the job's own failure."""
         if isinstance(query.failure, _Stopped):
             raise query.failure
         cause = query.failure or error
@@ -206,6 +206,8 @@ class Runner:
         # A reader says only that offsets are not there: what became of the topic is looked at here.
         went_on = self.patiently(self._data_loss.check)
         if went_on or not reachable or from_worker or isinstance(cause, StoreUnavailable):
+            if from_worker and reachable:  # what opens the messages waited for another server
+                self._waits(cause_line(cause))
             return True
         if isinstance(cause, RetailPulseError):
             raise cause
@@ -272,10 +274,10 @@ class Runner:
 
         def waiting(state: tenacity.RetryCallState) -> None:
             assert state.outcome is not None
-            self._metrics.retried(getattr(state.outcome.exception(), "store", ""))
-            self._report.state = f"waiting: {state.outcome.exception()}"
-            self._report.fail(state.outcome.exception())
-            print(f"{time.strftime('%H:%M:%S')} {self._job.name} is waiting: {state.outcome.exception()}", flush=True)
+            error = state.outcome.exception()
+            self._metrics.retried(getattr(error, "store", ""))
+            self._report.fail(error)
+            self._waits(str(error))
 
         def pause(seconds: float) -> None:
             end = time.monotonic() + seconds
@@ -294,6 +296,11 @@ class Runner:
         result = retrying(action)
         self._report.state = "running"
         return result
+
+    def _waits(self, why: str) -> None:
+        """Say what the run waits for."""
+        self._report.state = f"waiting: {why}"
+        print(f"{time.strftime('%H:%M:%S')} {self._job.name} is waiting: {why}", flush=True)
 
     def _left(self) -> int | None:
         """Messages in the topics that not every query has taken; None where Kafka does not say."""
