@@ -98,7 +98,8 @@ job.run()
 # %% [markdown]
 # ## What was written
 #
-# The newest messages of the topic. `rp.kafka.tail` reads beside any other reader.
+# The newest rows. A consumer of your own reads the topic `abandoned_carts`. In a namespace other than the default, the
+# name of the topic begins with the namespace and a dot.
 
 # %%
-rp.kafka.tail("abandoned_carts", last="1d", limit=20)
+rp.table("abandoned_carts", order="-last_added", limit=20)
