@@ -29,7 +29,8 @@ class Addition:
 
 FIGURES, TABLES = "retailpulse_kernel/shop/figures.py", "retailpulse_kernel/shop/tables.py"
 KINDS, MEASURES = "retailpulse_kernel/shop/kinds.py", "retailpulse_kernel/shop/measuring/measures.py"
-MAGICS, ADAPTERS = "retailpulse_kernel/magics", "retailpulse_kernel/feed/adapters"
+MAGICS, ADAPTERS = "retailpulse_kernel/magics", "retailpulse_kernel/shop/adapters"
+FORMATS = "retailpulse_kernel/shop/formats"
 SQLITE = Path(__file__).with_name("sqlite_store.py").read_text()
 
 # fmt: off
@@ -212,6 +213,76 @@ assert (plan.job, plan.tables[0].physical) == ("shelf", ("shelf_hour", "shelf_da
 """,
 )
 
+TOPIC_FORMAT = Addition(
+    (
+        (
+            f"{FORMATS}/till.py",
+            "",
+            '''"""The till's journal: each message is a sale, its three values with semicolons between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.formats.opening import Opener
+
+__all__ = ["opener"]
+
+
+class _Till:
+    def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes]:
+        """The sale."""
+        try:
+            sold_at, article, paid = message.decode().split(";")
+        except ValueError as error:
+            raise EventError("not_till", str(error)) from None
+        receipt = f"{partition}-{offset}"
+        order = {"order_id": receipt, "order_line": 1, "product_id": article, "price": paid}
+        event = {"event_id": receipt, "event_type": "purchase", "event_time": sold_at}
+        sale = event | order | {"user_id": "till", "session_id": receipt}
+        return [orjson.dumps(sale)]
+
+
+def opener(format: str, options: Mapping[str, str]) -> Opener:
+    """What opens the till's journal.
+
+    Parameters
+    ----------
+    format : str
+        Its name in a contract.
+    options : mapping of str to str
+        Of no use here.
+    """
+    return _Till()
+''',
+        ),
+        (f"{FORMATS}/opening.py", '    "protobuf": "retailpulse_kernel.shop.formats.protobuf:opener",\n',
+         '    "till": "retailpulse_kernel.shop.formats.till:opener",\n'),
+        ("retailpulse_kernel/shop/contract/loading.py", 'FORMATS: Final = ("json", *REGISTERED, *TOOLS', ', "till"'),
+        (
+            "tests/unit/test_formats.py",
+            '        send(Settings.load(home=tmp_path), [])\n',
+            """
+
+def test_the_till_s_journal() -> None:
+    (sale,) = TopicReader(of_format("till")).events(b"2026-03-01T10:00:00Z;towel;9.99", 1, 7)
+    assert isinstance(sale, Event) and (sale.event_id, sale.price) == ("1-7", Decimal("9.99"))
+""",
+        ),
+        ("docs/contract.md", "or one with a [Schema Registry](#schema-registry).", " `till` is our till's journal."),
+    ),
+    """
+from retailpulse_kernel.shop.contract.loading import read_contract, shipped
+
+contract = read_contract("[topics.till]\\nformat = 'till'", name="shop.toml", base=shipped())
+assert contract.of_topic("till").format == "till"
+""",
+    "tests/unit/test_formats.py -k till_s or any_bytes or can_be_named",
+)
+
 FORMAT = Addition(
     (
         (
@@ -224,7 +295,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.base import Adapter
 
 __all__ = ["Shelf"]
 
@@ -245,7 +316,7 @@ class Shelf(Adapter):
         ]  # fmt: skip
 ''',
         ),
-        (f"{ADAPTERS}/formats.py", "import Segment\n", "from retailpulse_kernel.feed.adapters.shelf import Shelf\n"),
+        (f"{ADAPTERS}/formats.py", "import Segment\n", "from retailpulse_kernel.shop.adapters.shelf import Shelf\n"),
         (f"{ADAPTERS}/formats.py", "RetailRocket, GA4, Segment", ", Shelf"),
         (
             "tests/unit/test_adapters.py",
@@ -426,6 +497,7 @@ ADDITIONS = {
     "a table": TABLE,
     "a store": STORE,
     "a job": JOB,
+    "a format of a topic's messages": TOPIC_FORMAT,
     "a format of events": FORMAT,
     "a magic": MAGIC,
     "a panel": PANEL,

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 import retailpulse_kernel
 from retailpulse_kernel.demo.jobs import demo_jobs, job_command, job_notebook
-from retailpulse_kernel.ground.settings import Settings, environment
+from retailpulse_kernel.ground.settings import Namespace, Settings, environment
 from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters, without_tests
 from retailpulse_kernel.notebooks.running import checked_parameters
 from retailpulse_kernel.stores.kafka.config import client_config
@@ -30,10 +30,12 @@ __all__ = ["JOBS", "JobProcess", "consumed", "killed", "produce", "run_here", "s
 JOBS = demo_jobs()
 
 
-def produce(settings: Settings, messages: list[tuple[str | bytes, bytes | None]]) -> None:
+def produce(
+    settings: Settings, messages: list[tuple[str | bytes, bytes | None]], topic: str = Namespace.EVENTS
+) -> None:
     producer = Producer({**client_config(settings), "enable.idempotence": True, "message.max.bytes": 2_000_000})
     for key, value in messages:
-        producer.produce(settings.namespace.events_topic, key=key, value=value)
+        producer.produce(settings.namespace.topic(topic), key=key, value=value)
         producer.poll(0)
     assert producer.flush(30) == 0
 

@@ -17,8 +17,9 @@ make_secret jupyterlab
 printf 'postgresql+psycopg2://airflow:%s@airflow-database/airflow' "$(cat $secrets/airflow-postgres)" \
     > "$secrets/airflow-database"
 
-# The images of Hive, HBase and the workbench run as user 1000, and new volumes belong to root.
+# The images of Hive, HBase, the Schema Registry and the workbench run as user 1000, and new volumes belong to root.
 mkdir -p /var/lib/retailpulse/airflow
-chown 1000:1000 /var/lib/hbase /var/lib/hive /var/lib/retailpulse /var/lib/retailpulse/airflow
+chown 1000:1000 /var/lib/hbase /var/lib/hive /var/lib/registry /var/lib/retailpulse /var/lib/retailpulse/airflow \
+    /var/lib/retailpulse/dashboards
 # Spark on the host writes here as another user than the containers'.
 chmod 1777 /var/tmp/retailpulse/warehouse

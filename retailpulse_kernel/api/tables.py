@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.conditions import wanted_of
 from retailpulse_kernel.catalogue.contents import Contents
 from retailpulse_kernel.catalogue.overview import Freshness, described, fresh_words
-from retailpulse_kernel.catalogue.personal import is_personal, shows_personal, without_personal
+from retailpulse_kernel.catalogue.personal import is_personal, names_personal, shows_personal, without_personal
 from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.spans import range_of
 from retailpulse_kernel.shop.contract.model import Contract
@@ -28,7 +27,6 @@ __all__ = ["add_tables"]
 #: Rows that one answer has at most.
 _MOST = 10_000
 _PARAMETERS = ("since", "until", "last", "time", "every", "columns", "order", "limit", "store")
-_WORD = re.compile(r"[A-Za-z_]\w*")
 #: What stands before a column that is called as a parameter is.
 _PREFIX = "where."
 
@@ -164,12 +162,7 @@ def _shown(entry: TableEntry, fresh: Freshness, contract: Contract) -> dict[str,
     kept = () if entry.figures is None else chosen_figures((), entry.figures)
     hidden = {figure.name for figure in kept if shows_personal(figure, contract)}
     said["figures"] = [figure for figure in said["figures"] if figure["name"] not in hidden]
-    said["only"] = [text for text in said["only"] if not _names_personal(text, contract)]
+    said["only"] = [text for text in said["only"] if not names_personal(text, contract)]
     said["by"] = [name for name in said["by"] if not is_personal(name, contract)]
     said["columns"] = [column for column in said["columns"] if not is_personal(column["name"], contract)]
     return said
-
-
-def _names_personal(condition: str, contract: Contract) -> bool:
-    """Whether a condition may tell a value of a personal field."""
-    return any(is_personal(word, contract) for word in _WORD.findall(condition))

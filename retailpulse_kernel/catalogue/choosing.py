@@ -226,12 +226,14 @@ def _rank(catalogue: Catalogue, choice: Choice, question: Question) -> tuple[Any
     served = catalogue.is_served(entry)
     finest = min(one.seconds for one in table.every)
     wide = question.span is not None and finest > max(60, question.span.total_seconds() / _PARTS)
-    keys = 1
+    keys, contract = 1, catalogue.contract.of_topic(entry.topic)
     for name in set(table.by) - set(question.dimensions):
-        own = (field := catalogue.contract.by_name.get(name)) is not None and field.is_own
+        own = (field := contract.by_name.get(name)) is not None and field.is_own
         keys *= _FEW if name in CATEGORIES or own else _MANY
     is_draft = not (served or entry.is_promoted)
-    return not entry.ran, bool(entry.conditions), wide, is_draft, keys, len(table.by), not served, entry.name
+    # A count of payments has the name of a count of events: only where no table of events can, another one answers.
+    is_other = not contract.holds_events
+    return is_other, not entry.ran, bool(entry.conditions), wide, is_draft, keys, len(table.by), not served, entry.name
 
 
 def _refuse_two_meanings(catalogue: Catalogue, ranked: Sequence[Choice], question: Question) -> None:

@@ -6,6 +6,7 @@ a personal field, by itself or as a part between underscores (``email``, ``email
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,7 +16,9 @@ from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.rows import RowTable
 
-__all__ = ["is_personal", "shows_personal", "without_personal"]
+__all__ = ["is_personal", "names_personal", "shows_personal", "without_personal"]
+
+_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def is_personal(name: str, contract: Contract) -> bool:
@@ -29,6 +32,19 @@ def is_personal(name: str, contract: Contract) -> bool:
         The shop's.
     """
     return any(f"_{field}_" in f"_{name}_" for field in contract.personal)
+
+
+def names_personal(text: str, contract: Contract) -> bool:
+    """Whether a condition or an expression may tell a value of a personal field.
+
+    Parameters
+    ----------
+    text : str
+        As a plan has it.
+    contract : Contract
+        The shop's.
+    """
+    return any(is_personal(word, contract) for word in _WORD.findall(text))
 
 
 def shows_personal(figure: Figure | Ratio, contract: Contract) -> bool:

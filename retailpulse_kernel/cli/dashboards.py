@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from retailpulse_kernel.cli.app import app
+from retailpulse_kernel.cli.options import NamespaceOption, ProfileOption
 from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.ground.settings import Settings
 
 __all__: list[str] = []
 
@@ -30,13 +32,16 @@ def dashboards(
         ),
     ],
     root: Annotated[Path, typer.Option(help="The checkout that holds the files.")] = Path(),
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
 ) -> None:
     """Build Grafana's dashboards, alerts and the table of metrics from their definitions, or check them.
 
     With GRAFANA_URL, check and push work on the Grafana that runs there; GRAFANA_TOKEN says where its token is found.
+    Both include a dashboard for each promoted job of the namespace. `retailpulse monitor` writes these as files, too.
     """
     from retailpulse_kernel.dashboards.pushing import Grafana, GrafanaSettings
-    from retailpulse_kernel.dashboards.writing import stale, write
+    from retailpulse_kernel.dashboards.writing import job_dashboards, stale, write
 
     settings = GrafanaSettings()
     if verb is _Verb.BUILD:
@@ -44,14 +49,18 @@ def dashboards(
             typer.echo(path)
         return
     if verb is _Verb.PUSH:
-        for address in Grafana(settings.require()).push():
+        grafana = Grafana(settings.require())
+        for address in grafana.push(job_dashboards(Settings.load(profile=profile, namespace=namespace))):
             typer.echo(address)
         return
     if differing := stale(root):
         raise RetailPulseError(
             f"These files differ from the code: {', '.join(differing)}.", remedy="Run `retailpulse dashboards build`."
         )
-    if settings.url and (differing := Grafana(settings.require()).differing()):
+    if not settings.url:
+        return
+    jobs = job_dashboards(Settings.load(profile=profile, namespace=namespace))
+    if differing := Grafana(settings.require()).differing(jobs):
         raise RetailPulseError(
             f"These dashboards differ in {settings.url}: {', '.join(differing)}.",
             remedy="Run `retailpulse dashboards push`.",

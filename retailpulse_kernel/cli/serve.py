@@ -88,7 +88,11 @@ def monitor(
     ] = "127.0.0.1",
     profile: ProfileOption = None,
 ) -> None:
-    """Collect the metrics of all local processes for Prometheus. `retailpulse up prometheus` starts the monitor too."""
+    """Collect the metrics of all local processes for Prometheus. `retailpulse up prometheus` starts the monitor too.
+
+    The monitor also keeps a Grafana dashboard for each promoted job in the folder `dashboards` of the home.
+    """
+    from retailpulse_kernel.dashboards.keeping import keep_dashboards
     from retailpulse_kernel.monitoring.monitor import Monitor
     from retailpulse_kernel.stack.observers import MONITOR_PORT
 
@@ -96,4 +100,5 @@ def monitor(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    Monitor(settings).serve(port or MONITOR_PORT + settings.port_offset, stop, statsd_host=statsd_host)
+    further = {"dashboards": lambda _values: keep_dashboards(settings)}
+    Monitor(settings, further).serve(port or MONITOR_PORT + settings.port_offset, stop, statsd_host=statsd_host)

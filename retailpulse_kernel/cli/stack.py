@@ -91,8 +91,8 @@ def up(
 ) -> None:
     """Start the servers and wait until each answers. Data is kept. Servers that run already are not restarted.
 
-    `retailpulse up airflow` starts Airflow's four processes, which run the promoted jobs. airflow, api, monitor,
-    prometheus and alertmanager start only when named.
+    `retailpulse up airflow` starts Airflow's four processes, which run the promoted jobs. airflow, registry, api,
+    monitor, prometheus and alertmanager start only when named.
     """
     require_extra("stack")
 

@@ -74,23 +74,27 @@ def topics(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the topics of the namespace: partitions, messages, first and next offsets.
+    """List the topics of the namespace: format, partitions, messages, first and next offsets.
 
     `retailpulse topics check` validates the messages of a topic.
     """
     if context.invoked_subcommand:
         return
+    from retailpulse_kernel.shop.contract.loading import contract_of
+    from retailpulse_kernel.shop.formats.opening import JSON
     from retailpulse_kernel.stores.kafka.topics import ensure_topics, set_broker_time, topic_states
 
     settings = Settings.load(profile=profile, namespace=namespace)
     made = ensure_topics(settings, partitions=partitions) if create else []
     changed = set_broker_time(settings) if broker_time else []
     states = topic_states(settings)
+    formats = {settings.namespace.topic(one.topic): one.format for one in contract_of(settings).topics}
     if as_json:
         print_json(
             [
                 {
                     "topic": state.name,
+                    "format": formats.get(state.name, JSON),
                     "exists": state.exists,
                     "partitions": state.partitions,
                     "messages": state.messages,
@@ -105,14 +109,16 @@ def topics(
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("topic", no_wrap=True)
+    table.add_column("format")
     for column in ("partitions", "messages", "begin", "end"):
         table.add_column(column, justify="right")
     for state in states:
         if state.exists:
             begin, end = (" ".join(map(str, offsets.values())) for offsets in (state.begin, state.end))
-            table.add_row(state.name, str(state.partitions), f"{state.messages:,}", begin, end)
+            counts = (str(state.partitions), f"{state.messages:,}")
+            table.add_row(state.name, formats.get(state.name, JSON), *counts, begin, end)
         else:
-            table.add_row(state.name, "-", "absent", "", "")
+            table.add_row(state.name, formats.get(state.name, JSON), "-", "absent", "", "")
     Console().print(table)
     if not all(state.exists for state in states):
         say(f"Make the absent ones with `retailpulse topics --create{settings.namespace.option}`.")
@@ -129,7 +135,12 @@ def check(
     topic: Annotated[
         str | None, typer.Argument(help="Name of the topic.", show_default="the namespace's topic of events")
     ] = None,
-    format: FormatOption = "retailpulse",
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format", "-f", help="Format of the records.", show_default="that which the contract gives to the topic"
+        ),
+    ] = "",
     currency: CurrencyOption = "USD",
     prices: PricesOption = "computed",
     users: UsersOption = "own",

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from grafana_foundation_sdk.builders import barchart, common, piechart, stat, timeseries
+from grafana_foundation_sdk.builders import barchart, common, dashboard, piechart, stat, table, timeseries
 from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models.common import DataSourceRef
-from grafana_foundation_sdk.models.dashboard import GridPos
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, GridPos, Threshold, ThresholdsMode
 
 from retailpulse_kernel.dashboards.queries import API
 
-__all__ = ["Place", "bars", "line", "number", "pie"]
+__all__ = ["DASHES", "Place", "bars", "line", "number", "pie", "rows", "told"]
 
 Place = tuple[int, int, int, int]
 """Left, top, width, height on Grafana's grid of 24 columns."""
 Queries = Sequence[Builder[variants.Dataquery]]
+#: A window that is not over is not a fall: it continues the line in dashes.
+DASHES = [DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [4, 6]}),
+          DynamicConfigValue("custom.fillOpacity", 0)]  # fmt: skip
 
 
 def _placed(panel: Any, number: int, title: str, place: Place, queries: Queries, source: DataSourceRef) -> Any:
@@ -126,3 +129,42 @@ def line(
     if decimals is not None:
         made.decimals(decimals)
     return made.time_from("now/d") if today else made
+
+
+def rows(id_: int, title: str, place: Place, queries: Queries) -> table.Panel:
+    """Rows as they came.
+
+    Parameters
+    ----------
+    id_ : int
+        The panel's own, which never changes.
+    title : str
+        Shown above the rows.
+    place : Place
+        Where, in Grafana's grid of 24 columns.
+    queries : Queries
+        Each gives rows.
+    """
+    made: table.Panel = _placed(table.Panel(), id_, title, place, queries, API)
+    return made.filterable(True)
+
+
+def told(panel: Any, description: str, *, nothing: str, limits: Sequence[tuple[float, str]] = ()) -> Any:
+    """A panel with what it is, what it says without a value, and from which values on it changes its colour.
+
+    Parameters
+    ----------
+    panel : panel
+        Any of the above.
+    description : str
+        Shown where the mouse is over the title's sign.
+    nothing : str
+        Shown where there is no value.
+    limits : sequence of (float, str)
+        The values from which a colour holds, and the colours; green below the first. Without any, no value is good
+        or bad, and all are blue.
+    """
+    steps = [Threshold(value=None, color="green" if limits else "blue")]
+    steps += [Threshold(value=value, color=colour) for value, colour in limits]
+    thresholds = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+    return panel.description(description).no_value(nothing).thresholds(thresholds)

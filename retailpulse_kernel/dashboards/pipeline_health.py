@@ -124,10 +124,13 @@ def _stores() -> list[Any]:
 def _reference() -> list[Any]:
     age = f"time() - retailpulse_job_reference_read_timestamp_seconds{{{_IN}}}"
     failures = f"increase(retailpulse_job_reference_failures_total{{{_IN}}}[1h])"
+    violated = f"increase(retailpulse_job_expectation_failures_total{{{_IN}}}[1h])"
     return [
         _line(36, "Reference tables: age, by job", (0, 84, 12, 8), "s", (age, "{{job_name}} {{table}}")),
         _line(37, "Reference tables: failed readings an hour", (12, 84, 12, 8), "short",
               (failures, "{{job_name}} {{table}}")),
+        _line(38, "Expectations: events an hour that violated one", (0, 92, 24, 8), "short",
+              (violated, "{{job_name}} {{expectation}}")),
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from retailpulse_kernel.ground.errors import RequirementError, ServiceError, Usa
 __all__ = ["Grafana", "GrafanaSettings"]
 
 _FOLDER = {"uid": "retailpulse", "title": "RetailPulse"}
+#: The promoted jobs' dashboards; the same as in ``grafana/provisioning``.
+_JOBS = {"uid": "retailpulse-jobs", "title": "RetailPulse jobs"}
 #: What Grafana itself adds to a dashboard.
 _THEIRS = ("id", "version")
 
@@ -65,25 +68,52 @@ class Grafana:
         self._url = settings.url.rstrip("/")
         self._client = httpx.Client(base_url=self._url, headers=headers, timeout=30, transport=transport)
 
-    def push(self) -> list[str]:
-        """Put every dashboard into the folder RetailPulse; their addresses."""
-        if self._ask("GET", f"/api/folders/{_FOLDER['uid']}") is None:
-            self._ask("POST", "/api/folders", _FOLDER)
+    def push(self, jobs: Mapping[str, Any] | None = None) -> list[str]:
+        """Put every dashboard into its folder, and remove those of jobs that are not promoted; the addresses.
+
+        Parameters
+        ----------
+        jobs : mapping, optional
+            The promoted jobs' dashboards, as `writing.job_dashboards` makes them; theirs are left alone when absent.
+        """
+        addresses = self._put(_FOLDER, dashboards())
+        if jobs is None:
+            return addresses
+        kept = {made["uid"] for made in jobs.values()}
+        for uid in self._there(_JOBS["uid"]) - kept:
+            self._ask("DELETE", f"/api/dashboards/uid/{uid}")
+        return addresses + self._put(_JOBS, jobs)
+
+    def differing(self, jobs: Mapping[str, Any] | None = None) -> list[str]:
+        """Dashboards that are not there, or not as in the code, or of a job that is not promoted.
+
+        Parameters
+        ----------
+        jobs : mapping, optional
+            As for `push`.
+        """
+        found = []
+        for name, made in {**dashboards(), **(jobs or {})}.items():
+            answer = self._ask("GET", f"/api/dashboards/uid/{made['uid']}")
+            if answer is None or _ours(answer["dashboard"]) != _ours(made):
+                found.append(name)
+        others = set() if jobs is None else self._there(_JOBS["uid"]) - {made["uid"] for made in jobs.values()}
+        return found + sorted(others)
+
+    def _put(self, folder: dict[str, str], made: Mapping[str, Any]) -> list[str]:
+        if made and self._ask("GET", f"/api/folders/{folder['uid']}") is None:
+            self._ask("POST", "/api/folders", folder)
         addresses = []
-        for made in dashboards().values():
-            body = {"dashboard": made, "folderUid": _FOLDER["uid"], "overwrite": True, "message": "retailpulse"}
+        for one in made.values():
+            body = {"dashboard": one, "folderUid": folder["uid"], "overwrite": True, "message": "retailpulse"}
             answer = self._ask("POST", "/api/dashboards/db", body) or {}
             addresses.append(f"{self._url}{answer.get('url', '')}")
         return addresses
 
-    def differing(self) -> list[str]:
-        """Dashboards that are not there, or not as in the code."""
-        found = []
-        for name, made in dashboards().items():
-            answer = self._ask("GET", f"/api/dashboards/uid/{made['uid']}")
-            if answer is None or _ours(answer["dashboard"]) != _ours(made):
-                found.append(name)
-        return found
+    def _there(self, folder: str) -> set[str]:
+        """The dashboards in a folder."""
+        found: Any = self._ask("GET", f"/api/search?type=dash-db&folderUIDs={folder}&limit=5000")
+        return {one["uid"] for one in found or []}
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any] | None:
         """What Grafana answers; None when there is no such thing."""

@@ -5,7 +5,7 @@ Addresses are relative to the data source: a dashboard knows no machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import DataSourceRef
 
-__all__ = ["API", "PROMETHEUS", "api_fields", "api_query", "prometheus_query"]
+__all__ = ["API", "PROMETHEUS", "api_fields", "api_query", "prometheus_query", "rows_query"]
 
 API = DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid="retailpulse-api")
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
@@ -55,7 +55,10 @@ class _Made(Builder[variants.Dataquery]):
         return self._query
 
 
-def api_fields(name: str, columns: Sequence[str], *, title: str = "", ref: str = "A", **asked: Any) -> dict[str, Any]:
+def api_fields(
+    name: str, columns: Sequence[str], *, title: str = "", ref: str = "A",
+    filters: Sequence[str] = ("currency", "category"), **asked: Any,
+) -> dict[str, Any]:  # fmt: skip
     """A query as the plugin wants it.
 
     Parameters
@@ -68,26 +71,34 @@ def api_fields(name: str, columns: Sequence[str], *, title: str = "", ref: str =
         What the column ``value`` or ``complete_value`` is called, or the last one where there is no such.
     ref : str
         The query's letter.
+    filters : sequence of str
+        The dimensions of which the dashboard has a variable.
     **asked
         Parameters of the API; the dashboard's range and filters are added.
     """
-    parameters = {"from": "${__from}", "to": "${__to}", "currency": "${currency:csv}", "category": "${category:csv}"}
+    parameters = {"from": "${__from}", "to": "${__to}", **{one: f"${{{one}:csv}}" for one in filters}}
     titled = next((column for column in _TITLED if column in columns), columns[-1])
     shown = _SHOWN | ({titled: title} if title else {})
+    return _fields(
+        f"/api/v1/figures/{name}?" + urlencode({**parameters, **asked}, safe="${}:,"),
+        [{"selector": column, "text": shown.get(column, column), "type": _TYPES.get(column, "string")}
+         for column in columns],
+        ref, series="bucket" in columns,
+    )  # fmt: skip
+
+
+def _fields(url: str, columns: list[dict[str, str]], ref: str, *, series: bool = False) -> dict[str, Any]:
     return {
         "refId": ref,
         "datasource": {"type": API.type_val, "uid": API.uid},
         "type": "json",
         "source": "url",
         "parser": "backend",
-        "format": "timeseries" if "bucket" in columns else "table",
-        "url": f"/api/v1/figures/{name}?" + urlencode({**parameters, **asked}, safe="${}:,"),
+        "format": "timeseries" if series else "table",
+        "url": url,
         "url_options": {"method": "GET"},
         "root_selector": "rows",
-        "columns": [
-            {"selector": column, "text": shown.get(column, column), "type": _TYPES.get(column, "string")}
-            for column in columns
-        ],
+        "columns": columns,
         "filters": [],
     }
 
@@ -105,6 +116,25 @@ def api_query(name: str, columns: Sequence[str], **options: Any) -> Builder[vari
         As `api_fields` takes them.
     """
     return _Made(ApiQuery(api_fields(name, columns, **options)))
+
+
+def rows_query(table: str, columns: Mapping[str, str], **asked: str) -> Builder[variants.Dataquery]:
+    """A query for rows of a table.
+
+    Parameters
+    ----------
+    table : str
+        The table.
+    columns : mapping of str to str
+        The columns that are shown, each with the plugin's name of its type.
+    **asked : str
+        Parameters of the API.
+    """
+    # The API's own parameters and columns can't be mixed up: all columns are named in one parameter.
+    parameters = {"columns": ",".join(columns), **asked}
+    url = f"/api/v1/tables/{table}?" + urlencode(parameters, safe="${}:,")
+    shown = [{"selector": name, "text": name, "type": kind} for name, kind in columns.items()]
+    return _Made(ApiQuery(_fields(url, shown, "A")))
 
 
 def prometheus_query(

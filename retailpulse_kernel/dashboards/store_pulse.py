@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, VariableRefresh
 
 from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
-from retailpulse_kernel.dashboards.panels import Place, bars, line, number, pie
+from retailpulse_kernel.dashboards.panels import DASHES, Place, bars, line, number, pie
 from retailpulse_kernel.dashboards.queries import API, api_fields, api_query
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
 from retailpulse_kernel.shop.tables import GRAINS
@@ -21,9 +21,6 @@ _POINTS = [
     DynamicConfigValue("custom.showPoints", "always"),
     DynamicConfigValue("custom.pointSize", 9),
 ]
-#: A window that is not over is not a fall: it continues the line in dashes.
-_DASHES = [DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [4, 6]}),
-           DynamicConfigValue("custom.fillOpacity", 0)]  # fmt: skip
 _GRAIN = {"by": "bucket", "grain": "${grain}"}
 
 
@@ -65,7 +62,7 @@ def _over_time(id_: int, title: str, place: Place, figure: Figure | Ratio, *colu
     query = api_query(
         figure.name, ["bucket", "complete_value", "unfinished_value", *columns], title=figure.title, **_GRAIN
     )
-    return line(id_, title, place, [query], decimals=decimals).override_by_name("So far", _DASHES)
+    return line(id_, title, place, [query], decimals=decimals).override_by_name("So far", DASHES)
 
 
 def _charts() -> list[Any]:

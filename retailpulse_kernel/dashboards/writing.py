@@ -8,11 +8,13 @@ from typing import Any
 
 import yaml
 
+from retailpulse_kernel.catalogue.tables import catalogue_of
 from retailpulse_kernel.ground.errors import RequirementError
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.monitoring.alerts import AlertSettings, rules
 from retailpulse_kernel.telemetry.definitions import table
 
-__all__ = ["dashboards", "stale", "write"]
+__all__ = ["dashboards", "job_dashboards", "stale", "write"]
 
 _GENERATED = "# Written by `retailpulse dashboards build`; change the code, not this.\n"
 _PAGE = """\
@@ -34,27 +36,70 @@ check every measurement.
 """
 
 
-def dashboards() -> dict[str, Any]:
-    """Each dashboard by its file's name.
+def as_json(made: Any) -> dict[str, Any]:
+    """A dashboard as Grafana takes it.
+
+    Parameters
+    ----------
+    made : grafana_foundation_sdk.builders.dashboard.Dashboard
+        The dashboard.
 
     Raises
     ------
     RequirementError
         Grafana's SDK is not installed.
     """
+    _require_sdk()
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+    found: dict[str, Any] = json.loads(json.dumps(made.build(), cls=JSONEncoder))
+    return found
+
+
+def dashboards() -> dict[str, Any]:
+    """Each dashboard of the checkout by its file's name.
+
+    Raises
+    ------
+    RequirementError
+        Grafana's SDK is not installed.
+    """
+    _require_sdk()
+    from retailpulse_kernel.dashboards.pipeline_health import pipeline_health
+    from retailpulse_kernel.dashboards.store_pulse import store_pulse
+
+    made = {"pipeline-health": pipeline_health(), "store-pulse": store_pulse()}
+    return {f"{name}.json": as_json(one) for name, one in made.items()}
+
+
+def job_dashboards(settings: Settings) -> dict[str, Any]:
+    """The dashboard of each promoted job by its file's name.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose jobs.
+
+    Raises
+    ------
+    RequirementError
+        Grafana's SDK is not installed.
+    """
+    _require_sdk()
+    from retailpulse_kernel.dashboards.job import job_dashboard, promoted_jobs
+
+    catalogue = catalogue_of(settings)
+    promoted = promoted_jobs(catalogue)
+    return {f"{job}.json": as_json(job_dashboard(job, tables, catalogue)) for job, tables in promoted.items()}
+
+
+def _require_sdk() -> None:
     try:
-        from grafana_foundation_sdk.cog.encoder import JSONEncoder
+        import grafana_foundation_sdk  # noqa: F401
     except ImportError as error:
         raise RequirementError(
             "Grafana's SDK, which dashboards are built with, is not installed.", remedy="Run `make setup`."
         ) from error
-    from retailpulse_kernel.dashboards.pipeline_health import pipeline_health
-    from retailpulse_kernel.dashboards.store_pulse import store_pulse
-
-    return {
-        f"{name}.json": json.loads(json.dumps(made.build(), cls=JSONEncoder))
-        for name, made in (("pipeline-health", pipeline_health()), ("store-pulse", store_pulse()))
-    }
 
 
 def built() -> dict[str, str]:

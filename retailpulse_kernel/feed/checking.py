@@ -9,15 +9,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retailpulse_kernel.feed.adapters import Reading, Reject, Row, Rows, Rules, adapter, read_rows
-from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.ground.settings import Namespace, Settings
 from retailpulse_kernel.ground.spans import iso_text
+from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import ORDERS, REVENUE
+from retailpulse_kernel.shop.formats.opening import JSON
+from retailpulse_kernel.shop.formats.options import options_of
+from retailpulse_kernel.shop.formats.reading import TopicReader
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.stores.kafka.store import Message
 
 __all__ = ["Check", "check_file", "check_topic"]
 
@@ -196,7 +204,7 @@ def check_file(
 def check_topic(
     settings: Settings,
     topic: str | None,
-    format: str,
+    format: str = "",
     *,
     rules: Rules | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -211,9 +219,9 @@ def check_topic(
     topic : str, optional
         Its name; the namespace's topic of events when absent.
     format : str
-        One of `FORMATS`.
+        One of `FORMATS`; that which the contract gives to the topic when empty.
     rules : Rules, optional
-        Choices where shops differ.
+        Choices where shops differ, with a format. Without one, those of the contract hold.
     stop, report : callable
         Asked now and then whether to end early, and told how far it is.
 
@@ -228,6 +236,18 @@ def check_topic(
 
     store = KafkaStore(settings)
     held = sum(end - begin for begin, end in store.offsets(topic).values()) or 1
+    contract = _contract(settings, topic)
+    if not format and contract.format != JSON:
+        reader = TopicReader(contract, options_of(settings, contract))
+        check = Check(format=contract.format)
+        for message in store.messages(topic):
+            if check.rows % _EVERY == 0:
+                report(check, check.rows / held)
+                if stop():
+                    break
+            check.rows += 1
+            _judge(check, reader, message)
+        return check
     place = ""
 
     def rows() -> Iterator[Row]:
@@ -236,10 +256,27 @@ def check_topic(
             place = f"partition {message.partition}, offset {message.offset}"
             yield Row(number, value=message.value or b"", arrival_ms=message.arrival_ms)
 
-    mapping = adapter(format, source=topic or settings.namespace.events_topic, rules=rules)
+    mapping = adapter(format or RetailPulse.name, source=topic or settings.namespace.events_topic, rules=rules)
     source = Rows(None, fixed=False, each=rows(), fraction=lambda read: read / held)
-    reading = Reading(mapping, source, contract=contract_of(settings).decoding)
+    reading = Reading(mapping, source, contract=contract)
     return _checked(reading, lambda _: place, stop, report)
+
+
+def _contract(settings: Settings, topic: str | None) -> Contract:
+    """The contract of a topic; a topic that the contract lacks has the standard event."""
+    contract, full = contract_of(settings), settings.namespace.topic
+    known = {full(one.topic): one.topic for one in contract.topics}
+    return contract.of_topic(Namespace.EVENTS if topic is None else known.get(topic, topic))
+
+
+def _judge(check: Check, reader: TopicReader, message: Message) -> None:
+    """Count the events of a message."""
+    place = f"partition {message.partition}, offset {message.offset}"
+    for event in reader.events(message.value, message.partition, message.offset, arrival_ms=message.arrival_ms):
+        if isinstance(event, EventError):
+            check.reject(event.reason, place, event.detail, (message.value or b"").decode(errors="replace"))
+        else:
+            check.accept(event)
 
 
 def _checked(

@@ -20,9 +20,10 @@ from retailpulse_kernel.feed.adapters import Reject, Rules, read_rows
 from retailpulse_kernel.feed.generator import Message
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.paths import require_apart
-from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.settings import Namespace, Settings
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.formats.opening import JSON
 from retailpulse_kernel.stores.kafka.producer import Sender
 from retailpulse_kernel.telemetry.recording import Recorder, recording
 
@@ -149,6 +150,7 @@ def replay(
         raise UsageError(f"A speed of {speed} can't be.", remedy="Use 0 for as fast as possible, 1 for real time.")
     rejects_path = Path(rejects) if rejects else Path.cwd() / f"{Path(path).name}.rejects.jsonl"
     require_apart({"the rejects file": rejects_path}, {"the input": path, "the items file": items})
+    _require_json(settings)
     reading = read_rows(path, format, source=source, items=items, rules=rules, contract=contract_of(settings).decoding)
     done = Replay(format=reading.format, known_by=reading.known_by, changed=reading.changed, ignored=reading.ignored)
     pace = _Pace(stop)
@@ -185,6 +187,16 @@ def replay(
     return _so_far(done, sender, pace)
 
 
+def _require_json(settings: Settings) -> None:
+    """Refuse a topic that holds something else by the contract: jobs could not open what is sent."""
+    format = contract_of(settings).of_topic(Namespace.EVENTS).format
+    if format != JSON:
+        raise UsageError(
+            f"Events are sent as JSON, and the topic {settings.namespace.events_topic} holds {format} by the contract.",
+            remedy="Send them with a profile that has another contract, into another namespace.",
+        )
+
+
 def send(
     settings: Settings,
     messages: Iterable[Message],
@@ -211,10 +223,11 @@ def send(
     Raises
     ------
     UsageError
-        The topic is missing.
+        The topic is missing, or is one of another format than JSON.
     StoreUnavailable
         Kafka does not answer, or refused a message.
     """
+    _require_json(settings)
     done, pace = Replay(), _Pace(stop)
     skew, flushed_at = SKEW.total_seconds(), 0.0
     with recording(settings, "producer", "generate", producer="generate") as metrics, Sender(settings) as sender:

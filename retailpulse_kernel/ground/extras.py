@@ -28,6 +28,7 @@ EXTRAS = {
         "tomli_w", "traitlets",
     ),
     "polars": ("polars",),
+    "registry": ("confluent_kafka", "fastavro", "google"),
     "stack": ("jgo", "packaging", "supervisor"),
     "streaming": ("grpc", "py4j", "pyspark"),
 }  # fmt: skip

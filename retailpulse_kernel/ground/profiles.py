@@ -24,8 +24,8 @@ def described_profile(profile: Profile) -> list[str]:
     profile : Profile
         Its credentials are shown as references only.
     """
-    kafka, cassandra, hbase, hive, spark = (
-        profile.kafka, profile.cassandra, profile.hbase, profile.hive, profile.spark,
+    kafka, cassandra, hbase, hive, spark, registry = (
+        profile.kafka, profile.cassandra, profile.hbase, profile.hive, profile.spark, profile.registry,
     )  # fmt: skip
     secrets = [f"{name} {described(value)}" for name, value in spark.conf.items() if names_a_secret(name)]
     plain = len(spark.conf) - len(secrets)
@@ -41,6 +41,7 @@ def described_profile(profile: Profile) -> list[str]:
             *secrets,
             f"{plain} more settings" if plain else None,
         ],
+        "registry": [registry.url],
     }
     encrypted = {"cassandra": cassandra.encrypted, "hbase": hbase.encrypted, "hive": hive.encrypted}
     for name in [name for name, tls in encrypted.items() if tls]:
@@ -49,6 +50,7 @@ def described_profile(profile: Profile) -> list[str]:
         "kafka": (kafka.username, kafka.password),
         "cassandra": (cassandra.username, cassandra.password),
         "hive": (hive.username, hive.password),
+        "registry": (registry.username, registry.password),
     }
     for name, (user, password) in logins.items():
         lines[name].append(f"user {user}" if user else None)

@@ -13,9 +13,10 @@ import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retailpulse_kernel.ground.credentials import Reference, Secret, is_reference, names_a_secret, resolve_secret
@@ -117,6 +118,28 @@ class HiveAddress(_Login):
     warehouse: str | None = Field(None, description="URI; the local stack's own folder when absent")
 
 
+class RegistryAddress(_Login):
+    """A Schema Registry that speaks Confluent's API, for topics whose format needs one."""
+
+    url: str = "http://127.0.0.1:8081/apis/ccompat/v7"
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_login(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("it must be the address of a Schema Registry, such as https://registry.example.com")
+        if "@" in parts.netloc:
+            raise ValueError("it must hold no login; give `username`, and `password` as a reference")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _is_encrypted_by_its_url(self) -> RegistryAddress:
+        if self.encrypted and not self.url.startswith("https://"):
+            raise ValueError("`tls` and `ca_location` need a `url` that begins with https://")
+        return self
+
+
 class SparkAddress(_Address):
     """Spark's master and extra configuration, in which secrets are references too."""
 
@@ -164,6 +187,7 @@ class Profile(_Address):
     hbase: HBaseAddress = HBaseAddress()
     hive: HiveAddress = HiveAddress()
     spark: SparkAddress = SparkAddress()
+    registry: RegistryAddress = RegistryAddress()
     airflow: AirflowAddress = AirflowAddress()
     serving: Serving = Serving()
     stores: dict[str, dict[str, Any]] = Field({}, description="Further stores by name, with settings of their own")
@@ -196,6 +220,8 @@ class Namespace:
     """
 
     DEFAULT = "retailpulse"
+    #: The short name of the events' topic.
+    EVENTS = "retail.events"
 
     def __init__(self, name: str = DEFAULT) -> None:
         if not is_name(name):
@@ -211,7 +237,7 @@ class Namespace:
                 remedy="Take another name, such as 'my_shop'.",
             )
         self.name = name
-        self.events_topic = self.topic("retail.events")
+        self.events_topic = self.topic(self.EVENTS)
         self.dlq_topic = self.topic("retail.events.dlq")
         self.late_topic = self.topic("retail.events.late")
         self.progress_topic = self.topic("retail.progress")
@@ -458,7 +484,9 @@ def load_profile(name: str, *, port_offset: int = 0) -> Profile:
         if first["type"] == "extra_forbidden":
             why = "there is no such setting"
             if first["loc"][-1] in ("username", "password"):
-                remedy = "Only Kafka, Cassandra and Hive have a login; env/profiles/cluster.toml shows how."
+                remedy = (
+                    "Only Kafka, Cassandra, Hive and the registry have a login; env/profiles/cluster.toml shows how."
+                )
         raise ProfileError(f"The profile {name!r} is not valid at {where}: {why}.", remedy=remedy) from None
     return _moved(profile, port_offset) if profile.name == "local" else profile
 
@@ -480,8 +508,17 @@ def _moved(profile: Profile, offset: int) -> Profile:
             "hive": profile.hive.model_copy(
                 update={"port": profile.hive.port + offset, "metastore": port(profile.hive.metastore)}
             ),
+            "registry": profile.registry.model_copy(update={"url": _moved_url(profile.registry.url, offset)}),
             "spark": profile.spark.model_copy(
                 update={"remote": port(profile.spark.remote) if profile.spark.remote else None}
             ),
         }
     )
+
+
+def _moved_url(url: str, offset: int) -> str:
+    """A URL with its port moved by `offset`; one without a port is no local server's."""
+    parts = urlsplit(url)
+    if parts.port is None:
+        return url
+    return parts._replace(netloc=f"{parts.hostname}:{parts.port + offset}").geturl()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -27,8 +28,10 @@ from retailpulse_kernel.ground.settings import Settings, project_root
 from retailpulse_kernel.machine.download import Fetcher, sha256
 
 __all__ = [
+    "BY_NAME",
     "Artifact",
     "artifacts",
+    "classpath",
     "download_progress",
     "ensure",
     "groups",
@@ -36,20 +39,25 @@ __all__ = [
     "lib_folder",
     "lock_path",
     "missing",
+    "unpack",
     "verify",
 ]
+
+#: Groups that are fetched only when they are named: their service is no part of plain `retailpulse up`.
+BY_NAME = frozenset({"registry"})
 
 _PARALLEL = 6
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One jar.
+    """One jar, or one archive of jars.
 
     Attributes
     ----------
     coordinate : str
-        ``group:artifact:version`` or ``group:artifact:version:classifier``.
+        ``group:artifact:version`` or ``group:artifact:version:classifier``; an archive ends with its type, such as
+        ``@tar.gz``.
     sha256 : str
         Of the file, in hexadecimal.
     size : int
@@ -63,13 +71,19 @@ class Artifact:
     @property
     def filename(self) -> str:
         """Such as ``kafka-clients-4.4.0.jar``."""
-        _, artifact, version, *classifier = self.coordinate.split(":")
-        return "-".join([artifact, version, *classifier]) + ".jar"
+        coordinate, _, kind = self.coordinate.partition("@")
+        _, artifact, version, *classifier = coordinate.split(":")
+        return f"{'-'.join([artifact, version, *classifier])}.{kind or 'jar'}"
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it holds jars, and is no jar itself."""
+        return "@" in self.coordinate
 
     @property
     def repository_path(self) -> str:
         """Where a Maven repository keeps it, relative to the repository's address."""
-        group, artifact, version, *_ = self.coordinate.split(":")
+        group, artifact, version, *_ = self.coordinate.partition("@")[0].split(":")
         return f"{group.replace('.', '/')}/{artifact}/{version}/{self.filename}"
 
     def path(self, settings: Settings) -> Path:
@@ -119,12 +133,12 @@ def _lock() -> dict[str, tuple[Artifact, ...]]:
 
 
 def artifacts(groups: Iterable[str] | None = None) -> list[Artifact]:
-    """The locked artifacts of some groups (all by default), each once.
+    """The locked artifacts of some groups, each once.
 
     Parameters
     ----------
     groups : iterable of str, optional
-        Names of the lock's groups; all when absent.
+        Names of the lock's groups; all but those of `BY_NAME` when absent.
 
     Raises
     ------
@@ -132,7 +146,7 @@ def artifacts(groups: Iterable[str] | None = None) -> list[Artifact]:
         The lock has no such group.
     """
     lock = _lock()
-    wanted = list(lock) if groups is None else list(groups)
+    wanted = [group for group in lock if group not in BY_NAME] if groups is None else list(groups)
     for group in wanted:
         if group not in lock:
             raise UnknownName("artifact group", group, lock)
@@ -152,7 +166,7 @@ def missing(settings: Settings, groups: Iterable[str] | None = None) -> list[Art
     settings : Settings
         Says where the cache is.
     groups : iterable of str, optional
-        Names of the lock's groups; all when absent.
+        Names of the lock's groups; all but those of `BY_NAME` when absent.
     """
     return [artifact for artifact in artifacts(groups) if not artifact.is_present(settings)]
 
@@ -180,16 +194,64 @@ def lib_folder(settings: Settings, group: str) -> Path:
     group : str
         A name of the lock, such as ``"hbase"``.
     """
-    wanted = artifacts([group])
-    version = hashlib.sha256("".join(a.sha256 for a in wanted).encode()).hexdigest()[:12]
-    folder = settings.cache / "lib" / f"{group}-{version}"
+
+    def link(folder: Path) -> None:
+        for artifact in artifacts([group]):
+            (folder / artifact.filename).symlink_to(artifact.path(settings))
+
+    return _filled(_folder(settings, group), link)
+
+
+def unpack(settings: Settings, group: str) -> Path:
+    """A folder with what the archives of one group hold; they are unpacked once.
+
+    Parameters
+    ----------
+    settings : Settings
+        Says where the cache is.
+    group : str
+        A name of the lock, such as ``"registry"``.
+    """
+
+    def extract(folder: Path) -> None:
+        for artifact in artifacts([group]):
+            if artifact.is_archive:
+                with tarfile.open(artifact.path(settings)) as archive:
+                    archive.extractall(folder, filter="data")
+
+    return _filled(_folder(settings, group), extract)
+
+
+def classpath(settings: Settings, group: str) -> list[str]:
+    """What Java gets of a group: its jars, and those at the top of its archives, whose manifests name the others.
+
+    Parameters
+    ----------
+    settings : Settings
+        Says where the cache is.
+    group : str
+        A name of the lock, such as ``"kafka"``. Its archives are there after `unpack`.
+    """
+    entries = (
+        f"{_folder(settings, group)}/*" if artifact.is_archive else str(artifact.path(settings))
+        for artifact in artifacts([group])
+    )
+    return list(dict.fromkeys(entries))
+
+
+def _folder(settings: Settings, group: str) -> Path:
+    """Of another name for each state of the lock."""
+    version = hashlib.sha256("".join(a.sha256 for a in artifacts([group])).encode()).hexdigest()[:12]
+    return settings.cache / "lib" / f"{group}-{version}"
+
+
+def _filled(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder that is filled aside and renamed: a reader never sees half of it."""
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Filled aside and renamed: a reader never sees half a folder.
-        aside = Path(tempfile.mkdtemp(prefix=f".{group}-", dir=folder.parent))
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         aside.chmod(0o755)
-        for artifact in wanted:
-            (aside / artifact.filename).symlink_to(artifact.path(settings))
+        fill(aside)
         try:
             aside.rename(folder)
         except OSError:  # someone else was faster
@@ -205,7 +267,7 @@ def ensure(settings: Settings, groups: Iterable[str] | None = None, progress: Pr
     settings : Settings
         Says where the cache is.
     groups : iterable of str, optional
-        Groups of the lock; all of them by default.
+        Groups of the lock; all but those of `BY_NAME` by default.
     progress : rich.progress.Progress, optional
         Gets one bar in bytes; see `download_progress`.
 
@@ -252,7 +314,7 @@ def verify(settings: Settings, groups: Iterable[str] | None = None) -> list[Arti
         Names of the lock's groups; all when absent.
     """
     broken = []
-    for artifact in artifacts(groups):
+    for artifact in artifacts(_lock() if groups is None else groups):
         path = artifact.path(settings)
         if path.is_file() and sha256(path) != artifact.sha256:
             path.unlink()

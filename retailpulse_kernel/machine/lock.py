@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def resolve(project: Path, settings: Settings) -> list[str]:
-    """The coordinates of all jars that a Maven project needs at run time, sorted.
+    """The coordinates of all jars and archives that a Maven project needs at run time, sorted.
 
     Parameters
     ----------
@@ -62,10 +62,11 @@ def resolve(project: Path, settings: Settings) -> list[str]:
     found = set()
     for node in nodes:
         dependency = node.dep
-        if dependency.scope in ("compile", "runtime", None) and dependency.type == "jar":
+        if dependency.scope in ("compile", "runtime", None) and dependency.type in ("jar", "tar.gz"):
             version = dependency.version.strip("[]")  # Maven's "exactly this one"
             parts = [dependency.groupId, dependency.artifactId, version, dependency.classifier]
-            found.add(":".join(part for part in parts if part))
+            kind = "" if dependency.type == "jar" else f"@{dependency.type}"
+            found.add(":".join(part for part in parts if part) + kind)
     return sorted(found)
 
 
@@ -75,7 +76,7 @@ def lock(coordinate: str, settings: Settings, client: httpx.Client) -> Artifact:
     Parameters
     ----------
     coordinate : str
-        ``group:artifact:version``, perhaps with a classifier.
+        ``group:artifact:version``, perhaps with a classifier and the type of an archive.
     settings : Settings
         Says where the cache is.
     client : httpx.Client

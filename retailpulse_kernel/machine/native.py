@@ -186,7 +186,8 @@ def server_jars(settings: Settings) -> Iterator[tuple[str, str, Path]]:
     """
     for group in artifacts.groups():
         for artifact in artifacts.artifacts([group]):
-            if artifact.is_present(settings):
+            # Of an archive's jars, those with native libraries are for Kafka as a store of schemas: not used here.
+            if artifact.is_present(settings) and not artifact.is_archive:
                 _, name, version, *_ = artifact.coordinate.split(":")
                 yield group, f"{name} {version}", artifact.path(settings)
     require_extra("streaming")

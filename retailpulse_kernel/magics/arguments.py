@@ -216,6 +216,13 @@ _TAKES: dict[str, dict[str, tuple[str, tuple[str, ...] | Words]]] = {
         **_FORM,
     },
     "live": {
+        "table": ("table", _catalogued),
+        "figure": ("figure", _figures),
+        "by": ("dimension", _dimensions),
+        "where": ("column", _columns_of_table),
+        "columns": ("column", _columns_of_table),
+        "time": ("column", _columns_of_table),
+        "chart": ("value", ("auto", "line", "bar", "number", "table")),
         "categories": ("category", _categories),
         "window": ("value", ("5m", "15m", "1h", "3h", "6h", "1d")),
         **_CURRENCY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ __all__ = ["Monitor"]
 class _Look:
     part: str
     seconds: float
-    look: Callable[[Values], None]
+    look: Callable[[Values], object]
 
 
 class Monitor(Collector):
@@ -43,9 +43,11 @@ class Monitor(Collector):
     ----------
     settings : Settings
         Which home, which servers.
+    further : mapping, optional
+        What else is done every ten seconds, by its name in the metric of failures; each gets the values to measure in.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, further: Mapping[str, Callable[[Values], object]] | None = None) -> None:
         self._settings = settings
         self._seen = Values()
         self._over = threading.Event()
@@ -59,6 +61,7 @@ class Monitor(Collector):
             # Each asks every server something real, which costs them and us.
             _Look("servers", 15, Servers(settings).look),
             _Look("business", 60, Business(settings, self._namespaces).look),
+            *(_Look(name, 10, look) for name, look in (further or {}).items()),
         ]
 
     def serve(self, port: int, stop: threading.Event, *, statsd_host: str = "127.0.0.1") -> None:

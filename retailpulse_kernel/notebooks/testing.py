@@ -1,7 +1,8 @@
 """The tests of a notebook: its cells are run in this process up to the job's `run`, and its cells tagged ``test``.
 
 A file ``NAME.test.ipynb`` beside the notebook has further tests. Its cells run behind those of the notebook. The job
-never runs, and cells behind its `run` are left out, as there is nothing for them to look at.
+never runs. Cells behind its `run` are left out, as there is nothing for them to look at, and so are those behind the
+last test.
 """
 
 from __future__ import annotations
@@ -163,11 +164,16 @@ def _run_tests(notebook: Path, given: dict[str, str] | None = None) -> NotebookT
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     if _EXTENSION not in shell.extension_manager.loaded:  # type: ignore[union-attr]
         shell.extension_manager.load_extension(_EXTENSION)  # type: ignore[union-attr]
-    tests = _Tests(shell, notebook.absolute().parent)
-    tests.run(content.cells)
-    if tests.found.ok and (further := sibling_of(notebook)).is_file():
+    tests, further = _Tests(shell, notebook.absolute().parent), sibling_of(notebook)
+    tests.run(content.cells if further.is_file() else _up_to_tests(content.cells))
+    if tests.found.ok and further.is_file():
         tests.run(read_notebook(further).cells, of=further.name)
     return tests.found
+
+
+def _up_to_tests(cells: Sequence[Any]) -> Sequence[Any]:
+    """The cells up to the last test: no test needs those behind it."""
+    return cells[: max((place for place, cell in enumerate(cells, 1) if is_test(cell)), default=0)]
 
 
 class _Tests:

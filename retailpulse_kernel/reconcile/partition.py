@@ -6,7 +6,7 @@ from collections import Counter, defaultdict, deque
 from typing import NamedTuple
 
 from retailpulse_kernel.shop.lateness import UNSTAMPED, PartitionClock, held_back
-from retailpulse_kernel.streaming.checkpoint.batches import Batch
+from retailpulse_kernel.streaming.checkpoint.batches import FURTHER_EVENTS, Batch
 
 __all__ = ["Partition"]
 
@@ -36,6 +36,8 @@ class Partition:
     ----------
     takers : int
         The bits of the jobs that take the messages of this stretch.
+    bad, further : int
+        Events of this stretch so far that are none, and that are not the first of their message.
     """
 
     def __init__(self, spans: dict[int, deque[tuple[int, int, Batch]]]) -> None:
@@ -49,8 +51,8 @@ class Partition:
         self.until: float = 0
         self.takers = 0
         self.rules: list[_Rule] = []
-        self.bad = 0
-        self.verdicts: Counter[tuple[int, int]] = Counter()
+        self.bad = self.further = 0
+        self.verdicts: Counter[tuple[int, int, int]] = Counter()
 
     def move_to(self, offset: int, arrival_ms: int) -> None:
         """Begin the stretch that holds an offset, whose message came at some time.
@@ -113,10 +115,12 @@ class Partition:
         """Give the batches of this stretch their counts."""
         for bit, batch in self._batches.items():
             found = Counter(bad=self.bad)
-            for (late, new), count in self.verdicts.items():
-                found["late" if late & bit else "accepted" if new & bit else "duplicate"] += count
+            for (late, new, refused), count in self.verdicts.items():
+                timely = "bad" if refused & bit else "accepted" if new & bit else "duplicate"
+                found["late" if late & bit else timely] += count
             for name, count in found.items():
                 batch.found[name] += count
-            batch.found["consumed"] += found.total()
-        self.bad = 0
+            batch.found["consumed"] += found.total() - self.further
+            batch.found[FURTHER_EVENTS] += self.further
+        self.bad = self.further = 0
         self.verdicts.clear()

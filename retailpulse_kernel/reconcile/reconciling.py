@@ -24,10 +24,11 @@ from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
 from retailpulse_kernel.reconcile.totals import totals_of
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.events import MAX_AHEAD
+from retailpulse_kernel.shop.formats.reading import topic_reader
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import event_archive, figure_store
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
-from retailpulse_kernel.streaming.checkpoint.batches import COUNTS, Batch, JobBatches, newest_epochs
+from retailpulse_kernel.streaming.checkpoint.batches import COUNTS, FURTHER_EVENTS, Batch, JobBatches, newest_epochs
 from retailpulse_kernel.streaming.plan.finding import plan_of_epoch, plans
 from retailpulse_kernel.telemetry.recording import recording
 
@@ -86,7 +87,7 @@ def reconcile(
     shares = _shares(settings, jobs, {account.job for account in accounts})
     asked = Range(None if since is None else ms_of(since), None if until is None else ms_of(until))
     fold = TopicFold(
-        jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms, contract=contract_of(settings).decoding
+        jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms, reader=topic_reader(settings)
     )
     if jobs:
         total = sum(ends.values()) - sum(begins.values())
@@ -113,6 +114,7 @@ def reconcile(
             found={count: job.total(count, found=True) for count in COUNTS},
             problems=[*job.problems, *_problems(fold.folds[name], deleted[name])],
             lost=job.total("lost"),
+            further_events=job.total(FURTHER_EVENTS),
         )
         for name, job in jobs.items()
     ]
@@ -123,7 +125,9 @@ def reconcile(
         if share.rows
         for check in check_rows(settings, name, share.rows, notebook=given)
     ]
-    totals, hours = totals_of(compared, {name for name, share in shares.items() if share.meets is None})
+    totals, hours = totals_of(
+        compared, {name for name, share in shares.items() if share.meets is share.refuses is None}
+    )
     result = Reconciliation(
         namespace=settings.namespace.name,
         since=since,
@@ -175,14 +179,14 @@ def _problems(fold: JobFold, deleted: list[Batch]) -> list[str]:
     """What the fold counts otherwise than the job, by the first batch where that can be told."""
     job, problems = fold.job, []
     # Without the messages that came before, it can't be told again which ones were late or repeated.
-    names = ("consumed", "bad") if deleted else ("consumed", "late", "bad")
+    names = ("consumed", FURTHER_EVENTS, "bad") if deleted else ("consumed", FURTHER_EVENTS, "late", "bad")
     for batch in job.batches:
         reported = {name: getattr(batch.account, name) for name in names}
         differing = [name for name in names if batch not in deleted and reported[name] != batch.found[name]]
         if differing:
             name = differing[0]
             counts = f"{reported[name]:,} by its account, {batch.found[name]:,} in the topic"
-            problems.append(f"batch {batch.account.batch}: {name} {counts}")
+            problems.append(f"batch {batch.account.batch}: {name.replace('_', ' ')} {counts}")
             break
     # Which of two messages in different partitions came first only the job knows, so the accepted and
     # the repeated ones are told apart over all batches.
@@ -283,6 +287,9 @@ def _notes(
                 f"{check.job} has accounted for {check.lost:,} messages as lost: the topic deleted them before the job "
                 "took them, so its figures lack them."
             )
+        if check.further_events:
+            messages, further = f"{check.reported['consumed']:,}", f"{check.further_events:,}"
+            notes.append(f"{check.job}: its {messages} messages hold {further} further events; all are judged.")
         if check.behind:
             notes.append(f"{check.job} is {check.behind:,} messages behind; it is compared up to its own offsets.")
         if check.closed_until and check.job in with_windows:

@@ -87,6 +87,8 @@ class JobCheck:
         Windows that end up to here are compared; None for all of them: the job has taken all there is.
     reported, found : dict of str to int
         consumed, accepted, duplicate, late, bad: by the accounts, and by the fold.
+    further_events : int
+        Events that are not the first of their message, by the accounts: the messages and these are what was judged.
     problems : list of str
         What does not agree.
     lost : int
@@ -102,6 +104,7 @@ class JobCheck:
     found: dict[str, int]
     problems: list[str]
     lost: int = 0
+    further_events: int = 0
 
 
 @dataclass(frozen=True)

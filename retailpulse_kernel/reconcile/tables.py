@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
-from retailpulse_kernel.reconcile.conditions import compiled
 from retailpulse_kernel.reconcile.result import TableCheck
 from retailpulse_kernel.reconcile.sums import Facts
 from retailpulse_kernel.shop.contract.loading import shipped
@@ -18,6 +17,7 @@ from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import CONTRACT, EVENT_TYPES, Event
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.measuring.conditions import Condition, compiled, condition_of
 from retailpulse_kernel.shop.measuring.results import require_exact
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
@@ -64,6 +64,8 @@ class Share:
         By which column an event is taken once.
     meets : callable, optional
         Whether an event meets the job's conditions; all do when absent.
+    refuses : callable, optional
+        Whether the job's expectations refuse an event; none are refused when absent.
     unchecked : tuple of TableCheck
         What the job writes and can't be compared.
     taken : tuple of str
@@ -76,6 +78,7 @@ class Share:
     rows: tuple[TablePlan, ...] = ()
     unique_by: str = "event_id"
     meets: Callable[[Event], bool] | None = None
+    refuses: Callable[[Event], bool] | None = None
     unchecked: tuple[TableCheck, ...] = ()
     taken: tuple[str, ...] = ()
 
@@ -125,6 +128,12 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]], contr
             meets = compiled(plan.conditions, shop)
         except UsageError as error:
             why = error.message.removesuffix(".")
+    refuses = None
+    if not why and plan.refuses(topic):
+        try:
+            refuses = _refusing([condition_of(one, shop) for one in plan.refuses(topic)])
+        except UsageError as error:
+            why = error.message.removesuffix(".")
     archive = None
     for table in (table for table in mine if table.rows is None):
         reason = why
@@ -138,7 +147,12 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]], contr
         if reason:
             unchecked += [TableCheck(table.store, n, plan.job, "not checked", reason=reason) for n in table.physical]
     rows = tuple(table for table in mine if table.rows is not None)
-    return Share(plan.job, tuple(tables), archive, rows, plan.unique_by, meets, tuple(unchecked), taken)
+    return Share(plan.job, tuple(tables), archive, rows, plan.unique_by, meets, refuses, tuple(unchecked), taken)
+
+
+def _refusing(rules: Sequence[Condition]) -> Callable[[Event], bool]:
+    """Whether an event violates one of some conditions."""
+    return lambda event: any(rule.is_violated(event) for rule in rules)
 
 
 def _why_not(plan: Plan, topic: str) -> str:

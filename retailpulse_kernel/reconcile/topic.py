@@ -1,4 +1,4 @@
-"""The fold of the topic: every message judged again, each job's share of them summed."""
+"""The fold of the topic: every event judged again, each job's share of them summed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.reconcile.partition import Partition
 from retailpulse_kernel.reconcile.sums import LIMITS, TIME, Facts, Key, Limits, TableSums
 from retailpulse_kernel.reconcile.tables import ARCHIVE, Share
-from retailpulse_kernel.shop.contract.loading import shipped
-from retailpulse_kernel.shop.contract.model import Contract
-from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.formats.reading import TopicReader
 from retailpulse_kernel.stores.kafka.store import Message
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
 
@@ -97,8 +95,8 @@ class TopicFold:
         Only events of this range are summed; all are judged.
     limits : Limits
         How much is kept in memory.
-    contract : Contract, optional
-        What the messages hold; the shipped one when absent.
+    reader : TopicReader, optional
+        Reads the topic's messages; one of the shipped contract when absent.
 
     Notes
     -----
@@ -114,10 +112,10 @@ class TopicFold:
         since_ms: int | None = None,
         until_ms: int | None = None,
         limits: Limits = LIMITS,
-        contract: Contract | None = None,
+        reader: TopicReader | None = None,
     ) -> None:
         self._limits = limits
-        self._parse = reader_of(shipped() if contract is None else contract).parse
+        self._reader = reader or TopicReader()
         self.folds = {job.name: JobFold(job, shares.get(job.name) or Share(job.name), limits) for job in jobs}
         self.messages = 0
         self.first_arrivals: dict[int, int] = {}
@@ -126,6 +124,8 @@ class TopicFold:
         self._partitions: dict[int, Partition] = {}
         self._bits = {name: 1 << i for i, name in enumerate(self.folds)}
         columns = {fold.share.unique_by for fold in self.folds.values()}
+        refusing = ((bit, self.folds[name].share.refuses) for name, bit in self._bits.items())
+        self._refusing = [(bit, refuses) for bit, refuses in refusing if refuses is not None]
         self._identities = [_Identity(column, self._jobs_by(column)) for column in sorted(columns)]
         self._groups = _groups((fold for fold in self.folds.values() if fold.tables), limits)
         self._chunk: list[tuple[Event, int, int, int]] = []
@@ -170,28 +170,34 @@ class TopicFold:
         return Partition(spans)
 
     def _take(self, partition: Partition, message: Message) -> None:
-        """Judge one message for every job that has taken it, and sum it."""
+        """Judge the events of one message for every job that has taken it, and sum them."""
         if message.offset >= partition.until:
             partition.move_to(message.offset, message.arrival_ms)
         if not partition.takers:
             return  # newer than what any job has taken
-        try:
-            event = self._parse(message.value, arrival_ms=message.arrival_ms)
-        except EventError:
-            partition.bad += 1
-            return
+        place = (message.value, message.partition, message.offset)
+        for number, event in enumerate(self._reader.events(*place, arrival_ms=message.arrival_ms)):
+            partition.further += number > 0
+            if isinstance(event, EventError):
+                partition.bad += 1
+            else:
+                self._judge(partition, event, message.arrival_ms)
+
+    def _judge(self, partition: Partition, event: Event, arrival_ms: int) -> None:
         event_ms = round(event.event_time.timestamp() * 1000)
         late = 0
         for rule in partition.rules:
             if event_ms <= rule.watermark_ms or (rule.clock is not None and rule.clock.is_late(event_ms)):
                 late |= rule.takers
-        partition.advance(event_ms, message.arrival_ms)
-        in_time = partition.takers & ~late
+        partition.advance(event_ms, arrival_ms)
+        refused = sum(bit for bit, refuses in self._refusing if bit & partition.takers and refuses(event))
+        late &= ~refused
+        in_time = partition.takers & ~late & ~refused
         new = 0
         if in_time:
             for identity in self._identities:
                 new |= identity.first(event, in_time)
-        partition.verdicts[late, new] += 1
+        partition.verdicts[late, new, refused] += 1
         if (new or late) and self._since_ms <= event_ms < self._until_ms:
             self._chunk.append((event, event_ms, new, late))
             if len(self._chunk) >= self._limits.events:

@@ -14,7 +14,6 @@ import msgspec
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.spans import moment_at
-from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step, path_text
 from retailpulse_kernel.shop.contract.wire import OwnField
@@ -31,9 +30,9 @@ from retailpulse_kernel.shop.events import (
 from retailpulse_kernel.shop.messages import message_struct
 
 if TYPE_CHECKING:
-    from retailpulse_kernel.ground.settings import Settings  # a tenth of a second of each worker's start
+    pass  # a tenth of a second of each worker's start
 
-__all__ = ["ARRIVALS_MS", "reader_for", "reader_of"]
+__all__ = ["ARRIVALS_MS", "reader_of"]
 
 #: Broker's times that can be the time of an event, [from, to): those of the years 2000 to 2100.
 ARRIVALS_MS: Final = (946_684_800_000, 4_133_980_800_000)
@@ -255,21 +254,3 @@ def reader_of(contract: Contract) -> Reader:
         Contracts that are equal have one reader.
     """
     return EventReader(contract) if contract.holds_events else ShapeReader(contract)
-
-
-def reader_for(settings: Settings, topic: str) -> Reader:
-    """The reader of the messages of a topic of the shop that settings name.
-
-    Parameters
-    ----------
-    settings : Settings
-        Their contract is read.
-    topic : str
-        The topic's name within the namespace.
-
-    Raises
-    ------
-    ContractError
-        The contract has faults.
-    """
-    return reader_of(contract_of(settings).of_topic(topic))

@@ -161,10 +161,16 @@ def _make_metastore_tables(settings: Settings, service: Service) -> None:
     aside.rename(data / "metastore_db")
 
 
+def _unpack(settings: Settings, service: Service) -> None:
+    """What comes as an archive is unpacked."""
+    artifacts.unpack(settings, service.artifacts)
+
+
 _PREPARATIONS: dict[str, Callable[[Settings, Service], None]] = {
     "kafka": _format_kafka,
     "hive-metastore": _make_metastore_tables,
     "airflow-api-server": lambda settings, _: airflow.prepare(settings),
+    "registry": _unpack,
 }
 
 
@@ -212,7 +218,7 @@ def _argfile(settings: Settings, service: Service) -> Path:
 
 
 def _classpath(settings: Settings, service: Service) -> str:
-    return os.pathsep.join(map(str, [_conf(settings, service), *artifacts.jars(settings, service.artifacts)]))
+    return os.pathsep.join(map(str, [_conf(settings, service), *artifacts.classpath(settings, service.artifacts)]))
 
 
 def _jar(settings: Settings, group: str, prefix: str) -> Path:

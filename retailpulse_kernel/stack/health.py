@@ -166,6 +166,16 @@ def _spark_connect(settings: Settings) -> None:
             raise ConnectionError(f"{error.code().name}: {error.details()}") from error
 
 
+def _registry(settings: Settings) -> None:
+    """Ask the one on this machine for its subjects."""
+    import httpx
+
+    from retailpulse_kernel.stack.services import SERVICES, address
+
+    subjects = f"http://{address(settings, SERVICES['registry'])}/apis/ccompat/v7/subjects"
+    httpx.get(subjects, timeout=_SECONDS, trust_env=False).raise_for_status()
+
+
 def _airflow(name: str) -> Callable[[Settings], None]:
     def ask(settings: Settings) -> None:
         from retailpulse_kernel.stack.airflow import require_healthy
@@ -194,6 +204,7 @@ CHECKS: dict[str, Callable[[Settings], None]] = {
     "hive-metastore": _metastore,
     "hiveserver2": _hiveserver2,
     "spark-connect": _spark_connect,
+    "registry": _registry,
     **{
         name: _airflow(name)
         for name in ("airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "airflow-scheduler")

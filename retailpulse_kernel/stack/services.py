@@ -343,6 +343,28 @@ SERVICES: dict[str, Service] = {
             needs=("hive-metastore",),
             folder="spark",
         ),
+        Service(
+            name="registry",
+            artifacts="registry",
+            main=("io.quarkus.runner.GeneratedMain",),
+            heap_mb=256,
+            memory_mb=400,
+            ports={"port": 8081},
+            flags=(
+                *_BRIEF,
+                "-Dquarkus.http.host=127.0.0.1",
+                "-Dquarkus.http.port=${registry}",
+                # Its store in memory is an H2 database. With a file it survives a restart, and without a delay a kill.
+                "-Dregistry.storage.kind=mem",
+                "-Dquarkus.datasource.jdbc.url=jdbc:h2:file:${data}/registry;WRITE_DELAY=0",
+                "-Dquarkus.datasource.jdbc.initial-size=1",
+                "-Dquarkus.datasource.jdbc.min-size=1",
+                "-Dquarkus.datasource.jdbc.max-size=8",
+                # Its transaction manager would take a port, only to have a number of its own.
+                "-DCoreEnvironmentBean.processImplementationClassName=com.arjuna.ats.internal.arjuna.utils.UuidProcessId",
+            ),
+            beside=True,
+        ),
         _airflow("api-server", "airflow", "api-server", memory_mb=450, ports={"port": 8080}, needs=()),
         _airflow("dag-processor", "retailpulse_kernel.stack.airflow_main", "dag-processor", memory_mb=400),
         _airflow("triggerer", "airflow", "triggerer", "--skip-serve-logs", memory_mb=400),

@@ -112,7 +112,10 @@ def up(settings: Settings, names: Sequence[str] | None = None, *, console: Conso
         doctor.require(settings, [s for s in services if running.get(s.name, {}).get("statename") != "RUNNING"])
         # The whole stack, and services that run jobs, need Spark's jars too, which belong to no server.
         everything = not names or any(service.runs_jobs for service in services)
-        _download(settings, None if everything else {s.artifacts for s in services} - {""}, console)
+        groups = {service.artifacts for service in services} - {""}
+        if everything:
+            groups |= set(artifacts.groups()) - artifacts.BY_NAME
+        _download(settings, groups, console)
         supervisor.start()
         for service in services:
             supervisor.add(

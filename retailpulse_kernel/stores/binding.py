@@ -98,6 +98,25 @@ def one_statement(text: str, dialect: Dialect) -> str:
     return text[:end].strip()
 
 
+def only_reads(statement: str, dialect: Dialect) -> bool:
+    """Whether a statement can't change anything: it begins with ``select``, or with ``with`` and inserts nothing.
+
+    >>> only_reads("select 'insert' from t", "hive"), only_reads("with a as (select 1) insert into t ...", "hive")
+    (True, False)
+
+    Parameters
+    ----------
+    statement : str
+        One statement.
+    dialect : str
+        Its language.
+    """
+    parts = _PARTS[dialect].finditer(statement)
+    bare = "".join(" " if part["nothing"] or len(part[0]) > 1 else part[0] for part in parts)
+    words = re.findall(r"\w+", bare.lower())
+    return words[:1] == ["select"] or (words[:1] == ["with"] and not {"insert", "merge", "update", "delete"} & {*words})
+
+
 def bound(statement: str, parameters: Mapping[str, Any] | None, dialect: Dialect) -> dict[str, Any]:
     """The values of a statement's parameters, as plain Python objects.
 

@@ -59,8 +59,8 @@ def _of(source: str, name: str, kind: Kind, help: str, *labels: str, kept: bool 
 
 
 _ALL = (
-    _job("job_messages_total", "counter", "Messages taken from the topic, by what became of them: accepted, duplicate, "
-         "late or bad. Their sum is what was consumed.", "status"),
+    _job("job_messages_total", "counter", "Events of the messages taken from the topic, by what became of them: "
+         "accepted, duplicate, late or bad. A message that holds several counts as several.", "status"),
     _job("job_ahead_messages_total", "counter", "Valid messages whose event was ahead of the broker's time. They are "
          "counted, and do not move their partition's clock."),
     _job("job_ahead_seconds", "gauge", "The largest lead of an event over the broker's time, since the "
@@ -77,6 +77,8 @@ _ALL = (
     _job("job_reference_read_timestamp_seconds", "gauge", "When a reference table was read last.", "table"),
     _job("job_reference_failures_total", "counter", "Readings of a reference table that failed. The job goes on with "
          "the version that it has.", "table"),
+    _job("job_expectation_failures_total", "counter", "Events that violated an expectation of the job: they were "
+         "counted, or rejected.", "expectation"),
     _job("store_write_duration_seconds", "histogram", "One write of a micro-batch's rows into a store.", "store",
          buckets=_SECONDS),
     _job("store_retries_total", "counter", "Tries that failed because a store did not answer.", "store"),

@@ -65,6 +65,17 @@ class JobMetrics:
         self._reached(account.offsets)
         self._written = account.batch
 
+    def judge(self, account: Account) -> None:
+        """Take in how many events of a written batch violated each expectation.
+
+        Parameters
+        ----------
+        account : Account
+            That of any output.
+        """
+        for name, (failed, _) in account.expectations.items():
+            self._recorder.add("retailpulse_job_expectation_failures_total", failed, expectation=name)
+
     def follow(self, query: StreamingQuery) -> None:
         """Take in Spark's progress of the last batch, which is there soon after the batch was written.
 

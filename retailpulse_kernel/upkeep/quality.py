@@ -120,7 +120,7 @@ def judge(
     for account in accounts:
         finished = moment_at(account.finished_ms)
         if since <= finished < until:
-            messages.update({name: getattr(account, name) for name in ("consumed", "bad", "late")})
+            messages.update({name: getattr(account, name) for name in ("events", "bad", "late")})
     judged, usual = _Part(), _Part()
     minutes: defaultdict[str, set[datetime]] = defaultdict(set)
     for row in rows:
@@ -128,8 +128,8 @@ def judge(
         (judged if row["bucket"] >= since else usual).add(row)
     active = sorted(set().union(*minutes.values()))
     return [
-        _share("bad messages", messages["bad"], messages["consumed"], limits.bad),
-        _share("late events", messages["late"], messages["consumed"], limits.late),
+        _share("bad messages", messages["bad"], messages["events"], limits.bad),
+        _share("late events", messages["late"], messages["events"], limits.late),
         _no_category(judged, usual, limits.unknown),
         *(_silence(kind, sorted(seen), limits.silence, active) for kind, seen in sorted(minutes.items())),
     ]

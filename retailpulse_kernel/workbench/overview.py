@@ -32,6 +32,7 @@ _ARTIFACTS = {
     "hbase-thrift": ("hbase", "hbase-thrift"),
     "hive-metastore": ("hive", "hive-standalone-metastore-server"),
     "hiveserver2": ("hive", "hive-service"),
+    "registry": ("registry", "apicurio-registry-app"),
 }
 #: Seconds of a job's newest batches from which its rate is taken.
 _RATE_SECONDS = 60

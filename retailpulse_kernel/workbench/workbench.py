@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from retailpulse_kernel.catalogue.overview import Tables
     from retailpulse_kernel.live.canvas import Canvas
     from retailpulse_kernel.live.explorer import Explorer
+    from retailpulse_kernel.live.tables.opening import Dialect
+    from retailpulse_kernel.live.tables.view import TableView
     from retailpulse_kernel.live.view import LiveView
     from retailpulse_kernel.promotion.widgets.board import Jobs
     from retailpulse_kernel.promotion.widgets.panels import Gate
@@ -392,43 +394,102 @@ class Workbench:
 
     def live(
         self,
-        categories: str | Sequence[str] = (),
+        table: str | None = None,
         *,
-        window: str | timedelta = "1h",
+        figure: str | Figure | Ratio | Sequence[str | Figure | Ratio] | None = None,
+        cql: str | None = None,
+        hive: str | None = None,
+        spark: str | None = None,
+        by: str | Sequence[str] = (),
+        where: Mapping[str, Any] | None = None,
+        last: str | timedelta | None = "auto",
+        every: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        chart: str = "auto",
+        store: str | None = None,
+        time: str | None = None,
         currency: str | None = None,
+        refresh: str | timedelta = "2s",
+        categories: str | Sequence[str] = (),
+        window: str | timedelta = "1h",
         hz: float = 2.0,
         fold_up_to: float | None = None,
-    ) -> LiveView:
-        """The canonical figures, live, in one widget.
+    ) -> LiveView | TableView:
+        """A live view in one widget: of a table, of figures, of a statement, or of the whole shop.
+
+        Without a table, a figure and a statement it shows the canonical figures, with the newest messages before they
+        are stored. Otherwise it shows what is stored, and reads it again and again.
 
         Parameters
         ----------
-        categories : str or sequence of str
-            Dot paths, such as ``"electronics"``; each also means what is below it. All when empty.
-        window : str or timedelta
-            What is shown at first: ``"5m"``, ``"15m"``, ``"1h"``, ``"3h"``, ``"6h"`` or ``"1d"``.
+        table : str, optional
+            One of `tables`, promoted or not, or a stored table of figures such as ``prices_5m``.
+        figure : str or Figure or sequence, optional
+            Figures of whichever table answers, as `figures` chooses it; of `table` where that is given.
+        cql, hive, spark : str, optional
+            A statement that only reads, in CQL, HiveQL or Spark SQL.
+        by : str or sequence of str
+            The dimensions of figures, or the column by which rows are drawn.
+        where : mapping, optional
+            A value, or a list of values, by dimension or column.
+        last : str or timedelta, optional
+            How much is shown: ``"15m"``, ``"1d"``; all there is when None. ``"auto"`` is an hour of figures, a quarter
+            of an hour of events, and all rows.
+        every : str, optional
+            The windows of figures; chosen by the range when absent.
+        columns : str or sequence of str, optional
+            The columns, or the figures of `table`, that are shown; all when absent.
+        chart : str
+            ``"line"``, ``"bar"``, ``"number"`` or ``"table"``, which draws nothing; ``"auto"`` chooses.
+        store : str, optional
+            The store, where several have a table of the name.
+        time : str, optional
+            The rows' column of times, where there are several.
         currency : str, optional
-            The first that there is when absent.
+            Only this one. When absent, the first that there is is drawn, and another can be chosen.
+        refresh : str or timedelta
+            How often stored rows are read, ``"0.5s"`` to ``"1h"``; a table that is slow to read is read less often.
+        categories : str or sequence of str
+            Of the whole shop: dot paths, such as ``"electronics"``; each also means what is below it. All when empty.
+        window : str or timedelta
+            Of the whole shop: what is shown at first, ``"5m"``, ``"15m"``, ``"1h"``, ``"3h"``, ``"6h"`` or ``"1d"``.
         hz : float
-            Pictures a second, 0.5 to 4.
+            Of the whole shop: pictures a second, 0.5 to 4.
         fold_up_to : float, optional
-            Events a second above which the view follows the stored figures alone, and says so; 10,000 when absent.
+            Of the whole shop: events a second above which the view follows the stored figures alone, and says so;
+            10,000 when absent.
 
         Returns
         -------
-        LiveView
-            A widget; its ``.frame`` holds the figures that it shows, exact.
+        LiveView or TableView
+            A widget; its ``.frame`` holds what it shows, exact.
 
         Raises
         ------
+        UnknownName
+            There is no such table, figure, dimension, column or chart.
         UsageError
-            There is no such window, or it would be painted too often.
+            The view can't be shown like this, or the statement may change something.
         """
-        from retailpulse_kernel.live.view import live
+        given: dict[Dialect, str | None] = {"cql": cql, "hive": hive, "spark": spark}
+        statements = {name: text for name, text in given.items() if text is not None}
+        if table is None and figure is None and not statements:
+            from retailpulse_kernel.live.view import live
 
-        return live(
-            self.settings, window=window, currency=currency, categories=categories, hz=hz, fold_up_to=fold_up_to
-        )
+            return live(
+                self.settings, window=window, currency=currency, categories=categories, hz=hz, fold_up_to=fold_up_to
+            )
+        from retailpulse_kernel.live.tables.opening import Asked, open_view
+
+        asked = Asked(
+            table, figure, statements, by, where or {}, last, every, columns, chart, store, time, currency, refresh
+        )  # fmt: skip
+        return open_view(self.settings, asked, self.store, self._ask)
+
+    def _ask(self, language: Dialect, statement: str, most: int) -> Any:
+        """The rows of a statement, for a live view."""
+        stores = {"cql": lambda: self.cassandra, "hive": lambda: self.hive, "spark": lambda: self._spark}
+        return stores[language]().query(statement, limit=most)
 
     def explore(
         self,

@@ -6,17 +6,21 @@ import csv
 import io
 import json
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 
 from retailpulse_kernel.feed.adapters import FORMATS, Accepted, Reject, adapt, read_rows
 from retailpulse_kernel.ground.errors import EventError, UsageError
-from retailpulse_kernel.shop.events import parse_event
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.events import Event, parse_event
+from retailpulse_kernel.shop.formats.reading import TopicReader
 from tests.fuzz.forms import fuzzed, json_values, literals
 
 #: A record that each format accepts.
@@ -93,7 +97,21 @@ def test_any_record(given_record: tuple[str, dict[str, Any]]) -> None:
     format, record = given_record
     with suppress(EventError):
         for fields in adapt(format, record):
-            assert isinstance(fields, dict)
+            assert isinstance(fields, dict | EventError)
+
+
+@fuzzed(0.1, given_record=_RECORDS)
+def test_any_message_of_a_topic(given_record: tuple[str, dict[str, Any]]) -> None:
+    """A job must not stop at a message, whatever it holds: it is events, or has a reason each."""
+    format, record = given_record
+    if format == "retailpulse":
+        return
+    try:
+        message = msgspec.json.Encoder(decimal_format="number").encode(record)
+    except (TypeError, ValueError):
+        return
+    for found in TopicReader(replace(shipped().decoding, format=format)).events(message, 0, 0):
+        assert isinstance(found, Event | EventError)
 
 
 def read_all(content: bytes, format: str) -> list[Accepted | Reject]:

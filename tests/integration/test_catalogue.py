@@ -269,6 +269,25 @@ def test_figures_come_from_any_table_that_keeps_them(written: Shop, capsys: pyte
     assert both["USD"] == written.revenue("currency")[("USD",)]
 
 
+@pytest.mark.parametrize("name", [*TABLES, "brands", "brands_5m", "events"])
+def test_any_table_can_be_watched(written: Shop, name: str) -> None:
+    view = written.rp.live(name, last=None)
+    whole = written.rp.table(name)
+    assert len(view.frame) == min(len(whole), 1_000)
+    view._paint(0)
+    assert not view._newest["failed"], view._newest["note"]
+    assert len(view._newest["rows"]) == len(view.frame) and view._newest["charts"]
+
+
+@pytest.mark.parametrize(("language", "table"), [("cql", "carts"), ("hive", "log"), ("spark", "log")])
+def test_a_statement_can_be_watched(written: Shop, language: str, table: str) -> None:
+    view = written.rp.live(**{language: f"select user_id, price from {table}"}, by="user_id")
+    assert sum(view.frame["price"]) == sum(event.price for event in written.purchases)
+    view._paint(0)
+    (bars,) = view._newest["charts"]
+    assert not view._newest["failed"] and len(bars["data"][0]["x"]) == 7
+
+
 @pytest.fixture(scope="module")
 def api(written: Shop) -> Iterator[TestClient]:
     settings = written.rp.settings

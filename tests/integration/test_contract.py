@@ -24,6 +24,7 @@ from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
 from retailpulse_kernel.streaming.run.job import Job, RunMode
+from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.jobs import produce, totals
 
@@ -294,6 +295,8 @@ def test_tail_and_samples_show_own_fields(settings: Settings) -> None:
 
 def test_a_dataframe_has_own_fields(settings: Settings) -> None:
     job = discounted(Workbench(namespace=settings.namespace_name))
+    # Those that its query looks at, and the standard field that is elsewhere.
+    assert [field.name for field in plan_of(job).fields] == ["device", "discount", "user_id"]
     job.run()
     assert stored_discounts(job) == discounts(messages())
 

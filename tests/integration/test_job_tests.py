@@ -47,7 +47,7 @@ def told() -> list[Passed]:
 
 @pytest.fixture
 def job(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[Passed]) -> Job:
-    """Sessions, rows with a reference table, figures, and payments of another topic; no test of it needs a server."""
+    """Sessions, rows with a reference table, figures, totals, and payments of another topic; no server is needed."""
     (tmp_path / "shop.toml").write_text(CONTRACT)
     monkeypatch.setenv("RETAILPULSE_CONTRACT", str(tmp_path / "shop.toml"))
     monkeypatch.setenv("RETAILPULSE_PORT_OFFSET", "40000")
@@ -68,6 +68,8 @@ def job(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: 
     payments = job.events(watermark="1m", topic="shop.payments")
     paid = payments.df.select("user_id", "price")
     job.write(paid, to=rp.kafka, topic="paid")
+    totals = events.df.groupBy("user_id").agg(F.count("*").alias("events"))
+    job.write(totals, to=rp.cassandra, table="totals", key="user_id", mode="complete")
     return job
 
 
@@ -96,13 +98,14 @@ def test_reference_tables_figures_and_topics_are_given(job: Job) -> None:
             "titled": 'event_id title weight\ne1 "a red towel" 3\ne2 "a red towel" 3\ne3 mug null\ne4 null null',
             "kinds_hour": "hour event_type events\n10:00 add_to_cart 2\n10:00 purchase 1\n12:00 add_to_cart 1",
             "paid": "user_id price\nu9 2.50",
+            "totals": "user_id events\nu1 2\nu2 2",
         },
         at="2026-01-31T12:10Z",
     )
 
 
 ASKED: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"expected": "user_id\nu1"}, UsageError, "writes 4 tables"),
+    ({"expected": "user_id\nu1"}, UsageError, "writes 5 tables"),
     ({"expected": {"cart": "user_id\nu1"}}, UnknownName, "no table of the job 'carts' 'cart'"),
     ({"expected": {"titled": "event_id\ne1"}}, UsageError, "no rows for the reference table 'products'"),
     ({"given": "user_id\nu1", "expected": {"carts": "user_id"}}, UsageError, "reads 2 topics"),
@@ -122,7 +125,9 @@ NOTEBOOK = """# %%
 import retailpulse_kernel as rp
 
 job = rp.job("bought")
-rows = job.events().df.where("event_type = 'purchase'").select("event_id", "price")
+events = job.events()
+assert events.sample(10).isEmpty()
+rows = events.df.where("event_type = 'purchase'").select("event_id", "price")
 job.write(rows, to=rp.cassandra, table="bought", key="event_id")
 job.run()
 # %%

@@ -158,6 +158,7 @@ NOTHING_YET = {
     "Airflow: failed tries an hour, and files it can't read",
     "Reference tables: age, by job",
     "Reference tables: failed readings an hour",
+    "Expectations: events an hour that violated one",
 }
 
 

@@ -108,6 +108,21 @@ def test_a_bad_message_is_rejected_once(done: Job) -> None:
     assert bad > 0 and len(set(keys)) == bad
 
 
+def test_the_columns_that_a_query_looks_at_are_known(settings: Settings) -> None:
+    events = Workbench(namespace=settings.namespace.name).job("looks").events()
+    from pyspark.sql import functions as F
+
+    every = set(EVENT_COLUMNS)
+    for frame, wanted in (
+        (events.df.withColumn("x", F.col("price") * 2).drop("brand").select("event_id", "x"), [{"event_id", "price"}]),
+        (events.df.where("quantity > 1").groupBy("user_id").count(), [{"quantity", "user_id"}]),
+        (events.df, [every]),
+        (events.df.unionByName(events.df).select("event_id"), [every, every]),
+        (events.df.dropDuplicatesWithinWatermark(["user_id"]).select("event_id"), [every]),
+    ):
+        assert [set(columns) for columns in analysed(frame).columns] == wanted
+
+
 def test_a_query_means_the_same_every_time_and_something_else_when_changed(settings: Settings) -> None:
     assert plan_of(job_of(settings.namespace.name)) == plan_of(job_of(settings.namespace.name))
     job = Workbench(namespace=settings.namespace.name).job("other")

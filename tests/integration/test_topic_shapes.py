@@ -20,6 +20,7 @@ from confluent_kafka.admin import NewTopic
 from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.gate.gate import promote
 from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.shop.contract.loading import load_contract
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, greatest_of, sum_of
@@ -93,8 +94,8 @@ from pyspark.sql import functions as F
 import retailpulse_kernel as rp
 
 job = rp.job("payments", run=run, run_for=run_for, trigger="200ms")
-payments = job.events(topic="shop.payments", watermark="30m").where("method != 'test'")
 purchases = job.events(watermark="30m")
+payments = job.events(topic="shop.payments", watermark="30m").where("method != 'test'")
 
 # %%
 paid = payments.df.select("payment_id", "order_id", "amount", "method", F.col("event_time").alias("paid"))
@@ -280,6 +281,11 @@ class TestJoin:
         (check,) = [check for check in reconcile(joined, notebook=notebook).tables if check.job == "payments"]
         assert (check.state, check.reason, check.rows) == ("equal", "", len(folded()))
 
+    def test_the_gate_tries_it_on_samples_of_both_topics(self, joined: Settings, notebook: Path) -> None:
+        done = promote(joined, notebook, only_try=True, sample=100)
+        assert done.ok, done.steps
+        assert done.verdict is not None and done.verdict.outcome == "resume", done.verdict
+
     def test_the_plan_has_what_the_query_reads_of_each_topic(self, joined: Settings) -> None:
         epoch = find_epoch(f"{joined.checkpoints}/payments")
         plan = None if epoch is None else read_plan(epoch.path)
@@ -331,6 +337,10 @@ def test_figures_of_a_topic_without_ids_count_each_message(rp: Workbench, settin
     for row in frame.to_dict("records"):  # of two days, where it is midnight
         found[row["sku"]] += Counter({"events": row["events"], "pieces": row["pieces_moved"]})
     assert found == {sku: Counter(events=len(all_), pieces=sum(all_)) for sku, all_ in wanted.items()}
+    asked = rp.figures("events", "pieces_moved", by="sku")
+    assert {row["sku"]: row["events"] for row in asked.to_dict("records")} == {
+        sku: len(all_) for sku, all_ in wanted.items()
+    }
     counts = [account for account in read_accounts(settings) if account.job == "moved"]
     assert (sum(one.accepted for one in counts), sum(one.bad for one in counts)) == (300, 1)
 

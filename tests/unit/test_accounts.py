@@ -52,6 +52,16 @@ def test_a_report_says_whose_time_it_is() -> None:
     assert clocks(QUIET, producer_time=True) == "no event was ahead of the message's time, which is the producer's"
 
 
+def test_a_report_says_which_events_are_further_ones_of_their_messages() -> None:
+    several = replace(BATCH, accepted=12, further_events=3)
+    assert several.events == several.accepted + several.late == 13
+    report = Report("metrics", "here", 1)
+    for account in (several, BATCH):
+        report.add(account)
+    said = "20 + 3 further events = 21 accepted + 0 duplicate + 2 late + 0 bad"
+    assert said in str(report) and report.to_json()["messages"]["further_events"] == 3
+
+
 def test_metrics_count_events_that_ran_ahead_and_keep_the_greatest_lead(tmp_path: Path) -> None:
     settings = Settings.load(home=tmp_path, namespace="shop")
     with recording(settings, "job", "metrics", job_name="metrics") as recorder:

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retailpulse_kernel.feed.adapters import FORMATS, Reject, adapt, adapter, read, read_rows
-from retailpulse_kernel.feed.adapters.values import exact_price
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.shop.adapters.values import exact_price
 from retailpulse_kernel.shop.events import Event, EventError
 from tests.adapters import BUY, CART, HEADER, VIEW, events_of, rees46, rejects_of
 

@@ -29,7 +29,7 @@ from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop import sketches
-from retailpulse_kernel.shop.contract.loading import contract_of, shipped
+from retailpulse_kernel.shop.contract.loading import contract_of, read_contract, shipped
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.figures import (
     EVENTS,
@@ -47,7 +47,7 @@ from retailpulse_kernel.shop.tables import CATEGORY, USER, FigureTable, grain_of
 from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
-from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, write_plan
+from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, RowsPlan, TablePlan, write_plan
 from tests.memory import MemoryStore
 
 ROWS = TablePlan(
@@ -162,6 +162,17 @@ class TestChoosing:
             "counts only events with brand = 'acme'"
             in choose(catalogue(some), Question(("revenue",), ("brand",))).words
         )
+
+    def test_a_table_of_another_shape_answers_only_where_none_of_events_can(self) -> None:
+        shop = '[topics.payments]\ntopic = "shop.payments"\n[topics.payments.fields.method]\ndimension = true\n'
+        contract = read_contract(shop + "required = true\n", name="shop.toml", base=shipped())
+        table = TablePlan("by_method", "cassandra", ("hour",), ("method",), (FigurePlan.describing(EVENTS),))
+        paid = TableEntry(table, "payments", "v1", ran=True, topic="shop.payments")
+        late = replace(SERVED, ran=False)
+        for entry in (SERVED, late):
+            found = Catalogue("t", "cassandra", (paid, entry), contract)
+            assert choose(found, Question(("events",))).entry is entry
+            assert choose(found, Question(("events",), ("method",))).entry is paid
 
     def test_a_draft_answers_where_nothing_else_is_written(self) -> None:
         alone = Catalogue("t", "cassandra", (replace(BRANDS, version="draft"),), shipped())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from retailpulse_kernel.ground.errors import UsageError
-from retailpulse_kernel.reconcile.conditions import compiled
 from retailpulse_kernel.shop.contract.loading import read_contract, shipped
+from retailpulse_kernel.shop.measuring.conditions import compiled
 from retailpulse_kernel.streaming.intake.given import given_events
 from tests.conditions import CONDITIONS, EVENTS
 

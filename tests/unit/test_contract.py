@@ -32,7 +32,7 @@ from retailpulse_kernel.shop.contract.paths import steps_of
 from retailpulse_kernel.shop.contract.proposing import proposed
 from retailpulse_kernel.shop.contract.rows import file_rows, object_rows
 from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
-from retailpulse_kernel.shop.decoding import reader_for, reader_of
+from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event, Message, schema_text
 from retailpulse_kernel.shop.figures import (
     EVENTS,
@@ -137,7 +137,6 @@ FAULTS = [
     ("[event_types]\nsale = 'purchas'", 2, "There is no role 'purchas' of events. Did you mean 'purchase'?"),
     ("[event_types]\nview = 'click'", 2, "'view' is a word of the standard event, with the role 'view'."),
     ("[event_types]\nsale = 1", 2, "The role of an event is a text in quotes."),
-    ("[topics.more]\nformat = 'avro'", 2, "Messages in the format 'avro' can't be read from a topic yet. There is"),
     ("[topics.more]\nformat = 'jsn'", 2, "There is no format 'jsn'. Did you mean 'json'?"),
     ("[topics.more]\ntopic = 'a b'", 2, "'a b' can't be the name of a topic."),
     ("[topics.more]\ntopic = 'retail.events'", 2, "'events' is the topic 'retail.events' already."),
@@ -292,7 +291,7 @@ class TestWhereItIs:
         settings = Settings.load(profile=str(tmp_path / "mine.toml"))
         assert settings.contract == tmp_path / "shop.toml"
         assert [field.name for field in contract_of(settings).own] == ["device"]
-        assert reader_for(settings, "retail.events").contract.own == contract_of(settings).own
+        assert contract_of(settings).of_topic("retail.events").own == contract_of(settings).own
         monkeypatch.setenv("RETAILPULSE_CONTRACT", str(tmp_path / "other.toml"))
         assert contract_of(Settings.load(profile=str(tmp_path / "mine.toml"))) == shipped()
         assert environment(Settings.load())["RETAILPULSE_CONTRACT"] == str(tmp_path / "other.toml")
@@ -613,7 +612,7 @@ class TestCommands:
         assert "# mixed: in 100.0% of the messages, of several kinds" in made.read_text()
         assert "in 66.7% of the messages, null in 33.3%" in made.read_text()
         assert "# 1 further messages are not JSON objects." in made.read_text()
-        reader = reader_for(Settings.load(contract=made), "retail.events")
+        reader = reader_of(contract_of(Settings.load(contract=made)).of_topic("retail.events"))
         for message in messages:
             reader.parse(json.dumps(message | {"mixed": None}).encode())
         with pytest.raises(SystemExit) as ended:

@@ -146,6 +146,6 @@ def test_a_profile_is_shown_with_where_its_passwords_are(tmp_path: Path) -> None
 def test_the_projects_profiles_can_be_read_and_shown() -> None:
     for name in ("local", "compose", "cluster"):
         assert [line.split()[0] for line in described_profile(load_profile(name))] == [
-            "kafka", "cassandra", "hbase", "hive", "spark",
+            "kafka", "cassandra", "hbase", "hive", "spark", "registry",
         ]  # fmt: skip
     assert described("keyring:shop/bob") == "********** from keyring:shop/bob", "a keyring may ask: it is not looked up"

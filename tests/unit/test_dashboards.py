@@ -152,12 +152,19 @@ class TestGrafanaThatRuns:
                 case "POST", (_, _, "db"):
                     assert body["folderUid"] in twin["folders"]
                     made = body["dashboard"]
-                    twin["dashboards"][made["uid"]] = {**made, "id": 7, "version": 3}
+                    twin["dashboards"][made["uid"]] = {"folder": body["folderUid"], **made, "id": 7, "version": 3}
                     return httpx.Response(200, json={"url": f"/d/{made['uid']}"})
+                case "GET", ("/api", _, "search"):
+                    folder = request.url.params["folderUIDs"]
+                    there = [uid for uid, one in twin["dashboards"].items() if one["folder"] == folder]
+                    return httpx.Response(200, json=[{"uid": uid} for uid in there])
+                case "DELETE", (_, _, uid):
+                    del twin["dashboards"][uid]
                 case "GET", ("/api/folders", _, uid) if uid in twin["folders"]:
                     return httpx.Response(200, json=twin["folders"][uid])
                 case "GET", ("/api/dashboards/uid", _, uid) if uid in twin["dashboards"]:
-                    return httpx.Response(200, json={"dashboard": twin["dashboards"][uid]})
+                    made = {key: value for key, value in twin["dashboards"][uid].items() if key != "folder"}
+                    return httpx.Response(200, json={"dashboard": made})
                 case "GET", _:
                     return httpx.Response(404)
             return httpx.Response(200, json={})
@@ -176,6 +183,20 @@ class TestGrafanaThatRuns:
         assert grafana.differing() == ["store-pulse.json"]
         grafana.push()
         assert grafana.differing() == []
+
+    def test_promoted_jobs_have_a_folder_and_retired_ones_leave_it(
+        self, grafana: Grafana, twin: dict[str, Any]
+    ) -> None:
+        jobs = {f"{name}.json": {"uid": f"job-{name}", "title": name} for name in ("selling", "naming")}
+        assert grafana.push(jobs)[2:] == [f"https://grafana.example/d/job-{name}" for name in ("selling", "naming")]
+        assert twin["dashboards"]["job-naming"]["folder"] == "retailpulse-jobs"
+        assert twin["folders"]["retailpulse-jobs"]["title"] == "RetailPulse jobs"
+        assert grafana.differing(jobs) == []
+        del jobs["naming.json"]
+        assert grafana.differing(jobs) == ["job-naming"]
+        grafana.push(jobs)
+        assert grafana.differing(jobs) == [] and "job-naming" not in twin["dashboards"]
+        assert "retailpulse-store-pulse" in twin["dashboards"], "only the jobs' folder is emptied"
 
     def test_without_an_address_or_a_right_token_it_says_what_to_do(self, grafana: Grafana) -> None:
         with pytest.raises(UsageError, match="GRAFANA_URL"):

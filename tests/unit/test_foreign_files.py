@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from retailpulse_kernel.feed.adapters import Reject, Rules, adapt, read, read_rows
-from retailpulse_kernel.feed.adapters.values import exact_price, utc_time
 from retailpulse_kernel.ground.errors import EventError, RetailPulseError, UnknownName, UsageError
+from retailpulse_kernel.shop.adapters.values import exact_price, utc_time
 from retailpulse_kernel.shop.events import Event, parse_event
 from tests.adapters import BUY, HEADER, VIEW, events_of, rees46, rejects_of
 

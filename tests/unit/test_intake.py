@@ -30,7 +30,8 @@ from retailpulse_kernel.streaming.checkpoint.epochs import (
 from retailpulse_kernel.streaming.checkpoint.writer import write_drain
 from retailpulse_kernel.streaming.intake import judging as intakes
 from retailpulse_kernel.streaming.intake import source
-from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
+from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
+from retailpulse_kernel.streaming.intake.opening import Chunk
 from retailpulse_kernel.streaming.intake.rejects import reject_record
 from retailpulse_kernel.streaming.intake.remembered import ReaderNote, Remembered, Span, folder_of
 from retailpulse_kernel.streaming.intake.source import SourceConfig, TopicSource

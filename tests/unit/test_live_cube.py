@@ -53,7 +53,7 @@ class Accepting:
         self._judge = Judge(DELAY_MS)
 
     def events(self, some: list[Message]) -> list[Event]:
-        return [parse_event(m.value, arrival_ms=m.arrival_ms) for m in some if self._judge.judge(m) is not None]
+        return [parse_event(m.value, arrival_ms=m.arrival_ms) for m in some if self._judge.judge(m)]
 
 
 class Job:
@@ -101,7 +101,7 @@ def test_at_every_moment_it_is_a_plain_fold_of_what_came(seed: int) -> None:
         match chance.randrange(5):
             case 0:
                 some = stream[taken : taken + chance.randrange(60)]
-                cube.append(event for m in some if (event := judge.judge(m)) is not None)
+                cube.append(event for m in some for event in judge.judge(m))
                 taken += len(some)
             case 1 if account is None and done < taken:
                 upto = done + chance.randrange(1, taken - done + 1)
@@ -129,7 +129,7 @@ def test_a_tail_that_began_in_the_middle_is_wrong_no_longer_than_until_the_job_t
     minutes = {window for window, _ in job.rows}
     cube.adopt(read(job, batches, minutes), batches)
     judge = Judge(DELAY_MS)  # it has not seen the first ones, so it takes the repeated ones for events
-    cube.append(event for m in repeated if (event := judge.judge(m)) is not None)
+    cube.append(event for m in repeated for event in judge.judge(m))
     assert shown(cube) != {place: row.parts for place, row in job.rows.items()}
     batches.add(job.write(repeated), EPOCH_MS)
     cube.adopt(read(job, batches, cube.settle(batches)), batches)
@@ -153,7 +153,7 @@ def test_a_new_epoch_that_reads_again_counts_nothing_twice() -> None:
     stream = messages(30)
     first, batches, cube, judge = Job(), Batches(TOPIC), Cube(), Judge(DELAY_MS)
     batches.add(first.write(stream), EPOCH_MS)
-    cube.append(event for m in stream if (event := judge.judge(m)) is not None)
+    cube.append(event for m in stream for event in judge.judge(m))
     second = Job(epoch=2, start_ms=EPOCH_MS + 10_000_000)
     batches.add(second.write(stream[:10]), second.start_ms)
     second.rows = {**first.rows, **second.rows}
@@ -177,7 +177,7 @@ def test_what_a_backfill_wrote_is_taken_as_it_is() -> None:
 def test_changes_are_told_since_any_version() -> None:
     stream = messages(10)
     cube, judge, batches, job = Cube(), Judge(DELAY_MS), Batches(TOPIC), Job()
-    events = [event for m in stream if (event := judge.judge(m)) is not None]
+    events = [event for m in stream for event in judge.judge(m)]
     cube.adopt(read(job, batches, {event.minute for event in events}), batches)
     cube.append(events[:25])
     version = cube.version
@@ -197,7 +197,7 @@ def test_a_tail_that_is_read_again_counts_nothing_twice() -> None:
 
     def follow() -> None:
         judge = Judge(DELAY_MS)
-        cube.append(event for m in stream if (event := judge.judge(m)) is not None)
+        cube.append(event for m in stream for event in judge.judge(m))
 
     follow()
     whole = shown(cube)
@@ -211,7 +211,7 @@ def test_a_tail_that_is_read_again_counts_nothing_twice() -> None:
 def test_old_minutes_are_forgotten() -> None:
     stream = messages(200)
     cube, judge, batches, job = Cube(), Judge(DELAY_MS), Batches(TOPIC), Job()
-    events = [event for m in stream if (event := judge.judge(m)) is not None]
+    events = [event for m in stream for event in judge.judge(m)]
     cube.adopt(read(job, batches, {event.minute for event in events}), batches)
     cube.append(events)
     newest = max(event.minute for event in events)
@@ -228,7 +228,7 @@ def test_a_fast_event_is_shown_and_makes_no_other_late() -> None:
         event = Event(
             event_id=str(offset), event_type="view", event_time=time, user_id="u", session_id="s", product_id="p"
         )
-        return judge.judge(Message(0, offset, noon_ms, b"u", to_message(event))) is not None
+        return bool(judge.judge(Message(0, offset, noon_ms, b"u", to_message(event))))
 
     assert [taken(0, 300_000), taken(1, -59_999), taken(2, -60_000)] == [True, True, False]
     assert judge.late == 1

@@ -62,7 +62,7 @@ def test_the_pure_parts(tmp_path: Path) -> None:
     node("--test", "tests/js/", RETAILPULSE_PEAKS=str(peaks))
 
 
-@pytest.mark.parametrize("name", ["live.mjs", "explore.mjs", "canvas.mjs"])
+@pytest.mark.parametrize("name", ["live.mjs", "explore.mjs", "canvas.mjs", "table.mjs"])
 def test_a_widget_is_one_module_and_asks_no_network(name: str) -> None:
     text = assets.module(name)
     assert not re.search(r'from "\.', text)

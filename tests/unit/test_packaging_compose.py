@@ -9,6 +9,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -34,7 +35,7 @@ ONE_SHOT = {"prepare", "airflow-migrate"}
 def artifact_version(group: str, artifact: str) -> Version:
     """Version of a server's main artifact; what follows a dash (``2.6.4-hadoop3``) is not part of it."""
     lock = tomllib.loads((ROOT / "env" / "artifacts.lock").read_text())[group]
-    (version,) = {c.split(":")[2] for c in lock if c.split(":")[1] == artifact}
+    (version,) = {c.split(":")[2].removesuffix(".Final") for c in lock if c.split(":")[1] == artifact}
     return Version(version.partition("-")[0])
 
 
@@ -63,7 +64,9 @@ def properties(xml: str) -> dict[str, str]:
 class TestComposeFile:
     @pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is not installed")
     def test_is_valid(self) -> None:
-        done = subprocess.run(["docker-compose", "config"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["docker-compose", "--profile", "registry", "config"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, done.stderr
         assert set(yaml.safe_load(done.stdout)["services"]) == set(SERVICES)
 
@@ -137,6 +140,7 @@ class TestVersions:
             ("hbase-thrift", "hbase", "hbase-server"),
             ("hive-metastore", "hive", "hive-standalone-metastore-server"),
             ("hiveserver2", "hive", "hive-service"),
+            ("registry", "registry", "apicurio-registry-app"),
         ],
     )
     def test_servers_are_the_same(self, service: str, group: str, artifact: str) -> None:
@@ -172,6 +176,11 @@ class TestConfiguration:
         assert flags
         assert {flag for flag in flags if flag not in DOCKERFILE} == set()
 
+    def test_the_registry_has_the_flags_of_the_local_one(self) -> None:
+        flags = {flag for flag in services.SERVICES["registry"].flags if "${" not in flag and "http.host" not in flag}
+        assert flags
+        assert {flag for flag in flags if flag not in DOCKERFILE} == set()
+
     def test_hbase_is_configured_as_the_local_one(self) -> None:
         template = (ROOT / "retailpulse_kernel" / "stack" / "templates" / "hbase-site.xml").read_text()
         local = properties(template)
@@ -195,6 +204,7 @@ class TestConfiguration:
             f"{profile.hbase.host}:{profile.hbase.port}",
             f"{profile.hive.host}:{profile.hive.port}",
             profile.hive.metastore.removeprefix("thrift://"),
+            urlsplit(profile.registry.url).netloc,
         }
         assert addresses <= published
 
@@ -205,12 +215,13 @@ class TestConfiguration:
             *inside.cassandra.hosts,
             inside.hbase.host,
             inside.hive.host,
+            urlsplit(inside.registry.url).hostname,
         } <= set(SERVICES)
         # One location for both sides, or a table made here is empty there.
         assert inside.hive.warehouse == load_profile("compose").hive.warehouse
 
     def test_the_example_cluster_refers_to_its_passwords(self) -> None:
         profile = load_profile("cluster")
-        for login in (profile.kafka, profile.cassandra, profile.hive):
+        for login in (profile.kafka, profile.cassandra, profile.hive, profile.registry):
             assert login.password is not None
             assert login.password.startswith(("env:", "file:", "keyring:"))

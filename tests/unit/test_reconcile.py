@@ -31,7 +31,8 @@ from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, USER, Figu
 from retailpulse_kernel.stores.kafka.store import Message
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.batches import COUNTS, newest_epochs
-from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
+from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
+from retailpulse_kernel.streaming.intake.opening import Chunk
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan
 from tests.memory import MemoryStore
 

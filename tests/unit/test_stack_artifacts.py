@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.machine import artifacts, download
 from retailpulse_kernel.machine.artifacts import Artifact
 from retailpulse_kernel.stack import supervision
+from retailpulse_kernel.stack.services import SERVICES
 
 CONTENT = bytes(range(256)) * 4096
 JAR = Artifact("org.example:thing:1.0:linux", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
@@ -196,6 +198,32 @@ def test_lib_folder_links_to_the_jars(settings: Settings) -> None:
     )
 
 
+def test_an_archive_is_unpacked_once_into_the_classpath(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name in ("thing-runner.jar", "lib/other.jar"):
+            member = tarfile.TarInfo(name)
+            member.size = len(CONTENT)
+            archive.addfile(member, io.BytesIO(CONTENT))
+    content = packed.getvalue()
+    whole = Artifact("org.example:thing:1.0:all@tar.gz", hashlib.sha256(content).hexdigest(), len(content))
+    assert whole.repository_path == "org/example/thing/1.0/thing-1.0-all.tar.gz"
+    monkeypatch.setattr(artifacts, "_lock", lambda: {"thing": (JAR, whole)})
+    whole.path(settings).parent.mkdir(parents=True)
+    whole.path(settings).write_bytes(content)
+    folder = artifacts.unpack(settings, "thing")
+    assert folder == artifacts.unpack(settings, "thing")
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.jar")} == {"thing-runner.jar", "lib/other.jar"}
+    assert artifacts.classpath(settings, "thing") == [str(JAR.path(settings)), f"{folder}/*"]
+
+
+def test_what_is_started_by_name_is_fetched_by_name(settings: Settings) -> None:
+    named = {service.artifacts for service in SERVICES.values() if service.beside} - {""}
+    assert named == artifacts.BY_NAME
+    assert not set(artifacts.artifacts(named)) & set(artifacts.missing(settings))
+    assert artifacts.missing(settings, named) == artifacts.artifacts(named)
+
+
 def test_an_unknown_group(settings: Settings) -> None:
     with pytest.raises(UnknownName, match=r"no artifact group 'kafak'. Did you mean 'kafka'"):
         artifacts.jars(settings, "kafak")
@@ -203,11 +231,11 @@ def test_an_unknown_group(settings: Settings) -> None:
 
 def test_the_lock_is_whole() -> None:
     groups = {"kafka", "cassandra", "hbase", "hive", "spark-kafka"}
-    for group in groups:
+    for group in groups | artifacts.BY_NAME:
         for artifact in artifacts.artifacts([group]):
             assert re.fullmatch(r"[0-9a-f]{64}", artifact.sha256)
             assert artifact.size > 0
-            assert re.fullmatch(r"[\w.-]+:[\w.-]+:[\w.-]+(:[\w.-]+)?", artifact.coordinate)
+            assert re.fullmatch(r"[\w.-]+:[\w.-]+:[\w.-]+(:[\w.-]+)?(@[\w.]+)?", artifact.coordinate)
     assert len(artifacts.artifacts(["spark-kafka"])) == 4
     assert {a.coordinate for a in artifacts.artifacts(groups)} == {a.coordinate for a in artifacts.artifacts()}
     assert any("jamm" in a.coordinate for a in artifacts.artifacts(["cassandra"]))
@@ -217,13 +245,15 @@ def test_the_lock_holds_what_the_projects_ask_for() -> None:
     """A version changed in env/servers without writing the lock anew."""
     projects = artifacts.lock_path().parent / "servers"
     locked = {group.stem: {a.coordinate for a in artifacts.artifacts([group.stem])} for group in projects.glob("*.xml")}
-    assert set(locked) == {"kafka", "cassandra", "hbase", "hive", "spark-kafka"}
+    assert set(locked) == {"kafka", "cassandra", "hbase", "hive", "registry", "spark-kafka"}
     for group, coordinates in locked.items():
         text = (projects / f"{group}.xml").read_text()
         properties = dict(re.findall(r"<([\w.]+\.version)>([^<]+)<", text))
         text = re.sub(r"\$\{([^}]+)\}", lambda match, p=properties: p[match[1]], text)
         for block in re.findall(r"<dependency>(.*?)</dependency>", text, re.DOTALL):
-            asked = ":".join(re.findall(r"<(?:groupId|artifactId|version)>([^<]+)<", block)[:3])
+            own = block.partition("<exclusions>")[0]
+            kind = "".join(f"@{kind}" for kind in re.findall(r"<type>([^<]+)<", own))
+            asked = ":".join(re.findall(r"<(?:groupId|artifactId|version|classifier)>([^<]+)<", own)) + kind
             assert (asked in coordinates) != ("<scope>provided" in block), asked
 
 

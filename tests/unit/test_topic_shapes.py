@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retailpulse_kernel.catalogue.personal import is_personal
+from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import ContractError, EventError, UnknownName, UsageError
 from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.shop.contract.comparing import changes
@@ -101,6 +103,13 @@ class TestContract:
         assert payments().dimensions == ("method",)
         assert Contract.of_plain(contract.plain()) == contract
         assert Contract.of_plain(payments().plain()) == payments()
+
+    def test_the_command_counts_the_topics(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "shop.toml").write_text(PAYMENTS)
+        with pytest.raises(SystemExit) as ended:
+            main(["contract", "check", str(tmp_path / "shop.toml")])
+        assert not ended.value.code
+        assert "shop.toml: 14 fields, 2 topics" in capsys.readouterr().out
 
     def test_a_personal_field_of_a_topic_is_hidden_as_one_of_the_events(self) -> None:
         contract = shop(PAYMENTS)

@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retailpulse_kernel.feed.adapters.base import refuse_doubles
 from retailpulse_kernel.feed.adapters.containers import MAX_LINE, Line, Opened, opened
 from retailpulse_kernel.ground.errors import EventError, RetailPulseError, UsageError
+from retailpulse_kernel.shop.adapters.base import refuse_doubles
+from retailpulse_kernel.shop.adapters.records import record_of
 
 __all__ = ["BadRow", "Row", "Rows", "open_rows"]
 
@@ -48,7 +49,7 @@ class Row:
     @property
     def record(self) -> dict[str, Any]:
         """The fields; read from the JSON only when asked."""
-        return self.fields if self.fields is not None else _object(self.value or b"")
+        return self.fields if self.fields is not None else record_of(self.value or b"")
 
     @property
     def raw(self) -> str:
@@ -162,18 +163,6 @@ def _keys(row: Row) -> tuple[str, ...]:
         return tuple(row.record)
     except EventError:
         return ()
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        found = _decode(line)
-    except UnicodeDecodeError as error:
-        raise EventError("not_utf8", f"byte {error.start} is not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise EventError("not_json", str(error)[:200]) from None
-    if not isinstance(found, dict):
-        raise EventError("not_object", "the line is not a JSON object")
-    return found
 
 
 def _header(lines: Iterator[Line], path: Path) -> tuple[tuple[str, ...], str]:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
-import orjson
-
-from retailpulse_kernel.feed.adapters.base import Adapter, Items, Rules
 from retailpulse_kernel.feed.adapters.files import BadRow, Row, Rows, open_rows
-from retailpulse_kernel.feed.adapters.formats import ADAPTERS, AUTO, FORMATS, adapter, recognised
-from retailpulse_kernel.feed.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.ground.errors import EventError, UsageError
+from retailpulse_kernel.shop.adapters.base import Adapter, Items, Rules
+from retailpulse_kernel.shop.adapters.formats import ADAPTERS, FORMATS, adapter
+from retailpulse_kernel.shop.adapters.records import message_of
+from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event, to_message
 
-__all__ = ["Accepted", "Reading", "Reject", "read", "read_rows"]
+__all__ = ["AUTO", "Accepted", "Reading", "Reject", "read", "read_rows"]
+
+#: The format that is told by a file's columns.
+AUTO: Final = "auto"
 
 
 class Reject(NamedTuple):
@@ -91,16 +93,20 @@ class Reading:
             try:
                 # Every format passes through the contract's own parser: it alone says what an event is.
                 for value, as_sent in self._messages(row):
-                    try:
-                        event = self._parse(value, arrival_ms=row.arrival_ms)
-                    except EventError as error:
-                        yield Reject(row.line, error.reason, error.detail, row.raw)
-                    else:
-                        yield Accepted(event, value if as_sent else to_message(event))
+                    yield self._judged(row, value, as_sent)
             except EventError as error:
-                yield Reject(row.line, error.reason, error.detail, row.raw)
+                yield _reject(row, error)
 
-    def _messages(self, row: Row) -> Iterator[tuple[bytes, bool]]:
+    def _judged(self, row: Row, value: bytes | EventError, as_sent: bool) -> Accepted | Reject:
+        try:
+            if isinstance(value, EventError):
+                return _reject(row, value)
+            event = self._parse(value, arrival_ms=row.arrival_ms)
+        except EventError as error:
+            return _reject(row, error)
+        return Accepted(event, value if as_sent else to_message(event))
+
+    def _messages(self, row: Row) -> Iterator[tuple[bytes | EventError, bool]]:
         """The row's events as the contract has them, and whether they go through as they are."""
         if row.value is not None and isinstance(self._mapping, RetailPulse):
             yield row.value, True
@@ -109,7 +115,11 @@ class Reading:
         found = self._mapping.adapt(row.record, self.rows)
         self.changed.update(set(self._mapping.changed))
         for fields in found:
-            yield _encode(fields), False
+            yield message_of(fields), False
+
+
+def _reject(row: Row, error: EventError) -> Reject:
+    return Reject(row.line, error.reason, error.detail, row.raw)
 
 
 def read(
@@ -178,7 +188,7 @@ def read_rows(
     rows = open_rows(path)
     known_by = ""
     if format == AUTO:
-        format, known_by = recognised(rows.columns or (), path)
+        format, known_by = _recognised(rows.columns or (), path)
     mapping = adapter(format, items=prices, rules=rules)
     _check_columns(mapping, rows, path)
     if mapping.needs_source:
@@ -213,9 +223,33 @@ def _check_columns(mapping: Adapter, rows: Rows, path: Path) -> None:
         )
 
 
-def _encode(fields: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(fields)
-    except TypeError as error:
-        reason = "not_utf8" if "UTF-8" in str(error) else "not_json"
-        raise EventError(reason, str(error)[:200]) from None
+def _recognised(columns: Sequence[str], path: Path) -> tuple[str, str]:
+    """The format that has most of its columns in a file, and which columns these are.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Those of the file.
+    path : Path
+        The file, for the error.
+
+    Raises
+    ------
+    UsageError
+        No format has half of its columns there, or two have as many.
+    """
+    shares = {
+        name: len(found) / len(kind.columns) for name, kind in ADAPTERS.items() if (found := _found(kind, columns))
+    }
+    best = max(shares.values(), default=0.0)
+    likely = [name for name, share in shares.items() if share == best]
+    if best < 0.5 or len(likely) > 1:
+        raise UsageError(
+            f"The format of {path} can't be told by its columns: {', '.join(columns[:20]) or 'it has none'}.",
+            remedy=f"Name it with --format (known: {', '.join(FORMATS)}).",
+        )
+    return likely[0], ", ".join(_found(ADAPTERS[likely[0]], columns))
+
+
+def _found(kind: type[Adapter], columns: Sequence[str]) -> list[str]:
+    return [name for name in kind.columns if name in columns]

@@ -15,7 +15,7 @@ from retailpulse_kernel.live.stream.state import Clocks, State
 from retailpulse_kernel.live.stream.stored import Followed, Offsets, Rows, StoredFigures
 from retailpulse_kernel.live.stream.tail import Judge
 from retailpulse_kernel.live.stream.topic import Topic
-from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.formats.reading import topic_reader
 from retailpulse_kernel.shop.tables import GRAINS
 
 __all__ = ["FOLDED_RATE", "Feed"]
@@ -51,7 +51,7 @@ class Feed:
 
     def __init__(self, settings: Settings, *, fold_up_to: float = FOLDED_RATE) -> None:
         self.settings = settings
-        self._contract = contract_of(settings).decoding
+        self._reader = topic_reader(settings)
         self._fold_up_to = fold_up_to
         self.cube = Cube()
         self.hours: Rows = []
@@ -171,11 +171,11 @@ class Feed:
         state.note, state.folding = why, not why
         if why and (self.topic.following or self._judge is None):
             self.topic.rest()
-            self._judge = self._judge or Judge(0, self._contract)
+            self._judge = self._judge or Judge(0, self._reader)
             self._stale |= self.cube.clear_tail()
         elif not why and not self.topic.following:
             newest = batches.newest
-            self._judge = Judge(newest.delay_ms if newest else 600_000, self._contract)
+            self._judge = Judge(newest.delay_ms if newest else 600_000, self._reader)
             share = _PRELUDE // max(len(behind), 1)
             self._stale |= self._newest_minutes(_OPEN_MINUTES) if self.state.edge else set()
             self.topic.follow({p: max(self._begin[p], offset - share) for p, offset in behind.items()})
@@ -185,7 +185,7 @@ class Feed:
         if not messages:
             return
         assert self._judge is not None
-        events = [event for message in messages if (event := self._judge.judge(message)) is not None]
+        events = [event for message in messages for event in self._judge.judge(message)]
         self.cube.append(events)
         reached = self.followed.batches.reached()
         if any(event.offset < reached.get(event.partition, 0) for event in events):

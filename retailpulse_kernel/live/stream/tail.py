@@ -13,10 +13,8 @@ from typing import NamedTuple
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.spans import ms_of
-from retailpulse_kernel.shop.contract.loading import shipped
-from retailpulse_kernel.shop.contract.model import Contract
-from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.formats.reading import TopicReader
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.lateness import PartitionClock
 from retailpulse_kernel.shop.tables import CATEGORY
@@ -62,33 +60,33 @@ def parts_of(event: Event) -> Parts:
 
 
 class Judge:
-    """Says of each message what the jobs will say, as far as it has seen the topic.
+    """Says of each event what the jobs will say, as far as it has seen the topic.
 
     Parameters
     ----------
     delay_ms : int
         The job's watermark, in milliseconds.
-    contract : Contract, optional
-        What the messages hold; the shipped one when absent.
+    reader : TopicReader, optional
+        Reads the topic's messages; one of the shipped contract when absent.
 
     Attributes
     ----------
     late, duplicate, bad : int
-        Messages so far.
+        Events so far.
     newest_ms : int
         The broker's time of the newest message.
     """
 
-    def __init__(self, delay_ms: int, contract: Contract | None = None) -> None:
+    def __init__(self, delay_ms: int, reader: TopicReader | None = None) -> None:
         self.delay_ms = delay_ms
-        self._parse = reader_of(shipped() if contract is None else contract).parse
+        self._reader = reader or TopicReader()
         self.late = self.duplicate = self.bad = 0
         self.newest_ms = 0
         self._clocks: dict[int, PartitionClock] = {}
         self._ids: dict[str, None] = {}
 
-    def judge(self, message: Message) -> TailEvent | None:
-        """The event that a message adds; None for one that is bad, late or a duplicate.
+    def judge(self, message: Message) -> list[TailEvent]:
+        """The events that a message adds: those that are not bad, late or duplicates.
 
         Parameters
         ----------
@@ -96,9 +94,12 @@ class Judge:
             Each partition's in the order of their offsets.
         """
         self.newest_ms = max(self.newest_ms, message.arrival_ms)
-        try:
-            event = self._parse(message.value, arrival_ms=message.arrival_ms)
-        except EventError:
+        place = (message.value, message.partition, message.offset)
+        found = self._reader.events(*place, arrival_ms=message.arrival_ms)
+        return [added for event in found if (added := self._added(message, event)) is not None]
+
+    def _added(self, message: Message, event: Event | EventError) -> TailEvent | None:
+        if isinstance(event, EventError):
             self.bad += 1
             return None
         event_ms = ms_of(event.event_time)

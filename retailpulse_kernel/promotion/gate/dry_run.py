@@ -18,7 +18,7 @@ from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.promotion.gate.isolation import explained, run_apart
 from retailpulse_kernel.promotion.registry.manifest import Step
-from retailpulse_kernel.shop.decoding import reader_for
+from retailpulse_kernel.shop.formats.reading import topic_reader
 from retailpulse_kernel.shop.lateness import PartitionClock
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
@@ -28,6 +28,7 @@ from retailpulse_kernel.stores.registry import can, event_archive, figure_store,
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.run.context import RunContext
+from retailpulse_kernel.streaming.run.report import met
 
 __all__ = ["dry_run"]
 
@@ -89,7 +90,8 @@ def dry_run(
     if plan is None:
         return
     yield _tables(shadow, plan)
-    yield _conservation(shadow, plan, copied)
+    yield _conservation(shadow, plan)
+    yield from _expectations(shadow, plan)
     yield from _late(shadow, plan)
 
 
@@ -167,18 +169,18 @@ def _tables(shadow: Settings, plan: Plan) -> Step:
 
 def _late(shadow: Settings, plan: Plan) -> Iterator[Step]:
     """How many events of the sample a continuous run would call late; no order makes one late in this bounded run."""
-    parse = reader_for(shadow, plan.topic).parse
+    reader = topic_reader(shadow, plan.topic)
     clocks: dict[int, PartitionClock] = {}
     events = late = 0
     for message in KafkaStore(shadow).messages(shadow.namespace.topic(plan.topic)):
-        try:
-            event = parse(message.value, arrival_ms=message.arrival_ms)
-        except EventError:
-            continue
         clock = clocks.setdefault(message.partition, PartitionClock(plan.watermark_ms))
-        event_ms = ms_of(event.event_time)
-        events, late = events + 1, late + clock.is_late(event_ms)
-        clock.advance(event_ms, message.arrival_ms)
+        place = (message.value, message.partition, message.offset)
+        for event in reader.events(*place, arrival_ms=message.arrival_ms):
+            if isinstance(event, EventError):
+                continue
+            event_ms = ms_of(event.event_time)
+            events, late = events + 1, late + clock.is_late(event_ms)
+            clock.advance(event_ms, message.arrival_ms)
     if late:
         watermark = f"a watermark of {plan.watermark_ms / 1_000:g} s"
         found = f"with {watermark}, a continuous run would call {late:,} of the sample's {events:,} events late"
@@ -213,18 +215,40 @@ def _figures(store: FigureStore, table: FigureTable, counts: Counter[str]) -> It
                 yield f"{figure} is {wanted[figure]} in {first} and {total} in {name}"
 
 
-def _conservation(shadow: Settings, plan: Plan, copied: int) -> Step:
-    by_output: dict[str, Counter[str]] = {}
+def _expectations(shadow: Settings, plan: Plan) -> Iterator[Step]:
+    """How many events of the sample met each expectation."""
+    found: dict[str, Counter[str]] = {one.name: Counter() for one in plan.expectations}
+    for account in read_accounts(shadow, further=True):
+        for name, (violated, judged) in account.expectations.items() if account.job == plan.job else ():
+            found.setdefault(name, Counter()).update(violated=violated, judged=judged)
+    for number, (name, counts) in enumerate(found.items()):
+        said = met(name, counts["violated"], counts["judged"])
+        yield Step("" if number else "expectations", said, "warning" if counts["violated"] else "ok")
+
+
+def _conservation(shadow: Settings, plan: Plan) -> Step:
+    """Whether each output has taken every message of its topics, and every event is accounted for."""
+    offsets = KafkaStore(shadow).offsets
+    held = {
+        topic: sum(end - begin for begin, end in offsets(shadow.namespace.topic(topic)).values())
+        for topic in plan.topics
+    }
+    taken = {output: Counter[str]() for output in plan.outputs}
     for account in read_accounts(shadow, further=True):
         if account.job == plan.job:
-            names = ("consumed", "accepted", "duplicate", "late", "bad")
-            by_output.setdefault(account.output, Counter()).update({n: getattr(account, n) for n in names})
-    short = {name: found["consumed"] for name, found in by_output.items() if found["consumed"] < copied}
-    counts = by_output.get("") or next(iter(by_output.values()), Counter())
+            names = ("consumed", "further_events", "accepted", "duplicate", "late", "bad")
+            taken.setdefault(account.output, Counter()).update({n: getattr(account, n) for n in names})
+    checks = [_output_of(taken[output], sum(held[t] for t in topics)) for output, topics in plan.outputs.items()]
+    return next((check for check in checks if not check.ok), checks[0])
+
+
+def _output_of(counts: Counter[str], held: int) -> Step:
+    """Whether one output has accounted for so many messages."""
     parts = " + ".join(
         [f"{counts['accepted']:,}", *(f"{counts[name]:,} {name}" for name in ("duplicate", "late", "bad"))]
     )
     total = sum(counts[name] for name in ("accepted", "duplicate", "late", "bad"))
-    ok = counts["consumed"] == total and (counts["consumed"] == copied if len(plan.topics) == 1 else not short)
-    found = f"{counts['consumed']:,} = {parts}"
-    return Step("conservation", found if ok else f"{found}, of {copied:,} messages", "ok" if ok else "failed", ok=ok)
+    ok = counts["consumed"] + counts["further_events"] == total and counts["consumed"] == held
+    further = f" + {counts['further_events']:,} further events" if counts["further_events"] else ""
+    found = f"{counts['consumed']:,}{further} = {parts}"
+    return Step("conservation", found if ok else f"{found}, of {held:,} messages", "ok" if ok else "failed", ok=ok)

@@ -114,8 +114,10 @@ def promote(
                 promotion.version = frozen
                 _catch_up(promotion, settings, on_catch_up)
                 return promotion
-            if described.plan is not None and described.plan.topic != _EVENTS:
-                copied = sample_events(settings, shadow, described.plan.topic, limit=sample)
+            if described.plan is not None:
+                samples = {topic: sample_events(settings, shadow, topic, limit=sample)
+                           for topic in described.plan.topics if topic != _EVENTS}  # fmt: skip
+                copied = samples.get(described.plan.topic, copied)
             _try_on_sample(promotion, settings, shadow, notebook, manifest, copied)
             if manifest.plan is not None:
                 _check_state(promotion, settings, shadow, notebook, manifest)

@@ -67,7 +67,9 @@ def trial_environment(shadow: Settings, folder: Path, environ: Mapping[str, str]
 
 def _references(settings: Settings) -> Iterator[str]:
     """The variables that a profile refers to for the servers which a notebook uses."""
-    servers = settings.profile.model_dump(include={"kafka", "cassandra", "hbase", "hive", "spark", "stores"})
+    servers = settings.profile.model_dump(
+        include={"kafka", "cassandra", "hbase", "hive", "registry", "spark", "stores"}
+    )
     values: list[Any] = list(servers.values())
     while values:
         value = values.pop()

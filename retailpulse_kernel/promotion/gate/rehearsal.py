@@ -256,7 +256,7 @@ class _Recorder:
         """Keep single events."""
         found = self.rows.setdefault("events", {})
         for row in rows.toArrow().to_pylist():
-            found[row["kafka_partition"], row["kafka_offset"]] = row
+            found[row["kafka_partition"], row["kafka_offset"], row["event_id"]] = row
         return Staged(epoch, batch, len(found), frozenset())
 
     def put(self, staged: Staged) -> None:

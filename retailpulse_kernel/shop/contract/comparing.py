@@ -155,10 +155,14 @@ def _of_topics(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _of_topic(old: Topic, new: Topic) -> Iterator[str]:
-    for key, what in (("topic", "it is the topic"), ("format", "its format is")):
-        was, now = getattr(old, key), getattr(new, key)
+    needs = "; a job that reads it needs a new epoch"
+    if old.topic != new.topic:
+        yield f"it is the topic {new.topic} instead of {old.topic}"
+    before, after = ({"format": one.format, **dict(one.options)} for one in (old, new))
+    for key in sorted({*before, *after}):
+        was, now = before.get(key, ""), after.get(key, "")
         if was != now:
-            yield f"{what} {now} instead of {was}"
+            yield f"its {key} is {_said(now)} instead of {_said(was)}{needs}"
     if bool(old.fields) != bool(new.fields):
         shapes = ["fields of its own" if one.fields else "the standard event" for one in (new, old)]
         yield f"its messages have {' instead of '.join(shapes)}: a job that reads it needs a new epoch"
@@ -167,7 +171,6 @@ def _of_topic(old: Topic, new: Topic) -> Iterator[str]:
         was, now = getattr(old, key), getattr(new, key)
         if was != now:
             yield f"its {key} is {_said(now)} instead of {_said(was)}: a job that reads it needs a new epoch"
-    needs = "; a job that reads it needs a new epoch"
     yield from (f"the field {said}" for said in _of_each(old.fields, new.fields, needs))
 
 

@@ -28,7 +28,7 @@ _IN_FRONT: Final = ("event_id", "event_time")
 TAKEN: Final = frozenset(
     {
         *("partition", "offset", "arrival", "raw", "late", "low", "kafka_partition", "kafka_offset", "dt"),
-        *("ahead_ms", "arrived_ms", "n_accepted", "n_ahead", "n_bad", "n_late", "dedup_key", "clock"),
+        *("ahead_ms", "arrived_ms", "n_accepted", "n_ahead", "n_bad", "n_further", "n_late", "dedup_key", "clock"),
         *("slot", "start", "end", "bucket", "second", "minute", "hour", "day", "week", "month"),
     }
 )

@@ -18,7 +18,16 @@ from retailpulse_kernel.ground.errors import ContractError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.checking import Fault, Faults, Places, Reading
 from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
-from retailpulse_kernel.shop.contract.model import OTHER, Contract, EventTypes, Shop, Topic
+from retailpulse_kernel.shop.contract.model import (
+    CHOICES,
+    OTHER,
+    REGISTERED,
+    TOOLS,
+    Contract,
+    EventTypes,
+    Shop,
+    Topic,
+)
 from retailpulse_kernel.shop.contract.shapes import read_shape
 from retailpulse_kernel.shop.contract.tables import read_tables
 from retailpulse_kernel.shop.currencies import CURRENCIES
@@ -32,9 +41,7 @@ __all__ = ["SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"
 SHIPPED: Final = Path(__file__).with_name("shop.toml")
 
 #: The formats of messages that are read.
-FORMATS: Final = ("json",)
-#: Those that a contract may name some day.
-_COMING: Final = ("avro", "protobuf", "json_schema", "ga4", "segment", "rees46", "retailrocket")
+FORMATS: Final = ("json", *REGISTERED, *TOOLS)
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _ROOMS: Final = ("shop", "event_types", "topics", "fields", "tables")
 _TOPIC_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -179,28 +186,47 @@ def _topics(faults: Faults, values: Any, base: Contract | None, words: Sequence[
     for name, value in Reading(faults, ("topics",), values).values.items():
         keys = ("topics", name)
         said = Reading(faults, keys, value)
-        said.only("topic", "format", "fields", "id", "time")
-        topic, format_ = said.take("topic", "text", name), said.take("format", "text", "json")
+        said.only("topic", "format", *CHOICES, "fields", "id", "time")
+        before = found[name].topic if name in found else name
+        topic, format_ = said.take("topic", "text", before), said.take("format", "text", "json")
         if not is_name(name):
             faults.add(keys, f"{name!r} can't be the name of a topic in the contract.", NAME_RULE)
         if not topic or len(topic) > 200 or not set(topic) <= _TOPIC_CHARACTERS:
             faults.add(
                 (*keys, "topic"), f"{topic!r} can't be the name of a topic.", "Use letters, digits, '.', '_', '-'."
             )
-        if format_ in _COMING:
-            reason = f"Messages in the format {format_!r} can't be read from a topic yet."
-            faults.add((*keys, "format"), reason, f"There is: {', '.join(FORMATS)}.")
-        elif format_ not in FORMATS:
+        if format_ not in FORMATS:
             faults.unknown((*keys, "format"), "format", format_, FORMATS)
         twice = next((one.name for one in found.values() if one.topic == topic and one.name != name), None)
         if twice is not None:
             faults.add((*keys, "topic"), f"{twice!r} is the topic {topic!r} already.", "Remove one of the two.")
-        shape = read_shape(faults, said, words)
+        shape, options = read_shape(faults, said, words), _options(faults, said, format_)
+        if shape.fields and format_ in TOOLS:
+            reason = f"Records of {format_} become standard events, and can't have fields of another shape."
+            faults.add((*keys, "fields"), reason, "Add the fields to [fields], with their paths in the record.")
         if shape.fields and any(one.topic == topic for one in (base.topics if base else ())):
             reason = f"The messages of {topic!r} are standard events, which all jobs and figures read."
             faults.add((*keys, "fields"), reason, "Add the fields to [fields], or name another topic.")
-        found[name] = Topic(name, topic, format_, *shape)
+        found[name] = Topic(name, topic, format_, *shape, options=options)
     return tuple(found.values())
+
+
+def _options(faults: Faults, said: Reading, format: str) -> tuple[tuple[str, str], ...]:
+    """What a topic chooses for the records of another tool, sorted by the choices' names."""
+    found = {}
+    for name, known in CHOICES.items():
+        if name not in said.values:
+            continue
+        chosen = said.take(name, "text", known[0])
+        if format not in TOOLS:
+            reason = f"{name} is a choice for records of other tools, and the format is {format!r}."
+            faults.add((*said.keys, name), reason, f"Leave it out, or name a format: {', '.join(TOOLS)}.")
+        elif chosen not in known:
+            reason = f"{chosen!r} can't be chosen for {name}."
+            such = "Such as EUR." if name == "currency" else f"There is: {', '.join(known)}."
+            faults.add((*said.keys, name), reason, f"{did_you_mean(chosen, known)}{such}")
+        found[name] = chosen
+    return tuple(sorted(found.items()))
 
 
 def _shop(faults: Faults, values: Any, base: Contract | None) -> Shop:

@@ -14,14 +14,42 @@ from typing import Any, Final
 import msgspec
 
 from retailpulse_kernel.shop.contract.paths import Step, steps_of
+from retailpulse_kernel.shop.currencies import CURRENCIES
 
-__all__ = ["NEVER", "OTHER", "ROLES", "Contract", "EventTypes", "Field", "ReferenceTable", "Shop", "Topic", "Value"]
+__all__ = [
+    "CHOICES",
+    "NEVER",
+    "OTHER",
+    "PRICES",
+    "REGISTERED",
+    "ROLES",
+    "TOOLS",
+    "USERS",
+    "Contract",
+    "EventTypes",
+    "Field",
+    "ReferenceTable",
+    "Shop",
+    "Topic",
+    "Value",
+]
 
 #: A value in a contract. Decimals, dates and times stand as text: JSON has no other exact form of them.
 Value = str | int | float | bool | None
 
 #: What a reference table says that is read once.
 NEVER: Final = "never"
+
+#: Formats whose messages name a schema in a Schema Registry.
+REGISTERED: Final = ("avro", "json_schema", "protobuf")
+#: The formats of other tools' records, which are mapped to the standard event (`shop/adapters`).
+TOOLS: Final = ("ga4", "rees46", "retailrocket", "segment")
+#: What becomes of a price with more than four decimal places.
+PRICES: Final = ("computed", "exact", "round")
+#: What becomes of a hit whose user gave no consent, and so has no id.
+USERS: Final = ("own", "reject")
+#: What a shop can choose for such records, and of what.
+CHOICES: Final = {"currency": tuple(sorted(CURRENCIES)), "prices": PRICES, "users": USERS}
 
 #: The role of an event that no figure knows by itself.
 OTHER: Final = "other"
@@ -151,6 +179,8 @@ class Topic:
         The one of these fields by which a message is taken once; each message counts where it is empty.
     time : str
         The one of these fields that is the event time; that is the broker's time where it is empty.
+    options : tuple of (str, str)
+        What the shop has chosen for that format, such as the currency of amounts that name none.
     """
 
     name: str
@@ -159,6 +189,7 @@ class Topic:
     fields: tuple[Field, ...] = ()
     id: str = ""
     time: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,6 +265,8 @@ class Contract:
         How the messages are written: that of the topic.
     id, time : str
         Of a topic of another shape: its fields that tell a message from another, and when it was; see `Topic`.
+    options : tuple of (str, str)
+        What the shop has chosen for the format.
     """
 
     fields: tuple[Field, ...]
@@ -244,6 +277,7 @@ class Contract:
     format: str = "json"
     id: str = ""
     time: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
@@ -316,9 +350,13 @@ class Contract:
         return {one.topic: self._of_one(one) for one in self.topics}
 
     def _of_one(self, topic: Topic) -> Contract:
-        if not topic.fields:
-            return replace(self.decoding, format=topic.format)
-        return Contract(topic.fields, EventTypes(()), format=topic.format, id=topic.id, time=topic.time)
+        found = self.decoding
+        if topic.fields:
+            found = Contract(topic.fields, EventTypes(()), id=topic.id, time=topic.time)
+        elif topic.format in TOOLS:
+            # A record is mapped to the event's own names; only the shop's own fields are where the record has them.
+            found = replace(found, fields=tuple(map(_at_its_name, self.fields)))
+        return replace(found, format=topic.format, options=topic.options)
 
     def of_topic(self, topic: str) -> Contract:
         """What says how the messages of one topic are read; a topic that is not named has the standard event.
@@ -344,3 +382,7 @@ class Contract:
             What `plain` gave.
         """
         return msgspec.convert(values, cls)
+
+
+def _at_its_name(field: Field) -> Field:
+    return field if field.is_own else replace(field, path="")

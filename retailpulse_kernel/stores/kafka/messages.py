@@ -9,16 +9,18 @@ read by itself and put into its row.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.times import plain_times
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.formats.opening import Opener, events_in
 from retailpulse_kernel.stores.frames import CATEGORIES, text_series
 from retailpulse_kernel.stores.kafka.layouts import Column, decimal_of, layout_of, shown, walked
 
@@ -42,10 +44,14 @@ class MessageTable:
     ----------
     contract : Contract, optional
         What the messages hold; the shipped one when absent.
+    opener : Opener, optional
+        Opens messages that are not JSON of the contract: each of their events is a row. One that can't be opened stands
+        under ``raw``.
     """
 
-    def __init__(self, contract: Contract | None = None) -> None:
+    def __init__(self, contract: Contract | None = None, opener: Opener | None = None) -> None:
         self._layout = layout_of(shipped() if contract is None else contract)
+        self._opener = opener
         self._places: list[tuple[Sequence[int], Sequence[int], Sequence[int]]] = []
         self._chunks: list[dict[str, Any]] = []
         self._odd: dict[int, dict[str, Any]] = {}
@@ -74,26 +80,49 @@ class MessageTable:
         values : sequence of bytes or None
             The messages; None is one without a value.
         """
-        decoded, layout = self._decoded(values), self._layout
+        closed: dict[int, bytes | None] = {}
+        if self._opener is not None:
+            partitions, offsets, arrivals_ms, values, closed = self._opened(partitions, offsets, arrivals_ms, values)
+        decoded, layout = self._decoded(values, closed), self._layout
         chunk = {name: self._kept(column, list(map(column.get, decoded))) for name, column in layout.columns.items()}
         self._chunks.append(chunk | {key: list(map(get, decoded)) for key, get in layout.within.items()})
         self._places.append((partitions, offsets, arrivals_ms))
         self._rows += len(values)
 
-    def _decoded(self, values: Sequence[bytes | None]) -> list[Any]:
-        """The structs of messages; of an odd one that of an empty message."""
+    def _opened(
+        self,
+        partitions: Sequence[int],
+        offsets: Sequence[int],
+        arrivals_ms: Sequence[int],
+        values: Sequence[bytes | None],
+    ) -> tuple[list[int], list[int], list[int], list[bytes | None], dict[int, bytes | None]]:
+        """The messages' events, each with its message's place, and those messages that can't be opened."""
+        places: tuple[list[int], list[int], list[int]] = ([], [], [])
+        events, closed = list[bytes | None](), dict[int, bytes | None]()
+        for *place, value in zip(partitions, offsets, arrivals_ms, values, strict=True):
+            for event in events_in(self._opener, value, place[0], place[1]):
+                if isinstance(event, EventError):
+                    closed[len(events)] = value
+                events.append(None if isinstance(event, EventError) else event)
+                for column, at in zip(places, place, strict=True):
+                    column.append(at)
+        return *places, events, closed
+
+    def _decoded(self, values: Sequence[bytes | None], closed: Mapping[int, bytes | None]) -> list[Any]:
+        """The structs of messages; of an odd one, and of one that can't be opened, that of an empty message."""
         decoded = list[Any]()
         while len(decoded) < len(values):
             try:
                 # Up to the next odd one without a step of Python's for each message.
                 decoded.extend(map(self._layout.decode, values[len(decoded) :]))  # type: ignore[arg-type]
             except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-                fields = _fields(values[len(decoded)])
+                place = len(decoded)
+                fields = {"raw": closed[place]} if place in closed else _fields(values[place])
                 wider = self._layout.wider(fields) if "raw" not in fields else None
                 if wider is not None:  # from the first one again, so that all structs are of one layout
                     self._layout, decoded = wider, []
                 else:
-                    self._odd[self._rows + len(decoded)] = fields
+                    self._odd[self._rows + place] = fields
                     decoded.append(self._layout.nothing)
         return decoded
 

@@ -22,6 +22,8 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at, ms_of, range_of, span_of
 from retailpulse_kernel.shop.contract.loading import contract_of, shipped
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.formats.opening import opener_of
+from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.stores.base import RowStore, SentRows
 from retailpulse_kernel.stores.connection import why_unreachable
 from retailpulse_kernel.stores.frames import Form, checked_limit, shaped, to_frame
@@ -227,12 +229,14 @@ class KafkaStore(KafkaRows):
             were sent, except that ``event_time`` is a UTC time and ``price`` an exact `decimal.Decimal` (with
             ``as_="float"`` a ``float64``) where they can be read as such. What is not a JSON object stands
             under ``raw``. Of a topic of the contract every field is a column, also one that no message has; one that is
-            nested in the message stands in a column of its own.
+            nested in the message stands in a column of its own. Of a topic with another format than JSON each event is
+            a row, with the fields of the contract, and a message that can't be opened stands under ``raw``.
         """
         checked_limit(limit)
         since_ms = int((time.time() - span_of(last).total_seconds()) * 1000)
-        state = self._state(self._of_shop(topic))
-        table = MessageTable(self._contract(state))
+        topic = self._of_shop(topic)
+        state = self._state(topic)
+        table = self._table(state)
         with self._answering(), self._consumer() as consumer, _no_collection():
             gone = _older_are_gone(state, _offsets_at(consumer, state, since_ms))
             newer_ms = since_ms if limit is None else _enough_since(consumer, state, since_ms, limit + 1)
@@ -240,7 +244,7 @@ class KafkaStore(KafkaRows):
             self._collect(table, consumer, state, newer_ms)
             if limit is not None and newer_ms > since_ms and len(table) <= limit:
                 # A compacted topic has fewer messages than offsets.
-                table = MessageTable(self._contract(state))
+                table = self._table(state)
                 self._collect(table, consumer, state, since_ms)
                 total = None
         frame = table.frame(limit, of_events=self._of_events(state))
@@ -286,8 +290,9 @@ class KafkaStore(KafkaRows):
         """
         checked_limit(limit)
         begin, end = range_of(last, since, until)
-        state = self._state(self._of_shop(topic))
-        table = MessageTable(self._contract(state))
+        topic = self._of_shop(topic)
+        state = self._state(topic)
+        table = self._table(state)
         with self._answering(), self._consumer() as consumer, _no_collection():
             if end is not None:
                 state = replace(state, end=_offsets_at(consumer, state, ms_of(end)))
@@ -299,13 +304,17 @@ class KafkaStore(KafkaRows):
             self._gather(table, consumer, state, starts)
         frame = table.frame(limit, oldest=True, of_events=self._of_events(state))
         # A compacted topic has fewer messages than offsets.
-        more = limit is not None and total > len(frame) >= limit
-        frame.attrs |= {"more": more, "total": max(total, len(frame))}
+        more = frame.attrs["more"] or (limit is not None and total > len(frame) >= limit)
+        frame.attrs |= {"more": more, "total": max(total, len(table))}
         if more:
             frame.attrs["note"] = _note("oldest", frame, "up to", -1, end)
         elif gone and len(frame):
             frame.attrs["note"] = _gone(frame)
         return shaped(frame, as_)
+
+    def _table(self, state: TopicState) -> MessageTable:
+        contract = self._contract(state)
+        return MessageTable(contract, opener_of(contract.format, options_of(self._settings, contract)))
 
     def _contract(self, state: TopicState) -> Contract:
         """What the messages of a topic hold; of one that the contract lacks as far as the names are the same."""

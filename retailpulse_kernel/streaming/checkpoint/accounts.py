@@ -1,15 +1,16 @@
 """The account of a micro-batch: where every message went.
 
 Each batch of each job leaves one record in the namespace's progress topic, before the batch is
-committed and under a key that a replayed batch has again. ``consumed = accepted + duplicate +
-late + bad`` holds in each, ``lost`` stands beside, and the topic is what lag, rates and reconciliation are read from.
+committed and under a key that a replayed batch has again. ``consumed + further_events = accepted + duplicate +
+late + bad`` holds in each: a message is one event, or in some formats several, and each event is judged. ``lost``
+stands beside, and the topic is what lag, rates and reconciliation are read from.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -36,8 +37,10 @@ class Account:
         Which batch; together they are the record's key.
     offsets : dict
         The end offset of each partition: ``{topic: {partition: offset}}``.
-    consumed, accepted, duplicate, late, bad : int
-        Messages; the first is the sum of the others.
+    consumed : int
+        Messages.
+    accepted, duplicate, late, bad : int
+        Events: their sum is the messages and the further events. A message that can't be opened is one bad event.
     rows : int
         Rows written to the stores.
     watermark_ms, started_ms, finished_ms : int
@@ -65,6 +68,11 @@ class Account:
         Whether another output of the job counts these messages: a job's totals are those of its first output.
     null_keys : int
         Rows that were not written since a column of their key has no value; they are in the dead-letter topic.
+    further_events : int
+        Events that are not the first of their message; 0 where each message is one event.
+    expectations : dict of str to list of int
+        Of each expectation, by its name: the events that violated it, and those that were judged. An expectation of a
+        topic that another output counts is not among them.
     """
 
     job: str
@@ -91,6 +99,13 @@ class Account:
     output: str = ""
     further: bool = False
     null_keys: int = 0
+    further_events: int = 0
+    expectations: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def events(self) -> int:
+        """How many events were judged: the sum of the accepted, duplicate, late and bad ones."""
+        return self.consumed + self.further_events
 
     @property
     def key(self) -> str:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
-__all__ = ["COUNTS", "Batch", "JobBatches", "newest_epochs"]
+__all__ = ["COUNTS", "FURTHER_EVENTS", "Batch", "JobBatches", "newest_epochs"]
 
-#: What an account counts; the first is the sum of the others.
+#: What an account counts: messages, and what became of their events.
 COUNTS = ("consumed", "accepted", "duplicate", "late", "bad")
+#: What is between the two: the events that are not the first of their message.
+FURTHER_EVENTS = "further_events"
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Batch:
 
     account: Account
     spans: dict[int, tuple[int, int]]
-    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*COUNTS, FURTHER_EVENTS), 0))
 
 
 @dataclass
@@ -114,8 +116,9 @@ def _chained(job: JobBatches, accounts: list[Account], topic: str) -> JobBatches
     reached: dict[int, int] = {}
     for account in accounts:
         parts = account.accepted + account.duplicate + account.late + account.bad
-        if account.consumed != parts:
-            said = f"consumed {account.consumed:,} is not accepted + duplicate + late + bad, {parts:,}"
+        if account.events != parts:
+            further = f" with {account.further_events:,} further events" if account.further_events else ""
+            said = f"consumed {account.consumed:,}{further} is not accepted + duplicate + late + bad, {parts:,}"
             job.problems.append(f"batch {account.batch}: {said}")
         spans = {}
         for partition, end in sorted((int(p), int(end)) for p, end in account.offsets[topic].items()):

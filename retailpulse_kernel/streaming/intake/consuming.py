@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from retailpulse_kernel.ground.errors import RetailPulseError
 from retailpulse_kernel.ground.retrying import passes
-from retailpulse_kernel.streaming.intake.judging import Chunk
+from retailpulse_kernel.streaming.intake.opening import Chunk
 
 __all__ = ["chunks"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,14 @@ from retailpulse_kernel.streaming.intake.judging import (
     ACCEPTED,
     AHEAD,
     BAD,
+    FURTHER,
     LATE,
+    OBSERVED_EXPECTED,
     OBSERVED_INTAKE,
     OBSERVED_UNIQUE,
     Intake,
 )
+from retailpulse_kernel.streaming.intake.refusing import REFUSED
 from retailpulse_kernel.streaming.intake.source import SourceConfig, TopicSource
 from retailpulse_kernel.streaming.state.aggregation import event_time
 
@@ -115,7 +119,13 @@ def read_again(spark: SparkSession, settings: Settings, intake: Intake, steps: s
 
 
 def deduplicated(
-    messages: DataFrame, *, watermark: timedelta, horizon: timedelta, reader: int = 0, as_events: bool = False
+    messages: DataFrame,
+    *,
+    watermark: timedelta,
+    horizon: timedelta,
+    reader: int = 0,
+    as_events: bool = False,
+    expected: Sequence[str] = (),
 ) -> DataFrame:
     """Accepted events, each once, and with `Intake.keep_late` the late ones.
 
@@ -132,11 +142,15 @@ def deduplicated(
     as_events : bool
         Whether the rows are for a query of the notebook's: they have the events' own columns, and Spark's watermark
         follows ``event_time``. None of them may be late.
+    expected : sequence of str
+        Conditions, in Spark SQL, of which the accepted events that violate them are counted.
     """
     from pyspark.sql import functions as F
 
-    counted = (F.coalesce(F.sum(f"n_{status}"), F.lit(0)).alias(status) for status in (ACCEPTED, LATE, BAD, AHEAD))
-    verdicts = ("low", "n_accepted", "n_late", "n_bad", "n_ahead", "ahead_ms", "arrived_ms")
+    counts = (ACCEPTED, LATE, BAD, AHEAD, FURTHER)
+    counted = (F.coalesce(F.sum(f"n_{count}"), F.lit(0)).alias(count) for count in counts)
+    refused = [name for name in messages.columns if name.startswith(REFUSED)]
+    verdicts = ("low", *(f"n_{count}" for count in counts), "ahead_ms", "arrived_ms", *refused)
     rows = (
         # Spark's watermark follows the slowest partition, by the column `low`; state is kept by the event's own time.
         messages.withWatermark("low", f"{milliseconds(watermark)} milliseconds")
@@ -145,6 +159,7 @@ def deduplicated(
             *counted,
             F.max("ahead_ms").alias("ahead_ms"),
             F.min("arrived_ms").alias("arrived_ms"),
+            *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in refused),
         )
         .where("late IS NOT NULL")
         .drop(*verdicts)
@@ -152,6 +167,11 @@ def deduplicated(
     if "dedup_key" in rows.columns:
         rows = rows.withColumn("clock", event_time("clock", "clock", horizon))
         rows = rows.dropDuplicatesWithinWatermark(["dedup_key"]).drop("dedup_key", "clock")
+    if expected:
+        violated = [~F.col("late") & ~F.expr(condition) for condition in expected]
+        failed = [F.count_if(one).alias(f"failed_{number}") for number, one in enumerate(violated)]
+        example = [F.min(F.when(one, F.col("event_id"))).alias(f"example_{n}") for n, one in enumerate(violated)]
+        rows = rows.observe(f"{OBSERVED_EXPECTED}_{reader}", *failed, *example)
     accepted = F.count_if(~F.col("late"))
     if as_events:
         # Before the counts are observed: what stands behind them is the meaning of the notebook's query (`analysis`).

@@ -18,7 +18,8 @@ import numpy as np
 from pyspark.sql.datasource import DataSourceReader, InputPartition
 
 from retailpulse_kernel.streaming.intake.consuming import chunks
-from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
+from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
+from retailpulse_kernel.streaming.intake.opening import Chunk
 from retailpulse_kernel.streaming.intake.remembered import Span, dealt
 
 if TYPE_CHECKING:

@@ -106,10 +106,14 @@ class SourceConfig:
         content = asdict(self)
         if content["intake"]["contract"] is None:  # a Connect server of before knows no contracts
             del content["intake"]["contract"]
+        if not content["intake"]["options"]:  # nor formats
+            del content["intake"]["options"]
         if content["steps"] is None:  # nor that a batch is read once more
             del content["steps"]
         if not content["given"]:  # nor tests
             del content["given"]
+        if not content["intake"]["refuses"]:  # nor expectations
+            del content["intake"]["refuses"], content["intake"]["only_refused"]
         return json.dumps(content)
 
     @classmethod
@@ -127,6 +131,7 @@ class SourceConfig:
         if content.get("leader") is not None:
             content["leader"] = Leader(**content["leader"])
         intake["columns"] = tuple(intake["columns"])
+        intake["refuses"] = tuple((name, condition) for name, condition in intake.get("refuses", ()))
         if rejects is not None:
             rejects["client"] = tuple((name, value) for name, value in rejects["client"])
         return cls(**content, intake=Intake(**intake, rejects=None if rejects is None else RejectTopics(**rejects)))

@@ -25,6 +25,7 @@ from retailpulse_kernel.streaming.state.window_state import is_summable
 
 __all__ = [
     "VERSION",
+    "ExpectationPlan",
     "FieldPlan",
     "FigurePlan",
     "Plan",
@@ -81,6 +82,16 @@ class FigurePlan:
         if isinstance(known, Figure) and FigurePlan.describing(known) == self:
             return known
         return Figure(self.name, self.name, Measure(Kind(self.kind), self.of), self.where)
+
+
+@dataclass(frozen=True)
+class ExpectationPlan:
+    """What a job expects of the events of a topic, and what becomes of those that are otherwise."""
+
+    topic: str
+    name: str
+    condition: str
+    otherwise: str
 
 
 @dataclass(frozen=True)
@@ -317,6 +328,11 @@ class Plan:
         The shop's own words for events, with their roles.
     models : tuple of (str, str)
         The files beside the notebook that its functions load, with their SHA-256.
+    formats : tuple of (str, str)
+        How the messages of its topics are written, by the topics: those that are not JSON, with what the shop has
+        chosen for the format.
+    expectations : tuple of ExpectationPlan
+        What it expects of events.
     version : int
         That of the plan's own form. Two plans that say the same are equal whichever version each was written in.
 
@@ -340,6 +356,8 @@ class Plan:
     fields: tuple[FieldPlan, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
     models: tuple[tuple[str, str], ...] = ()
+    formats: tuple[tuple[str, str], ...] = ()
+    expectations: tuple[ExpectationPlan, ...] = ()
     version: int = field(default=VERSION, compare=False)
 
     def __post_init__(self) -> None:
@@ -368,6 +386,16 @@ class Plan:
     def slots(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
         """What the numbers stand for by which the state tells tables and windows apart."""
         return tuple((table.name, grain, table.by) for table in self.tables for grain in table.every)
+
+    def refuses(self, topic: str) -> tuple[str, ...]:
+        """The conditions by which events of a topic are refused.
+
+        Parameters
+        ----------
+        topic : str
+            The topic's name within the namespace.
+        """
+        return tuple(o.condition for o in self.expectations if (o.topic, o.otherwise) == (topic, "reject"))
 
     @property
     def references(self) -> tuple[ReferencePlan, ...]:

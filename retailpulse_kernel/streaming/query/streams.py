@@ -17,6 +17,7 @@ from retailpulse_kernel.shop.tables import FigureTable, Grain, grain_of
 from retailpulse_kernel.stores.frames import Form, limited, shaped
 from retailpulse_kernel.streaming.intake.given import given_events
 from retailpulse_kernel.streaming.intake.shapes import column_types
+from retailpulse_kernel.streaming.query.expectations import Expectation, Otherwise
 from retailpulse_kernel.streaming.state.aggregation import aggregate, rows_by_table
 
 if TYPE_CHECKING:
@@ -182,6 +183,34 @@ class Events:
         """
         return replace(self, conditions=(*self.conditions, condition))
 
+    def expect(self, name: str, condition: str, *, otherwise: Otherwise = "count") -> Events:
+        """Expect something of every event of the topic, in all that this job makes of it.
+
+        It takes effect whether or not the result is used. Call it before `df`.
+
+        Parameters
+        ----------
+        name : str
+            What is expected, in words: ``"price is positive"``.
+        condition : str
+            In Spark SQL, such as ``"price > 0"``. An event for which it is NULL meets it, as in SQL's CHECK.
+        otherwise : {"count", "reject", "stop"}
+            What becomes of an event that violates it: it is counted and goes on; it goes to the dead-letter topic; or
+            the job ends before it writes the micro-batch.
+
+        Returns
+        -------
+        Events
+            These events.
+
+        Raises
+        ------
+        UsageError
+            The condition can't be evaluated, the name is taken, or the topic has been read.
+        """
+        self.job.reading.expectations.add(self.topic, Expectation(name, condition, otherwise))
+        return self
+
     def figures(self, *figures: Figure | Ratio, by: Sequence[str], every: Sequence[str], table: str) -> FigureStream:
         """Figures by dimensions, in time windows.
 
@@ -243,7 +272,8 @@ class Events:
         types = column_types(self.contract)
         schema = pa.schema(types.items())
         rows = [{name: getattr(event, name, None) for name in types} for event in unique.values()]
-        return self.of(self.job.spark.createDataFrame(pa.Table.from_pylist(rows, schema)))
+        frame = self.job.spark.createDataFrame(pa.Table.from_pylist(rows, schema))
+        return self.of(self.job.reading.expectations.kept(self.topic, frame))
 
     @property
     def df(self) -> DataFrame:

@@ -10,6 +10,7 @@ from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.stores.frames import checked_limit
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.stores.kafka.store import KafkaStore
@@ -19,6 +20,7 @@ from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.intake.rejects import RejectTopics
 from retailpulse_kernel.streaming.intake.repeating import steps_file
 from retailpulse_kernel.streaming.intake.shapes import column_types
+from retailpulse_kernel.streaming.query.expectations import Expectations
 from retailpulse_kernel.streaming.query.outputs import Reader
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Topics:
         self._job = job
         #: The streams that the notebook has asked for so far, by their numbers.
         self.readers: list[Reader] = []
+        self.expectations = Expectations(job)
 
     def frame(self, events: Events) -> DataFrame:
         """Every accepted event as a streaming DataFrame, for a query of its own; a bounded one where a batch is run.
@@ -77,20 +80,24 @@ class Topics:
             Whether the columns are those of an event, with Spark's watermark.
         """
         job = self._job
-        reader = Reader(
-            len(self.readers), events.topic, events.unique_by, events.publish_rejects, milliseconds(events.watermark)
-        )
+        refuses = self.expectations.refuses(events.topic)
+        # What this job alone refuses is in no other job's dead letters.
+        publishes = events.publish_rejects or bool(refuses)
+        reader = Reader(len(self.readers), events.topic, events.unique_by, publishes, milliseconds(events.watermark))
         self.readers.append(reader)
         intake = Intake(
             tuple(columns),
             job.source_namespace.topic(events.topic),
             delay_ms=milliseconds(events.watermark),
             keep_late=keep_late,
-            rejects=self.rejects if events.publish_rejects else None,
+            rejects=self.rejects if publishes else None,
             labels={"job": job.name},
             unique_by=events.unique_by,
             horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
             contract=told(events.contract),
+            options=options_of(job.settings, events.contract),
+            refuses=refuses,
+            only_refused=not events.publish_rejects,
         )
         if job.context.batch:
             # In a batch nobody else finds the duplicates, and what was rejected is in its topic already.
@@ -116,6 +123,7 @@ class Topics:
             horizon=events.dedup_horizon,
             reader=reader.number,
             as_events=as_events,
+            expected=[one.condition for one in self.expectations.of(events.topic, "count", "stop")],
         )
         return reader, events.of(unique)
 
@@ -128,6 +136,8 @@ class Topics:
 
     def sample(self, events: Events, limit: int | None) -> DataFrame:
         """The newest events of a topic, as a bounded DataFrame of the Connect server, or where none is, the job.
+
+        While a notebook's tests run, there are none: they need no topic.
 
         Parameters
         ----------
@@ -144,6 +154,8 @@ class Topics:
         from retailpulse_kernel.stores.spark.store import SparkStore
 
         job = self._job
+        if job.context.is_tested:
+            return events.given(())
         topic = job.source_namespace.topic(events.topic)
         offsets = KafkaStore(job.settings).offsets(topic)
         newest = offsets
@@ -153,8 +165,15 @@ class Topics:
         total, taken = (sum(end - begin for begin, end in spans.values()) for spans in (offsets, newest))
         if taken < total:
             say(f"Made from the newest {taken:,} of {total:,} messages in {topic}.")
-        columns = tuple(column_types(events.contract))
-        intake = Intake(columns, topic, unique_by=events.unique_by, contract=told(events.contract))
+        contract = events.contract
+        intake = Intake(
+            tuple(column_types(contract)),
+            topic,
+            unique_by=events.unique_by,
+            contract=told(contract),
+            options=options_of(job.settings, contract),
+            refuses=self.expectations.refuses(events.topic),
+        )
         rows = read_range(SparkStore(job.settings).shared() or job.spark, job.settings, intake, newest)
         return events.of(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import milliseconds, moment_at, require_minutes
+from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.shop.tables import Grain, Row
 from retailpulse_kernel.stores.base import version_of
 from retailpulse_kernel.stores.kafka.store import KafkaStore
@@ -123,6 +124,8 @@ def _retained(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         unordered={partition: _merged(spans) for partition, spans in unordered.items()},
         unique_by=job.unique_by,
         contract=told(job.contract),
+        options=options_of(job.settings, job.contract),
+        refuses=job.reading.expectations.refuses(job.topic_name),
     )
     rows = read_range(job.spark, job.settings, intake, ranges).where("dedup_key IS NOT NULL")
     return job.filtered(rows.dropDuplicates(["dedup_key"]))
@@ -160,5 +163,6 @@ def _archived(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
     if done is not None:
         taken = (f"(kafka_partition = {p} AND kafka_offset < {end})" for p, end in done.ends.items())
         rows = rows.where(" OR ".join(taken))
+    rows = job.reading.expectations.kept(job.topic_name, rows)
     rows = rows.withColumn("dedup_key", F.coalesce(job.unique_by, "event_id")).dropDuplicates(["dedup_key"])
     return job.filtered(rows.select(*job.columns(sink.tables)))

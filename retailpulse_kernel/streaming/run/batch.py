@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from retailpulse_kernel.ground.errors import JobError, cause_line
-from retailpulse_kernel.streaming.intake.judging import ACCEPTED, BAD, LATE, OBSERVED_INTAKE
+from retailpulse_kernel.streaming.intake.judging import ACCEPTED, BAD, FURTHER, LATE, OBSERVED_INTAKE
 from retailpulse_kernel.streaming.intake.repeating import Step, steps_file, write_steps
 from retailpulse_kernel.streaming.query.closing import Batch, as_written
 from retailpulse_kernel.streaming.query.outputs import RowOutput
@@ -198,5 +198,6 @@ def _consumed(output: RowOutput, frame: DataFrame) -> int:
     for reader in {reader.topic: reader for reader in reversed(output.readers)}.values():
         row = metrics.apply(f"{OBSERVED_INTAKE}_{reader.number}")
         counts = dict(zip(row.schema().fieldNames(), range(row.size()), strict=True))
-        consumed += sum(row.get(counts[name]) or 0 for name in (ACCEPTED, LATE, BAD))
+        events = sum(row.get(counts[name]) or 0 for name in (ACCEPTED, LATE, BAD))
+        consumed += events - (row.get(counts[FURTHER]) or 0)
     return consumed

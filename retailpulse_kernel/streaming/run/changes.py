@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import IntEnum
 
 from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.formats.opening import JSON
 from retailpulse_kernel.stores.base import SentRows
 from retailpulse_kernel.stores.registry import can
 from retailpulse_kernel.streaming.checkpoint.epochs import forgotten, outputs_of
@@ -48,9 +49,9 @@ class Difference:
     Attributes
     ----------
     what : str
-        ``job``, ``topic``, ``contract``, ``field``, ``words``, ``dedup key``, ``dedup horizon``, ``watermark``,
-        ``filter``, ``output``, ``rejects``, ``reference``, ``model``, ``table``, ``rows``, ``windows``, ``key``,
-        ``figures``, ``measure`` or ``revision``.
+        ``job``, ``topic``, ``contract``, ``format``, ``field``, ``words``, ``dedup key``, ``dedup horizon``,
+        ``watermark``, ``filter``, ``expectation``, ``output``, ``rejects``, ``reference``, ``model``, ``table``,
+        ``rows``, ``windows``, ``key``, ``figures``, ``measure`` or ``revision``.
     effect : Effect
         What it asks for.
     reason : str
@@ -70,8 +71,24 @@ def compare(old: Plan, new: Plan) -> list[Difference]:
     old, new : Plan
         Of the same job.
     """
-    parts = (_of_source, _of_contract, _of_references, _of_models, _of_tables, _of_output)
+    parts = (
+        _of_source, _of_formats, _of_expectations, _of_contract, _of_references, _of_models, _of_tables, _of_output,
+    )  # fmt: skip
     return [difference for part in parts for difference in part(old, new)]
+
+
+def _of_expectations(old: Plan, new: Plan) -> Iterator[Difference]:
+    """What other events the job refuses, and what else it expects of them."""
+    for topic in sorted({one.topic for plan in (old, new) for one in plan.expectations}):
+        was, now = sorted(set(old.refuses(topic))), sorted(set(new.refuses(topic)))
+        if was != now:
+            before, after = (" and ".join(f"({one})" for one in found) or "all" for found in (was, now))
+            reason = f"the events of {topic} that are not rejected changed from {before} to {after}"
+            yield Difference("expectation", Effect.EPOCH, f"{reason}: what is there went by the old ones")
+    watched = [{one for one in plan.expectations if one.otherwise != "reject"} for plan in (old, new)]
+    if names := sorted({one.name for one in watched[0] ^ watched[1]}):
+        reason = f"other expectations: {_words(names)} holds as it is now from the next batch on"
+        yield Difference("expectation", Effect.RESUME, reason)
 
 
 def _of_references(old: Plan, new: Plan) -> Iterator[Difference]:
@@ -98,6 +115,16 @@ def _of_models(old: Plan, new: Plan) -> Iterator[Difference]:
 
 def _columns(table: ReferencePlan) -> str:
     return _words(f"{name} {kind}" for name, kind in table.columns)
+
+
+def _of_formats(old: Plan, new: Plan) -> Iterator[Difference]:
+    """How the messages of the topics are written that both read."""
+    before, after = dict(old.formats), dict(new.formats)
+    for topic in sorted({*old.topics} & {*new.topics}):
+        was, now = before.get(topic, JSON), after.get(topic, JSON)
+        if was != now:
+            reason = f"the messages of {topic} were read as {was}, and now are as {now}"
+            yield Difference("format", Effect.EPOCH, f"{reason}: what is there went by the old format")
 
 
 def _of_contract(old: Plan, new: Plan) -> Iterator[Difference]:

@@ -98,6 +98,11 @@ class RunContext:
         return {RUN: json.dumps(leader | told)}
 
     @property
+    def is_tested(self) -> bool:
+        """Whether the notebook runs for its tests alone."""
+        return self.on_test is not None
+
+    @property
     def stop_asked(self) -> bool:
         """Whether the stop file is there."""
         return bool(self.stop_file) and Path(self.stop_file).exists()

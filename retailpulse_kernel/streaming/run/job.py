@@ -463,15 +463,16 @@ class Job:
         return events
 
     def columns(self, tables: Sequence[FigureTable]) -> list[str]:
-        """The event's columns that the job's figures and conditions need.
+        """The event's columns that the job's figures, conditions and expectations need.
 
         Parameters
         ----------
         tables : sequence of FigureTable
             Those that the job writes.
         """
-        conditions = self._first_events.conditions
-        return list(column_types(self.contract)) if conditions else sorted(columns_needed(tables))
+        events = self._first_events
+        whole = events.conditions or self.reading.expectations.of(events.topic)
+        return list(column_types(self.contract)) if whole else sorted(columns_needed(tables))
 
     def filtered(self, rows: DataFrame) -> DataFrame:
         """Those rows that meet the conditions of the job's events.

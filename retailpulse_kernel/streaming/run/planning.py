@@ -11,7 +11,8 @@ from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.events import CONTRACT
-from retailpulse_kernel.streaming.plan.data import FieldPlan, Plan, ReferencePlan, RowsPlan, TablePlan
+from retailpulse_kernel.shop.formats.opening import JSON
+from retailpulse_kernel.streaming.plan.data import ExpectationPlan, FieldPlan, Plan, ReferencePlan, RowsPlan, TablePlan
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def plan_of(job: Job) -> Plan:
     for output in job.writes.rows:
         for reader, columns in zip(output.readers, output.columns, strict=True):
             read.setdefault(reader.topic, set()).update(columns)
+    for topic, expectation in job.reading.expectations.all:
+        read.setdefault(topic, set()).update(_named((), [expectation.condition]))
     return Plan(
         job=job.name,
         topic=job.topic_name,
@@ -67,7 +70,12 @@ def plan_of(job: Job) -> Plan:
         contract=CONTRACT,
         fields=_fields(job.shop, read),
         words=_words(job.shop, read),
+        formats=_formats(job.shop, read),
         models=tuple(sorted((model.name, model.sha256) for model in job.models)),
+        expectations=tuple(
+            ExpectationPlan(topic, one.name, _on_one_line(one.condition), one.otherwise)
+            for topic, one in job.reading.expectations.all
+        ),
     )
 
 
@@ -86,7 +94,13 @@ def under(plan: Plan, contract: Contract) -> Plan:
     read[plan.topic] |= _named(tables, plan.conditions)
     if plan.archive is not None:
         read[plan.topic] |= contract.of_topic(plan.topic).types.keys()
-    return replace(plan, tables=tables, fields=_fields(contract, read), words=_words(contract, read))
+    return replace(
+        plan,
+        tables=tables,
+        fields=_fields(contract, read),
+        words=_words(contract, read),
+        formats=_formats(contract, read),
+    )
 
 
 def _joining(table: TablePlan, contract: Contract) -> TablePlan:
@@ -103,6 +117,16 @@ def _words(contract: Contract, read: Iterable[str]) -> tuple[tuple[str, str], ..
     if not any(contract.of_topic(topic).holds_events for topic in read):
         return ()
     return tuple(pair for pair in contract.event_types.words if pair[0] != pair[1])
+
+
+def _formats(contract: Contract, read: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """How the messages of topics are written that are not JSON."""
+    found = {topic: contract.of_topic(topic) for topic in read}
+    return tuple(
+        (topic, " ".join([one.format, *(f"{name}={chosen}" for name, chosen in one.options)]))
+        for topic, one in sorted(found.items())
+        if one.format != JSON
+    )
 
 
 def _named(tables: Sequence[TablePlan], conditions: Sequence[str]) -> set[str]:

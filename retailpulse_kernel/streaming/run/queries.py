@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from retailpulse_kernel.ground.errors import CheckFailed
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.epochs import (
@@ -19,7 +20,17 @@ from retailpulse_kernel.streaming.checkpoint.epochs import (
     newest_batch,
     read_clock,
 )
-from retailpulse_kernel.streaming.intake.judging import ACCEPTED, AHEAD, BAD, LATE, OBSERVED_INTAKE, OBSERVED_UNIQUE
+from retailpulse_kernel.streaming.intake.judging import (
+    ACCEPTED,
+    AHEAD,
+    BAD,
+    FURTHER,
+    LATE,
+    OBSERVED_EXPECTED,
+    OBSERVED_INTAKE,
+    OBSERVED_UNIQUE,
+)
+from retailpulse_kernel.streaming.intake.refusing import REFUSED
 from retailpulse_kernel.streaming.intake.remembered import ReaderNote, folder_of, tell_readers
 from retailpulse_kernel.streaming.query.outputs import Output, Reader
 from retailpulse_kernel.streaming.sinks.rows import RowSink
@@ -30,7 +41,7 @@ if TYPE_CHECKING:
 
     from retailpulse_kernel.streaming.run.job import Job
 
-__all__ = ["POLL_SECONDS", "OutputQuery", "start_query"]
+__all__ = ["POLL_SECONDS", "OutputQuery", "observed", "require_expected", "start_query"]
 
 POLL_SECONDS = 0.2
 #: What Spark says of a query whose sources are not there yet.
@@ -122,10 +133,15 @@ class OutputQuery:
         The run.
     further : bool
         Whether another output counts the job's messages.
+    judges : collection of str
+        The topics, by their names within the namespace, whose expectations this query counts.
     """
 
-    def __init__(self, job: Job, output: Output, epoch: Epoch, run: _Run, *, further: bool) -> None:
+    def __init__(
+        self, job: Job, output: Output, epoch: Epoch, run: _Run, *, further: bool, judges: Collection[str]
+    ) -> None:
         self._job, self._epoch, self._run, self._further = job, epoch, run, further
+        self._judges = frozenset(judges)
         self.output = output
         self.query: StreamingQuery | None = None
         #: What a batch raised: what Spark hands on is only its text.
@@ -218,7 +234,10 @@ class OutputQuery:
         """Write one micro-batch and its account; Spark commits the batch when this returns."""
         started_ms = int(time.time() * 1000)
         try:
-            rows = self._run.patiently(self.output.sink.compute(frame, epoch=self._epoch, batch=batch_id))
+            write = self.output.sink.compute(frame, epoch=self._epoch, batch=batch_id)
+            assert self.query is not None
+            require_expected(self._job, self.output, observed(self.query))
+            rows = self._run.patiently(write)
             account = self._account(batch_id, rows, started_ms)
             if account is not None:
                 self._run.done(account)
@@ -229,14 +248,15 @@ class OutputQuery:
 
     def _account(self, batch_id: int, rows: int, started_ms: int) -> Account | None:
         """The batch's account; None for a batch without messages, which Spark runs to free state."""
-        found, counted = self._observed(), dict[str, Reader]()
+        assert self.query is not None
+        found, counted = observed(self.query), dict[str, Reader]()
         for reader in self.output.readers:
             counted.setdefault(reader.topic, reader)  # a topic that is read twice is counted once
         intakes = [found.get(f"{OBSERVED_INTAKE}_{reader.number}", {}) for reader in counted.values()]
         uniques = [found.get(f"{OBSERVED_UNIQUE}_{reader.number}", {}) for reader in counted.values()]
-        read = {status: sum(one.get(status) or 0 for one in intakes) for status in (ACCEPTED, LATE, BAD, AHEAD)}
+        read = {name: sum(one.get(name) or 0 for one in intakes) for name in (ACCEPTED, LATE, BAD, AHEAD, FURTHER)}
         accepted = sum(one.get(ACCEPTED) or 0 for one in uniques)
-        consumed = read[ACCEPTED] + read[LATE] + read[BAD]
+        consumed = read[ACCEPTED] + read[LATE] + read[BAD] - read[FURTHER]
         logged = logged_batch(self.checkpoint, batch_id)
         lost = 0 if logged is None else self._run.lost(logged, self.output.name)
         sink = self.output.sink
@@ -268,21 +288,75 @@ class OutputQuery:
             output=self.output.name,
             further=self._further,
             null_keys=null_keys,
+            further_events=read[FURTHER],
+            expectations=self._judged(counted.values(), found),
         )
 
-    def _observed(self) -> dict[str, dict[str, int]]:
-        """The counts that the running batch observed.
+    def _judged(self, readers: Collection[Reader], found: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:
+        """Of each expectation, the events that violated it, and those that were judged."""
+        judged: dict[str, list[int]] = {}
+        for reader in (reader for reader in readers if reader.topic in self._judges):
+            intake = found.get(f"{OBSERVED_INTAKE}_{reader.number}", {})
+            unique = found.get(f"{OBSERVED_UNIQUE}_{reader.number}", {}).get(ACCEPTED) or 0
+            expected = found.get(f"{OBSERVED_EXPECTED}_{reader.number}", {})
+            expectations = self._job.reading.expectations
+            refusing = expectations.of(reader.topic, "reject")
+            refused = [intake.get(f"{REFUSED}{number}") or 0 for number in range(len(refusing))]
+            timely = (intake.get(ACCEPTED) or 0) + sum(refused)
+            judged |= {one.name: [n, timely] for one, n in zip(refusing, refused, strict=True)}
+            for number, one in enumerate(expectations.of(reader.topic, "count", "stop")):
+                judged[one.name] = [expected.get(f"failed_{number}") or 0, unique]
+        return judged
 
-        Spark hands them to listeners only after the commit, which is too late for an account
-        that must not be lost; the query's own execution has them as soon as they are computed.
-        """
-        assert self.query is not None
-        metrics = self.query._jsq.streamingQuery().lastExecution().observedMetrics()
-        found: dict[str, dict[str, int]] = {}
-        names = metrics.keySet().iterator()
-        while names.hasNext():
-            name = names.next()
-            row = metrics.apply(name)
-            fields = row.schema().fieldNames()
-            found[name] = {field: row.get(i) for i, field in enumerate(fields)}
-        return found
+
+def observed(query: StreamingQuery) -> dict[str, dict[str, Any]]:
+    """The counts that the running batch of a query observed.
+
+    Spark hands them to listeners only after the commit, which is too late for an account that must not be lost; the
+    query's own execution has them as soon as they are computed.
+
+    Parameters
+    ----------
+    query : StreamingQuery
+        The query, within its batch.
+    """
+    metrics = query._jsq.streamingQuery().lastExecution().observedMetrics()
+    found: dict[str, dict[str, Any]] = {}
+    names = metrics.keySet().iterator()
+    while names.hasNext():
+        name = names.next()
+        row = metrics.apply(name)
+        fields = row.schema().fieldNames()
+        found[name] = {field: row.get(i) for i, field in enumerate(fields)}
+    return found
+
+
+def require_expected(job: Job, output: Output, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make sure that no event of a micro-batch violates an expectation that stops the job.
+
+    Parameters
+    ----------
+    job : Job
+        Whose expectations.
+    output : Output
+        The output of the query that has the batch.
+    found : mapping
+        What the batch has observed; see `observed`.
+
+    Raises
+    ------
+    CheckFailed
+        One does: started again, the job would find the same event.
+    """
+    for reader in output.readers:
+        expected = found.get(f"{OBSERVED_EXPECTED}_{reader.number}", {})
+        for number, one in enumerate(job.reading.expectations.of(reader.topic, "count", "stop")):
+            failed = expected.get(f"failed_{number}") or 0
+            if one.otherwise == "stop" and failed:
+                events = f"{failed:,} events of {reader.topic} violate" if failed > 1 else "an event violates"
+                raise CheckFailed(
+                    f"The job {job.name!r} stops before it writes: {events} the expectation {one.name!r} "
+                    f"({one.condition}), such as the event {expected[f'example_{number}']!r}.",
+                    remedy="Nothing of the micro-batch was written. Correct the events' producer, or change the "
+                    "expectation: with otherwise='reject' such events go to the dead-letter topic.",
+                )

@@ -17,12 +17,12 @@ from retailpulse_kernel.streaming.checkpoint.accounts import Account
 if TYPE_CHECKING:
     from retailpulse_kernel.streaming.reference.refreshing import TableState
 
-__all__ = ["MIME", "Report", "shown", "sum_of"]
+__all__ = ["MIME", "Report", "met", "shown", "sum_of"]
 
 #: The media type of a report's numbers in a notebook: what ran the notebook reads them there.
 MIME = "application/vnd.retailpulse.report+json"
 
-_COUNTS = ("consumed", "accepted", "duplicate", "late", "bad", "ahead", "rows", "lost")
+_COUNTS = ("consumed", "accepted", "duplicate", "late", "bad", "ahead", "rows", "lost", "further_events")
 #: Batches over which the rate is averaged.
 _RECENT = 10
 
@@ -42,7 +42,8 @@ class Report:
     batches : int
         Micro-batches that this run committed.
     totals : Counter
-        Messages consumed, accepted, duplicate, late, bad, of these ahead, rows written, and messages lost, in this run.
+        Messages consumed, their events accepted, duplicate, late, bad, of these ahead, rows written, messages lost, and
+        events that are not the first of their message, in this run.
     lag : int, optional
         Messages in the topic that no batch has taken yet; None where Kafka does not say.
     last : Account, optional
@@ -59,6 +60,8 @@ class Report:
         Batches, rows and rows without a key of each table of rows, by the output's name.
     tables : dict
         The reference tables that the job joins, by their names.
+    expectations : dict
+        Of each expectation, by its name: the events that violated it, and those that were judged.
     """
 
     job: str
@@ -75,6 +78,7 @@ class Report:
     producer_time: bool = False
     outputs: dict[str, Counter[str]] = field(default_factory=dict)
     tables: dict[str, TableState] = field(default_factory=dict)
+    expectations: dict[str, list[int]] = field(default_factory=dict)
     _recent: deque[Account] = field(default_factory=lambda: deque(maxlen=_RECENT), repr=False)
     _cell: int | None = field(default=None, repr=False)
 
@@ -86,6 +90,9 @@ class Report:
         account : Account
             That of the newest batch. Messages are counted once, where the first output took them.
         """
+        for name, counts in account.expectations.items():
+            before = self.expectations.get(name, [0, 0])
+            self.expectations[name] = [one + other for one, other in zip(before, counts, strict=True)]
         if account.output:
             found = {"batches": 1, "rows": account.rows, "null_keys": account.null_keys}
             self.outputs.setdefault(account.output, Counter()).update(found)
@@ -118,6 +125,7 @@ class Report:
         ]
         lines += [("output", _output(name, counts)) for name, counts in self.outputs.items()]
         lines += [("table", _table(state)) for state in self.tables.values()]
+        lines += [("expected", met(name, *counts)) for name, counts in self.expectations.items()]
         if t["lost"]:
             lines.append(("lost", f"{t['lost']:,} messages that the topic deleted before the job took them"))
         if self.begin:
@@ -169,6 +177,7 @@ class Report:
             "messages": {name: self.totals[name] for name in _COUNTS},
             "outputs": {name: dict(counts) for name, counts in self.outputs.items()},
             "tables": {name: asdict(state) for name, state in self.tables.items()},
+            "expectations": self.expectations,
         }
 
     def bundle(self) -> dict[str, Any]:
@@ -197,17 +206,31 @@ def _table(state: TableState) -> str:
     return f"{state.name}: version {state.version}, read {moment_at(state.read_ms):%Y-%m-%d %H:%M:%S} UTC{since}"
 
 
+def met(name: str, violated: int, judged: int) -> str:
+    """How many events met an expectation, in words.
+
+    Parameters
+    ----------
+    name : str
+        The expectation.
+    violated, judged : int
+        The events that violated it, and all that were judged.
+    """
+    return f"{name}: {judged - violated:,} of {judged:,}"
+
+
 def sum_of(messages: Mapping[str, int]) -> str:
     """Where a run's messages went, in words.
 
     Parameters
     ----------
     messages : mapping of str to int
-        The counts of an account by name; ``lost`` may be absent.
+        The counts of an account by name; ``lost`` and ``further_events`` may be absent.
     """
+    further = f" + {messages['further_events']:,} further events" if messages.get("further_events") else ""
     parts = " + ".join(f"{messages[name]:,} {name}" for name in _COUNTS[1:5])
     lost = f"; {messages['lost']:,} lost before they were taken" if messages.get("lost") else ""
-    return f"{messages['consumed']:,} = {parts}{lost}"
+    return f"{messages['consumed']:,}{further} = {parts}{lost}"
 
 
 @contextmanager

@@ -92,10 +92,7 @@ class Runner:
                 # Only now, as no other run changes the epoch's window state any more.
                 outputs = outputs_of(self._job, self._epoch)
                 self._start_epoch(outputs)
-                self._queries = [
-                    OutputQuery(self._job, output, self._epoch, self, further=number > 0)
-                    for number, output in enumerate(outputs)
-                ]
+                self._queries = [*self._queries_of(outputs)]
                 with self._references.followed():
                     self._run_queries(show)
             except (_Stopped, KeyboardInterrupt):
@@ -136,6 +133,14 @@ class Runner:
                 show()
                 shown = time.monotonic()
         self._report.state = "stopped" if self._stop_asked() else "finished"
+
+    def _queries_of(self, outputs: list[Output]) -> Iterator[OutputQuery]:
+        """The queries; a topic's expectations are counted by the first that reads it."""
+        judged: set[str] = set()
+        for number, output in enumerate(outputs):
+            topics = {reader.topic for reader in output.readers} - judged
+            judged |= topics
+            yield OutputQuery(self._job, output, self._epoch, self, further=number > 0, judges=topics)
 
     def _begin(self, query: OutputQuery) -> None:
         """Start a query. Several start one after another: Spark waits ten seconds for a source's own process."""
@@ -188,7 +193,7 @@ class Runner:
             print(f"{time.strftime('%H:%M:%S')} {self._job.name}: {' '.join(warning)}", flush=True)
 
     def _may_restart(self, query: OutputQuery, error: Exception) -> bool:
-        """Wait when Kafka is what failed; anything else is the job's own failure."""
+        """Wait when Kafka is what failed, or what opens its messages; anything else is the job's own failure."""
         if isinstance(query.failure, _Stopped):
             raise query.failure
         cause = query.failure or error
@@ -204,6 +209,8 @@ class Runner:
         # A reader says only that offsets are not there: what became of the topic is looked at here.
         went_on = self.patiently(self._data_loss.check)
         if went_on or not reachable or from_worker or isinstance(cause, StoreUnavailable):
+            if from_worker and reachable:  # what opens the messages waited for another server
+                self._waits(cause_line(cause))
             return True
         if isinstance(cause, RetailPulseError):
             raise cause
@@ -247,6 +254,7 @@ class Runner:
         self.patiently(lambda: self._ledger.write(account))
         with self._counting:
             self._report.add(account)
+            self._metrics.judge(account)
             if not account.further:
                 self._metrics.add(account)
 
@@ -272,10 +280,10 @@ class Runner:
 
         def waiting(state: tenacity.RetryCallState) -> None:
             assert state.outcome is not None
-            self._metrics.retried(getattr(state.outcome.exception(), "store", ""))
-            self._report.state = f"waiting: {state.outcome.exception()}"
-            self._report.fail(state.outcome.exception())
-            print(f"{time.strftime('%H:%M:%S')} {self._job.name} is waiting: {state.outcome.exception()}", flush=True)
+            error = state.outcome.exception()
+            self._metrics.retried(getattr(error, "store", ""))
+            self._report.fail(error)
+            self._waits(str(error))
 
         def pause(seconds: float) -> None:
             end = time.monotonic() + seconds
@@ -294,6 +302,11 @@ class Runner:
         result = retrying(action)
         self._report.state = "running"
         return result
+
+    def _waits(self, why: str) -> None:
+        """Say what the run waits for."""
+        self._report.state = f"waiting: {why}"
+        print(f"{time.strftime('%H:%M:%S')} {self._job.name} is waiting: {why}", flush=True)
 
     def _left(self) -> int | None:
         """Messages in the topics that not every query has taken; None where Kafka does not say."""

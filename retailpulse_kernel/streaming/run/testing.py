@@ -7,7 +7,6 @@ its own, in place of the topics; see `intake.given`. So neither Kafka nor a stor
 from __future__ import annotations
 
 import copy
-import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.ground.errors import EventError, JobError, TestFailed, UnknownName, UsageError, cause_line
+from retailpulse_kernel.ground.errors import (
+    CheckFailed,
+    EventError,
+    JobError,
+    TestFailed,
+    UnknownName,
+    UsageError,
+    cause_line,
+)
 from retailpulse_kernel.ground.spans import moment_of, ms_of
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.rows import object_rows
@@ -28,8 +35,9 @@ from retailpulse_kernel.streaming.reference.versions import Versions
 from retailpulse_kernel.streaming.run.assembly import outputs_of
 from retailpulse_kernel.streaming.run.differing import differences
 from retailpulse_kernel.streaming.run.given_tables import of_type, rows_of, with_day
-from retailpulse_kernel.streaming.run.queries import start_query
+from retailpulse_kernel.streaming.run.queries import observed, require_expected, start_query
 from retailpulse_kernel.streaming.sinks.memory import MemoryTable, MemoryTarget
+from retailpulse_kernel.streaming.sinks.rows import RowSink
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -83,6 +91,8 @@ def test_job(
     ------
     TestFailed
         The rows are others.
+    CheckFailed
+        An event violates an expectation that stops the job.
     UsageError
         The test names a table, a topic or a column that the job does not have.
     JobError
@@ -155,8 +165,8 @@ def _messages(job: Job, given: Any, present: datetime | None) -> dict[str, Given
         if topic not in topics:
             raise UnknownName(f"topic of the job {job.name!r}", topic, topics)
     made = {topic: _made(job.shop.of_topic(topic), given.get(topic, ()), present) for topic in topics}
-    found = [(job.shop.of_topic(topic), message) for topic, messages in made.items() for message in messages]
-    at_ms = ms_of(present) if present is not None else max(itertools.starmap(_time_ms, found), default=0)
+    times = [_time_ms(job.shop.of_topic(topic), message) for topic, messages in made.items() for message in messages]
+    at_ms = ms_of(present) if present is not None else max(times, default=0)
     return {
         topics[topic]: GivenMessages(
             [message.value.decode() for message in messages],
@@ -248,16 +258,25 @@ def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> None:
     """Run a query over the given messages, to its end."""
     quiet = replace(output, readers=tuple(as_of_output(reader, publishes=False) for reader in output.readers))
 
+    stopped: list[CheckFailed] = []  # what Spark hands on is only its text
+
     def write(frame: DataFrame, batch: int) -> None:
         done = quiet.sink.compute(frame, epoch=epoch, batch=batch)
-        if quiet.mode == "complete":
-            target.tables.clear()
+        try:
+            require_expected(job, quiet, observed(query))
+        except CheckFailed as error:
+            stopped.append(error)
+            raise
+        if quiet.mode == "complete" and isinstance(quiet.sink, RowSink):
+            target.tables.pop(quiet.sink.table.name, None)
         done()
 
     query = start_query(job, quiet, epoch, write)
     try:
         query.awaitTermination()
     except Exception as error:
+        if stopped:
+            raise stopped[0] from error
         raise JobError(f"The query of {output.label} failed: {cause_line(error)}") from error
     finally:
         query.stop()

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import nested, text, utc_time, whole
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.values import nested, text, utc_time, whole
 
 __all__ = ["Segment"]
 
@@ -53,7 +53,7 @@ class Segment(Adapter):
     columns: ClassVar[tuple[str, ...]] = ("messageId", "event", "timestamp", "properties")
     reads: ClassVar[tuple[str, ...]] = (*columns, *_TIMES, "type", "context", "userId", "anonymousId")
 
-    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+    def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
         """One event, or one for each product of an order."""
         name = text(record.get("event"))
         event_type = _TYPES.get(_SEPARATORS.sub("", name or "").lower())
@@ -78,12 +78,14 @@ class Segment(Adapter):
         if not products:
             raise EventError("missing:products", f"{name} without products")
         order = _text(properties, _ORDER)
-        return [
-            {"event_id": f"{message}-{line}", "order_id": order, "order_line": line}
-            | shared
-            | self._product(nested(product, dict, "products") or {}, properties)
-            for line, product in enumerate(products, start=1)
-        ]
+        return self.lines(
+            products,
+            lambda line, product: (
+                {"event_id": f"{message}-{line}", "order_id": order, "order_line": line}
+                | shared
+                | self._product(nested(product, dict, "products") or {}, properties)
+            ),
+        )
 
     def _product(self, product: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
         path = _PATH.split((text(product.get("category")) or "").strip())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import currency_code, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.values import currency_code, text, utc_time, whole
 from retailpulse_kernel.shop.events import Message
 
 __all__ = ["RetailPulse"]
@@ -26,7 +26,7 @@ class RetailPulse(Adapter):
     )
     reads: ClassVar[tuple[str, ...]] = Message.__struct_fields__
 
-    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+    def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
         """The row itself, its values in the types of the contract; other columns are ignored."""
         given = {name: record[name] for name in Message.__struct_fields__ if name in record}
         fields = {name: value for name, value in given.items() if value is not None and value != ""}

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import text, whole
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.values import text, whole
 
 __all__ = ["RetailRocket"]
 
@@ -32,7 +32,7 @@ class RetailRocket(Adapter):
         super().__init__(**given)
         self._lines: Counter[str] = Counter()
 
-    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+    def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
         """One event for the row."""
         name = text(record.get("event"))
         event_type = _TYPES.get(name or "")

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from retailpulse_kernel.feed.adapters.values import currency_code, day_session, exact_price
-from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.errors import EventError, UnknownName, UsageError
+from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price
+from retailpulse_kernel.shop.contract.model import PRICES, USERS
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
-__all__ = ["PRICES", "USERS", "Adapter", "Items", "Rules", "refuse_doubles"]
+__all__ = ["Adapter", "Items", "Mapped", "Rules", "refuse_doubles"]
 
-#: What becomes of a price with more than four decimal places.
-PRICES: Final = ("computed", "exact", "round")
-#: What becomes of a hit whose user gave no consent, and so has no id.
-USERS: Final = ("own", "reject")
+#: The fields of an event, or why a part of a record is none.
+Mapped = dict[str, Any] | EventError
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,9 @@ class Adapter:
         Category and price by product.
     rules : Rules, optional
         Choices where shops differ.
+    alone : bool
+        Whether nothing is known of the records before one, as of a message of a topic: no order is put together from
+        several of them.
 
     Attributes
     ----------
@@ -146,13 +148,15 @@ class Adapter:
     reads: ClassVar[tuple[str, ...]] = ()
     needs_source: ClassVar[bool] = False
 
-    def __init__(self, *, source: str = "", items: Items | None = None, rules: Rules | None = None) -> None:
-        self.source = source
+    def __init__(
+        self, *, source: str = "", items: Items | None = None, rules: Rules | None = None, alone: bool = False
+    ) -> None:
+        self.source, self.alone = source, alone
         self.items = items
         self.rules = rules or Rules()
         self.changed: list[str] = []
 
-    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+    def adapt(self, record: Mapping[str, Any], row: int) -> Sequence[Mapped]:
         """The fields of our events that a record holds; `row` counts the source's records from 1.
 
         Parameters
@@ -168,6 +172,24 @@ class Adapter:
             The record is nothing that our events know.
         """
         raise NotImplementedError
+
+    def lines(self, items: Iterable[Any], fields_of: Callable[[int, Any], dict[str, Any]]) -> list[Mapped]:
+        """One event for each line of an order; a bad line takes no other with it.
+
+        Parameters
+        ----------
+        items : iterable
+            The lines as the record has them.
+        fields_of : callable
+            Maps a line, given its number from 1 and the line.
+        """
+        found: list[Mapped] = []
+        for number, item in enumerate(items, start=1):
+            try:
+                found.append(fields_of(number, item))
+            except EventError as error:
+                found.append(error)
+        return found
 
     def event_id(self, row: int) -> str:
         """An id for a record that has none: where it comes from.

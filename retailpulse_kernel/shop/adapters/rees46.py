@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import text, utc_time
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.values import text, utc_time
 
 __all__ = ["Rees46"]
 
@@ -26,7 +26,7 @@ class Rees46(Adapter):
     - No event id: the file and the row are it. Two equal rows are two events (a genuine repeat), the same
       file sent twice is not.
     - No order id: a session's purchases are one order, its lines counted in the order of the file. Only the
-      sessions that bought something are kept in memory for that.
+      sessions that bought something are kept in memory for that. A record that is read alone is an order of its own.
     - No session in some rows: the user's day is one.
     - No currency: that of the rules, US dollars as in the data set.
     """
@@ -48,7 +48,7 @@ class Rees46(Adapter):
         super().__init__(**given)
         self._lines: Counter[str] = Counter()
 
-    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+    def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
         """One event for the row."""
         name = text(record.get("event_type"))
         event_type = _TYPES.get(name or "")
@@ -74,6 +74,7 @@ class Rees46(Adapter):
         if event_type == "purchase" and session is not None:
             if price is None:  # a bad row takes no line of the order
                 raise EventError("missing:price", "a purchase needs a price")
-            self._lines[session] += 1
-            fields |= {"order_id": session, "order_line": self._lines[session]}
+            order = fields["event_id"] if self.alone else session
+            self._lines[order] += 1
+            fields |= {"order_id": order, "order_line": self._lines[order]}
         return [fields]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from retailpulse_kernel.feed.adapters.base import Adapter
-from retailpulse_kernel.feed.adapters.values import canonical, digest, exact_price, nested, text, whole
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.values import canonical, digest, exact_price, nested, text, whole
 
 __all__ = ["GA4"]
 
@@ -56,7 +56,7 @@ class GA4(Adapter):
     columns: ClassVar[tuple[str, ...]] = ("event_name", "event_timestamp", "user_pseudo_id", "event_params", "items")
     reads: ClassVar[tuple[str, ...]] = (*columns, *_IDENTITY, "user_id", "ecommerce")
 
-    def adapt(self, record: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+    def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
         """One event for each item of the row."""
         name = text(record.get("event_name"))
         event_type = _TYPES.get(name or "")
@@ -85,10 +85,10 @@ class GA4(Adapter):
             "order_id": order,
         }
         currency = _set(params.get("currency"))
-        return [
-            {"event_id": f"{hit}-{position}", "order_line": position} | shared | self._item(item, currency)
-            for position, item in enumerate(items, start=1)
-        ]
+        return self.lines(
+            items,
+            lambda line, item: {"event_id": f"{hit}-{line}", "order_line": line} | shared | self._item(item, currency),
+        )
 
     def _item(self, item: Mapping[str, Any], currency: str | None) -> dict[str, Any]:
         quantity = whole(item.get("quantity"))

@@ -1,4 +1,4 @@
-"""The conditions of a plan in plain Python, as Spark SQL means them: a comparison with NULL is neither true nor false.
+"""Conditions on events in plain Python, as Spark SQL means them: a comparison with NULL is neither true nor false.
 
 A condition may be anything that Spark can. Those of everyday are evaluated here: columns of an event, literals,
 comparisons, ``AND``, ``OR``, ``NOT``, ``IN``, ``BETWEEN``, ``LIKE``, ``IS NULL``, ``+ - *`` and a few functions. Of any
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from operator import add, eq, ge, gt, le, lt, mul, ne, sub
 from typing import Any, Final, NamedTuple
@@ -19,7 +20,7 @@ from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.types import decimal_digits
 from retailpulse_kernel.shop.events import Event
 
-__all__ = ["compiled"]
+__all__ = ["Condition", "compiled", "condition_of"]
 
 _Value = Callable[[Event], Any]
 
@@ -52,6 +53,55 @@ class _Term(NamedTuple):
     of: _Value
 
 
+@dataclass(frozen=True)
+class Condition:
+    """A condition that was read.
+
+    Attributes
+    ----------
+    text : str
+        In Spark SQL.
+    columns : tuple of str
+        The columns that it names.
+    of : callable
+        Its value for an event, or anything else with these columns as attributes: true, false, or None for NULL.
+    """
+
+    text: str
+    columns: tuple[str, ...]
+    of: Callable[[Any], Any]
+
+    def is_violated(self, event: Any) -> bool:
+        """Whether an event violates the condition, as one of SQL's CHECK: NULL is not a violation.
+
+        Parameters
+        ----------
+        event : object
+            An event, or anything else with the condition's columns as attributes.
+        """
+        return self.of(event) is False
+
+
+def condition_of(text: str, contract: Contract | None = None) -> Condition:
+    """A condition, read.
+
+    Parameters
+    ----------
+    text : str
+        In Spark SQL.
+    contract : Contract, optional
+        What an event holds; the shipped one when absent.
+
+    Raises
+    ------
+    UsageError
+        It is not among those that are evaluated here.
+    """
+    parser = _Parser(text, _columns(shipped() if contract is None else contract))
+    of = parser.whole()
+    return Condition(text, tuple(sorted(parser.named)), of)
+
+
 def compiled(conditions: Sequence[str], contract: Contract | None = None) -> Callable[[Event], bool]:
     """Whether an event meets all of some conditions, as a function.
 
@@ -67,8 +117,7 @@ def compiled(conditions: Sequence[str], contract: Contract | None = None) -> Cal
     UsageError
         One of them is not among those that are evaluated here.
     """
-    columns = _columns(shipped() if contract is None else contract)
-    tests = [_Parser(condition, columns).whole() for condition in conditions]
+    tests = [condition_of(condition, contract).of for condition in conditions]
     return lambda event: all(test(event) is True for test in tests)
 
 
@@ -85,6 +134,8 @@ class _Parser:
         self._text, self._columns = text, columns
         self._tokens = list(self._split())
         self._at = 0
+        #: The columns that it names.
+        self.named: set[str] = set()
 
     def _split(self) -> Iterable[tuple[str, str]]:
         at = 0
@@ -248,6 +299,7 @@ class _Parser:
             return self._function(text.lower())
         if kind in ("word", "quoted") and text.lower() in self._columns:
             name = text.lower()
+            self.named.add(name)
             return _Term(self._columns[name], lambda event: getattr(event, name))
         raise self._refused(text)
 

@@ -1,0 +1,68 @@
+"""A record as JSON: read with all digits of its numbers, and an event's fields written as a message."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import orjson
+
+from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.base import Mapped
+from retailpulse_kernel.shop.events import message_text
+
+__all__ = ["json_of", "message_of", "record_of"]
+
+# Numbers keep all their digits: a float in between would change them.
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def record_of(text: bytes) -> dict[str, Any]:
+    """The fields of a record.
+
+    Parameters
+    ----------
+    text : bytes
+        A JSON object.
+
+    Raises
+    ------
+    EventError
+        It is something else.
+    """
+    try:
+        found = _decode(message_text(text))
+    except (ValueError, RecursionError) as error:
+        raise EventError("not_json", str(error)[:200]) from None
+    if not isinstance(found, dict):
+        raise EventError("not_object", "the record is not a JSON object")
+    return found
+
+
+def json_of(part: Any) -> orjson.Fragment:
+    """A part of a record as it was, to be put into a message.
+
+    Parameters
+    ----------
+    part : object
+        A value that `record_of` gave.
+    """
+    return orjson.Fragment(_encode(part))
+
+
+def message_of(fields: Mapped) -> bytes | EventError:
+    """An event's fields as a message; the reason why there is none, as where JSON has no form of one of the values.
+
+    Parameters
+    ----------
+    fields : dict or EventError
+        As `Adapter.adapt` gives them.
+    """
+    if isinstance(fields, EventError):
+        return fields
+    try:
+        return orjson.dumps(fields)
+    except TypeError as error:
+        return EventError("not_utf8" if "UTF-8" in str(error) else "not_json", str(error)[:200])
