@@ -39,6 +39,8 @@ from retailpulse_kernel.shop.figures import ORDERS, VIEWS, Figure, Ratio, count
 job = rp.job("conversion", run=run, run_for=run_for, trigger=trigger)
 # The job "metrics" publishes bad and late messages; here they are only counted.
 events = job.events(watermark=watermark, rejects="count")
+# An event that violates this is counted, and the run's report says how many did.
+events.expect("the device is known", "device <> 'unknown'")
 
 # %% [markdown]
 # ## What is counted

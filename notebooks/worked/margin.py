@@ -38,6 +38,8 @@ import retailpulse_kernel as rp
 job = rp.job("margin", run=run, run_for=run_for, trigger=trigger)
 # The job "metrics" publishes bad and late messages; here they are only counted.
 events = job.events(watermark=watermark, rejects="count")
+# A sale without an amount would hide a loss: it goes to the dead-letter topic.
+events.expect("what is sold has a price", "NOT event_type IN ('purchase', 'refund') OR price > 0", otherwise="reject")
 products = job.reference("products")
 
 # %% [markdown]
@@ -70,7 +72,7 @@ job.write(hours, to=rp.cassandra, table="margin", key=["start", "supplier", "cur
 
 # %% tags=["test"]
 job.test(
-    "a refund takes its cost back, and nobody knows the cost of an unknown product",
+    "a refund takes its cost back, nobody knows the cost of an unknown product, and a gift is no sale",
     given="""
         event_type  event_time            product_id  price  quantity
         purchase    2026-01-31T10:00:00Z  p1          10.00  3
@@ -78,6 +80,7 @@ job.test(
         purchase    2026-01-31T11:00:00Z  p1          9.00   1
         purchase    2026-01-31T11:10:00Z  p9          5.00   1
         view        2026-01-31T11:20:00Z  p1          9.00   1
+        purchase    2026-01-31T11:30:00Z  p1          0.00   1
     """,
     references={
         "products": """
