@@ -34,6 +34,9 @@ PARTS: tuple[Part, ...] = ("tree", "runner", "kernel", "jvm", "worker")
 #: Seconds that anything may take to come back: two cores, three jobs and six servers.
 PATIENCE = 600.0
 
+#: The checkout whose code the jobs run.
+_ROOT = Path(__file__).parents[2]
+
 #: Seconds between two batches. The archive's own are longer; here it shall fail as often as the others.
 _TRIGGERS = {job: f"{1 + place}s" for place, job in enumerate(JOBS)}
 
@@ -69,7 +72,7 @@ class Pipeline:
                 self._servers,
                 _program(job),
                 list(command),
-                env=environment(self._settings),
+                env={**environment(self._settings), "PYTHONPATH": str(_ROOT)},
                 stop_seconds=90,
             )
 
