@@ -58,6 +58,9 @@ def generate(
     currencies: Annotated[
         str, typer.Option(help="Shares of users who don't pay in USD, such as EUR=0.1,GBP=0.05.")
     ] = "",
+    context: Annotated[
+        bool, typer.Option("--context", help="Also send each user's device and campaign, as the worked notebooks read.")
+    ] = False,
     truth: Annotated[
         Path | None, typer.Option(help="Write the exact figures of the stream to this file, as JSON.")
     ] = None,
@@ -81,6 +84,7 @@ def generate(
         late=late,
         bad=bad,
         currencies=_shares(currencies),
+        context=context,
     )
     if truth:
         require_apart({"the truth": truth, "the messages": None if out == "-" else out})

@@ -46,6 +46,9 @@ _CLICKS, _CARTS, _UNCARTS, _STAYS, _CART_FIRST, _REFUNDS = 0.02, 0.007, 0.2, 0.8
 _LINES = (1,) * 17 + (2, 2, 3)
 _QUANTITIES = (1,) * 19 + (2,)
 
+_DEVICES = {"phone": 0.6, "desktop": 0.32, "tablet": 0.08}
+_CAMPAIGNS = {"": 0.5, "newsletter": 0.22, "search": 0.18, "spring": 0.1}
+
 
 class Message(NamedTuple):
     """One message to send.
@@ -100,6 +103,9 @@ class Generator:
         they come, and that are not valid events.
     currencies : mapping of str to float, optional
         Share of users by currency; all pay in US dollars when absent.
+    context : bool
+        Whether messages also say with which device a user comes, and by which campaign: ``context.device`` and
+        ``context.campaign.name``. The events are the same either way.
 
     Attributes
     ----------
@@ -119,6 +125,7 @@ class Generator:
         late: float = 0.0,
         bad: float = 0.0,
         currencies: Mapping[str, float] | None = None,
+        context: bool = False,
     ) -> None:
         _check(rate, seconds, users, duplicates, late, bad)
         start = start or datetime.now(UTC)
@@ -128,6 +135,7 @@ class Generator:
         self.start = start.astimezone(UTC).replace(microsecond=start.microsecond // 1000 * 1000)
         self.duplicates, self.late, self.bad = duplicates, late, bad
         self.currencies = dict(currencies or {"USD": 1.0})
+        self.context = context
         self.truth = Truth()
         self._start_ms = ms_of(self.start)
         self._chance = random.Random(seed)
@@ -192,7 +200,8 @@ class Generator:
         return (
             f'{{"event_id":"{self._run}{self._next():x}","event_type":"{step.event_type}",'
             f'"event_time":"{self._clock.text(time)}","user_id":"{session.user}","session_id":"{session.name}",'
-            f'{step.product.json},"quantity":{step.quantity},"currency":"{session.currency}"{order},"schema_version":1}}'
+            f'{step.product.json},"quantity":{step.quantity},"currency":"{session.currency}"{order}'
+            f'{_context(self.seed, session.user) if self.context else ""},"schema_version":1}}'
         ).encode()
 
     def _next(self) -> int:
@@ -296,6 +305,17 @@ class Generator:
         if not self._pauses:
             self._pauses = self._numbers.lognormal(*_PAUSE, size=_BLOCK).astype(int).tolist()
         return self._pauses.pop()
+
+
+@lru_cache(maxsize=_MAX_SESSIONS)
+def _context(seed: int, user: str) -> str:
+    """What a message says of the way on which its user comes; half of all users come by no campaign."""
+    # By user and not by the stream's own chance: the other fields are the same without it.
+    chance = random.Random(f"{seed}/{user}/context")
+    (device,) = chance.choices(list(_DEVICES), list(_DEVICES.values()))
+    (campaign,) = chance.choices(list(_CAMPAIGNS), list(_CAMPAIGNS.values()))
+    named = f',"campaign":{{"name":"{campaign}"}}' if campaign else ""
+    return f',"context":{{"device":"{device}"{named}}}'
 
 
 _CATEGORY_SHARES = np.array([category.share for category in CATEGORIES]) / sum(c.share for c in CATEGORIES)

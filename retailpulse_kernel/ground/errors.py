@@ -17,6 +17,7 @@
     │   └── StoreUnavailable    a store can't be reached
     ├── EventError              one message is not a valid event
     ├── CheckFailed             a check ran, and what it checked is not right: a verdict, which no retry changes
+    │   ├── FunctionFailed      a Python function of a job fails on the same messages again
     │   └── TestFailed          a job makes other rows of given events than its test expects
     └── JobError                a streaming job failed
 """
@@ -33,6 +34,7 @@ __all__ = [
     "ConfinedError",
     "ContractError",
     "EventError",
+    "FunctionFailed",
     "JobError",
     "MissingExtra",
     "NoSuchTable",
@@ -212,6 +214,10 @@ class CheckFailed(RetailPulseError):
 
     This is a verdict. Nothing broke, so a retry would find the same: Airflow ends such a run at once.
     """
+
+
+class FunctionFailed(CheckFailed):
+    """A Python function of a job fails on the same messages again: there is a row that it can't compute."""
 
 
 class TestFailed(CheckFailed):

@@ -1,4 +1,4 @@
-"""The three jobs on the real servers, with handles to break them by."""
+"""Jobs on the real servers, the three of the demo if not told otherwise, with handles to break them by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -22,7 +22,7 @@ from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.machine.daemon import Supervisor, tail
 from retailpulse_kernel.machine.strays import tree
 from retailpulse_kernel.stack import supervision
-from retailpulse_kernel.streaming.checkpoint.epochs import LoggedBatch, find_epoch, logged_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import LoggedBatch, committed_batch, find_epoch, logged_batch
 from tests.jobs import JOBS, wait_until
 
 __all__ = ["PARTS", "Part", "Pipeline"]
@@ -34,12 +34,15 @@ PARTS: tuple[Part, ...] = ("tree", "runner", "kernel", "jvm", "worker")
 #: Seconds that anything may take to come back: two cores, three jobs and six servers.
 PATIENCE = 600.0
 
+#: The checkout whose code the jobs run.
+_ROOT = Path(__file__).parents[2]
+
 #: Seconds between two batches. The archive's own are longer; here it shall fail as often as the others.
 _TRIGGERS = {job: f"{1 + place}s" for place, job in enumerate(JOBS)}
 
 
 class Pipeline:
-    """The three jobs under the supervisor, which starts again what ends.
+    """Jobs under the supervisor, which starts again what ends.
 
     Parameters
     ----------
@@ -47,28 +50,35 @@ class Pipeline:
         Lead to the servers themselves.
     settings : Settings
         What the jobs are given; may lead to a server through a proxy.
+    commands : mapping of str, optional
+        The jobs, each with the command that runs it; the demo's three when absent.
     """
 
-    def __init__(self, servers: Settings, settings: Settings) -> None:
+    def __init__(
+        self, servers: Settings, settings: Settings, commands: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self._servers, self._settings = servers, settings
+        self._commands = commands or {
+            job: job_command(job, run="continuous", trigger=trigger) for job, trigger in _TRIGGERS.items()
+        }
         self._supervisor = Supervisor(servers)
 
     # -- the jobs ---------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the jobs."""
-        for job in JOBS:
+        for job, command in self._commands.items():
             supervision.start_program(
                 self._servers,
                 _program(job),
-                job_command(job, run="continuous", trigger=_TRIGGERS[job]),
-                env=environment(self._settings),
+                list(command),
+                env={**environment(self._settings), "PYTHONPATH": str(_ROOT)},
                 stop_seconds=90,
             )
 
     def stop(self) -> None:
         """Let each job end its batch, and stop it."""
-        running = {job: tree(pid) for job in JOBS if (pid := self._pid(_program(job)))}
+        running = {job: tree(pid) for job in self._commands if (pid := self._pid(_program(job)))}
         self._supervisor.stop(map(_program, running))
         for job, processes in running.items():
             _, left = psutil.wait_procs(processes, timeout=30)
@@ -76,11 +86,11 @@ class Pipeline:
 
     def pids(self) -> dict[str, int | None]:
         """The process of each job, None where it does not run."""
-        return {job: self._pid(_program(job)) for job in JOBS}
+        return {job: self._pid(_program(job)) for job in self._commands}
 
     def remove(self) -> None:
         """Kill the jobs and forget them."""
-        for job in JOBS:
+        for job in self._commands:
             if _program(job) in self._supervisor.processes():
                 self._end(_program(job))
                 self._supervisor.remove(_program(job))
@@ -102,10 +112,8 @@ class Pipeline:
         return Path(epoch.path if epoch else f"{folder}/none")
 
     def committed(self, job: str) -> LoggedBatch | None:
-        """The newest batch that a job has committed."""
-        checkpoint = self.checkpoint(job)
-        numbers = [int(path.name) for path in checkpoint.glob("commits/*") if path.name.isdigit()]
-        return logged_batch(str(checkpoint), max(numbers)) if numbers else None
+        """The newest batch that a job has committed; of several queries, what all of them have taken."""
+        return committed_batch(str(self.checkpoint(job)))
 
     def taken(self, job: str) -> int:
         """Messages in the batches that a job has committed."""
@@ -118,9 +126,9 @@ class Pipeline:
         before = batch and logged_batch(str(self.checkpoint(job)), batch.batch_id - 1)
         return batch is not None and _messages(batch) > (_messages(before) if before else 0)
 
-    def await_taken(self, messages: int, jobs: tuple[str, ...] = JOBS) -> None:
-        """Wait until jobs have committed so many messages."""
-        for job in jobs:
+    def await_taken(self, messages: int, jobs: Sequence[str] = ()) -> None:
+        """Wait until jobs have committed so many messages: all jobs when none is named."""
+        for job in jobs or self._commands:
             end = time.monotonic() + PATIENCE
             while self.taken(job) < messages:
                 taken = f"{job} has committed {self.taken(job):,} of {messages:,} messages"

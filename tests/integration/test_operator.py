@@ -49,14 +49,16 @@ from retailpulse_kernel.promotion.airflow.operator import PipelineOperator
 made = dags()
 for name in ("greeting", "finding"):
     made[name].test()
-try:
-    PipelineOperator(task_id="run", pipeline="broken").execute({})
-except Exception as error:
-    broken = type(error).__name__
+raised = {}
+for name in ("broken", "stopping"):
+    try:
+        PipelineOperator(task_id="run", pipeline=name).execute({})
+    except Exception as error:
+        raised[name] = type(error).__name__
 with create_session() as session:
     tasks = session.execute(select(TaskInstance.dag_id, TaskInstance.state, TaskInstance.try_number)).all()
     verdicts = session.execute(select(XComModel.dag_id, XComModel.value).where(XComModel.key == "verdict")).all()
-found = {"tasks": [tuple(t) for t in tasks], "verdicts": [tuple(v) for v in verdicts], "broken": broken}
+found = {"tasks": [tuple(t) for t in tasks], "verdicts": [tuple(v) for v in verdicts], "raised": raised}
 print("RESULT" + json.dumps(found))
 """
 FINDING = """\
@@ -68,14 +70,16 @@ raise CheckFailed("Three are bad.", remedy="Look at them.")
 
 def test_airflow_retries_what_broke_and_no_verdict(tmp_path: Path) -> None:
     settings = Settings.load(home=tmp_path / "home", pipelines=tmp_path / "pipelines", namespace="t_airflow")
-    for name, source in (("greeting", "print('hello', who)"), ("finding", FINDING), ("broken", "who / 0")):
+    sources = {"greeting": "print('hello', who)", "finding": FINDING, "broken": "who / 0", "stopping": FINDING}
+    for name, source in sources.items():
         notebook = tmp_path / f"{name}.ipynb"
         cells = [
             nbformat.v4.new_code_cell("who: str = 'nobody'", metadata={"tags": ["parameters"]}),
             nbformat.v4.new_code_cell(f"{source}\nprint(who)"),
         ]
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), notebook)
-        manifest = Manifest(name, 1, f"{name}.ipynb", "", "batch", "@daily", "", "", {"who": "Airflow"})
+        kind, schedule = ("stream", "@continuous") if name == "stopping" else ("batch", "@daily")
+        manifest = Manifest(name, 1, f"{name}.ipynb", "", kind, schedule, "", "", {"who": "Airflow"})
         Registry(settings).freeze(notebook, manifest)
     variables = {**os.environ, **environment(settings), "AIRFLOW_HOME": str(tmp_path / "airflow")}
     variables |= {"AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
@@ -86,7 +90,10 @@ def test_airflow_retries_what_broke_and_no_verdict(tmp_path: Path) -> None:
     found = json.loads(done.stdout.split("RESULT")[1])
     assert sorted(found["tasks"]) == [["finding", "failed", 1], ["greeting", "success", 1]], "no second try"
     assert found["verdicts"] == [["finding", "Three are bad. Look at them."]]
-    assert found["broken"] == "JobError", "Airflow retries any error but AirflowFailException"
+    raised = {"broken": "JobError", "stopping": "AirflowFailException"}
+    assert found["raised"] == raised, "Airflow retries any error but AirflowFailException"
+    held = {name: Registry(settings).current(name).paused for name in sources}
+    assert held == {name: name == "stopping" for name in sources}, "Airflow would start a stream again at once"
     (run,) = runs_of(settings, "greeting", limit=9)
     assert (run["state"], run["version"], run["parameters"]) == ("finished", "v1", "who=Airflow")
     assert "hello Airflow" in Path(run["output"]).read_text()

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from retailpulse_kernel.feed.adapters import read
@@ -49,6 +50,22 @@ def test_the_same_seed_gives_the_same_bytes(dirty: tuple[Generator, list[Message
     _, messages = dirty
     assert list(Generator(**DIRTY).messages()) == messages
     assert list(Generator(**DIRTY | {"seed": 4}).messages()) != messages
+
+
+def test_context_is_added_by_user_and_changes_nothing_else(dirty: tuple[Generator, list[Message]]) -> None:
+    _, messages = dirty
+    added = list(Generator(**DIRTY, context=True).messages())
+    assert [(message.key, message.kind, message.at) for message in added] == [m[:1] + m[2:] for m in messages]
+    contexts = defaultdict(set)
+    for message, plain in zip(added, messages, strict=True):
+        if message.kind != "bad":
+            fields = orjson.loads(message.value)
+            contexts[message.key].add(orjson.dumps(fields.pop("context")))
+            assert fields == orjson.loads(plain.value)
+    assert {len(of_user) for of_user in contexts.values()} == {1}
+    found = [orjson.loads(one) for of_user in contexts.values() for one in of_user]
+    assert {context["device"] for context in found} == {"phone", "desktop", "tablet"}
+    assert 0.4 < statistics.mean("campaign" in context for context in found) < 0.6
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(0.5, 20), (10, 2.5), (1000, 1), (7, 3), (100, 61)])

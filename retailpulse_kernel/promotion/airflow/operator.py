@@ -60,7 +60,7 @@ class PipelineOperator(PapermillOperator):
     the DAG is read. This operator runs the version that is current when the run starts. The run ends after its present
     micro-batch on SIGTERM, when the DAG is paused, or when the worker dies. The run fails when the kernel or the query
     fails, and Airflow tries again. A run whose check found something fails at once: the check's sentence is in the
-    task's log and in the XCom `verdict`.
+    task's log and in the XCom `verdict`. A continuous job with such a verdict is held until somebody resumes it.
 
     Parameters
     ----------
@@ -122,8 +122,10 @@ class PipelineOperator(PapermillOperator):
                 stop_when=_ended_by_airflow(context, version),
             )
         except (CheckFailed, UsageError) as error:
-            if version.manifest.schedule == CONTINUOUS:
+            if version.manifest.schedule == CONTINUOUS and isinstance(error, UsageError):
                 raise  # with a pause before each try: the next run would begin at once
+            if version.manifest.schedule == CONTINUOUS:
+                registry.pause(self.pipeline, paused=True)  # a stream has no end, and its next run would find the same
             # A verdict, or what the caller has to mend: another try ends the same.
             if "ti" in context:
                 context["ti"].xcom_push(key=VERDICT, value=str(error))

@@ -27,6 +27,7 @@ from retailpulse_kernel.streaming.intake.data_loss import DataLossCheck
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
 from retailpulse_kernel.streaming.query.outputs import Output
 from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
+from retailpulse_kernel.streaming.run.failing import failing_function, function_failed
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.queries import POLL_SECONDS, OutputQuery
 from retailpulse_kernel.streaming.run.report import Report, shown
@@ -76,6 +77,8 @@ class Runner:
         ------
         JobError
             A query failed for a reason that waiting does not mend.
+        FunctionFailed
+            A Python function of the job fails on the same messages again.
         """
         with self._only_writer(), self._measured(), shown(self._report) as show:
             try:
@@ -211,7 +214,10 @@ class Runner:
             return True
         if isinstance(cause, RetailPulseError):
             raise cause
-        if passes(cause) and query.restarts < _RESTARTS:
+        function = failing_function(cause)
+        if function is not None and query.restarts:
+            raise function_failed(self._job.name, query, function, cause) from error
+        if function is not None or (passes(cause) and query.restarts < _RESTARTS):
             query.restarts += 1
             print(
                 f"{time.strftime('%H:%M:%S')} {self._job.name} starts its query again: {cause_line(cause)}", flush=True

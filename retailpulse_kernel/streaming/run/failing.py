@@ -1,0 +1,75 @@
+"""What becomes of a micro-batch on which a Python function of the job fails: another try, and then a stop."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from retailpulse_kernel.ground.errors import FunctionFailed, cause_line
+from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch
+
+if TYPE_CHECKING:
+    from retailpulse_kernel.streaming.run.queries import OutputQuery
+
+__all__ = ["failing_function", "function_failed"]
+
+_TRACEBACK = "Traceback (most recent call last):"
+_FRAME = re.compile(r'^\s*File "(?P<file>.+)", line \d+, in (?P<function>.+)$', re.MULTILINE)
+#: Spark's own frames, with which a worker's traceback may begin. Spark leaves them out where it can.
+_SPARK = "/pyspark/"
+#: Where no function of a job is: the frames of the driver and of the package's own code.
+_NOT_THE_JOB_S = ("/py4j/", "/retailpulse_kernel/")
+
+
+def failing_function(error: BaseException | str) -> str | None:
+    r"""The name of the job's Python function that a worker of Spark has failed in; None for any other error.
+
+    >>> failing_function('''Traceback (most recent call last):
+    ...   File "/x/pyspark/worker.py", line 9, in main
+    ...   File "/tmp/cell.py", line 2, in score
+    ...   File "/x/pandas/core/series.py", line 7, in map
+    ... KeyError: 'p13'
+    ... ''')
+    'score'
+
+    Parameters
+    ----------
+    error : BaseException or str
+        What Spark reports, with the worker's traceback in its text.
+    """
+    _, traceback, frames = str(error).rpartition(_TRACEBACK)
+    if traceback:
+        for found in _FRAME.finditer(frames):
+            file = found["file"]
+            if _SPARK not in file:
+                return None if any(part in file for part in _NOT_THE_JOB_S) else found["function"]
+    return None
+
+
+def function_failed(job: str, query: OutputQuery, function: str, error: BaseException) -> FunctionFailed:
+    """The error that says which function fails, how, and on which messages.
+
+    Parameters
+    ----------
+    job : str
+        The job's name.
+    query : OutputQuery
+        The query whose micro-batch can't be computed.
+    function : str
+        The function's name.
+    error : BaseException
+        What Spark reports.
+    """
+    batch, done = query.logged, committed_batch(query.checkpoint, alone=True)
+    spans = []
+    for topic, ends in batch.offsets.items() if batch else ():
+        begins = done.offsets.get(topic, {}) if done else {}
+        parts = [f"{p}: {begins.get(p, 0)} to {end - 1}" for p, end in ends.items() if end > begins.get(p, 0)]
+        spans += [f"{topic} (offsets by partition: {', '.join(parts)})"] if parts else []
+    where = f" of {' and '.join(spans)}" if spans else ""
+    return FunctionFailed(
+        f"The function {function!r} of the job {job!r} failed twice on the same messages{where}: "
+        f"{cause_line(error).rstrip('.')}.",
+        remedy="Nothing of them is written. Let the function give a value for such a row, or leave the row out of the "
+        "query. Then promote the notebook, and resume the job.",
+    )
