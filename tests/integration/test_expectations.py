@@ -146,6 +146,8 @@ def test_the_gate_runs_the_tests_and_tells_the_expectations(settings: Settings, 
     assert steps[place + 1] == ("", "price is small: 2 of 3", "warning")
     ran = run_notebook(settings, done.version.notebook, {"run": "available_now"})
     assert ran.reports[0]["expectations"] == {"price is positive": [1, 4], "price is small": [1, 3]}
+    checks = {check.table: check for check in reconcile(settings).tables}
+    assert checks["priced_rows"].state == "equal", checks["priced_rows"].reason
     again = promoted(settings, tmp_path, ("no price of 0", "nothing is free"), ("price < 100", "price < 200"))
     assert again.ok and again.verdict.outcome == "resume", again.steps
     assert "other expectations: price is small" in "; ".join(again.verdict.reasons)
