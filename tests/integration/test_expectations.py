@@ -72,7 +72,11 @@ def dead_letters(settings: Settings) -> Counter[tuple[str, str]]:
 
 def test_rejected_and_counted_events_in_figures_and_rows(settings: Settings) -> None:
     feed(settings, ["1", "0", "2", "1000.0000", "0", "3"])
-    report = job_of(settings).run()
+    job = job_of(settings)
+    # A test before the run leaves the run as it is.
+    given = "event_id price\nx 1\ny 0"
+    job.test("by hand", given=given, expected={"priced_rows": "event_id\nx", "priced_day": "events\n1"})
+    report = job.run()
     assert report.totals["consumed"] == 6 and report.totals["bad"] == 2
     assert report.expectations == {"price is positive": [2, 6], "price is small": [1, 4]}
     assert "price is positive: 4 of 6" in str(report)
