@@ -72,7 +72,11 @@ def dead_letters(settings: Settings) -> Counter[tuple[str, str]]:
 
 def test_rejected_and_counted_events_in_figures_and_rows(settings: Settings) -> None:
     feed(settings, ["1", "0", "2", "1000.0000", "0", "3"])
-    report = job_of(settings).run()
+    job = job_of(settings)
+    # A test before the run leaves the run as it is.
+    given = "event_id price\nx 1\ny 0"
+    job.test("by hand", given=given, expected={"priced_rows": "event_id\nx", "priced_day": "events\n1"})
+    report = job.run()
     assert report.totals["consumed"] == 6 and report.totals["bad"] == 2
     assert report.expectations == {"price is positive": [2, 6], "price is small": [1, 4]}
     assert "price is positive: 4 of 6" in str(report)
@@ -146,6 +150,8 @@ def test_the_gate_runs_the_tests_and_tells_the_expectations(settings: Settings, 
     assert steps[place + 1] == ("", "price is small: 2 of 3", "warning")
     ran = run_notebook(settings, done.version.notebook, {"run": "available_now"})
     assert ran.reports[0]["expectations"] == {"price is positive": [1, 4], "price is small": [1, 3]}
+    checks = {check.table: check for check in reconcile(settings).tables}
+    assert checks["priced_rows"].state == "equal", checks["priced_rows"].reason
     again = promoted(settings, tmp_path, ("no price of 0", "nothing is free"), ("price < 100", "price < 200"))
     assert again.ok and again.verdict.outcome == "resume", again.steps
     assert "other expectations: price is small" in "; ".join(again.verdict.reasons)
