@@ -16,7 +16,9 @@ from tests.additions import ADDITIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What an addition may touch, and what its tests need.
-COPIED = ("CONTRIBUTING.md", "README.md", "docs", "env", "grafana", "pyproject.toml", "retailpulse_kernel", "tests")
+COPIED = (
+    "CONTRIBUTING.md", "README.md", "docs", "env", "grafana", "notebooks", "pyproject.toml", "retailpulse_kernel", "tests",
+)  # fmt: skip
 SECONDS = 120
 _IN_THE_COPY = "import os, retailpulse_kernel; assert retailpulse_kernel.__file__.startswith(os.getcwd())"
 #: Entries that name their files in parentheses: these files, and the text.
