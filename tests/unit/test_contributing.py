@@ -17,7 +17,8 @@ from tests.additions import ADDITIONS
 ROOT = Path(__file__).resolve().parents[2]
 #: What an addition may touch, and what its tests need.
 COPIED = (
-    "CONTRIBUTING.md", "README.md", "docs", "env", "grafana", "notebooks", "pyproject.toml", "retailpulse_kernel", "tests",
+    "CONTRIBUTING.md", "README.md", "docs", "env", "grafana", "notebooks", "pyproject.toml", "retailpulse_kernel",
+    "tests",
 )  # fmt: skip
 SECONDS = 120
 _IN_THE_COPY = "import os, retailpulse_kernel; assert retailpulse_kernel.__file__.startswith(os.getcwd())"
