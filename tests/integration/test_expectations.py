@@ -136,6 +136,7 @@ def promoted(settings: Settings, path: Path, *changes: tuple[str, str]) -> Any:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_gate_runs_the_tests_and_tells_the_expectations(settings: Settings, tmp_path: Path) -> None:
     feed(settings, ["1", "0", "2", "1000.0000"])
     refused = promoted(settings, tmp_path, ("e2", "e1"))
