@@ -1,25 +1,28 @@
 """The worked notebooks as processes of their own, killed at random: each output is what a plain fold gives.
 
-The short form has the three that write to Kafka, keep a state of their own and use a model; the long form has all six.
+The short form has the three that write to Kafka, keep a state of their own and use a model, and kills one thing while
+another recovers. The long form has all six, and waits for them after each kill. `--only basket` selects what is killed.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
-from tests.faults.pipeline import PARTS, Pipeline
-from tests.jobs import produce, run_here
-from tests.worked import CONTRACT, FOLDER, WORKED, differences, notebook, sent, shop
+from tests.faults.pipeline import PARTS, PATIENCE, Pipeline
+from tests.jobs import produce
+from tests.worked import CONTRACT, WORKED, differences, notebook, sent, shop
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -27,13 +30,14 @@ LONG = os.environ.get("RETAILPULSE_LONG") == "1"
 JOBS = tuple(WORKED) if LONG else ("abandoned", "basket", "score")
 #: Hours of the shop, and in how many parts they come; something is killed in all parts but the first.
 HOURS, PARTS_OF_SHOP = (5, 10) if LONG else (4, 4)
+ROOT = Path(__file__).parents[2]
+RUN = (sys.executable, "-m", "retailpulse_kernel.cli", "run")
 SERVERS = ("kafka", "cassandra", "hbase-thrift", "hiveserver2")
 
 
 @pytest.fixture
 def settings(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     monkeypatch.setenv("RETAILPULSE_CONTRACT", str(CONTRACT))
-    monkeypatch.chdir(FOLDER)  # the model is beside the notebook
     made = Settings.load(namespace="t_worked_faults")
     drop(made)
     ensure_topics(made)
@@ -43,9 +47,8 @@ def settings(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setti
 
 @pytest.fixture
 def pipeline(stack: Settings, settings: Settings) -> Iterator[Pipeline]:
-    run = [sys.executable, "-m", "retailpulse_kernel.cli", "run"]
     given = ["-p", "run", "continuous", "-p", "trigger", "1s"]
-    made = Pipeline(stack, settings, {name: [*run, str(notebook(name)), *given] for name in JOBS})
+    made = Pipeline(stack, settings, {name: [*RUN, str(notebook(name)), *given] for name in JOBS})
     yield made
     made.remove()
     made.heal()
@@ -79,12 +82,15 @@ def test_worked_notebooks_write_what_a_plain_fold_gives(
             what, kill = next(chosen)
             print(f"{produced:,} messages, {what}", flush=True)
             kill()
-        else:
+        if LONG or not number:
+            pipeline.heal()
             pipeline.await_taken(produced)
     pipeline.heal()
     pipeline.await_taken(produced)
     pipeline.stop()
-    for name in JOBS:
-        run_here(settings, notebook(name))  # to one boundary, and with what is closed by then
+    # To one boundary, and with what is closed by then; in a kernel as before, which compiles functions in its own way.
+    variables = {**os.environ, **environment(settings), "PYTHONPATH": str(ROOT)}
+    ended = [subprocess.Popen([*RUN, str(notebook(name))], env=variables, start_new_session=True) for name in JOBS]
+    assert [process.wait(PATIENCE) for process in ended] == [0] * len(JOBS)
     said = [one for name in JOBS for one in differences(settings, name, sent(messages))]
     assert not said, f"seed {seed}"
