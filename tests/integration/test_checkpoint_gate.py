@@ -240,7 +240,7 @@ def test_the_same_batch_gives_the_same_rows(verdicts: dict[str, Verdict]) -> Non
 
 def test_a_cell_that_ends_the_process_is_named(shadow: Settings, tmp_path: Path) -> None:
     (candidate,) = edited("metrics", {"exit": (RUN, "import os\nos._exit(0)", "", "")}, tmp_path).values()
-    with pytest.raises(JobError, match=r"^Cell 4 ended the trial's process, with the exit code 0\. Remove what ends"):
+    with pytest.raises(JobError, match=r"^Cell 5 ended the trial's process, with the exit code 0\. Remove what ends"):
         try_out(shadow, [candidate])
 
 

@@ -50,7 +50,7 @@ def settings(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
 def feed(settings: Settings, prices: list[str], *, first: int = 1) -> None:
     time = datetime.now(UTC) - timedelta(minutes=1)
     given = [{"event_time": time.isoformat(), "price": price, "category": "toys"} for price in prices]
-    produce(settings, [("u1", given_message(n, one, shipped())) for n, one in enumerate(given, first)])
+    produce(settings, [("u1", given_message(n, one, shipped()).value) for n, one in enumerate(given, first)])
 
 
 def job_of(settings: Settings, watched: str = "count") -> Job:

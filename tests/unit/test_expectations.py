@@ -48,7 +48,7 @@ class Kept(RejectTopics):
 
 
 def messages(given: Sequence[dict[str, Any]] = GIVEN) -> list[bytes]:
-    return [given_message(number, fields, shipped()) for number, fields in enumerate(given, 1)]
+    return [given_message(number, fields, shipped()).value for number, fields in enumerate(given, 1)]
 
 
 def rows(intake: Intake, values: Sequence[bytes | None], **stretch: Any) -> list[dict[str, Any]]:
