@@ -265,7 +265,9 @@ def test_wrong_credentials(lab: Lab, store: str) -> None:
         path = lab.folder / f"{store}-login.toml"
         path.write_text(f"[{store}]\n{LOGIN}\n")
         answer = lab.ask(store, str(path), GOOD)
-        lab.note(store, fault, answer, "ProfileError", f"{store}.username", "Only Kafka, Cassandra, Hive and the registry")
+        lab.note(
+            store, fault, answer, "ProfileError", f"{store}.username", "Only Kafka, Cassandra, Hive and the registry"
+        )
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -127,7 +127,7 @@ def test_a_job_goes_to_production_and_back(settings: Settings, tmp_path: Path) -
         assert same.unchanged and same.version is None
         broken = edited(tmp_path / "broken.ipynb", ("=dedup_horizon)", '=dedup_horizon).where("colour = 1")'))
         failed = promote(settings, broken, sample=200)
-        assert not failed.ok and failed.version is None and failed.steps[-1].name == "dry run"
+        assert not failed.ok and failed.version is None and failed.steps[-1].name == "tests"
         assert "colour" in failed.steps[-1].found
         assert files(settings) == held, "nothing was written"
         assert production.running and runs_of(settings, "metrics", limit=1)[0]["state"] == "running"
@@ -254,19 +254,23 @@ def test_a_rehearsal_can_not_harm_what_lives(settings: Settings, tmp_path: Path)
         tried = try_out(shadow, [Candidate(str(path)) for path in paths.values()])
     for (name, (_, words)), one in zip(HARM.items(), tried, strict=True):
         assert one.error is not None and words in one.error and " is not allowed" in one.error, (name, one.error)
-    # The whole gate: a notebook without a job is seen by the dry run alone, which is a process of its own.
+    # The whole gate: a notebook without a job has no tests, and is seen by the dry run alone, in a process of its own.
     batch = nbformat.read(paths["swallowed"], as_version=4)
     batch.cells = [
         cell for cell in batch.cells if "job" not in cell.source and "parameters" not in cell.metadata.get("tags", [])
     ]
     batch.cells.insert(0, nbformat.v4.new_code_cell("import retailpulse_kernel as rp"))
     nbformat.write(batch, tmp_path / "batch.ipynb")
-    for path in (paths["cassandra"], tmp_path / "batch.ipynb"):
+    for path, said in (
+        (paths["cassandra"], "it fails before the tests:"),
+        (tmp_path / "batch.ipynb", "is not allowed."),
+    ):
         failed = promote(settings, path, sample=100)
         assert not failed.ok and failed.version is None
-        assert re.match(
-            r"cell \d is not allowed. The statement `truncate category_day` is refused", failed.steps[-1].found
+        (words,) = re.findall(
+            r"^cell \d:? (.*) The statement `truncate category_day` is refused", failed.steps[-1].found
         )
+        assert words == said
     assert ([store.read(category, DAY) for store in stores], files(settings), topic_states(settings)) == before
     assert HiveStore(settings).tables() == ["events"]
 

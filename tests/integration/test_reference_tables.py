@@ -17,6 +17,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.promotion.gate.gate import promote
@@ -116,9 +117,10 @@ class Lab:
 
     def _rows(self, table: str, *columns: str) -> list[dict[str, Any]]:
         with closing(CassandraStore(self.settings)) as store:
-            if table not in store.tables():
+            try:
+                return store.query(f"select {', '.join(columns)} from {table}").to_dict("records")
+            except NoSuchTable:  # asked for rather than looked up: a table is listed before it can be read
                 return []
-            return store.query(f"select {', '.join(columns)} from {table}").to_dict("records")
 
     @property
     def epoch(self) -> str:

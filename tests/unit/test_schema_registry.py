@@ -21,7 +21,7 @@ from retailpulse_kernel.stack.services import SERVICES, address
 
 SCHEMA = {"schema": '{"type": "record", "name": "E", "fields": []}'}
 UNKNOWN = {"error_code": 40403, "message": "Schema 7 not found"}
-PASSWORD = "open sesame"
+PASSWORD = "sesame opens"
 
 
 class Server(ThreadingHTTPServer):

@@ -155,7 +155,8 @@ def given_message(number: int, fields: Mapping[str, Any], contract: Contract) ->
     fields : mapping
         The fields by name; see `given_events`.
     contract : Contract
-        What an event holds. Where messages have no time, ``event_time`` is the broker's.
+        What an event holds. Where messages have no time, ``event_time`` is the broker's; where each counts,
+        ``event_id`` is its place.
 
     Raises
     ------
@@ -163,7 +164,11 @@ def given_message(number: int, fields: Mapping[str, Any], contract: Contract) ->
         An event has no such field.
     """
     is_timed = contract.holds_events or contract.time
-    known = [*contract.by_name, *([] if is_timed else ["event_time"])]
+    known = [
+        *contract.by_name,
+        *([] if is_timed else ["event_time"]),
+        *(["event_id"] if contract.counts_messages else []),
+    ]
     for name in fields:
         if name not in known:
             raise UnknownName("field of an event", name, known)
@@ -173,7 +178,8 @@ def given_message(number: int, fields: Mapping[str, Any], contract: Contract) ->
             _put(message, contract.by_name[name], value)
     arrived = None if is_timed else moment_of(fields.get("event_time"))
     arrival_ms = None if arrived is None else ms_of(arrived)
-    return GivenMessage(orjson.dumps(message, default=str), arrival_ms, f"0-{number - 1}")
+    place = fields.get("event_id") if contract.counts_messages else None
+    return GivenMessage(orjson.dumps(message, default=str), arrival_ms, str(place or f"0-{number - 1}"))
 
 
 def _filled(number: int, fields: Mapping[str, Any], contract: Contract) -> dict[str, Any]:
