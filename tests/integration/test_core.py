@@ -145,7 +145,9 @@ def environment(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> d
 class TestAlone:
     def test_has_no_package_of_an_extra(self, run: Run) -> None:
         code = "import sys; from importlib.util import find_spec; print([m for m in sys.argv[1:] if find_spec(m)])"
-        done = run("python", "-c", code, *{module for modules in EXTRAS.values() for module in modules})
+        # The registry needs more of a package that the core has.
+        extra = {module for modules in EXTRAS.values() for module in modules} - {"confluent_kafka"}
+        done = run("python", "-c", code, *extra)
         assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
     def test_imports_every_module_or_says_which_extra_it_needs(self, run: Run) -> None:
