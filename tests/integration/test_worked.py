@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.gate.gate import promote
 from retailpulse_kernel.promotion.gate.trial import run_tests
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
@@ -50,3 +52,12 @@ def test_a_worked_notebook_writes_what_a_plain_fold_gives(settings: Settings, ev
 def test_a_worked_notebook_passes_its_tests(settings: Settings, name: str) -> None:
     found = run_tests(settings.model_copy(update={"port_offset": 40_000}), notebook(name), {"run": "continuous"})
     assert found.ok and found.cases, str(found)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["conversion", "score"])
+def test_a_worked_notebook_passes_the_gate(settings: Settings, events: list[Event], name: str, tmp_path: Path) -> None:
+    """Also its last cells, which look at what the job has written: figures of one, rows of the other."""
+    done = promote(settings.model_copy(update={"pipelines": tmp_path}), notebook(name), sample=500)
+    assert done.ok and done.version is not None, done.steps
+    assert next(step.found for step in done.steps if step.name == "tests").endswith("case")

@@ -126,12 +126,17 @@ class Rehearsal:
             run_job=rehearse, checkpoints=folder, topics_of=topics_of, tables_of=live, folder=str(path.parent)
         )
         with using_context(context):
-            error = self._run_cells(content)
+            error = self._run_cells(content, jobs)
         if error or not jobs:
             return Tried(jobs=len(jobs), error=error)
         return Tried(len(jobs), None, plan_of(jobs[0]), *started)
 
-    def _run_cells(self, content: Any) -> str | None:
+    def _run_cells(self, content: Any, jobs: list[Job]) -> str | None:
+        """Why a cell can't be, or fails before the job runs.
+
+        Behind that a cell may look at what the job has written, which is nothing here: the dry run says whether it
+        fails.
+        """
         before = len(refusals(self._settings))
         self._shell.reset(new_session=False)
         # As the kernel does; whatever workbench the last notebook had made the default one is forgotten.
@@ -150,7 +155,7 @@ class Rehearsal:
             failure = done.error_before_exec or done.error_in_exec
             if isinstance(failure, SystemExit):
                 return f"cell {number} ends the notebook's process: remove sys.exit(), exit() or quit()."
-            if failure is not None:
+            if failure is not None and not jobs:
                 return explained(f"cell {number} fails: {cause_line(failure).rstrip('.')}.")
         return None
 
