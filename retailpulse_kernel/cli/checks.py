@@ -82,9 +82,10 @@ def _tables_view(found: Tables) -> RenderableType:
         return repr(found)
     table = Table(box=None, padding=(0, 1))
     for name in ("table", "store", "kind", "by", "windows", "written by", "written (UTC)"):
-        table.add_column(name)
+        # A table is asked for by its whole name and store.
+        table.add_column(name, no_wrap=name in ("table", "store"), overflow="fold")
     table.add_column("rows", justify="right")
-    table.add_column("holds")
+    table.add_column("holds", overflow="fold")
     for entry, fresh in zip(found.catalogue.entries, found.freshness, strict=True):
         written = "not yet" if fresh.written is None else f"{fresh.written:%Y-%m-%d %H:%M:%S}"
         rows = "" if fresh.rows is None else f"{fresh.rows:,}"
