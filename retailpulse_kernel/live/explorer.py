@@ -145,7 +145,7 @@ class Explorer(ChartWidget):
             try:
                 message = self._asks.get(timeout=_LIVE if self._live else _IDLE)
                 while not self._asks.empty():  # of several clicks the last one counts, with what the others chose
-                    message = {**message, **self._asks.get()}
+                    message = _both(message, self._asks.get())
             except Empty:
                 if not self._live:
                     return
@@ -186,7 +186,7 @@ class Explorer(ChartWidget):
             }
         except RetailPulseError as error:
             answer = {"note": str(error)}
-        self.asked = asked
+        self.asked = asked | {"asks": message.get("asks", [])}
         self.answer = {**answer, "number": self._number}
 
     def _told(self) -> dict[str, Any]:
@@ -195,6 +195,13 @@ class Explorer(ChartWidget):
             "question": self._question, "categories": list(scope.categories), "last": scope.last, "live": self._live,
             "currency": scope.currency, "since": _minute(scope.since), "until": _minute(scope.until),
         }  # fmt: skip
+
+
+def _both(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Two questions as one; the ends of a range and its length from now exclude each other."""
+    gone = ("since", "until") if "last" in later else ("last",) if "since" in later or "until" in later else ()
+    kept = {name: value for name, value in earlier.items() if name not in gone}
+    return {**kept, **later, "asks": [*earlier.get("asks", []), *later.get("asks", [])]}
 
 
 def explore(

@@ -71,7 +71,8 @@ class Explorer {
   /** Ask the kernel something else than before. */
   ask(change) {
     this.parts.note.textContent = "Asking …";
-    this.model.send({ op: "ask", ...change });
+    this.sent = `${Math.random()}`;
+    this.model.send({ op: "ask", asks: [this.sent], ...change });
   }
 
   /** Both ends of a past range; it begins with the last day. */
@@ -83,10 +84,8 @@ class Explorer {
     this.ask({ since: since.value, until: until.value });
   }
 
-  draw() {
-    const { parts, model } = this;
-    const [asked, answer] = [model.get("asked"), model.get("answer")];
-    fillTree(parts, model.get("tree"), (paths) => this.ask({ categories: outermost(paths ?? []) }));
+  showAsked(asked) {
+    const { parts } = this;
     for (const box of parts.tree.querySelectorAll("input")) box.checked = asked.categories.includes(box.value);
     parts.summary.textContent = asked.categories.join(", ") || "All categories";
     parts.live.setAttribute("aria-pressed", String(Boolean(asked.live)));
@@ -95,6 +94,15 @@ class Explorer {
     parts.past.hidden = !past;
     if (past) [parts.since.value, parts.until.value] = [asked.since ?? "", asked.until ?? ""];
     parts.live.disabled = past;
+  }
+
+  draw() {
+    const { parts, model } = this;
+    const [asked, answer] = [model.get("asked"), model.get("answer")];
+    fillTree(parts, model.get("tree"), (paths) => this.ask({ categories: outermost(paths ?? []) }));
+    if (asked.asks?.includes(this.sent)) this.sent = null;
+    // The answer to an earlier question does not take back what was chosen since.
+    if (!this.sent) this.showAsked(asked);
     fill(parts.currency, [...new Set([...model.get("currencies"), asked.currency])].sort(), asked.currency);
     for (const button of parts.questions.children) {
       button.setAttribute("aria-pressed", String(button.className === `rp-ask-${asked.question}`));
