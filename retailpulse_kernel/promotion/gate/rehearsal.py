@@ -134,8 +134,7 @@ class Rehearsal:
     def _run_cells(self, content: Any, jobs: list[Job]) -> str | None:
         """Why a cell can't be, or fails before the job runs.
 
-        Behind that a cell may look at what the job has written, which is nothing here: the dry run says whether it
-        fails.
+        A later cell may look at what the job has written, which is nothing here: the dry run says whether it fails.
         """
         before = len(refusals(self._settings))
         self._shell.reset(new_session=False)
@@ -147,6 +146,7 @@ class Rehearsal:
         running = Path(tempfile.gettempdir(), CELL)
         for number, source in enumerate(code_cells(content), 1):
             running.write_text(str(number))
+            has_run = bool(jobs)
             done = self._shell.run_cell(source)
             running.unlink()
             # Whatever the cell made of it: a notebook that tries to has failed.
@@ -155,7 +155,7 @@ class Rehearsal:
             failure = done.error_before_exec or done.error_in_exec
             if isinstance(failure, SystemExit):
                 return f"cell {number} ends the notebook's process: remove sys.exit(), exit() or quit()."
-            if failure is not None and not jobs:
+            if failure is not None and not has_run:
                 return explained(f"cell {number} fails: {cause_line(failure).rstrip('.')}.")
         return None
 
