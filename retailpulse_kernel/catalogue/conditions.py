@@ -21,7 +21,7 @@ from retailpulse_kernel.stores.rows import arrow_type, element_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Wanted", "time_column", "wanted_of"]
+__all__ = ["Wanted", "time_column", "time_column_if_any", "wanted_of"]
 
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
@@ -175,6 +175,29 @@ def time_column(table: RowTable, name: str | None = None) -> str:
         f"The table {table.name!r} has several columns of times, and none is in its key.",
         remedy=f"Name one: time=... Choose from {', '.join(times)}.",
     )
+
+
+def time_column_if_any(table: RowTable, name: str | None = None) -> str:
+    """The column that tells the time of a row, as `time_column` gives it; empty where none does.
+
+    Parameters
+    ----------
+    table : RowTable
+        The table.
+    name : str, optional
+        The column that somebody has chosen.
+
+    Raises
+    ------
+    UnknownName
+        The choice is not a timestamp.
+    """
+    try:
+        return time_column(table, name)
+    except UnknownName:
+        raise
+    except UsageError:
+        return ""
 
 
 def _values(table: RowTable, name: str, given: Any) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageErro
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Grain
 from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints
@@ -111,6 +112,29 @@ class TableEntry:
         """The figures that are estimated from a sketch; all others are exact."""
         kept = () if self.figures is None else self.figures.figures
         return tuple(figure.name for figure in kept if figure.rules.value is Value.SKETCH)
+
+    def is_estimated(self, figure: Figure | Ratio) -> bool:
+        """Whether a figure comes from a sketch.
+
+        Parameters
+        ----------
+        figure : Figure or Ratio
+            One that the table answers.
+        """
+        return any(part.name in self.sketched for part in parts_of([figure]))
+
+    def may_be_money(self, figure: Figure | Ratio) -> bool:
+        """Whether a figure may be an amount of the row's currency.
+
+        A plan does not keep the unit of a job's own figure: what has decimals in a table by currency may be money.
+
+        Parameters
+        ----------
+        figure : Figure or Ratio
+            One that the table answers.
+        """
+        decimals = any(part.rules.value is Value.DECIMAL for part in parts_of([figure]))
+        return figure.unit == "currency" or (decimals and "currency" in self.key)
 
     @property
     def absent(self) -> NoSuchTable:

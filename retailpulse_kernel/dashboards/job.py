@@ -11,7 +11,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import GridPos, VariableRefresh
 
 from retailpulse_kernel.answers.reading import chosen_figures
-from retailpulse_kernel.catalogue.conditions import time_column
+from retailpulse_kernel.catalogue.conditions import time_column_if_any
 from retailpulse_kernel.catalogue.personal import is_personal, names_personal, shows_personal, without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
@@ -21,7 +21,6 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.kinds import Value
-from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.streaming.plan.data import FigurePlan
 
@@ -161,7 +160,7 @@ class _Figures:
     def panels(self, grid: _Grid) -> Iterator[Any]:
         """A band for each figure, by its kind: a number, the number over time, and by a dimension."""
         for figure in self.figures:
-            look = _Look.of(figure, self.by)
+            look = _Look.of(figure, self.entry)
             description, nothing = self._described(figure), "no events in this range"
             asked = {"table": self.entry.name, "filters": self.by, "title": figure.title}
             title = f"{figure.title}, $currency" if look.is_money else figure.title
@@ -191,10 +190,10 @@ class _Figures:
             what = plan.kind if figure.rules.counts and not figure.rules.needs_value else f"{plan.kind} of {plan.of}"
             told = plan.where and not names_personal(plan.where, self.contract)
             what += f" where {plan.where}" if told else ""
-        sketched = any(part.name in self.entry.sketched for part in parts_of([figure]))
         conditions = [one for one in self.entry.conditions if not names_personal(one, self.contract)]
         only = f" Only events with {' and '.join(conditions)}." if conditions else ""
-        return f"{what[:1].upper()}{what[1:]}.{only}" + (" Estimated from a sketch, not exact." if sketched else "")
+        estimated = " Estimated from a sketch, not exact." if self.entry.is_estimated(figure) else ""
+        return f"{what[:1].upper()}{what[1:]}.{only}{estimated}"
 
 
 @dataclass(frozen=True)
@@ -206,19 +205,16 @@ class _Look:
     is_money: bool = False
 
     @classmethod
-    def of(cls, figure: Figure | Ratio, by: Sequence[str]) -> _Look:
+    def of(cls, figure: Figure | Ratio, entry: TableEntry) -> _Look:
         """Money with two places, shares in percent, times as dates, counts whole."""
-        parts = parts_of([figure])
-        decimals = any(part.rules.value is Value.DECIMAL for part in parts)
-        # A plan does not keep the unit of a job's own figure. What has decimals in a table by currency may be money.
-        if figure.unit == "currency" or (decimals and "currency" in by):
+        if entry.may_be_money(figure):
             return cls("none", 2, is_money=True)
         if isinstance(figure, Ratio):
-            share = all(part.rules.counts for part in parts)
+            share = all(part.rules.counts for part in parts_of([figure]))
             return cls("percentunit", 1) if share else cls("none", 2)
         if figure.rules.value is Value.TIME:
             return cls("dateTimeAsIso", 0)
-        return cls("none", 2 if decimals else 0)
+        return cls("none", 2 if figure.rules.value is Value.DECIMAL else 0)
 
 
 def _variables(shown: Sequence[_Figures]) -> Iterator[dashboard.QueryVariable]:
@@ -244,7 +240,7 @@ def _newest(grid: _Grid, entry: TableEntry, contract: Contract) -> Any:
         return None  # only a newer program knows its types
     if not table.columns:
         return None
-    time = _time_of(table)
+    time = time_column_if_any(table)
     columns = {name: _TYPES.get(kind, "string") for name, kind in table.types.items()}
     asked = {"store": entry.store, "limit": str(_ROWS)}
     if time:
@@ -255,13 +251,6 @@ def _newest(grid: _Grid, entry: TableEntry, contract: Contract) -> Any:
     panel = rows(id_, f"{entry.name}: {which.lower()} rows in {entry.store}", place, [query])
     described = f"{which} {_ROWS} rows. Decimals are exact. Columns with the names of personal fields are left out."
     return told(panel, described, nothing="no rows in this range")
-
-
-def _time_of(table: RowTable) -> str:
-    try:
-        return time_column(table)
-    except UsageError:
-        return ""
 
 
 #: The plugin's types; all others are texts, so that decimals keep their digits.

@@ -6,10 +6,9 @@ notebook, on the command line or in Airflow.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from retailpulse_kernel.dashboards.writing import job_dashboards
+from retailpulse_kernel.dashboards.writing import file_text, job_dashboards
 from retailpulse_kernel.ground.files import write_whole
 from retailpulse_kernel.ground.settings import Settings
 
@@ -32,7 +31,7 @@ def keep_dashboards(settings: Settings) -> list[Path]:
     folder = settings.home / "dashboards"
     folder.mkdir(parents=True, exist_ok=True)
     made = job_dashboards(settings)
-    wanted = {name: json.dumps(one, indent=2, sort_keys=True) + "\n" for name, one in made.items()}
+    wanted = {name: file_text(one) for name, one in made.items()}
     changed = [path for path in folder.glob("*.json") if path.name not in wanted]
     for path in changed:
         path.unlink()

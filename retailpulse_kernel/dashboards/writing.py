@@ -14,7 +14,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.monitoring.alerts import AlertSettings, rules
 from retailpulse_kernel.telemetry.definitions import table
 
-__all__ = ["dashboards", "job_dashboards", "stale", "write"]
+__all__ = ["dashboards", "file_text", "job_dashboards", "stale", "write"]
 
 _GENERATED = "# Written by `retailpulse dashboards build`; change the code, not this.\n"
 _PAGE = """\
@@ -93,6 +93,17 @@ def job_dashboards(settings: Settings) -> dict[str, Any]:
     return {f"{job}.json": as_json(job_dashboard(job, tables, catalogue)) for job, tables in promoted.items()}
 
 
+def file_text(made: dict[str, Any]) -> str:
+    """A dashboard as it stands in a file.
+
+    Parameters
+    ----------
+    made : dict
+        The dashboard, as `as_json` gives it.
+    """
+    return json.dumps(made, indent=2, sort_keys=True) + "\n"
+
+
 def _require_sdk() -> None:
     try:
         import grafana_foundation_sdk  # noqa: F401
@@ -107,10 +118,7 @@ def built() -> dict[str, str]:
     from retailpulse_kernel.dashboards.business_alerts import business_alerts
 
     return {
-        **{
-            f"grafana/dashboards/{name}": json.dumps(made, indent=2, sort_keys=True) + "\n"
-            for name, made in dashboards().items()
-        },
+        **{f"grafana/dashboards/{name}": file_text(made) for name, made in dashboards().items()},
         "grafana/alerts/retailpulse.yml": _GENERATED + _yaml(rules(AlertSettings(hold=1, webhook=""))),
         "grafana/provisioning/alerting/business.yaml": _GENERATED + _yaml(business_alerts()),
         "docs/metrics.md": _PAGE + table(),

@@ -241,10 +241,8 @@ def check_topic(
         reader = TopicReader(contract, options_of(settings, contract))
         check = Check(format=contract.format)
         for message in store.messages(topic):
-            if check.rows % _EVERY == 0:
-                report(check, check.rows / held)
-                if stop():
-                    break
+            if _ends(check, check.rows, check.rows / held, stop, report):
+                break
             check.rows += 1
             _judge(check, reader, message)
         return check
@@ -279,6 +277,16 @@ def _judge(check: Check, reader: TopicReader, message: Message) -> None:
             check.accept(event)
 
 
+def _ends(
+    check: Check, number: int, fraction: float, stop: Callable[[], bool], report: Callable[[Check, float], None]
+) -> bool:
+    """Whether to end early: now and then progress is told, and it is asked."""
+    if number % _EVERY:
+        return False
+    report(check, fraction)
+    return stop()
+
+
 def _checked(
     reading: Reading,
     place: Callable[[int], str],
@@ -291,11 +299,9 @@ def _checked(
             check.reject(row.reason, place(row.line), row.detail, row.raw)
         else:
             check.accept(row.event)
-        if number % _EVERY == 0:
-            check.rows = reading.rows
-            report(check, reading.fraction)
-            if stop():
-                break
+        check.rows = reading.rows
+        if _ends(check, number, reading.fraction, stop, report):
+            break
     check.rows = reading.rows
     check.changed = reading.changed
     return check

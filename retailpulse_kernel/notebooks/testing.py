@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from traitlets.config import Config
 
 from retailpulse_kernel.ground.errors import RetailPulseError, TestFailed, cause_line
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.files import is_test, read_notebook, with_parameters
 from retailpulse_kernel.notebooks.running import checked_parameters
+from retailpulse_kernel.notebooks.shells import load_anew, trial_shell
 from retailpulse_kernel.streaming.run.context import RunContext, using_context
 from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.report import Report
@@ -26,13 +26,10 @@ from retailpulse_kernel.streaming.run.testing import Passed
 
 __all__ = ["NotebookTests", "Request", "has_tests", "perform", "sibling_of"]
 
-#: What the kernel RetailPulse loads.
-_EXTENSION = "retailpulse_kernel"
-
 
 @dataclass(frozen=True)
 class Case:
-    """A test that has passed: a call of `Job.test`, or a cell that has no such call.
+    """What became of a test, which is a call of `Job.test` or a cell that has none; or of a cell that has failed.
 
     Attributes
     ----------
@@ -41,26 +38,7 @@ class Case:
     name : str
         The test's name; empty for a cell without one.
     said : str
-        What the test says of itself.
-    """
-
-    cell: str
-    name: str
-    said: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A cell that has failed.
-
-    Attributes
-    ----------
-    cell : str
-        The code cell: its number, and its file where that is not the notebook.
-    name : str
-        The test's name; empty where the cell fails otherwise.
-    said : str
-        Why it failed.
+        What the test says of itself, or why it failed.
     """
 
     cell: str
@@ -76,12 +54,12 @@ class NotebookTests:
     ----------
     cases : list of Case
         The tests that have passed.
-    failures : list of Failure
+    failures : list of Case
         Those that have failed; or the one cell before them that has.
     """
 
     cases: list[Case] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[Case] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -158,12 +136,9 @@ def _run_tests(notebook: Path, given: dict[str, str] | None = None) -> NotebookT
     UsageError
         There is no such notebook, or a parameter is wrong.
     """
-    from IPython.core.interactiveshell import InteractiveShell
-
     content = with_parameters(read_notebook(notebook), checked_parameters(notebook, given or {}))
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    if _EXTENSION not in shell.extension_manager.loaded:  # type: ignore[union-attr]
-        shell.extension_manager.load_extension(_EXTENSION)  # type: ignore[union-attr]
+    shell = trial_shell()
+    load_anew(shell)
     tests, further = _Tests(shell, notebook.absolute().parent), sibling_of(notebook)
     tests.run(content.cells if further.is_file() else _up_to_tests(content.cells))
     if tests.found.ok and further.is_file():
@@ -195,7 +170,7 @@ class _Tests:
                     self._test(label, cell)
                 elif not self._has_run and (failure := self._fails(cell.source)) is not None:
                     said = f"it fails before the tests: {cause_line(failure)}"
-                    self.found.failures.append(Failure(label, "", said))
+                    self.found.failures.append(Case(label, "", said))
                     break
 
     def _left_out(self, job: Job) -> Report:
@@ -211,7 +186,7 @@ class _Tests:
         if failure is not None:
             name = failure.test if isinstance(failure, TestFailed) else ""
             said = str(failure) if isinstance(failure, RetailPulseError) else cause_line(failure)
-            self.found.failures.append(Failure(label, name, said))
+            self.found.failures.append(Case(label, name, said))
 
     def _fails(self, source: str) -> BaseException | None:
         done = self._shell.run_cell(source)

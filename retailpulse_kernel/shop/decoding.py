@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.ground.spans import moment_at
+from retailpulse_kernel.ground.spans import moment_at, ms_of
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step, path_text
 from retailpulse_kernel.shop.contract.wire import OwnField
 from retailpulse_kernel.shop.events import (
     REASONS,
+    YEARS,
     Event,
     decoded,
     event_of,
@@ -29,13 +30,10 @@ from retailpulse_kernel.shop.events import (
 )
 from retailpulse_kernel.shop.messages import message_struct
 
-if TYPE_CHECKING:
-    pass  # a tenth of a second of each worker's start
-
 __all__ = ["ARRIVALS_MS", "reader_of"]
 
 #: Broker's times that can be the time of an event, [from, to): those of the years 2000 to 2100.
-ARRIVALS_MS: Final = (946_684_800_000, 4_133_980_800_000)
+ARRIVALS_MS: Final = tuple(map(ms_of, YEARS))
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])

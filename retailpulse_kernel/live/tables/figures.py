@@ -13,7 +13,7 @@ from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import span_of
 from retailpulse_kernel.live.tables.reading import ROWS, Reading, reach_of, since_words, span_words
-from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
+from retailpulse_kernel.shop.figures import Figure, Ratio
 from retailpulse_kernel.shop.kinds import Combination, Value
 from retailpulse_kernel.shop.tables import FigureTable, Grain, grain_of
 from retailpulse_kernel.stores.base import Store
@@ -161,7 +161,7 @@ class FigureSource:
             frame = frame.sort_values("bucket", ascending=False, kind="stable", ignore_index=True)
         else:
             frame = totals if self.asking.by == drawn else answer(catalogue, asking, self.store_of)
-        figures = self._figures
+        figures, found = self._figures, [(choice.entry, one) for choice in self.choices for one in choice.figures]
         keys = [name for name in frame.columns if name not in {one.name for one in figures} and name != "complete"]
         notes = [f"The newest {ROWS:,} of {len(frame):,} rows."] if len(frame) > ROWS else []
         if not len(frame):
@@ -173,10 +173,10 @@ class FigureSource:
             series=series,
             time="bucket",
             by=by,
-            numbers={one.name: f"{one.title} (estimated)" if _is_estimated(one) else one.title for one in figures},
-            money=frozenset(
-                one.name for choice in self.choices for one in choice.figures if _may_be_money(one, choice.table)
-            ),
+            numbers={
+                one.name: f"{one.title} (estimated)" if entry.is_estimated(one) else one.title for entry, one in found
+            },
+            money=frozenset(one.name for entry, one in found if entry.may_be_money(one)),
             additive=frozenset(one.name for one in figures if _is_additive(one)),
             width=line.width,
             dimensions=tuple(self.dimensions),
@@ -197,16 +197,6 @@ def _is_additive(figure: Figure | Ratio) -> bool:
         return False
     rules = figure.rules
     return rules.combination is Combination.SUM and rules.value in (Value.WHOLE, Value.DECIMAL)
-
-
-def _is_estimated(figure: Figure | Ratio) -> bool:
-    return any(part.rules.value is Value.SKETCH for part in parts_of([figure]))
-
-
-def _may_be_money(figure: Figure | Ratio, table: FigureTable) -> bool:
-    """A plan does not keep the unit of a job's own figure: what has decimals in a table by currency may be money."""
-    decimals = any(part.rules.value is Value.DECIMAL for part in parts_of([figure]))
-    return figure.unit == "currency" or (decimals and "currency" in table.by)
 
 
 def _adds_up(table: FigureTable, grain: Grain) -> bool:

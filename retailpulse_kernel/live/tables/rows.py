@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.catalogue.conditions import Wanted, time_column, wanted_of
+from retailpulse_kernel.catalogue.conditions import Wanted, time_column_if_any, wanted_of
 from retailpulse_kernel.catalogue.contents import Contents
 from retailpulse_kernel.catalogue.personal import is_personal, without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, Found
@@ -16,6 +16,7 @@ from retailpulse_kernel.ground.spans import span_of
 from retailpulse_kernel.live.tables.picture import kinds_of
 from retailpulse_kernel.live.tables.reading import ROWS, Reading, reach_of, since_words, span_words
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.types import is_numeric
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.base import Store
 from retailpulse_kernel.stores.rows import element_of
@@ -106,7 +107,7 @@ class RowSource:
         table = _shown(found, known, store_of)
         if time is None and found.entry.kind == "events":
             time = "event_time"
-        made = cls(name, catalogue, store_of, table, by, where, last, columns, store, _time_of(table, time))
+        made = cls(name, catalogue, store_of, table, by, where, last, columns, store, time_column_if_any(table, time))
         made._wanted(table, None)
         if by and by not in made.dimensions:
             raise UnknownName(f"column to draw the table {name!r} by", by, made.dimensions)
@@ -157,7 +158,7 @@ class RowSource:
         if not len(frame):
             notes.append(f"No rows{since_words(self.last)}.")
         time = self.time if self.time in frame.columns else ""
-        numbers = {name: name for name in frame.columns if _is_number(self.table.types[name])}
+        numbers = {name: name for name in frame.columns if is_numeric(self.table.types[name])}
         key = self.table.key if set(self.table.key) <= set(frame.columns) else ()
         series, dimensions = frame if time else None, tuple(self.dimensions)
         return Reading(frame, key, frame, series, time, by, numbers, dimensions=dimensions, notes=tuple(notes))
@@ -230,17 +231,3 @@ def _shown(found: Found, catalogue: Catalogue, store_of: Callable[[str], Store])
     """A table's columns without the personal ones."""
     contents = Contents(found, catalogue.contract, store_of(found.entry.store))
     return without_personal(found.entry, contents.table, catalogue.contract)
-
-
-def _time_of(table: RowTable, name: str | None) -> str:
-    """The column of times that somebody has chosen, or that there is."""
-    try:
-        return time_column(table, name)
-    except UnknownName:
-        raise
-    except UsageError:
-        return ""
-
-
-def _is_number(kind: str) -> bool:
-    return kind.partition("(")[0] in ("int", "long", "double", "decimal")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from traitlets.config import Config
 
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError, cause_line
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters, without_tests
 from retailpulse_kernel.notebooks.running import checked_parameters
+from retailpulse_kernel.notebooks.shells import load_anew, trial_shell
 from retailpulse_kernel.promotion.gate.isolation import CELL, explained
 from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
 from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
@@ -47,9 +47,6 @@ __all__ = ["perform"]
 _BATCHES = 2
 _BATCH_SECONDS = 180.0
 _POLL_SECONDS = 0.1
-#: What the kernel RetailPulse loads.
-_EXTENSION = "retailpulse_kernel"
-
 #: Rows by table, then by key.
 _Rows = dict[str, dict[Any, dict[str, Any]]]
 
@@ -89,11 +86,8 @@ class Rehearsal:
     """
 
     def __init__(self, settings: Settings) -> None:
-        from IPython.core.interactiveshell import InteractiveShell
-
         self._settings = settings
-        # What is tried does not belong to the user's history.
-        self._shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+        self._shell = trial_shell()
         self._first: _Rows | None = None
 
     def perform(self, candidate: Candidate) -> Tried:
@@ -138,11 +132,8 @@ class Rehearsal:
         """
         before = len(refusals(self._settings))
         self._shell.reset(new_session=False)
-        # As the kernel does; whatever workbench the last notebook had made the default one is forgotten.
-        extensions = self._shell.extension_manager
-        assert extensions is not None, "a shell has one from its start"
-        extensions.unload_extension(_EXTENSION)
-        extensions.load_extension(_EXTENSION)
+        # Whatever workbench the last notebook had made the default one is forgotten.
+        load_anew(self._shell)
         running = Path(tempfile.gettempdir(), CELL)
         for number, source in enumerate(code_cells(content), 1):
             running.write_text(str(number))

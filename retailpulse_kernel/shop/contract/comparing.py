@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from retailpulse_kernel.shop.contract.model import NEVER, Contract, Field, ReferenceTable, Topic
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.contract.types import sql_type
 
 __all__ = ["Change", "changes"]
+
+_Named = TypeVar("_Named", ReferenceTable, Topic)
 
 
 @dataclass(frozen=True)
@@ -115,15 +118,25 @@ def _of_dimensions(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _of_tables(old: Contract, new: Contract) -> Iterator[Change]:
-    before, after = ({one.name: one for one in contract.tables} for contract in (old, new))
+    outcomes = ("jobs can join it", "a job that joins it will not start")
+    return (Change("table", said) for said in _of_named(old.tables, new.tables, _of_table, *outcomes))
+
+
+def _of_named(
+    old: Sequence[_Named], new: Sequence[_Named], differing: Callable[[_Named, _Named], Iterator[str]],
+    added: str, removed: str,
+) -> Iterator[str]:  # fmt: skip
+    """What is added and removed, with what follows, and what differs of each that both have."""
+    before: dict[str, _Named] = {one.name: one for one in old}
+    after: dict[str, _Named] = {one.name: one for one in new}
     for name in dict.fromkeys([*before, *after]):
         was, now = before.get(name), after.get(name)
         if was is None:
-            yield Change("table", f"{name} is added: jobs can join it")
+            yield f"{name} is added: {added}"
         elif now is None:
-            yield Change("table", f"{name} is removed: a job that joins it will not start")
+            yield f"{name} is removed: {removed}"
         else:
-            yield from (Change("table", f"{name}: {said}") for said in _of_table(was, now))
+            yield from (f"{name}: {said}" for said in differing(was, now))
 
 
 def _of_table(old: ReferenceTable, new: ReferenceTable) -> Iterator[str]:
@@ -143,15 +156,8 @@ def _of_table(old: ReferenceTable, new: ReferenceTable) -> Iterator[str]:
 
 
 def _of_topics(old: Contract, new: Contract) -> Iterator[Change]:
-    before, after = ({one.name: one for one in contract.topics} for contract in (old, new))
-    for name in dict.fromkeys([*before, *after]):
-        was, now = before.get(name), after.get(name)
-        if was is None:
-            yield Change("topic", f"{name} is added: jobs can read it")
-        elif now is None:
-            yield Change("topic", f"{name} is removed: its messages are read as standard events")
-        else:
-            yield from (Change("topic", f"{name}: {said}") for said in _of_topic(was, now))
+    outcomes = ("jobs can read it", "its messages are read as standard events")
+    return (Change("topic", said) for said in _of_named(old.topics, new.topics, _of_topic, *outcomes))
 
 
 def _of_topic(old: Topic, new: Topic) -> Iterator[str]:

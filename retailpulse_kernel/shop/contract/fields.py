@@ -9,7 +9,7 @@ from typing import Any, Final
 from retailpulse_kernel.ground.errors import did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, RESERVED, is_name
 from retailpulse_kernel.shop.contract.checking import Faults, Reading
-from retailpulse_kernel.shop.contract.model import ROLES, Field, Value
+from retailpulse_kernel.shop.contract.model import IN_FRONT, ROLES, Field, Value
 from retailpulse_kernel.shop.contract.paths import Step, path_text, steps_of
 from retailpulse_kernel.shop.contract.types import TYPES, element_of, is_numeric, is_type
 from retailpulse_kernel.shop.contract.values import typed_value, value_of
@@ -22,8 +22,6 @@ _ORDERED: Final = sorted(_KEYS)
 _OF_EVENTS: Final = ("fields",)
 #: Types of which a list of allowed values can be given.
 _LISTED: Final = ("string", "int", "long")
-#: Columns that rows have in front of the fields of another shape.
-_IN_FRONT: Final = ("event_id", "event_time")
 #: Columns that rows have beside the fields: the message's place, verdicts, windows, and what archives add.
 TAKEN: Final = frozenset(
     {
@@ -63,7 +61,7 @@ def fields_of_topic(faults: Faults, at: tuple[str, ...], values: Any, words: Seq
     """
     fields = _read(faults, at, values, [key for key in _ORDERED if key != "role"])
     for one in fields:
-        if one.name in _IN_FRONT:
+        if any(one.name == column.name for column in IN_FRONT):
             remedy = f"Take another name, with path = {one.name!r}."
             faults.add((*at, one.name), f"Rows have a column {one.name!r} already.", remedy)
         _check_own(faults, at, one, words)

@@ -18,6 +18,7 @@ from retailpulse_kernel.shop.currencies import CURRENCIES
 
 __all__ = [
     "CHOICES",
+    "IN_FRONT",
     "NEVER",
     "OTHER",
     "PRICES",
@@ -127,7 +128,7 @@ class Field:
 
 
 #: The columns that every event has, of whatever shape its message is.
-_IN_FRONT: Final = (
+IN_FRONT: Final = (
     Field("event_id", role="id", required=True),
     Field("event_time", "timestamp", role="time", required=True),
 )
@@ -316,7 +317,7 @@ class Contract:
         An event of another shape has its id and its time in front, whatever its fields are called.
         """
         if not self.holds_events:
-            return (*_IN_FRONT, *self.fields)
+            return (*IN_FRONT, *self.fields)
         return tuple(one for one in self.fields if one.role != "version")
 
     @cached_property

@@ -10,9 +10,10 @@ from typing import Any, Final, Protocol
 from retailpulse_kernel.ground.errors import EventError, RetailPulseError
 from retailpulse_kernel.shop.formats.registry import SchemaRegistry
 
-__all__ = ["DESERIALIZER", "Framed", "Payload"]
+__all__ = ["DESERIALIZER", "HEAD", "Framed", "Payload"]
 
-_HEAD: Final = 5
+#: Bytes of a message in front of what the schema describes.
+HEAD: Final = 5
 #: What a decoder was reading, by an address that says nothing to anyone, and differs each time.
 _OBJECT: Final = re.compile(r"<\S+ object at 0x[0-9a-f]+>")
 #: Which subject a schema has says nothing that its id does not.
@@ -113,9 +114,9 @@ class Framed:
         StoreUnavailable
             The registry does not answer.
         """
-        if len(message) <= _HEAD or message[0]:
+        if len(message) <= HEAD or message[0]:
             raise self._refused("it does not begin with a zero and the id of a schema")
-        number = int.from_bytes(message[1:_HEAD])
+        number = int.from_bytes(message[1:HEAD])
         if number not in self._known:
             found = self._registry.schema(number, self._form).schema_type
             if found != self._schema_type:

@@ -8,13 +8,11 @@ from typing import Any
 import orjson
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.formats.framing import DESERIALIZER, Framed
+from retailpulse_kernel.shop.formats.framing import DESERIALIZER, HEAD, Framed
 from retailpulse_kernel.shop.formats.opening import Opener
 from retailpulse_kernel.shop.formats.registry import SchemaRegistry
 
 __all__ = ["opener"]
-
-_HEAD = 5
 
 
 class _Documents:
@@ -39,7 +37,7 @@ class _Documents:
             if where is None:
                 raise
             raise EventError("not_valid", f"{where}: {str(error)[:200]}") from None
-        return message[_HEAD:]
+        return message[HEAD:]
 
 
 def _decoded(payload: bytes) -> Any:

@@ -164,7 +164,7 @@ def _of_another_shape(
     contract, arrivals = shape.contract, arrivals_ms[positions]
     columns, judged = shape.own(decoded, [*wanted, contract.id, contract.time])
     if contract.time:
-        columns["event_time"] = pc.floor_temporal(columns[contract.time], unit="millisecond")
+        columns["event_time"] = _whole_ms(columns[contract.time])
         on_time = _arrived(columns["event_time"], arrivals)
     else:
         columns["event_time"] = pa.array(arrivals * 1000, pa.int64()).cast(_TIME)

@@ -90,6 +90,16 @@ class Expectations:
         """
         return tuple(one for one in self._of.get(topic, ()) if not otherwise or one.otherwise in otherwise)
 
+    def watched(self, topic: str) -> tuple[Expectation, ...]:
+        """The expectations whose violations are counted among the events that go on, in the order of these counts.
+
+        Parameters
+        ----------
+        topic : str
+            The topic's name within the namespace.
+        """
+        return self.of(topic, "count", "stop")
+
     @property
     def all(self) -> list[tuple[str, Expectation]]:
         """Every expectation, with its topic."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.notes import say
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
@@ -94,8 +95,7 @@ class Topics:
             labels={"job": job.name},
             unique_by=events.unique_by,
             horizon_ms=milliseconds(events.dedup_horizon) if indexed else None,
-            contract=told(events.contract),
-            options=options_of(job.settings, events.contract),
+            **told(job.settings, events.contract),
             refuses=refuses,
             only_refused=not events.publish_rejects,
         )
@@ -123,7 +123,7 @@ class Topics:
             horizon=events.dedup_horizon,
             reader=reader.number,
             as_events=as_events,
-            expected=[one.condition for one in self.expectations.of(events.topic, "count", "stop")],
+            expected=[one.condition for one in self.expectations.watched(events.topic)],
         )
         return reader, events.of(unique)
 
@@ -170,21 +170,24 @@ class Topics:
             tuple(column_types(contract)),
             topic,
             unique_by=events.unique_by,
-            contract=told(contract),
-            options=options_of(job.settings, contract),
+            **told(job.settings, contract),
             refuses=self.expectations.refuses(events.topic),
         )
         rows = read_range(SparkStore(job.settings).shared() or job.spark, job.settings, intake, newest)
         return events.of(rows.where("dedup_key IS NOT NULL").dropDuplicates(["dedup_key"]))
 
 
-def told(contract: Contract) -> dict[str, Any] | None:
-    """What Spark's workers are told of a topic's contract; nothing of one that reads as the shipped one.
+def told(settings: Settings, contract: Contract) -> dict[str, Any]:
+    """What Spark's workers are told of a topic's contract, as arguments of `Intake`.
+
+    Nothing of a contract that reads as the shipped one.
 
     Parameters
     ----------
+    settings : Settings
+        How to reach what opens the messages.
     contract : Contract
         That of the topic.
     """
     is_shipped = contract.is_plain and contract.format == shipped().format
-    return None if is_shipped else contract.plain()
+    return {"contract": None if is_shipped else contract.plain(), "options": options_of(settings, contract)}

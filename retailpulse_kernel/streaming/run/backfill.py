@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import milliseconds, moment_at, require_minutes
-from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.shop.tables import Grain, Row
 from retailpulse_kernel.stores.base import version_of
 from retailpulse_kernel.stores.kafka.store import KafkaStore
@@ -123,8 +122,7 @@ def _retained(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         delay_ms=None if job.late == "include" else milliseconds(job.watermark),
         unordered={partition: _merged(spans) for partition, spans in unordered.items()},
         unique_by=job.unique_by,
-        contract=told(job.contract),
-        options=options_of(job.settings, job.contract),
+        **told(job.settings, job.contract),
         refuses=job.reading.expectations.refuses(job.topic_name),
     )
     rows = read_range(job.spark, job.settings, intake, ranges).where("dedup_key IS NOT NULL")

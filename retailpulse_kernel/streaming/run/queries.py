@@ -304,7 +304,7 @@ class OutputQuery:
             refused = [intake.get(f"{REFUSED}{number}") or 0 for number in range(len(refusing))]
             timely = (intake.get(ACCEPTED) or 0) + sum(refused)
             judged |= {one.name: [n, timely] for one, n in zip(refusing, refused, strict=True)}
-            for number, one in enumerate(expectations.of(reader.topic, "count", "stop")):
+            for number, one in enumerate(expectations.watched(reader.topic)):
                 judged[one.name] = [expected.get(f"failed_{number}") or 0, unique]
         return judged
 
@@ -350,7 +350,7 @@ def require_expected(job: Job, output: Output, found: Mapping[str, Mapping[str, 
     """
     for reader in output.readers:
         expected = found.get(f"{OBSERVED_EXPECTED}_{reader.number}", {})
-        for number, one in enumerate(job.reading.expectations.of(reader.topic, "count", "stop")):
+        for number, one in enumerate(job.reading.expectations.watched(reader.topic)):
             failed = expected.get(f"failed_{number}") or 0
             if one.otherwise == "stop" and failed:
                 events = f"{failed:,} events of {reader.topic} violate" if failed > 1 else "an event violates"
