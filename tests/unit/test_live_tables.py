@@ -307,6 +307,29 @@ class TestView:
         view.stop()
         assert source.reads[-1] == ("brand", datetime(1970, 1, 1, 0, 1, tzinfo=UTC))
 
+    def test_a_picture_says_the_end_that_it_was_read_for(self) -> None:
+        """A page asks for another end while the rows up to now are read."""
+        source = Counting()
+        view = TableView(source, refresh="1h")
+
+        def read(by: str | None, until: datetime | None) -> Reading:
+            if until is None:
+                view._take({"op": "ask", "page": "p", "until": 60_000})
+            return reading([{"brand": str(until), "n": 1}], by="")
+
+        source.read = read  # type: ignore[method-assign]
+        view._take({"op": "next", "page": "p"})
+        eventually(lambda: view.picture.get("number"))
+        shown = [view.picture]
+        view._take({"op": "next", "page": "p", "seen": 1})
+        eventually(lambda: view.picture["number"] > 1)
+        view.stop()
+        shown.append(view.picture)
+        assert [(one["until"], one["rows"][0][0]) for one in shown] == [
+            (None, "None"),
+            ("1970-01-01T00:01Z", "1970-01-01 00:01:00+00:00"),
+        ]
+
     def test_the_frame_is_there_without_a_page(self) -> None:
         assert TableView(Counting()).frame.to_dict("list") == {"brand": ["a"], "n": [1]}
 

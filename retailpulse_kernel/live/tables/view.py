@@ -95,7 +95,7 @@ class TableView(ChartWidget):
             Nothing has been read yet, and the table can't be read.
         """
         if self._reading is None:
-            self._read()
+            self._read(self._until)
         assert self._reading is not None
         return self._reading.frame
 
@@ -162,8 +162,9 @@ class TableView(ChartWidget):
 
     def _paint(self, began: float) -> None:
         """Make the newest picture; one that can't be read keeps the rows of the one before, and says why."""
+        until = self._until  # a page may ask for another end while this one is read
         try:
-            made = self._made(self._read())
+            made = self._made(self._read(until))
             said = {"note": " ".join(made.pop("notes")), "failed": False}
         except Exception as error:  # a thread that dies would leave the view standing still without a word
             text = str(error) if isinstance(error, RetailPulseError) else cause_line(error)
@@ -173,13 +174,13 @@ class TableView(ChartWidget):
             "number": self._number,
             "read": iso_text(datetime.now(UTC), "seconds"),
             "took": round(1000 * (time.monotonic() - began)),
-            "until": None if self._until is None else iso_text(self._until, "minutes"),
+            "until": None if until is None else iso_text(until, "minutes"),
         }
         self._newest = {**made, **said, **when}
 
-    def _read(self) -> Reading:
+    def _read(self, until: datetime | None) -> Reading:
         with self._reading_lock, unsaid():
-            self._reading = self._source.read(self._by, self._until)
+            self._reading = self._source.read(self._by, until)
             return self._reading
 
     def _made(self, reading: Reading) -> dict[str, Any]:
