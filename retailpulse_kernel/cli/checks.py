@@ -29,6 +29,10 @@ __all__: list[str] = []
 _EXIT_CODES = {"equal": 0, "differs": 1, "not checked": 3}
 
 
+#: Columns of a terminal from which on the tables' columns are listed, too.
+_WIDE = 110
+
+
 @app.command()
 def tables(
     profile: ProfileOption = None,
@@ -42,7 +46,8 @@ def tables(
     if as_json:
         print_json(found.to_json())
     else:
-        Console(highlight=False).print(_tables_view(found))
+        console = Console(highlight=False)
+        console.print(_tables_view(found, console.width))
 
 
 @app.command()
@@ -75,7 +80,8 @@ def test(
         raise typer.Exit(1)
 
 
-def _tables_view(found: Tables) -> RenderableType:
+def _tables_view(found: Tables, width: int) -> RenderableType:
+    """The tables; what each holds only where there is room for more than a few letters a line."""
     from retailpulse_kernel.catalogue.tables import titles
 
     if not len(found):
@@ -83,15 +89,20 @@ def _tables_view(found: Tables) -> RenderableType:
     table = Table(box=None, padding=(0, 1))
     for name in ("table", "store", "kind", "by", "windows", "written by", "written (UTC)"):
         # A table is asked for by its whole name and store.
-        table.add_column(name, no_wrap=name in ("table", "store"), overflow="fold")
+        table.add_column(name, no_wrap=name in ("table", "store"))
     table.add_column("rows", justify="right")
-    table.add_column("holds", overflow="fold")
+    is_wide = width >= _WIDE
+    if is_wide:
+        table.add_column("holds")
     for entry, fresh in zip(found.catalogue.entries, found.freshness, strict=True):
         written = "not yet" if fresh.written is None else f"{fresh.written:%Y-%m-%d %H:%M:%S}"
         rows = "" if fresh.rows is None else f"{fresh.rows:,}"
         texts = (entry.name, entry.store, entry.kind, ", ".join(entry.key), ", ".join(entry.plan.widths), entry.writer)
-        table.add_row(*map(escape, texts), written, rows, escape(", ".join(titles(entry))))
-    return Group(table, *([Text(found.problem, style="yellow")] if found.problem else []))
+        table.add_row(*map(escape, texts), written, rows, *([escape(", ".join(titles(entry)))] if is_wide else []))
+    further = [Text(found.problem, style="yellow")] if found.problem else []
+    if not is_wide:
+        further.append(Text("A wider terminal, --json and rp.tables() also say what each table holds.", style="dim"))
+    return Group(table, *further)
 
 
 @app.command()
