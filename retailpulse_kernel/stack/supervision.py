@@ -278,7 +278,9 @@ def _status(settings: Settings, name: str, info: Mapping[str, object] | None, lo
         return ServiceStatus(name, state, pid, uptime, memory, "", state == "running", detail)
     reason, took = _asked(lambda: check(settings, name)) if pid or not local else ("not started", None)
     where = address(settings, SERVICES[name])
-    if reason is not None and state == "running" and (uptime or 0) < SERVICES[name].start_seconds:
+    if reason is None and state == "starting":
+        state = "running"  # it answers: the supervisor waits two seconds more before it says so
+    elif reason is not None and state == "running" and (uptime or 0) < SERVICES[name].start_seconds:
         state, reason = "starting", f"does not answer yet, {uptime or 0:.0f} s after its start"
     return ServiceStatus(name, state, pid, uptime, memory, where, reason is None, reason or "", took)
 
