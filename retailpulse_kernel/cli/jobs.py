@@ -197,6 +197,14 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    worked: Annotated[
+        bool,
+        typer.Option(
+            "--worked",
+            help="Also promote the six notebooks of notebooks/worked/, run them beside the three jobs, and show the "
+            "rows that each has written. All jobs run without Airflow, in the namespace worked.",
+        ),
+    ] = False,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
@@ -209,10 +217,16 @@ def demo(
     require_extra("stack")
 
     from retailpulse_kernel.demo import demo as demos
+    from retailpulse_kernel.demo.servers import airflow_fits
+    from retailpulse_kernel.demo.worked import NAMESPACE, Worked, where_to_look, with_worked
     from retailpulse_kernel.feed.adapters import read
 
     if once and airflow:
         raise UsageError("Airflow runs jobs that go on.", remedy="Leave --once or --airflow out.")
+    if worked and airflow:
+        raise UsageError(
+            "Airflow runs only the jobs that the project ships.", remedy="Leave --worked or --airflow out."
+        )
     if once and input is None:
         raise UsageError("--once needs a file.", remedy="Add --input FILE --format FORMAT.")
     if once and as_json:
@@ -225,22 +239,35 @@ def demo(
     if input is not None:
         read(input, format)  # a wrong file or format is known before anything starts
         own = namespace is None
-        namespace = namespace or f"demo_{_content_hash(input)}"
-    settings = Settings.load(profile=profile, namespace=namespace)
+        namespace = namespace or f"{NAMESPACE if worked else 'demo'}_{_content_hash(input)}"
+    settings = Settings.load(profile=profile, namespace=namespace or (NAMESPACE if worked else None))
+    beside = None
+    if worked:
+        settings = with_worked(settings)
+        beside = Worked(settings)
     end_in_order()
     if airflow is None:
-        airflow = input is None and not seconds and demos.airflow_fits(settings, console)
+        airflow = input is None and not seconds and not worked and airflow_fits(settings, console)
     if not once:
         command = [sys.executable, "-m", "retailpulse_kernel.cli"]
         if input is None:
             feed = [*command, "generate", "--rate", f"{rate:g}", "--seconds", "0", "--seed", "1"]
+            feed += ["--context"] if worked else []
         else:
             feed = [*command, "replay", str(input.resolve()), "--format", format, "--speed", f"{speed:g}"]
         name = "generator" if input is None else "replay"
-        demos.demo_live(settings, feed=feed, feed_name=name, seconds=seconds or None, console=console, airflow=airflow)
+        demos.demo_live(
+            settings,
+            feed=feed,
+            feed_name=name,
+            seconds=seconds or None,
+            console=console,
+            airflow=airflow,
+            worked=beside,
+        )
         return
     assert input is not None
-    outcome = demos.demo_file(settings, input, format, speed=speed, fresh=bool(own), console=console)
+    outcome = demos.demo_file(settings, input, format, speed=speed, fresh=bool(own), console=console, worked=beside)
     if as_json:
         print_json({"namespace": outcome.namespace, **outcome.figures.to_json()})
         return
@@ -250,6 +277,9 @@ def demo(
     console.print(figures_view(outcome.figures))
     jobs = demo_jobs()
     console.print(jobs_view(outcome.accounts, dict.fromkeys(jobs, 0), dict.fromkeys(jobs, 0.0)))
+    if beside is not None:
+        console.print(beside)
+        where_to_look(settings, console, servers_stopped=outcome.servers_stopped)
     again = f"retailpulse figures --namespace {outcome.namespace}"
     if outcome.servers_stopped:
         again = f"retailpulse up && {again}"

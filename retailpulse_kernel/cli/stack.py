@@ -126,7 +126,7 @@ def down(
 
     Refused with exit code 2 while a live demo runs.
     """
-    from retailpulse_kernel.demo.demo import refuse_under_a_demo
+    from retailpulse_kernel.demo.servers import refuse_under_a_demo
     from retailpulse_kernel.stack import supervision
 
     settings = Settings.load(profile=profile)

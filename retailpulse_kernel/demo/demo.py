@@ -8,20 +8,20 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-import psutil
 from rich.console import Console
 
 from retailpulse_kernel.answers.reading import Summary, summarise
-from retailpulse_kernel.demo.jobs import demo_jobs, job_command
+from retailpulse_kernel.demo.jobs import demo_jobs, job_command, last_line
+from retailpulse_kernel.demo.servers import only_demo, servers
 from retailpulse_kernel.demo.terminal import Dashboard
+from retailpulse_kernel.demo.worked import Worked, where_to_look
 from retailpulse_kernel.feed.replay import replay
-from retailpulse_kernel.ground.errors import JobError, RetailPulseError, UsageError
+from retailpulse_kernel.ground.errors import JobError, RetailPulseError
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.machine.daemon import Supervisor
 from retailpulse_kernel.stack import supervision
@@ -33,18 +33,12 @@ from retailpulse_kernel.stores.registry import serving_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Accounts, read_accounts
 
 __all__ = [
-    "airflow_fits",
     "demo_file",
     "demo_live",
-    "refuse_under_a_demo",
     "stopped_programs",
 ]
 
-#: What the jobs need, and what that needs.
-_SERVERS = ("kafka", "cassandra", "hbase-thrift", "hiveserver2")
 _LOOK_SECONDS = 2.0
-#: Seen: 7.9 GB for servers, Airflow and jobs after two minutes (`python -m bench.costs`); heaps still grow.
-_AIRFLOW_GB = 9
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,14 @@ class Outcome:
 
 
 def demo_file(
-    settings: Settings, path: Path, format: str, *, speed: float = 0, fresh: bool, console: Console
+    settings: Settings,
+    path: Path,
+    format: str,
+    *,
+    speed: float = 0,
+    fresh: bool,
+    console: Console,
+    worked: Worked | None = None,
 ) -> Outcome:
     """Replay a file to its end, let the jobs take all of it, and read the figures.
 
@@ -92,13 +93,15 @@ def demo_file(
         Whether what an earlier demo left in the namespace is removed first.
     console : Console
         Gets the progress.
+    worked : Worked, optional
+        The worked notebooks, where they are promoted and run too.
 
     Raises
     ------
     JobError
-        A job failed; its last lines are in the message.
+        A job failed, or a worked notebook was refused; the last line of the log is in the message.
     """
-    with _servers(settings, console) as stop_again:
+    with servers(settings, console) as stop_again:
         if fresh:
             drop(settings)
         ensure_topics(settings)
@@ -117,6 +120,10 @@ def demo_file(
             console.print(f"           rejected rows, with their reasons: {done.rejects}")
         console.print(f"[bold]jobs[/]       taking all of it into Cassandra, HBase and Hive ({', '.join(demo_jobs())})")
         _run_to_end(settings, console)
+        if worked is not None:
+            console.print("[bold]worked[/]     promoting each notebook, which then takes all of it too")
+            worked.promote_and_run(console)
+            worked.read()
         return Outcome(
             settings.namespace.name,
             summarise(serving_store(settings)),
@@ -127,30 +134,6 @@ def demo_file(
         )
 
 
-def airflow_fits(settings: Settings, console: Console) -> bool:
-    """Whether the stack of this machine has memory for Airflow beside it; says so where it has not.
-
-    Parameters
-    ----------
-    settings : Settings
-        Which stack.
-    console : Console
-        Gets the line that says why not.
-    """
-    if settings.profile.name != "local":
-        return False
-    # What runs already has its part of it.
-    running = sum(service.memory_mb or 0 for service in supervision.status(settings)) * 1e6
-    free = (psutil.virtual_memory().available + running) / 1e9
-    if free < _AIRFLOW_GB:
-        console.print(
-            f"[bold]Airflow[/]    left out: with all else it wants {_AIRFLOW_GB} GB of memory, and {free:.1f} GB are "
-            "free (`--airflow` starts it all the same)",
-            soft_wrap=True,
-        )
-    return free >= _AIRFLOW_GB
-
-
 def demo_live(
     settings: Settings,
     *,
@@ -159,6 +142,7 @@ def demo_live(
     seconds: float | None,
     console: Console,
     airflow: bool = False,
+    worked: Worked | None = None,
 ) -> None:
     """Feed events, run the jobs continuously, and show the figures until Ctrl-C.
 
@@ -176,16 +160,21 @@ def demo_live(
         Gets the progress and the live table.
     airflow : bool
         Whether Airflow runs the jobs, as production does: the promoted versions that the project ships.
+    worked : Worked, optional
+        The worked notebooks, where they are promoted and run too.
     """
-    with _only_demo(settings), _servers(settings, console, airflow=airflow):
+    with only_demo(settings), servers(settings, console, airflow=airflow) as stop_again:
         ensure_topics(settings)
         jobs = demo_jobs()
         names = [] if airflow else [f"job-{name}" for name in jobs]
         variables = environment(settings)
         over = threading.Event()
-        later = threading.Thread(target=_start_for_questions, args=(settings, jobs, over), name="spark-connect")
+        later = [threading.Thread(target=_start_for_questions, args=(settings, jobs, over), name="spark-connect")]
+        if worked is not None:
+            later.append(threading.Thread(target=_promote, args=(settings, jobs, worked, over), name="worked"))
         try:
-            later.start()
+            for thread in later:
+                thread.start()
             supervision.start_program(settings, feed_name, feed, env=variables, autorestart=False)
             for name in jobs if names else ():
                 command = job_command(name, run="continuous")
@@ -196,29 +185,44 @@ def demo_live(
                     f"[bold]Airflow[/]    {place.url}  user {place.user}, password in {place.passwords}", soft_wrap=True
                 )
             airflows = [service.name for service in SERVICES.values() if service.group == "airflow"]
-            _show(settings, feed_name, names or airflows, seconds, console)
+            _show(settings, feed_name, names or airflows, worked, seconds, console)
         finally:
             console.print("[bold]stopping[/]   the feed and the jobs, each after its micro-batch")
             over.set()
-            _stop(settings, [feed_name, *names])
-            later.join()
+            _stop(settings, [feed_name, *names, *(worked.programs if worked else ())])
+            for thread in later:
+                thread.join()
+            if worked is not None:
+                _stop(settings, worked.programs)  # one may have started meanwhile
+    if worked is not None:
+        where_to_look(settings, console, servers_stopped=stop_again)
 
 
 def _start_for_questions(settings: Settings, jobs: Sequence[str], over: threading.Event) -> None:
     """Start Spark's server for ad hoc work once the jobs have written: it would hold up the first figure."""
-    if settings.profile.name != "local":
-        return
+    if settings.profile.name == "local" and _have_written(settings, jobs, over):
+        with contextlib.suppress(RetailPulseError):  # a notebook starts its own where there is none
+            supervision.up(settings, ["spark-connect"], console=Console(quiet=True))
+
+
+def _promote(settings: Settings, jobs: Sequence[str], worked: Worked, over: threading.Event) -> None:
+    """Promote the worked notebooks once the jobs have written: the gate would hold up the first figure."""
+    if _have_written(settings, jobs, over):
+        worked.promote_and_start(over)
+
+
+def _have_written(settings: Settings, jobs: Sequence[str], over: threading.Event) -> bool:
+    """Wait until each job has finished a micro-batch; False where the demo is over before."""
     accounts, began_ms = Accounts(settings), time.time() * 1000
     try:
         while {account.job for account in accounts.all() if account.finished_ms > began_ms} < set(jobs):
             if over.wait(_LOOK_SECONDS):
-                return
+                return False
             with contextlib.suppress(RetailPulseError):  # the table says what does not answer
                 accounts.poll()
     finally:
         accounts.close()
-    with contextlib.suppress(RetailPulseError):  # a notebook starts its own where there is none
-        supervision.up(settings, ["spark-connect"], console=Console(quiet=True))
+    return True
 
 
 def _stop(settings: Settings, names: list[str]) -> None:
@@ -232,10 +236,21 @@ def _stop(settings: Settings, names: list[str]) -> None:
         list(pool.map(stop, names))
 
 
-def _show(settings: Settings, feed: str, programs: Sequence[str], seconds: float | None, console: Console) -> None:
-    dashboard = Dashboard(settings, demo_jobs())
+def _show(
+    settings: Settings,
+    feed: str,
+    programs: Sequence[str],
+    worked: Worked | None,
+    seconds: float | None,
+    console: Console,
+) -> None:
+    dashboard = Dashboard(settings, demo_jobs(), worked)
+
+    def problems() -> list[str]:
+        return stopped_programs(settings, feed, [*programs, *(worked.programs if worked else ())])
+
     try:
-        dashboard.watch(console, seconds=seconds, problems=lambda: stopped_programs(settings, feed, programs))
+        dashboard.watch(console, seconds=seconds, problems=problems)
     finally:
         dashboard.close()
 
@@ -274,56 +289,6 @@ def stopped_programs(settings: Settings, feed: str, programs: Sequence[str]) -> 
     return said
 
 
-def refuse_under_a_demo(settings: Settings) -> None:
-    """Make sure that no live demo of this home runs: whoever stops servers would take them away from it.
-
-    Parameters
-    ----------
-    settings : Settings
-        Whose home.
-
-    Raises
-    ------
-    UsageError
-        One runs.
-    """
-    lock = _demo_lock(settings)
-    if not Path(lock.lock_file).exists():
-        return
-    try:
-        with lock.acquire(timeout=0):
-            pass
-    except filelock.Timeout:
-        raise UsageError(
-            f"A live demo runs in {settings.home} and needs the servers.",
-            remedy="Ctrl-C in its terminal ends it and stops what it started; `retailpulse down --force` stops the "
-            "servers under it.",
-        ) from None
-
-
-def _demo_lock(settings: Settings) -> filelock.BaseFileLock:
-    return filelock.FileLock(settings.home / "locks" / "demo.lock")
-
-
-@contextlib.contextmanager
-def _only_demo(settings: Settings) -> Iterator[None]:
-    """Keep a second live demo away: the supervisor knows the feed and the jobs by the same names."""
-    lock = _demo_lock(settings)
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UsageError(
-            f"A live demo runs already in {settings.home}.",
-            remedy="Its terminal shows the figures, and Ctrl-C there ends it. `retailpulse figures --last 1h` shows "
-            "them here; RETAILPULSE_HOME and RETAILPULSE_PORT_OFFSET make room for another demo.",
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _run_to_end(settings: Settings, console: Console) -> None:
     """Run every job as one bounded run, all at once."""
     logs = settings.home / "logs"
@@ -350,7 +315,7 @@ def _run_to_end(settings: Settings, console: Console) -> None:
                     del running[name]
                     if code:
                         raise JobError(
-                            f"The job {name!r} failed: {_last_line(logs / f'job-{name}.log')}",
+                            f"The job {name!r} failed: {last_line(logs / f'job-{name}.log')}",
                             remedy=f"See `retailpulse logs job-{name}`.",
                         )
                     console.print(f"  [green]✓[/] {name:<12} {time.monotonic() - started:5.1f} s")
@@ -359,39 +324,3 @@ def _run_to_end(settings: Settings, console: Console) -> None:
             process.send_signal(signal.SIGTERM)
         for process in running.values():
             process.wait()
-
-
-def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
-
-
-@contextlib.contextmanager
-def _servers(settings: Settings, console: Console, *, airflow: bool = False) -> Iterator[bool]:
-    """The servers, started where they don't run, and stopped at the end if this started them; Airflow stops anyway.
-
-    Yields
-    ------
-    bool
-        Whether the servers are stopped at the end.
-    """
-    local = settings.profile.name == "local"
-    if not local and not airflow:
-        yield False  # another machine's servers: used as they are
-        return
-    ran_before = any(service.pid for service in supervision.status(settings))
-    if airflow or not ran_before:
-        what = " and ".join([*(["the servers"] if local and not ran_before else []), *(["Airflow"] if airflow else [])])
-        console.print(f"[bold]starting[/]   {what}")
-    try:
-        supervision.up(settings, ["airflow"] if airflow else _SERVERS, console=console)
-        yield local and not ran_before
-    finally:
-        if airflow:
-            console.print("[bold]stopping[/]   Airflow, its jobs each after its micro-batch")
-            supervision.down(settings, names=["airflow"])
-        if ran_before:
-            console.print("[bold]servers[/]    they ran before the demo and go on (`retailpulse down` stops them)")
-        elif local:
-            console.print("[bold]stopping[/]   the servers")
-            supervision.down(settings)

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retailpulse_kernel.answers.reading import CurrencySummary, Summary, money, summarise
+from retailpulse_kernel.demo.worked import Worked
 from retailpulse_kernel.ground.errors import NoSuchTable, RetailPulseError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.tables import GRAINS
@@ -212,10 +213,13 @@ class Dashboard:
         Which servers and namespace.
     jobs : sequence of str
         The jobs to show.
+    worked : Worked, optional
+        The worked notebooks, where they are shown too.
     """
 
-    def __init__(self, settings: Settings, jobs: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, jobs: Sequence[str], worked: Worked | None = None) -> None:
         self._settings = settings
+        self._worked = worked
         self._jobs = tuple(jobs)
         self._store = serving_store(settings)
         self._kafka = KafkaStore(settings)
@@ -237,14 +241,16 @@ class Dashboard:
         return Group(
             figures,
             jobs_view(self._accounts.all(), self._lags, self._rates),
+            *([] if self._worked is None else [self._worked]),
             *(Text(problem, style="yellow") for problem in self._problems),
             self._addresses(),
         )
 
     def line(self) -> str:
-        """All of it in one line, and one for each problem."""
+        """All of it in one line, and one for each worked notebook and problem."""
         now = f"{datetime.now(UTC):%H:%M:%S} UTC  "
-        return "\n".join([now + figures_line(self._summary, self._lags, self._rates, self._span), *self._problems])
+        figures = figures_line(self._summary, self._lags, self._rates, self._span)
+        return "\n".join([now + figures, *(self._worked.lines() if self._worked else ()), *self._problems])
 
     def refresh(self, problems: Iterable[str] = ()) -> None:
         """Read the stores again.
@@ -255,7 +261,8 @@ class Dashboard:
             What else there is to be said. A store that does not answer is named, too; what it said last stays.
         """
         self._problems = list(problems)
-        for read in (self._read_figures, self._read_jobs):
+        worked = [] if self._worked is None else [self._worked.read]
+        for read in (self._read_figures, self._read_jobs, *worked):
             try:
                 read()
             except RetailPulseError as error:
@@ -326,3 +333,5 @@ class Dashboard:
         """Close the connections."""
         self._accounts.close()
         self._store.close()
+        if self._worked is not None:
+            self._worked.close()

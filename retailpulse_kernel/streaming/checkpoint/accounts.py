@@ -206,11 +206,11 @@ class Accounts:
     ----------
     settings : Settings
         Which namespace.
-
-    Only those of each job's first output are told: the totals of the job are theirs.
+    further : bool
+        Whether those of a job's further outputs are told, too. The totals of a job are those of its first output.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, further: bool = False) -> None:
         from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
         self._consumer = Consumer(
@@ -223,6 +223,7 @@ class Accounts:
         )
         self._consumer.assign([TopicPartition(settings.namespace.progress_topic, 0, OFFSET_BEGINNING)])
         self._settings = settings
+        self._further = further
         self._seen: dict[str, Account] = {}
 
     def poll(self, timeout: float = 0.1) -> list[Account]:
@@ -272,7 +273,7 @@ class Accounts:
                 self._seen.pop(message.key().decode(), None)
             elif message.error() is None:
                 account = Account(**orjson.loads(value))
-                if account.further:
+                if account.further and not self._further:
                     continue
                 if account.key not in self._seen:
                     new.append(account)
