@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from retailpulse_kernel.demo.worked import with_worked
 from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stores.namespaces import drop
 from tests.jobs import wait_until
+from tests.worked import WORKED, differences, sent, shop
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -33,6 +37,7 @@ def namespace(stack: Settings) -> Iterator[Settings]:
     drop(settings)
     yield settings
     drop(settings)
+    shutil.rmtree(with_worked(settings).pipelines, ignore_errors=True)
 
 
 def figures(*arguments: str, cwd: Path) -> dict[str, Any]:
@@ -71,6 +76,27 @@ def test_the_real_sample(stack: Settings, tmp_path: Path) -> None:
         assert shown["events_by_type"] == {"view": 7827, "purchase": 93, "add_to_cart": 80}
     finally:
         drop(Settings.load(namespace=shown["namespace"]))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_worked_notebooks_are_promoted_and_take_a_file_to_its_end(namespace: Settings, tmp_path: Path) -> None:
+    """All six, beside the shop's own jobs: each table is what a plain fold gives, and each line says its rows."""
+    messages = list(shop(datetime.now(UTC) - timedelta(hours=5, minutes=10), 5 * 3_600))
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"\n".join(message.value for message in messages) + b"\n")
+    name = namespace.namespace.name
+    command = [*COMMAND, "demo", "--worked", "--input", str(path), "--once", "--namespace", name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1700, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    # A replay sends the standard fields alone.
+    events = [{**event, "context": {"device": "unknown"}} for event in sent(messages)]
+    settings = with_worked(namespace)
+    for job in WORKED:
+        assert differences(settings, job, events) == []
+        assert re.search(rf"{job} +[1-9][\d,]* +promoted, has taken all", done.stdout), done.stdout[-3000:]
+        assert (settings.pipelines / job / "v1" / "manifest.toml").is_file()
+    assert f"retailpulse tables --namespace {name}" in done.stdout
 
 
 def live_demo(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,8 +23,10 @@ from typer.main import get_command
 from retailpulse_kernel.answers.reading import Bucket, CurrencySummary, Summary
 from retailpulse_kernel.cli import app, main
 from retailpulse_kernel.demo import demo
+from retailpulse_kernel.demo import worked as module
 from retailpulse_kernel.demo.demo import demo_live, stopped_programs
 from retailpulse_kernel.demo.terminal import figures_line, figures_view, jobs_view, rates_of, sparkline
+from retailpulse_kernel.demo.worked import Worked, where_to_look, with_worked
 from retailpulse_kernel.ground.errors import JobError, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.machine.daemon import Supervisor
@@ -163,6 +166,60 @@ def test_what_of_the_demo_does_not_run_is_said(supervised: Settings) -> None:
         supervision.stop_program(supervised, name)
     with pytest.raises(JobError, match="stopped from elsewhere"):
         stopped_programs(supervised, "replay", names)
+
+
+@pytest.fixture
+def worked(tmp_path: Path) -> Worked:
+    return Worked(with_worked(Settings.load(home=tmp_path / "home", namespace="worked")))
+
+
+def test_worked_notebooks_have_their_contract_and_versions_beside_those_that_airflow_runs(tmp_path: Path) -> None:
+    settings = Settings.load(home=tmp_path / "home", namespace="worked")
+    assert settings.contract is None
+    made = with_worked(settings)
+    assert made.contract is not None and made.contract.name == "shop.toml" and made.contract.is_file()
+    assert tmp_path in made.pipelines.parents and settings.contract is None
+    console = Console(file=StringIO(), width=60)
+    where_to_look(made, console, servers_stopped=True)
+    assert isinstance(console.file, StringIO)
+    said = console.file.getvalue()
+    assert f"export RETAILPULSE_CONTRACT={made.contract}\n" in said
+    assert "retailpulse up\n" in said and "retailpulse tables --namespace worked\n" in said
+    assert 'rp.table("margin")' in said
+
+
+def test_each_worked_notebook_has_a_line(worked: Worked) -> None:
+    names = {path.stem for path in (Path(__file__).parents[2] / "notebooks" / "worked").glob("*.ipynb")}
+    assert {line.split(":")[0].strip() for line in worked.lines()} == names
+    assert all("0 rows written, waits for the gate" in line for line in worked.lines())
+    assert names <= set(printed(worked).split())
+
+
+def test_a_worked_notebook_that_the_gate_refuses_is_not_started(
+    worked: Worked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CLI", (sys.executable, "-c", "raise SystemExit('the tests failed')"))
+    worked.promote_and_start(threading.Event())
+    assert worked.programs == []
+    assert "  basket: 0 rows written, was not promoted: `retailpulse logs promote-basket` shows why" in worked.lines()
+    with pytest.raises(JobError, match="'abandoned' failed: the tests failed") as caught:
+        worked.promote_and_run(Console(file=StringIO()))
+    assert caught.value.remedy == "See `retailpulse logs promote-abandoned`."
+
+
+def test_the_demo_s_end_leaves_the_gate(worked: Worked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CLI", (sys.executable, "-c", "import time; time.sleep(600)"))
+    over = threading.Event()
+    over.set()
+    worked.promote_and_start(over)  # the time limit of the test says that it has ended
+    assert worked.programs == []
+
+
+def test_worked_notebooks_run_without_airflow(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", "--worked", "--airflow"])
+    assert caught.value.code == 2
+    assert "Leave --worked or --airflow out." in " ".join(capsys.readouterr().err.split())
 
 
 PIPED = """
