@@ -18,10 +18,13 @@ from typing import Final
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 
-__all__ = ["DELETED", "Column", "RowTable"]
+__all__ = ["DELETED", "FAILED", "Column", "RowTable"]
 
 #: A frame's column of booleans: rows in which it is true are removed from the table. It is not a column of the table.
 DELETED: Final = "_deleted"
+#: A frame's column of texts: a row that has one is not written, and goes to the dead-letter topic with this text as the
+#: reason. It is not a column of the table.
+FAILED: Final = "_failed"
 
 _SIMPLE: Final = frozenset({"bool", "int", "long", "double", "string", "binary", "date", "timestamp"})
 _DECIMAL: Final = re.compile(r"decimal\(([1-9]|[12]\d|3[0-8]),(\d|[12]\d|3[0-8])\)")

@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from retailpulse_kernel.ground.errors import FunctionFailed
+from retailpulse_kernel.ground.errors import FunctionFailed, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.run.job import Job
@@ -66,3 +68,45 @@ def test_a_row_that_a_function_can_t_compute_stops_the_job(settings: Settings) -
     assert ": 2 to 4): KeyError: 'p13'. Nothing of them is written." in said
     with closing(CassandraStore(settings)) as store:
         assert set(store.query("select event_id from shelves")["event_id"]) == {"a", "b"}
+
+
+def tried_job_of(settings: Settings, known: dict[str, int], *, pandas: bool) -> Job:
+    rp = Workbench(namespace=settings.namespace_name)
+    job = rp.job("shelves")
+    events = job.events(rejects="count")
+    from pyspark.sql import functions as F
+
+    @job.try_udf("long", pandas=pandas)
+    def shelf(product: Any) -> Any:
+        return product.map(lambda one: known[one]) if pandas else known[product]
+
+    rows = events.df.withColumn("shelf", shelf("product_id")).select(
+        "event_id", "product_id", F.col("shelf.value").alias("shelf"), F.col("shelf.failed").alias("_failed")
+    )
+    job.write(rows, to=rp.cassandra, table="shelves", key="event_id")
+    return job
+
+
+@pytest.mark.parametrize("pandas", [True, False])
+def test_a_row_that_a_tried_function_can_t_compute_is_one_dead_letter(settings: Settings, pandas: bool) -> None:
+    send(settings, a="p1", b="p2", c="p1", d="p13", e="p2")
+    job = tried_job_of(settings, {"p1": 1, "p2": 2}, pandas=pandas)
+    job.test(
+        "a product without a shelf is not written",
+        given=[{"event_id": "e1", "product_id": "p1"}, {"event_id": "e2", "product_id": "p13"}],
+        expected=[{"event_id": "e1", "shelf": 1}],
+    )
+    report = job.run()
+    assert "shelves: 4 rows in 1 batches, 1 that failed are in the dead-letter topic" in str(report)
+    with closing(CassandraStore(settings)) as store:
+        found = store.query("select event_id, shelf from shelves")
+    assert dict(zip(found["event_id"], found["shelf"], strict=True)) == {"a": 1, "b": 2, "c": 1, "e": 2}
+    (letter,) = KafkaStore(settings).messages(settings.namespace.dlq_topic)
+    record = json.loads(letter.value or b"")
+    assert (record["reason"], record["detail"]) == ("function_failed", "KeyError: 'p13'")
+    assert (record["output"], record["row"]) == ("shelves", {"event_id": "d", "product_id": "p13", "shelf": None})
+
+
+def test_what_a_tried_function_gives_must_have_a_type(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="'shelf' is not a type of Spark"):
+        Workbench(namespace=settings.namespace_name).job("shelves").try_udf("shelf")(len)

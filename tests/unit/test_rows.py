@@ -82,10 +82,10 @@ EPOCH = Epoch(3, 1_000, "e0003")
 
 def test_a_row_without_a_key_is_handed_on_and_the_others_are_written() -> None:
     store, refused = Memory(), []
-    written = sink(store, refused=lambda column, rows, epoch, batch: refused.append((column, rows.to_pylist(), batch)))
+    written = sink(store, refused=lambda reason, rows, epoch, batch: refused.append((reason, rows.to_pylist(), batch)))
     assert written.compute(Frame(("a", 1), (None, 2)), epoch=EPOCH, batch=7)() == 1  # type: ignore[arg-type]
     assert store.rows == {("a",): {"user_id": "a", "events": 1}}
-    assert refused == [("user_id", [{"user_id": None, "events": 2}], 7)]
+    assert refused == [("null_key:user_id", [{"user_id": None, "events": 2}], 7)]
     assert written.null_keys == 1
     assert store.written == [MicroBatch(3, 7, 1_007, "shop/carts")]
 

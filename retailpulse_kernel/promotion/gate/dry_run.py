@@ -90,6 +90,7 @@ def dry_run(
     if plan is None:
         return
     yield _tables(shadow, plan)
+    yield from _failed(shadow, plan)
     yield _conservation(shadow, plan)
     yield from _expectations(shadow, plan)
     yield from _late(shadow, plan)
@@ -224,6 +225,15 @@ def _expectations(shadow: Settings, plan: Plan) -> Iterator[Step]:
     for number, (name, counts) in enumerate(found.items()):
         said = met(name, counts["violated"], counts["judged"])
         yield Step("" if number else "expectations", said, "warning" if counts["violated"] else "ok")
+
+
+def _failed(shadow: Settings, plan: Plan) -> Iterator[Step]:
+    """How many rows of the sample a function of the job failed for."""
+    failed = Counter[str]()
+    for account in read_accounts(shadow, further=True):
+        failed[account.output] += account.failed_rows if account.job == plan.job else 0
+    if said := ", ".join(f"{count:,} rows of {output}" for output, count in failed.items() if count):
+        yield Step("functions", f"a function failed for {said}, which went to the dead-letter topic", "warning")
 
 
 def _conservation(shadow: Settings, plan: Plan) -> Step:

@@ -68,6 +68,8 @@ class Account:
         Whether another output of the job counts these messages: a job's totals are those of its first output.
     null_keys : int
         Rows that were not written since a column of their key has no value; they are in the dead-letter topic.
+    failed_rows : int
+        Rows that were not written since a function of the job failed for them; they are in the dead-letter topic.
     further_events : int
         Events that are not the first of their message; 0 where each message is one event.
     expectations : dict of str to list of int
@@ -99,6 +101,7 @@ class Account:
     output: str = ""
     further: bool = False
     null_keys: int = 0
+    failed_rows: int = 0
     further_events: int = 0
     expectations: dict[str, list[int]] = field(default_factory=dict)
 

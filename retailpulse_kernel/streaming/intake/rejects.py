@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from retailpulse_kernel.ground.spans import iso_text, moment_at
+from retailpulse_kernel.shop.rows import FAILED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +140,7 @@ class RejectTopics:
 
 @dataclass(frozen=True)
 class RefusedRows:
-    """Takes the rows that a table can't hold because their key is not whole: they go to the dead-letter topic.
+    """Takes the rows that are not written, as they failed or their key is not whole: they go to the dead-letter topic.
 
     Parameters
     ----------
@@ -153,13 +154,13 @@ class RefusedRows:
     job: str
     output: str
 
-    def __call__(self, column: str, rows: pa.Table, epoch: Epoch, batch: int) -> None:
+    def __call__(self, reason: str, rows: pa.Table, epoch: Epoch, batch: int) -> None:
         """Send rows and wait until Kafka has them.
 
         Parameters
         ----------
-        column : str
-            The column of the key that has no value.
+        reason : str
+            A short code such as ``null_key:user_id``.
         rows : pyarrow.Table
             The rows.
         epoch : Epoch
@@ -168,9 +169,10 @@ class RefusedRows:
             The micro-batch's number.
         """
         place = {"job": self.job, "output": self.output, "epoch": epoch.number, "batch": batch}
-        records = []
-        for number, row in enumerate(rows.to_pylist()):
-            record = {"reason": f"null_key:{column}", **place, "row": row}
-            key = f"{self.job}/{self.output}/{epoch.number}/{batch}/{column}/{number}"
-            records.append((self.topics.bad, key, orjson.dumps(record, default=str)))
-        self.topics.send(records)
+        found = []
+        for row in rows.to_pylist():
+            detail = {"detail": row.pop(FAILED)} if FAILED in row else {}
+            found.append(orjson.dumps({"reason": reason, **detail, **place, "row": row}, default=str))
+        # A micro-batch that is done again may have its rows in another order: each gets the key that it had.
+        key = f"{self.job}/{self.output}/{epoch.number}/{batch}/{reason.removeprefix('null_key:')}"
+        self.topics.send([(self.topics.bad, f"{key}/{number}", record) for number, record in enumerate(sorted(found))])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.model import ReferenceTable
-from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
+from retailpulse_kernel.shop.rows import DELETED, FAILED, Column, RowTable
 from retailpulse_kernel.stores.base import EventArchive, RowStore
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.query.analysis import Analysis, analysed
@@ -73,7 +73,7 @@ class RowOutput:
     mode : {"append", "update", "complete"}
         Spark's output mode.
     frame : DataFrame
-        In the table's columns, and where rows are removed with `DELETED`.
+        In the table's columns, and on wish `DELETED` and `FAILED`.
     readers : tuple of Reader
         What it reads, in the order in which Spark has it.
     fingerprint : str
@@ -182,9 +182,11 @@ def row_output(
     for one in keys:
         if one not in columns:
             raise UnknownName(f"column of what is written to {table!r}", one, columns)
-    rows = RowTable(table, tuple(_column(field, table) for field in frame.schema.fields if field.name != DELETED), keys)
+    fields = [field for field in frame.schema.fields if field.name not in (DELETED, FAILED)]
+    rows = RowTable(table, tuple(_column(field, table) for field in fields), keys)
     _require_deletable(frame, rows)
     chosen = _mode_of(found, mode, rows, to)
+    _require_rejectable(frame, rows, chosen)
     to.check_rows(rows)
     known = {reader.number: reader for reader in readers}
     read = tuple(known[number] for number in found.readers)
@@ -261,6 +263,17 @@ def _require_deletable(frame: DataFrame, rows: RowTable) -> None:
             f"The column {DELETED!r} says which rows of {rows.name!r} are removed: it is boolean, and the table has a "
             "key.",
             remedy=f"Give a key to job.write, or rename the column {DELETED!r}.",
+        )
+
+
+def _require_rejectable(frame: DataFrame, rows: RowTable, mode: str) -> None:
+    if FAILED not in frame.columns:
+        return
+    if frame.schema[FAILED].dataType.simpleString() != "string" or mode == "complete":
+        raise UsageError(
+            f"The column {FAILED!r} says why a row of {rows.name!r} goes to the dead-letter topic: it is a text, and "
+            "the mode is not 'complete', which gives the same row in each micro-batch.",
+            remedy=f"Use the mode 'append' or 'update', or rename the column {FAILED!r}.",
         )
 
 

@@ -18,7 +18,7 @@ from retailpulse_kernel.streaming.intake.repeating import Step, steps_file, writ
 from retailpulse_kernel.streaming.query.closing import Batch, as_written
 from retailpulse_kernel.streaming.query.outputs import RowOutput
 from retailpulse_kernel.streaming.run.report import Report
-from retailpulse_kernel.streaming.sinks.rows import with_keys
+from retailpulse_kernel.streaming.sinks.rows import computed, with_keys
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -185,7 +185,7 @@ def _keep(output: RowOutput, frame: DataFrame, file: Path) -> None:
     """Leave the rows that would be written."""
     import pyarrow.feather as feather
 
-    rows = frame.toArrow()
+    rows, _failed = computed(frame.toArrow())
     for column in output.table.key:
         rows, _without = with_keys(rows, column)
     feather.write_feather(rows, str(file))

@@ -32,6 +32,7 @@ from retailpulse_kernel.streaming.query.models import Model, model_of
 from retailpulse_kernel.streaming.query.references import JobReferences
 from retailpulse_kernel.streaming.query.streams import Events, FigureStream
 from retailpulse_kernel.streaming.query.topics import Topics
+from retailpulse_kernel.streaming.query.trying import try_udf
 from retailpulse_kernel.streaming.query.writes import Writes
 from retailpulse_kernel.streaming.run.context import RunContext, current_context
 from retailpulse_kernel.streaming.sinks.figures import FigureSink
@@ -293,6 +294,32 @@ class Job:
         model = model_of(self, name, load)
         self.models = [*(other for other in self.models if other.name != name), model]
         return model
+
+    def try_udf(self, returns: str, *, pandas: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Make a Python function a function of Spark whose failures are values: a row that fails stops nothing.
+
+        >>> @job.try_udf("double")  # doctest: +SKIP
+        ... def share(part, whole):
+        ...     return part / whole
+        >>> tried = events.df.withColumn("share", share("price", "quantity"))  # doctest: +SKIP
+
+        What the function gives are two fields: ``share.value``, and ``share.failed``, the last line of the traceback
+        where the function failed, else null. A column ``_failed`` of what is written rejects the rows that have a text.
+
+        Parameters
+        ----------
+        returns : str
+            The type of the values, as Spark writes it: ``"double"``, ``"decimal(9,2)"``.
+        pandas : bool
+            Whether the function takes and gives series, as with ``F.pandas_udf``. Where it fails, it is asked once more
+            for each row.
+
+        Raises
+        ------
+        UsageError
+            There is no such type.
+        """
+        return lambda function: try_udf(self, function, returns, pandas=pandas)
 
     def write(
         self,

@@ -260,8 +260,8 @@ class OutputQuery:
         logged = logged_batch(self.checkpoint, batch_id)
         lost = 0 if logged is None else self._run.lost(logged, self.output.name)
         sink = self.output.sink
-        null_keys = sink.null_keys if isinstance(sink, RowSink) else 0
-        if not (consumed or lost or rows or null_keys) or logged is None:
+        null_keys, failed = (sink.null_keys, sink.failed_rows) if isinstance(sink, RowSink) else (0, 0)
+        if not (consumed or lost or rows or null_keys or failed) or logged is None:
             return None
         return Account(
             job=self._job.name,
@@ -288,6 +288,7 @@ class OutputQuery:
             output=self.output.name,
             further=self._further,
             null_keys=null_keys,
+            failed_rows=failed,
             further_events=read[FURTHER],
             expectations=self._judged(counted.values(), found),
         )

@@ -57,7 +57,7 @@ class Report:
     producer_time : bool
         Whether the topic's messages carry the producer's time, so that clocks are only as good as the producers'.
     outputs : dict
-        Batches, rows and rows without a key of each table of rows, by the output's name.
+        Batches, rows, rows without a key and rows that failed of each table of rows, by the output's name.
     tables : dict
         The reference tables that the job joins, by their names.
     expectations : dict
@@ -94,7 +94,8 @@ class Report:
             before = self.expectations.get(name, [0, 0])
             self.expectations[name] = [one + other for one, other in zip(before, counts, strict=True)]
         if account.output:
-            found = {"batches": 1, "rows": account.rows, "null_keys": account.null_keys}
+            names = ("rows", "null_keys", "failed_rows")
+            found = {"batches": 1, **{name: getattr(account, name) for name in names}}
             self.outputs.setdefault(account.output, Counter()).update(found)
         if account.further:
             self.totals["rows"] += account.rows
@@ -196,8 +197,9 @@ class Report:
 
 def _output(name: str, counts: Counter[str]) -> str:
     """What became of a table of rows."""
-    without = f", {counts['null_keys']:,} without a key are in the dead-letter topic" if counts["null_keys"] else ""
-    return f"{name}: {counts['rows']:,} rows in {counts['batches']:,} batches{without}"
+    refused = {"without a key": counts["null_keys"], "that failed": counts["failed_rows"]}
+    said = "".join(f", {count:,} {what} are in the dead-letter topic" for what, count in refused.items() if count)
+    return f"{name}: {counts['rows']:,} rows in {counts['batches']:,} batches{said}"
 
 
 def _table(state: TableState) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from retailpulse_kernel.shop.rows import RowTable
+from retailpulse_kernel.shop.rows import FAILED, RowTable
 from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, SentRows, version_of
 from retailpulse_kernel.stores.rows import with_removals
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["RowSink", "with_keys"]
+__all__ = ["RowSink", "computed", "with_keys"]
 
-#: Takes the rows that have no value in a column of the key, with the column's name.
+#: Takes the rows that are not written, with the reason.
 Refused = Callable[[str, "pa.Table", Epoch, int], None]
 
 
@@ -35,7 +35,7 @@ class RowSink:
     complete : bool
         Whether each frame is the whole result: rows that it does not have any more are removed.
     refused : callable, optional
-        Gets the rows without a key. Without it they are left out.
+        Gets the rows that failed or have no key. Without it they are left out.
     into : Target, optional
         Gets the rows in place of the store.
     """
@@ -52,7 +52,7 @@ class RowSink:
     ) -> None:
         self.table, self._store, self._writer = table, store, writer
         self._complete, self._refused, self._into = complete, refused, into
-        self.null_keys = 0
+        self.null_keys = self.failed_rows = 0
 
     def create(self) -> None:
         """Make the table where it is absent."""
@@ -90,7 +90,7 @@ class RowSink:
         batch : int
             The batch's number in the epoch, from 0.
         """
-        rows = self._with_keys(frame.toArrow(), epoch, batch)
+        rows = self._with_keys(self._computed(frame.toArrow(), epoch, batch), epoch, batch)
         by = MicroBatch(epoch.number, batch, version_of(epoch.start_ms, batch), self._writer)
         target: RowWriter = self._into or self._store
 
@@ -105,6 +105,14 @@ class RowSink:
 
         return write
 
+    def _computed(self, rows: pa.Table, epoch: Epoch, batch: int) -> pa.Table:
+        """The rows that could be computed; the others are handed on."""
+        rows, failed = computed(rows)
+        self.failed_rows = failed.num_rows
+        if self._refused is not None and failed.num_rows:
+            self._refused("function_failed", failed, epoch, batch)
+        return rows
+
     def _with_keys(self, rows: pa.Table, epoch: Epoch, batch: int) -> pa.Table:
         """The rows that have a whole key; the others are handed on."""
         self.null_keys = 0
@@ -112,8 +120,24 @@ class RowSink:
             rows, without = with_keys(rows, name)
             self.null_keys += without.num_rows
             if self._refused is not None and without.num_rows:
-                self._refused(name, without, epoch, batch)
+                self._refused(f"null_key:{name}", without, epoch, batch)
         return rows
+
+
+def computed(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows that could be computed, and those that have a reason why not and are not written.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        The rows, on wish with the column `FAILED`. Only the second table has it.
+    """
+    import pyarrow.compute as pc
+
+    if FAILED not in rows.column_names:
+        return rows, rows.slice(0, 0)
+    fine = pc.is_null(rows[FAILED])
+    return rows.filter(fine).drop_columns([FAILED]), rows.filter(pc.invert(fine))
 
 
 def with_keys(rows: pa.Table, column: str) -> tuple[pa.Table, pa.Table]:
