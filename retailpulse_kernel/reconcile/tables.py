@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.reconcile.result import TableCheck
 from retailpulse_kernel.reconcile.sums import Facts
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.types import element_of
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import CONTRACT, EVENT_TYPES, Event
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
@@ -34,9 +35,18 @@ ARCHIVE: Final = FigureTable(
     every=(GRAINS["hour"],),
 )
 
+#: A value of each simple type.
+_SAMPLES: Final = {
+    "string": "a", "bool": True, "int": 1, "long": 1, "double": 1.5, "date": date(2026, 1, 1),
+    "timestamp": datetime(2026, 1, 1, tzinfo=UTC),
+}  # fmt: skip
+
 
 def _samples(contract: Contract) -> list[Event]:
-    """An event of each type, by which a figure is tried."""
+    """An event of each type, by which a figure is tried; one of a topic with fields of its own."""
+    if not contract.holds_events:
+        values = {field.name: _sample(field.type) for field in contract.columns}
+        return [reader_of(contract).event(**values)]
     return [
         reader_of(contract).event(
             "e", event_type, datetime(2026, 1, 1, tzinfo=UTC), "u", "s", "p", "a.b", "brand", Decimal("1.0001"), 3,
@@ -44,6 +54,13 @@ def _samples(contract: Contract) -> list[Event]:
         )
         for event_type in EVENT_TYPES
     ]  # fmt: skip
+
+
+def _sample(type: str) -> Any:
+    """A value of a field's type."""
+    if element := element_of(type):
+        return [_sample(element)]
+    return Decimal("1.01") if type.startswith("decimal") else _SAMPLES[type]
 
 
 @dataclass(frozen=True)
@@ -101,19 +118,17 @@ def without_plan(job: str) -> Share:
     return Share(job, unchecked=(TableCheck("", "", job, "not checked", reason=reason),))
 
 
-def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]], contract: Contract | None = None) -> Share:
+def share_of(plan: Plan, *, others: Iterable[tuple[str, str]], contract: Contract | None = None) -> Share:
     """What of a plan can be compared.
 
     Parameters
     ----------
     plan : Plan
         Of a job.
-    topic : str
-        The topic that is folded, by its name within the namespace.
     others : iterable of (str, str)
         The stored tables that other jobs have.
     contract : Contract, optional
-        What the messages hold; the shipped one when absent.
+        What the messages of the plan's topic hold; the shipped one when absent.
     """
     shop = shipped() if contract is None else contract
     others = set(others)
@@ -122,16 +137,16 @@ def share_of(plan: Plan, *, topic: str, others: Iterable[tuple[str, str]], contr
     tables: list[tuple[str, FigureTable]] = []
     unchecked: list[TableCheck] = []
     meets = None
-    why = _why_not(plan, topic)
+    why = _why_not(plan)
     if not why and plan.conditions:
         try:
             meets = compiled(plan.conditions, shop)
         except UsageError as error:
             why = error.message.removesuffix(".")
     refuses = None
-    if not why and plan.refuses(topic):
+    if not why and plan.refuses(plan.topic):
         try:
-            refuses = _refusing([condition_of(one, shop) for one in plan.refuses(topic)])
+            refuses = _refusing([condition_of(one, shop) for one in plan.refuses(plan.topic)])
         except UsageError as error:
             why = error.message.removesuffix(".")
     archive = None
@@ -155,10 +170,8 @@ def _refusing(rules: Sequence[Condition]) -> Callable[[Event], bool]:
     return lambda event: any(rule.is_violated(event) for rule in rules)
 
 
-def _why_not(plan: Plan, topic: str) -> str:
+def _why_not(plan: Plan) -> str:
     """Why nothing of a plan can be compared; empty where something can."""
-    if plan.topic != topic:
-        return f"the job reads the topic {plan.topic!r}, and {topic!r} is what is folded"
     if plan.contract != CONTRACT:
         return f"its events have version {plan.contract} of the contract, and this program folds version {CONTRACT}"
     if plan.unique_by != "event_id":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -29,9 +31,11 @@ from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.stores.registry import figure_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
 from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
 from retailpulse_kernel.streaming.plan.data import read_plan
+from retailpulse_kernel.streaming.plan.finding import plans
 from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.jobs import JobProcess, run_here, wait_until
@@ -345,10 +349,23 @@ def test_figures_of_a_topic_without_ids_count_each_message(rp: Workbench, settin
     assert (sum(one.accepted for one in counts), sum(one.bad for one in counts)) == (300, 1)
 
 
-def test_they_are_not_checked_and_the_reason_is_told(rp: Workbench, settings: Settings) -> None:
-    (check,) = [check for check in reconcile(settings).tables if check.job == "moved"]
-    assert check.state == "not checked"
-    assert check.reason == "the job reads the topic 'shop.stock', and 'retail.events' is what is folded"
+def test_figures_of_a_topic_of_another_shape_are_reconciled(rp: Workbench, settings: Settings) -> None:
+    result = reconcile(settings)
+    (check,) = [check for check in result.tables if check.job == "moved"]
+    assert (check.table, check.state, check.reason) == ("moved_day", "equal", "")
+    assert check.rows in (3, 6)  # of two days, where it is midnight
+    (job,) = [job for job in result.jobs if job.job == "moved"]
+    assert (job.problems, job.reported, job.found["bad"]) == ([], job.found, 1)
+    assert result.differences == []  # nor of the job that joins two topics
+    (plan,) = [plan for plan in plans(settings) if plan.job == "moved"]
+    table, now = plan.tables[0].table, time.time_ns() // 1_000_000
+    (day,) = table.every
+    with closing(figure_store("cassandra", settings)) as store:
+        row = next(row for row in store.read(table, day) if row["sku"] == "s1")
+        store.write(table, day, [row | {"pieces_moved": row["pieces_moved"] + 1}], version=now)
+        (check,) = [check for check in reconcile(settings).tables if check.job == "moved"]
+        assert check.state == "differs" and check.first is not None and check.first.key["sku"] == "s1"
+        store.write(table, day, [row], version=now + 1)
 
 
 def test_a_backfill_writes_the_same(rp: Workbench) -> None:

@@ -425,7 +425,7 @@ class TestFigures:
         grain = grain_of("7 minutes")
         table = FigureTable("t", tuple(made), ("device",), (grain,), dimensions=self.CONTRACT.dimensions)
         plan = TestPlans().plan(self.CONTRACT, TablePlan.describing(table, "hbase"))
-        share = share_of(plan, topic=plan.topic, others=(), contract=self.CONTRACT)
+        share = share_of(plan, others=(), contract=self.CONTRACT)
         assert share.unchecked == ()
         ((_, folded),) = share.tables
         given = given_events(
@@ -445,6 +445,28 @@ class TestFigures:
         }
         truth = {(row["device"],): comparable(table, row) for row in fold(given, table, grain)}
         assert found == {key: {name: row[name] for name in names} for key, row in truth.items()}
+
+    def test_reconciliation_sums_the_fields_of_a_topic_of_another_shape(self) -> None:
+        contract = shop(
+            "[topics.stock]\ntopic='shop.stock'\n[topics.stock.fields.sku]\nrequired=true\ndimension=true\n"
+            "[topics.stock.fields.pieces]\ntype='int'\n[topics.stock.fields.parts]\ntype='list<decimal(9,2)>'\n"
+            "[topics.stock.fields.cost]\ntype='decimal(9,2)'\n[topics.stock.fields.seen]\ntype='timestamp'\n"
+        ).of_topic("shop.stock")
+        made = [Figure("moved", "Moved", sum_of("pieces * cost")), Figure("newest", "Newest", greatest_of("seen"))]
+        typed, day = tuple(one.typed(contract.types) for one in made), GRAINS["day"]
+        table = FigureTable("t", (EVENTS, *typed), ("sku",), (day,), dimensions=contract.dimensions)
+        plan = replace(TestPlans().plan(contract, TablePlan.describing(table, "hbase")), topic="shop.stock")
+        share = share_of(replace(plan, conditions=("pieces > 1",)), others=(), contract=contract)
+        assert share.unchecked == () and share.meets is not None
+        ((_, folded),) = share.tables
+        seen = "2026-01-31T10:00:00.000Z"
+        stock = [{"sku": sku, "pieces": n, "cost": "1.10", "seen": seen} for n, sku in enumerate("abab")]
+        given = [one for one in given_events(stock, contract) if share.meets(one)]
+        sums = TableSums(folded)
+        sums.add(Facts([folded])(given, [ms_of(one.event_time) for one in given]))
+        assert {key[1]: values[:2] for key, values in sums.rows(day).items()} == {
+            "a": (1, Decimal("2.20")), "b": (1, Decimal("3.30")),
+        }  # fmt: skip
 
     def test_dimensions_are_those_of_the_contract(self) -> None:
         with pytest.raises(UsageError, match="There is no dimension 'device'"):

@@ -158,7 +158,7 @@ def test_the_fold_of_a_topic_refuses_what_the_intake_refuses() -> None:
     given = [*GIVEN, {"event_id": "e2", "price": "3"}, {"event_id": "e1", "price": "1"}]
     values = messages(given)
     *_, counts = rows(Intake((), "t", refuses=(("positive", "price > 0"),)), values)
-    share = share_of(PLAN, topic="retail.events", others=())
+    share = share_of(PLAN, others=())
     jobs = newest_epochs([account(bounded=True)], "n.retail.events")
     fold = TopicFold(jobs.values(), {"own": share})
     fold.run(Message(0, offset, ms_of(NOON), b"u1", value) for offset, value in enumerate(values))

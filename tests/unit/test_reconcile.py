@@ -19,7 +19,7 @@ from retailpulse_kernel.ground.errors import CheckFailed, EventError
 from retailpulse_kernel.ground.spans import moment_at, ms_of
 from retailpulse_kernel.reconcile import Difference, JobCheck, Reconciliation, TableCheck, Totals
 from retailpulse_kernel.reconcile.comparing import Range, compare_figures
-from retailpulse_kernel.reconcile.reconciling import _deleted, _problems, _retained_from, _retained_note
+from retailpulse_kernel.reconcile.folded import _deleted, _problems, _retained_from, _retained_note
 from retailpulse_kernel.reconcile.sums import Limits, TableSums
 from retailpulse_kernel.reconcile.tables import ARCHIVE, Share, share_of, without_plan
 from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
@@ -105,6 +105,10 @@ class TestBatches:
 
     def test_a_job_of_another_topic_is_none_of_ours(self) -> None:
         assert newest_epochs([account({0: 5})], "other") == {}
+
+    def test_a_query_of_two_topics_counts_both_and_is_compared_with_neither(self) -> None:
+        joined = replace(account({0: 5}), offsets={TOPIC: {"0": 5}, "other": {"0": 3}})
+        assert newest_epochs([joined], TOPIC) == {}
 
     def test_an_account_that_does_not_add_up_is_named(self) -> None:
         job = newest_epochs([account({0: 5}, consumed=5, accepted=3, late=1)], TOPIC)["metrics"]
@@ -331,7 +335,7 @@ class TestOtherJobs:
         return Plan(**given | more)
 
     def share(self, **more: Any) -> Share:
-        return share_of(self.plan(**more), topic="retail.events", others=())
+        return share_of(self.plan(**more), others=())
 
     def test_its_conditions_and_its_own_figures_beside_those_of_the_same_name(
         self, stream: tuple[list[Message], list[Event]]
@@ -374,7 +378,6 @@ class TestOtherJobs:
     @pytest.mark.parametrize(
         ("changed", "why"),
         [
-            ({"topic": "retail.other"}, "reads the topic 'retail.other'"),
             ({"contract": 2}, "version 2 of the contract"),
             ({"unique_by": "order_id"}, "which only the job knows"),
             ({"conditions": ("brand RLIKE '^a'",)}, "RLIKE"),
@@ -410,7 +413,7 @@ class TestOtherJobs:
         assert check.table.startswith("x_") and why in check.reason
 
     def test_a_table_that_another_job_has_is_that_job_s(self) -> None:
-        share = share_of(self.plan(), topic="retail.events", others=[("hbase", "own_day")])
+        share = share_of(self.plan(), others=[("hbase", "own_day")])
         assert (share.tables, share.unchecked, share.taken) == ((), (), ("own_day",))
 
     def test_a_job_of_no_known_plan_is_not_checked(self) -> None:

@@ -97,11 +97,12 @@ def newest_epochs(accounts: Iterable[Account], topic: str) -> dict[str, JobBatch
     accounts : iterable of Account
         Of all jobs and epochs, in any order.
     topic : str
-        Its full name; a job that reads another topic is left out.
+        Its full name; a job that reads another topic is left out, and so is one whose query reads several: its counts
+        are those of all.
     """
     by_job: defaultdict[str, list[Account]] = defaultdict(list)
     for account in accounts:
-        if topic in account.offsets:
+        if [topic] == [*account.offsets]:
             by_job[account.job].append(account)
     jobs = {}
     for name, of_job in sorted(by_job.items()):
