@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.errors import JobError, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
@@ -177,6 +177,14 @@ def test_a_table_has_a_name_and_is_written_once(settings: Settings) -> None:
     for name in ("Shelf-1; drop", "x" * 41):
         with pytest.raises(UsageError, match=f"'{name}' can't be the name of a table. Use lower-case letters"):
             job.write(rows, to=rp.cassandra, table=name, key="event_id")
+    with pytest.raises(UsageError, match=r"'Shelf-1; drop' can't be the name of a topic\. Use letters, digits"):
+        job.write(rows, to=rp.kafka, topic="Shelf-1; drop", key="event_id")
+    with pytest.raises(UsageError, match=r"'1' can't be the name of an output\. Give the output a name of its own"):
+        job.write(rows, to=rp.kafka, topic="1", key="event_id")
+    with pytest.raises(UsageError, match="There is no column 'evnt_id' of the rows of 'ids'"):
+        job.write(rows, to=rp.cassandra, table="ids", key="evnt_id")
+    with pytest.raises(JobError, match=r"DataFrame can't be written to 'cassandra'\. Figures go to a store"):
+        job.write(rows, to="cassandra", table="ids", key="event_id")  # type: ignore[arg-type]
     job.write(rows, to=rp.cassandra, table="ids", key="event_id")
     with pytest.raises(UsageError, match="The job writes the table 'ids' of cassandra twice"):
         job.write(rows, to=rp.cassandra, table="ids", key="event_id")
@@ -184,6 +192,8 @@ def test_a_table_has_a_name_and_is_written_once(settings: Settings) -> None:
         job.write(rows, to=rp.hbase, table="ids", key="event_id", name="ids")
     job.write(rows, to=rp.hbase, table="ids", key="event_id")
     assert [output.name for output in job.writes.rows] == ["ids", "ids_hbase"]
+    job.write(rows, to=rp.kafka, topic="Ids.All", key="event_id")
+    assert job.writes.rows[-1].name == "ids_all"
 
 
 class Quiet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -106,8 +105,6 @@ class SparkStore(StatementStore):
             session = spark_session(self._settings, name, hive=True)
             say(f"Spark {session.version} is ready ({time.monotonic() - started:.0f} s).")
         _started_for[:] = [profile]
-        # What it logs of a bad statement is in the error that follows.
-        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         return session
 
     def ping(self) -> str:
