@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -242,3 +244,34 @@ def test_rows_wait_for_the_watermark_where_they_are_only_given_once_it_has_passe
     assert {name: analysed(frame).waits for name, (frame, _) in waits.items()} == {
         name: wanted for name, (_, wanted) in waits.items()
     }
+
+
+_KILLED = """
+import os, signal, sys, threading, time
+from pyspark import SparkContext
+from retailpulse_kernel.workbench.workbench import Workbench
+
+rp = Workbench(namespace=sys.argv[1])
+job = rp.job("killed", run="continuous")
+job.write(job.events(rejects="count").df.select("event_id"), to=rp.kafka, topic="killed")
+
+def kill():
+    while not job.spark.streams.active:
+        time.sleep(0.1)
+    os.kill(SparkContext._gateway.proc.pid, signal.SIGKILL)
+
+threading.Thread(target=kill).start()
+job.run()
+"""
+
+
+def test_a_run_whose_java_was_killed_says_so_and_how_to_go_on(settings: Settings) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, settings.namespace.name],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert "JobError: Spark's Java process has ended: it was killed" in done.stderr.splitlines()[-1], done.stderr
+    assert done.stderr.splitlines()[-1].endswith("Run the job again: it goes on from its checkpoint.")

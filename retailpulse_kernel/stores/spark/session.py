@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,15 @@ from retailpulse_kernel.stores.spark.java import JAVA, JAVA_BRIEF, ROCKSDB, java
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["ON_LOOPBACK", "quieten", "scratch_folder", "session_conf", "spark_session", "use_functions_of"]
+__all__ = [
+    "ON_LOOPBACK",
+    "java_has_ended",
+    "quieten",
+    "scratch_folder",
+    "session_conf",
+    "spark_session",
+    "use_functions_of",
+]
 
 #: Where a driver of this machine listens.
 ON_LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
@@ -42,6 +51,26 @@ def use_functions_of(*, connect: bool) -> None:
         os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
     else:
         os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
+
+
+def java_has_ended(wait: float = 0) -> bool:
+    """Whether the Java process of this process's session has ended, while the session is still there.
+
+    Parameters
+    ----------
+    wait : float
+        How many seconds a process that is about to end may take.
+    """
+    from pyspark import SparkContext
+
+    process = getattr(SparkContext._gateway, "proc", None)
+    if process is None:
+        return False
+    try:
+        process.wait(wait)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def quieten() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -247,14 +246,11 @@ def _forget_a_dead_one(wait: float = 0) -> bool:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+    from retailpulse_kernel.stores.spark.session import java_has_ended
+
+    if not java_has_ended(wait):
+        return False
     context, gateway = SparkContext._active_spark_context, SparkContext._gateway
-    process = getattr(gateway, "proc", None)
-    if gateway is None or process is None:
-        return False
-    try:
-        process.wait(wait)
-    except subprocess.TimeoutExpired:
-        return False
     with contextlib.suppress(Exception):
         gateway.shutdown()
     if context is not None:
