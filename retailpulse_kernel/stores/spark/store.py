@@ -248,9 +248,9 @@ def _forget_a_dead_one(wait: float = 0) -> bool:
 
     from retailpulse_kernel.stores.spark.session import java_has_ended
 
-    if not java_has_ended(wait):
-        return False
     context, gateway = SparkContext._active_spark_context, SparkContext._gateway
+    if gateway is None or not java_has_ended(wait):
+        return False
     with contextlib.suppress(Exception):
         gateway.shutdown()
     if context is not None:
