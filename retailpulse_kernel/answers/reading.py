@@ -238,7 +238,7 @@ def chosen_figures(asked: Sequence[str | Figure | Ratio], table: FigureTable = C
     names = [figure if isinstance(figure, str) else figure.name for figure in asked]
     for name in names:
         if name not in known:
-            raise UnknownName(f"figure of the table {table.name!r}", name, known)
+            raise UnknownName("figure", name, known, of=f"the table {table.name!r}")
     return [known[name] for name in dict.fromkeys(names)] or list(known.values())
 
 

@@ -69,7 +69,7 @@ def figure_rows(
     """
     for dimension in asked.dimensions:
         if dimension not in table.by:
-            raise UnknownName(f"dimension of the table {table.name!r}", dimension, table.by)
+            raise UnknownName("dimension", dimension, table.by, of=f"the table {table.name!r}")
     asked = fitted(asked, table)
     (figure,) = chosen_figures([name], table)
     # A plan does not keep the unit of a job's own figure. What has decimals in a table by currency may be money.

@@ -126,7 +126,7 @@ def wanted_of(
     named = [name.removeprefix("-") for name in sorting]
     for name in (*(where or {}), *chosen, *named):
         if name not in table.types:
-            raise UnknownName(f"column of the table {table.name!r}", str(name), table.types)
+            raise UnknownName("column", str(name), table.types, of=f"the table {table.name!r}")
     for name in (*(where or {}), *named):
         if element_of(table.types[name]):
             raise UsageError(f"The column {name!r} holds lists.", remedy="Choose rows and sort by another column.")
@@ -161,7 +161,7 @@ def time_column(table: RowTable, name: str | None = None) -> str:
     times = [column for column, kind in table.types.items() if kind == "timestamp"]
     if name is not None:
         if name not in times:
-            raise UnknownName(f"column of times in the table {table.name!r}", name, times)
+            raise UnknownName("column of times", name, times, of=f"the table {table.name!r}")
         return name
     of_key = [column for column in table.key if column in times]
     if of_key or len(times) == 1:

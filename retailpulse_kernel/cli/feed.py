@@ -64,7 +64,9 @@ def generate(
     truth: Annotated[
         Path | None, typer.Option(help="Write the exact figures of the stream to this file, as JSON.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Write JSONL to this file instead of Kafka. -: stdout.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Write JSONL to this file instead of Kafka, all at once. -: stdout.")
+    ] = None,
     profile: ProfileOption = None,
     namespace: NamespaceOption = None,
     as_json: AsJson = False,

@@ -62,7 +62,9 @@ UsersOption = Annotated[
 @topics_app.callback(invoke_without_command=True)
 def topics(
     context: typer.Context,
-    create: Annotated[bool, typer.Option("--create", help="Create the missing topics.")] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the missing topics, also those that the contract names.")
+    ] = False,
     broker_time: Annotated[
         bool,
         typer.Option(
@@ -74,7 +76,7 @@ def topics(
     namespace: NamespaceOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the topics of the namespace: format, partitions, messages, first and next offsets.
+    """List the topics of the namespace and of its contract: format, partitions, messages, first and next offsets.
 
     `retailpulse topics check` validates the messages of a topic.
     """
@@ -85,10 +87,11 @@ def topics(
     from retailpulse_kernel.stores.kafka.topics import ensure_topics, set_broker_time, topic_states
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    made = ensure_topics(settings, partitions=partitions) if create else []
-    changed = set_broker_time(settings) if broker_time else []
-    states = topic_states(settings)
     formats = {settings.namespace.topic(one.topic): one.format for one in contract_of(settings).topics}
+    names = list(dict.fromkeys((*settings.namespace.topics, *formats)))
+    made = ensure_topics(settings, names, partitions=partitions) if create else []
+    changed = set_broker_time(settings) if broker_time else []
+    states = topic_states(settings, names, absent=True)
     if as_json:
         print_json(
             [

@@ -133,13 +133,15 @@ class UnknownName(UsageError):
         The name that was given.
     known : iterable of str
         The names that exist.
+    of : str
+        What should have the name, such as ``"the table 'carts'"``.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, of: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         remedy = did_you_mean(name, self.known)
         remedy += "Known: " + ", ".join(self.known) + "." if self.known else "There is none yet."
-        super().__init__(f"There is no {kind} {name!r}.", remedy=remedy)
+        super().__init__(f"There is no {kind} {name!r}{of and f' of {of}'}.", remedy=remedy)
 
 
 class ParameterError(UsageError):

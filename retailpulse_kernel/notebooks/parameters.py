@@ -200,7 +200,7 @@ def check(given: Mapping[str, Any], parameters: Mapping[str, Parameter], *, note
     values = {}
     for name, value in given.items():
         if name not in parameters:
-            raise UnknownName(f"parameter of {notebook}", name, parameters)
+            raise UnknownName("parameter", name, parameters, of=str(notebook))
         values[name] = _value(value, parameters[name])
         _check_secret(parameters[name], values[name])
     for name, parameter in parameters.items():

@@ -79,7 +79,7 @@ class RowTable:
         names = [column.name for column in self.columns]
         for name in self.key:
             if name not in names:
-                raise UnknownName(f"column of the table {self.name!r}", name, names)
+                raise UnknownName("column", name, names, of=f"the table {self.name!r}")
         for name in names:
             if not is_name(name):
                 raise UsageError(f"{name!r} can't be the name of a column.", remedy=NAME_RULE)

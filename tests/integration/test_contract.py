@@ -315,7 +315,7 @@ def test_a_figure_that_would_not_be_exact_is_refused(settings: Settings) -> None
         (Figure("d", "D", sum_of("device")), "is a text, and this measure is of a whole number or a decimal"),
         (Figure("d", "D", sum_of("discount * discount * discount * price")), "16 of them behind the point"),
         (Figure("d", "D", sum_of("coupons")), "is a list<string>"),
-        (Figure("d", "D", sum_of("pionts")), "There is no column of an event 'pionts'. Did you mean 'points'?"),
+        (Figure("d", "D", sum_of("pionts")), "There is no column 'pionts' of an event. Did you mean 'points'?"),
     ):
         with pytest.raises(UsageError, match=said.replace("(", r"\(").replace("?", r"\?")):
             events.figures(figure, by=["device", "currency"], every=["1 hour"], table="refused")

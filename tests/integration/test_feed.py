@@ -115,6 +115,19 @@ def test_topics_on_the_command_line(settings: Settings) -> None:
     assert settings.namespace.dlq_topic in run("topics", "--namespace", name)
 
 
+def test_topics_of_the_contract_are_listed_and_made(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.toml").write_text('[topics.web]\ntopic = "shop.web"\nformat = "ga4"\n')
+    monkeypatch.setenv("RETAILPULSE_CONTRACT", str(tmp_path / "shop.toml"))
+    name, web = settings.namespace.name, settings.namespace.topic("shop.web")
+    listed = {one["topic"]: one for one in json.loads(run("topics", "--namespace", name, "--json"))}
+    assert not listed[web]["exists"] and listed[web]["format"] == "ga4"
+    made = {one["topic"]: one for one in json.loads(run("topics", "--namespace", name, "--create", "--json"))}
+    assert made[web]["created"] and made[web]["partitions"] == 4
+    assert timestamp_types(Settings.load(namespace=name), [web]) == {web: "LogAppendTime"}
+
+
 def test_topics_with_the_producers_time_are_told_and_can_be_changed(settings: Settings) -> None:
     name, topic = settings.namespace.name, settings.namespace.events_topic
     assert set(timestamp_types(settings).values()) == {"LogAppendTime"}

@@ -106,7 +106,7 @@ def test_reference_tables_figures_and_topics_are_given(job: Job) -> None:
 
 ASKED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"expected": "user_id\nu1"}, UsageError, "writes 5 tables"),
-    ({"expected": {"cart": "user_id\nu1"}}, UnknownName, "no table of the job 'carts' 'cart'"),
+    ({"expected": {"cart": "user_id\nu1"}}, UnknownName, "no table 'cart' of the job 'carts'"),
     ({"expected": {"titled": "event_id\ne1"}}, UsageError, "no rows for the reference table 'products'"),
     ({"given": "user_id\nu1", "expected": {"carts": "user_id"}}, UsageError, "reads 2 topics"),
     ({"given": {"x": "user_id"}, "expected": {"carts": "user_id"}}, UnknownName, "no topic of the job"),

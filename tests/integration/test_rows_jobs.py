@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.errors import JobError, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
@@ -177,6 +179,14 @@ def test_a_table_has_a_name_and_is_written_once(settings: Settings) -> None:
     for name in ("Shelf-1; drop", "x" * 41):
         with pytest.raises(UsageError, match=f"'{name}' can't be the name of a table. Use lower-case letters"):
             job.write(rows, to=rp.cassandra, table=name, key="event_id")
+    with pytest.raises(UsageError, match=r"'Shelf-1; drop' can't be the name of a topic\. Use letters, digits"):
+        job.write(rows, to=rp.kafka, topic="Shelf-1; drop", key="event_id")
+    with pytest.raises(UsageError, match=r"'1' can't be the name of an output\. Give the output a name of its own"):
+        job.write(rows, to=rp.kafka, topic="1", key="event_id")
+    with pytest.raises(UsageError, match="There is no column 'evnt_id' of the rows of 'ids'"):
+        job.write(rows, to=rp.cassandra, table="ids", key="evnt_id")
+    with pytest.raises(JobError, match=r"DataFrame can't be written to 'cassandra'\. Figures go to a store"):
+        job.write(rows, to="cassandra", table="ids", key="event_id")  # type: ignore[arg-type]
     job.write(rows, to=rp.cassandra, table="ids", key="event_id")
     with pytest.raises(UsageError, match="The job writes the table 'ids' of cassandra twice"):
         job.write(rows, to=rp.cassandra, table="ids", key="event_id")
@@ -184,6 +194,8 @@ def test_a_table_has_a_name_and_is_written_once(settings: Settings) -> None:
         job.write(rows, to=rp.hbase, table="ids", key="event_id", name="ids")
     job.write(rows, to=rp.hbase, table="ids", key="event_id")
     assert [output.name for output in job.writes.rows] == ["ids", "ids_hbase"]
+    job.write(rows, to=rp.kafka, topic="Ids.All", key="event_id")
+    assert job.writes.rows[-1].name == "ids_all"
 
 
 class Quiet:
@@ -232,3 +244,34 @@ def test_rows_wait_for_the_watermark_where_they_are_only_given_once_it_has_passe
     assert {name: analysed(frame).waits for name, (frame, _) in waits.items()} == {
         name: wanted for name, (_, wanted) in waits.items()
     }
+
+
+_KILLED = """
+import os, signal, sys, threading, time
+from pyspark import SparkContext
+from retailpulse_kernel.workbench.workbench import Workbench
+
+rp = Workbench(namespace=sys.argv[1])
+job = rp.job("killed", run="continuous")
+job.write(job.events(rejects="count").df.select("event_id"), to=rp.kafka, topic="killed")
+
+def kill():
+    while not job.spark.streams.active:
+        time.sleep(0.1)
+    os.kill(SparkContext._gateway.proc.pid, signal.SIGKILL)
+
+threading.Thread(target=kill).start()
+job.run()
+"""
+
+
+def test_a_run_whose_java_was_killed_says_so_and_how_to_go_on(settings: Settings) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, settings.namespace.name],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert "JobError: Spark's Java process has ended: it was killed" in done.stderr.splitlines()[-1], done.stderr
+    assert done.stderr.splitlines()[-1].endswith("Run the job again: it goes on from its checkpoint.")

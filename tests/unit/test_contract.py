@@ -179,7 +179,7 @@ def test_reference_tables_are_looked_at(tmp_path: Path) -> None:
     found = shop(table.format("products"), tmp_path).tables[0]
     assert (found.source, found.place, found.key, found.every) == ("file", "products.csv", ("sku",), "10m")
     (said,) = faults(table.format("products").replace("sku", "skuu"), tmp_path)
-    assert "There is no column of products.csv 'skuu'. Did you mean 'sku'?" in said
+    assert "There is no column 'skuu' of products.csv. Did you mean 'sku'?" in said
     (said,) = faults(table.format("suppliers"), tmp_path)
     assert said.startswith("line 2: tables.suppliers.file: ")
     assert "suppliers.csv is not there. Its path is relative to the contract's folder." in said
@@ -376,7 +376,7 @@ class TestFigures:
             (users_of("points"), "this measure is of a text"),
             (distinct_of("tags"), "tags is a list<string>"),
             (least_of("wide * wide * visits * 0.5"), "more than the 38 that are calculated exactly"),
-            (sum_of("pints"), "There is no column of an event 'pints'. Did you mean 'points'?"),
+            (sum_of("pints"), "There is no column 'pints' of an event. Did you mean 'points'?"),
             (values_of("pints"), "Did you mean 'points'?"),
         ],
     )

@@ -18,6 +18,7 @@ from retailpulse_kernel.notebooks.environment import Environment, sha256_of
 from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.promotion.cutover.overview import overview, runs_folder, runs_of
 from retailpulse_kernel.promotion.cutover.versions import ResumePlan, resume_plan, rollback
+from retailpulse_kernel.promotion.gate.isolation import explained
 from retailpulse_kernel.promotion.gate.ownership import name_of, other_writer
 from retailpulse_kernel.promotion.gate.resume import judge
 from retailpulse_kernel.promotion.gate.snapshot import Snapshot, snapshot
@@ -485,3 +486,10 @@ class TestSnapshot:
         assert snapshot(epoch, tmp_path / "copy" / "e0001") is None
         with pytest.raises(UsageError, match="not on this machine"):
             snapshot(replace(epoch, path="hdfs://cluster/e0001"), tmp_path / "copy2")
+
+
+def test_what_only_the_trial_knows_is_added_to_a_cell_s_error() -> None:
+    said = explained("cell 6 fails: there is no keyspace 'shadow_a_b' yet.", "shadow_a_b")
+    assert said.endswith("'shadow_a_b' is the trial's namespace: the job makes its tables there, in job.run().")
+    assert explained("cell 6 fails: PermissionError.", "shadow_a_b").endswith("below `tempfile.gettempdir()`.")
+    assert explained("cell 6 fails: KeyError: 'a'.", "shadow_a_b") == "cell 6 fails: KeyError: 'a'."

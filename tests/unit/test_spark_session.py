@@ -44,3 +44,12 @@ def test_it_starts_in_a_process_that_no_child_of_python_s_fork_would_survive(tmp
 def test_one_that_never_starts_is_told(tmp_path: Path) -> None:
     done = on_a_java_that_dies(tmp_path)
     assert done.returncode != 0 and "no luck" in done.stderr and "JAVA_GATEWAY_EXITED" in done.stderr
+
+
+def test_a_bad_query_is_told_once_without_java_s_trace() -> None:
+    lines = (*_START.splitlines()[:-1], 'spark_session(Settings.load(), "start", brief=True).range(3).select("idd")')
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert "`idd` cannot be resolved. Did you mean" in done.stderr
+    assert "jdk.internal.reflect" not in done.stderr and done.stderr.count("`idd`") == 1

@@ -85,7 +85,7 @@ def dry_run(
         )
         return
     if ran.error is not None:
-        raise JobError(explained(ran.error))
+        raise JobError(explained(ran.error, shadow.namespace.name))
     yield Step("dry run", f"{copied:,} events in a shadow namespace, {ran.seconds:.0f} s", "ok")
     if plan is None:
         return

@@ -115,17 +115,24 @@ def run_apart(shadow: Settings, function: str, request: bytes, *, timeout: float
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def explained(failure: str) -> str:
-    """The error of a cell, with the reason why the cell may not write a file.
+def explained(failure: str, namespace: str) -> str:
+    """The error of a cell, with what only the trial knows: where files may be written, and whose namespace it is.
+
+    >>> explained("There is no keyspace 'shadow_a'.", "shadow_a").partition(". ")[2]
+    "'shadow_a' is the trial's namespace: the job makes its tables there, in job.run()."
 
     Parameters
     ----------
     failure : str
         The error, in a line.
+    namespace : str
+        The trial's.
     """
-    if "PermissionError" not in failure:
-        return failure
-    return f"{failure} During the trial, a notebook may write files only below `tempfile.gettempdir()`."
+    if "PermissionError" in failure:
+        failure += " During the trial, a notebook may write files only below `tempfile.gettempdir()`."
+    if namespace in failure:
+        failure += f" {namespace!r} is the trial's namespace: the job makes its tables there, in job.run()."
+    return failure
 
 
 def _ended(code: int, cell: Path, said: Path) -> JobError:

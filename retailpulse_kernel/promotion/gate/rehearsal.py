@@ -147,7 +147,9 @@ class Rehearsal:
             if isinstance(failure, SystemExit):
                 return f"cell {number} ends the notebook's process: remove sys.exit(), exit() or quit()."
             if failure is not None and not has_run:
-                return explained(f"cell {number} fails: {cause_line(failure).rstrip('.')}.")
+                return explained(
+                    f"cell {number} fails: {cause_line(failure).rstrip('.')}.", self._settings.namespace.name
+                )
         return None
 
     def _start(self, job: Job, candidate: Candidate) -> list[Started]:

@@ -153,7 +153,7 @@ class Registry:
         number = self.current(name).version if label is None else _number(label)
         found = {version.manifest.version: version for version in self.versions(name)}
         if number not in found:
-            raise UnknownName(f"version of {name}", str(label), (f"v{n}" for n in found))
+            raise UnknownName("version", str(label), (f"v{n}" for n in found), of=f"the job {name!r}")
         return found[number]
 
     def current(self, name: str) -> Current:

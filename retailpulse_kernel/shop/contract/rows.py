@@ -50,7 +50,7 @@ def file_rows(table: ReferenceTable, folder: Path) -> pa.Table:
         ) from None
     except (OSError, pa.ArrowInvalid) as error:
         raise UsageError(f"The file {path} can't be read: {error}.", remedy="Write it again.") from error
-    return typed_rows(table, rows, f"column of {path.name}")
+    return typed_rows(table, rows, path.name)
 
 
 def _csv(path: Path) -> pa.Table:
@@ -106,7 +106,7 @@ def _value(kind: str, given: Any) -> Any:
     return [_value(element, one) for one in given]
 
 
-def typed_rows(table: ReferenceTable, rows: pa.Table, what: str) -> pa.Table:
+def typed_rows(table: ReferenceTable, rows: pa.Table, source: str) -> pa.Table:
     """Rows in the table's columns and their types.
 
     Parameters
@@ -115,8 +115,8 @@ def typed_rows(table: ReferenceTable, rows: pa.Table, what: str) -> pa.Table:
         The table.
     rows : pyarrow.Table
         With the columns in any type that converts without loss; further columns are left out.
-    what : str
-        What a column is called, for the error: ``"column of products.csv"``.
+    source : str
+        Where the rows come from, for the error: ``"products.csv"``.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def typed_rows(table: ReferenceTable, rows: pa.Table, what: str) -> pa.Table:
     columns = []
     for name, kind in table.columns:
         if name not in rows.column_names:
-            raise UnknownName(what, name, rows.column_names)
+            raise UnknownName("column", name, rows.column_names, of=source)
         try:
             columns.append(rows[name].cast(arrow_type(kind)))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -56,7 +56,7 @@ def require_columns(text: str, columns: Columns = STANDARD) -> None:
     words = EVENT_TYPES if "event_type" in columns else ()
     for name in sorted(names_in(text)):
         if name not in columns and name not in words:
-            raise UnknownName("column of an event", name, [*columns, *words])
+            raise UnknownName("column", name, [*columns, *words], of="an event")
 
 
 def value_of(text: str, columns: Columns = STANDARD) -> Value | None:

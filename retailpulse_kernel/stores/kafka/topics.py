@@ -76,13 +76,17 @@ class TopicState:
         return sum(self.end.values()) - sum(self.begin.values())
 
 
-def ensure_topics(settings: Settings, *, partitions: int = 4, replication: int = -1) -> list[str]:
-    """Make the namespace's topics where they are absent; a second call changes nothing.
+def ensure_topics(
+    settings: Settings, names: Iterable[str] | None = None, *, partitions: int = 4, replication: int = -1
+) -> list[str]:
+    """Make the namespace's topics, or the named ones, where they are absent; a second call changes nothing.
 
     Parameters
     ----------
     settings : Settings
         Whose namespace.
+    names : iterable of str, optional
+        Full names of topics of the namespace; those that every namespace has when absent.
     partitions : int
         Of the topics of events. The progress topic has one, and keeps the last message of each key.
     replication : int
@@ -101,12 +105,12 @@ def ensure_topics(settings: Settings, *, partitions: int = 4, replication: int =
     require_own(settings, "Making topics")
     admin = Admin(settings)
     there = admin.topics()
-    missing = [
-        _new_topic(settings, name, partitions, replication) for name in settings.namespace.topics if name not in there
-    ]
+    wanted = settings.namespace.topics if names is None else names
+    missing = [_new_topic(settings, name, partitions, replication) for name in wanted if name not in there]
     made = admin.create(missing)
     if made:
-        await_leaders(admin, dict.fromkeys(made, partitions) | {settings.namespace.progress_topic: 1})
+        progress = settings.namespace.progress_topic
+        await_leaders(admin, {name: 1 if name == progress else partitions for name in made})
     return made
 
 
@@ -242,7 +246,7 @@ def delete_topics(settings: Settings) -> list[str]:
     return there
 
 
-def topic_states(settings: Settings, names: Iterable[str] | None = None) -> list[TopicState]:
+def topic_states(settings: Settings, names: Iterable[str] | None = None, *, absent: bool = False) -> list[TopicState]:
     """What the namespace's topics, or the named ones, hold.
 
     Parameters
@@ -250,20 +254,23 @@ def topic_states(settings: Settings, names: Iterable[str] | None = None) -> list
     settings : Settings
         Whose namespace.
     names : iterable of str, optional
-        Full names of topics, of any namespace; those of the namespace when absent.
+        Full names of topics, of any namespace; those that every namespace has when absent.
+    absent : bool
+        Whether a named topic may be absent. It is listed as absent then, as the namespace's own always are.
 
     Raises
     ------
     UsageError
-        A named topic does not exist. The namespace's own are listed as absent instead.
+        A named topic does not exist.
     StoreUnavailable
         Kafka does not answer.
     """
     wanted = tuple(names) if names is not None else settings.namespace.topics
     admin = Admin(settings)
     there = admin.topics()
-    if names is not None and (absent := [name for name in wanted if name not in there]):
-        raise no_such_topic(settings.namespace, absent[0], there)
+    missing = [name for name in wanted if name not in there]
+    if missing and names is not None and not absent:
+        raise no_such_topic(settings.namespace, missing[0], there)
     offsets = _offsets(admin, {name: there[name] for name in wanted if name in there})
     return [
         TopicState(

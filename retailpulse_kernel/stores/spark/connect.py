@@ -89,13 +89,14 @@ def _opened(settings: Settings, remote: str) -> SparkSession:
     from pyspark.sql.connect.client import DefaultChannelBuilder
     from pyspark.sql.connect.session import SparkSession
 
+    from retailpulse_kernel.stores.spark.session import quieten
+
     token = settings.profile.spark.token
     # The session ends with the notebook, not half an hour after it; and gRPC says nothing of servers that stop.
     os.environ.setdefault("SPARK_CONNECT_RELEASE_SESSION_ON_EXIT", "true")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # What it logs of a bad statement is in the error that follows.
-    for name in ("SQLQueryContextLogger", "pyspark.sql.connect.logging"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    quieten()
+    logging.getLogger("pyspark.sql.connect.logging").setLevel(logging.CRITICAL)
     # A proxy of the environment is for what is far away; Connect's servers are reached directly, as all our stores are.
     url = remote if ";" in remote else f"{remote.rstrip('/')}/"
     channel = DefaultChannelBuilder(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,20 @@ from retailpulse_kernel.stores.spark.java import JAVA, JAVA_BRIEF, ROCKSDB, java
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["ON_LOOPBACK", "scratch_folder", "session_conf", "spark_session", "use_functions_of"]
+__all__ = [
+    "ON_LOOPBACK",
+    "java_has_ended",
+    "quieten",
+    "scratch_folder",
+    "session_conf",
+    "spark_session",
+    "use_functions_of",
+]
 
 #: Where a driver of this machine listens.
 ON_LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 _PLAIN_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+_SAID_TWICE = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -42,6 +53,32 @@ def use_functions_of(*, connect: bool) -> None:
         os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
 
 
+def java_has_ended(wait: float = 0) -> bool:
+    """Whether the Java process of this process's session has ended, while the session is still there.
+
+    Parameters
+    ----------
+    wait : float
+        How many seconds a process that is about to end may take.
+    """
+    from pyspark import SparkContext
+
+    process = getattr(SparkContext._gateway, "proc", None)
+    if process is None:
+        return False
+    try:
+        process.wait(wait)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def quieten() -> None:
+    """Keep PySpark from logging the plan and Java's trace of a bad query: the error that follows says what is wrong."""
+    for name in _SAID_TWICE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: bool = False) -> SparkSession:
     """Start Spark, or return the session that runs in this process.
 
@@ -58,6 +95,7 @@ def spark_session(settings: Settings, name: str, *, hive: bool = False, brief: b
         Whether the session lives for one bounded run: Java then spends less on making itself fast.
     """
     use_functions_of(connect=False)
+    quieten()
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 

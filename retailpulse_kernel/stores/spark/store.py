@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -106,8 +104,6 @@ class SparkStore(StatementStore):
             session = spark_session(self._settings, name, hive=True)
             say(f"Spark {session.version} is ready ({time.monotonic() - started:.0f} s).")
         _started_for[:] = [profile]
-        # What it logs of a bad statement is in the error that follows.
-        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         return session
 
     def ping(self) -> str:
@@ -250,13 +246,10 @@ def _forget_a_dead_one(wait: float = 0) -> bool:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+    from retailpulse_kernel.stores.spark.session import java_has_ended
+
     context, gateway = SparkContext._active_spark_context, SparkContext._gateway
-    process = getattr(gateway, "proc", None)
-    if gateway is None or process is None:
-        return False
-    try:
-        process.wait(wait)
-    except subprocess.TimeoutExpired:
+    if gateway is None or not java_has_ended(wait):
         return False
     with contextlib.suppress(Exception):
         gateway.shutdown()

@@ -171,23 +171,20 @@ def row_output(
         The key names no column of the frame.
     """
     found = analysed(frame)
-    output_name = (table if name is None else name).replace(".", "_").replace("-", "_")
-    if not is_name(output_name):
-        what = "an output" if name is not None else "a table"
-        raise UsageError(f"{name or table!r} can't be the name of {what}.", remedy=NAME_RULE)
     _require_of_job(found, table)
     require_repeatable(found, f"the rows of {table!r}")
     keys = (key,) if isinstance(key, str) else tuple(key or ())
     columns = frame.columns
     for one in keys:
         if one not in columns:
-            raise UnknownName(f"column of what is written to {table!r}", one, columns)
+            raise UnknownName("column", one, columns, of=f"the rows of {table!r}")
     fields = [field for field in frame.schema.fields if field.name not in (DELETED, FAILED)]
     rows = RowTable(table, tuple(_column(field, table) for field in fields), keys)
     _require_deletable(frame, rows)
     chosen = _mode_of(found, mode, rows, to)
     _require_rejectable(frame, rows, chosen)
     to.check_rows(rows)
+    output_name = _output_name(table, name)
     known = {reader.number: reader for reader in readers}
     read = tuple(known[number] for number in found.readers)
     joined = tuple(references[one] for one in dict.fromkeys(found.references))
@@ -195,6 +192,15 @@ def row_output(
     return RowOutput(
         output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined, tuple(found.columns)
     )
+
+
+def _output_name(table: str, name: str | None) -> str:
+    """The output's name, which is a folder's, too; from that of the table, which may be a topic with capitals."""
+    found = (table.lower() if name is None else name).replace(".", "_").replace("-", "_")
+    if not is_name(found):
+        remedy = NAME_RULE if name is not None else f"Give the output a name of its own: name='...'. {NAME_RULE}"
+        raise UsageError(f"{name or table!r} can't be the name of an output.", remedy=remedy)
+    return found
 
 
 def require_repeatable(found: Analysis, what: str) -> None:

@@ -110,7 +110,7 @@ class FigureStream:
         grain = grain_of(every)
         if grain not in self.table.every:
             kept = [one.title for one in self.table.every]
-            raise UnknownName(f"window of the table {self.table.name!r}", grain.title, kept)
+            raise UnknownName("window", grain.title, kept, of=f"the table {self.table.name!r}")
         return grain
 
 

@@ -112,7 +112,7 @@ class Writes:
             self._add_rows(what, to, table, batch=batch, name=name, **given)
         else:
             raise JobError(
-                f"{type(what).__name__} can't be written to {to.name}.",
+                f"{type(what).__name__} can't be written to {getattr(to, 'name', repr(to))}.",
                 remedy="Figures go to a store of figures, such as rp.cassandra or rp.hbase, events go to rp.hive, "
                 "a DataFrame goes to a store of rows, such as rp.cassandra, with table=... and key=[...].",
             )

@@ -62,13 +62,13 @@ def read_table(settings: Settings, table: ReferenceTable) -> pa.Table:
 
 def _stored_rows(store: HiveStore | CassandraStore, table: ReferenceTable, quote: str) -> pa.Table:
     (known,) = store.columns(table.place).values()
-    what = f"column of {store.name.capitalize()}'s table {table.place}"
+    source = f"{store.name.capitalize()}'s table {table.place}"
     for name, _ in table.columns:
         if name not in known:
-            raise UnknownName(what, name, known)
+            raise UnknownName("column", name, known, of=source)
     columns = ", ".join(f"{quote}{name}{quote}" for name, _ in table.columns)
     rows = store.query(f"select {columns} from {quote}{table.place}{quote}", as_="arrow")
-    return typed_rows(table, rows, what)
+    return typed_rows(table, rows, source)
 
 
 def _topic_rows(settings: Settings, table: ReferenceTable) -> pa.Table:

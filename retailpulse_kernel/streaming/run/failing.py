@@ -1,17 +1,18 @@
-"""What becomes of a micro-batch on which a Python function of the job fails: another try, and then a stop."""
+"""What a run says that can't go on: a Python function of the job fails twice, or Spark's Java process has ended."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from retailpulse_kernel.ground.errors import FunctionFailed, cause_line
+from retailpulse_kernel.ground.errors import FunctionFailed, JobError, cause_line
+from retailpulse_kernel.stores.spark.session import java_has_ended
 from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch
 
 if TYPE_CHECKING:
     from retailpulse_kernel.streaming.run.queries import OutputQuery
 
-__all__ = ["failing_function", "function_failed"]
+__all__ = ["failing_function", "function_failed", "spark_ended"]
 
 _TRACEBACK = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^\s*File "(?P<file>.+)", line \d+, in (?P<function>.+)$', re.MULTILINE)
@@ -72,4 +73,22 @@ def function_failed(job: str, query: OutputQuery, function: str, error: BaseExce
         f"{cause_line(error).rstrip('.')}.",
         remedy="Nothing of them is written. Let the function give a value for such a row, or leave the row out of the "
         "query. Then promote the notebook, and resume the job.",
+    )
+
+
+def spark_ended(error: BaseException) -> JobError | None:
+    """The error that says so where Spark's Java process has ended; None for any other error.
+
+    Parameters
+    ----------
+    error : BaseException
+        What a call of Spark has raised.
+    """
+    from py4j.protocol import Py4JError
+
+    if not isinstance(error, Py4JError | ConnectionError | EOFError) or not java_has_ended(wait=1.0):
+        return None
+    return JobError(
+        "Spark's Java process has ended: it was killed, or this machine ran out of memory.",
+        remedy="Run the job again: it goes on from its checkpoint.",
     )

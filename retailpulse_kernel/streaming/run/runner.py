@@ -27,7 +27,7 @@ from retailpulse_kernel.streaming.intake.data_loss import DataLossCheck
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
 from retailpulse_kernel.streaming.query.outputs import Output
 from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
-from retailpulse_kernel.streaming.run.failing import failing_function, function_failed
+from retailpulse_kernel.streaming.run.failing import failing_function, function_failed, spark_ended
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.queries import POLL_SECONDS, OutputQuery
 from retailpulse_kernel.streaming.run.report import Report, shown
@@ -76,7 +76,7 @@ class Runner:
         Raises
         ------
         JobError
-            A query failed for a reason that waiting does not mend.
+            A query failed for a reason that waiting does not mend, or Spark's Java process has ended.
         FunctionFailed
             A Python function of the job fails on the same messages again.
         """
@@ -99,9 +99,13 @@ class Runner:
                 self._stop_queries()
                 self._report.state = "stopped"
             except BaseException as error:
-                self._stop_queries()
-                self._report.state = f"failed: {error}"
-                self._report.fail(error)
+                ended = spark_ended(error)
+                if ended is None:
+                    self._stop_queries()
+                self._report.state = f"failed: {ended or error}"
+                self._report.fail(ended or error)
+                if ended is not None:
+                    raise ended from error
                 raise
             self._report.lag = self._left()
         return self._report

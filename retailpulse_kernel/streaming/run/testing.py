@@ -132,7 +132,7 @@ def _by_table(job: Job, expected: Any, present: datetime | None) -> dict[str, li
         raise UsageError("The test expects nothing.", remedy=f"Add a table: expected={{{known[0]!r}: ...}}.")
     for table in expected:
         if table not in known:
-            raise UnknownName(f"table of the job {job.name!r}", table, known)
+            raise UnknownName("table", table, known, of=f"the job {job.name!r}")
     day = None if present is None else present.date()
     return {
         table: [{column: with_day(cell, day) for column, cell in row.items()} for row in rows_of(rows)]
@@ -163,7 +163,7 @@ def _messages(job: Job, given: Any, present: datetime | None) -> dict[str, Given
         given = {job.topic_name: given}
     for topic in given:
         if topic not in topics:
-            raise UnknownName(f"topic of the job {job.name!r}", topic, topics)
+            raise UnknownName("topic", topic, topics, of=f"the job {job.name!r}")
     made = {topic: _made(job.shop.of_topic(topic), given.get(topic, ()), present) for topic in topics}
     times = [_time_ms(job.shop.of_topic(topic), message) for topic, messages in made.items() for message in messages]
     at_ms = ms_of(present) if present is not None else max(times, default=0)
@@ -236,7 +236,7 @@ def _put_references(job: Job, epoch: Epoch, outputs: Sequence[str], references: 
     known = {table.name: table for table in job.references.joined}
     for name in references:
         if name not in known:
-            raise UnknownName(f"reference table of the job {job.name!r}", name, known)
+            raise UnknownName("reference table", name, known, of=f"the job {job.name!r}")
     for output in job.writes.rows:
         for table in output.references if output.name in outputs else ():
             if table.name not in references:
@@ -250,7 +250,7 @@ def _put_references(job: Job, epoch: Epoch, outputs: Sequence[str], references: 
                 for row in rows_of(references[table.name])
             ]
             if unknown := [name for row in given for name in row if name not in kinds]:
-                raise UnknownName(f"column of the reference table {table.name!r}", unknown[0], kinds)
+                raise UnknownName("column", unknown[0], kinds, of=f"the reference table {table.name!r}")
             Versions(epoch.path, table).put(object_rows(table, given), now_ms=epoch.start_ms)
 
 
@@ -287,7 +287,7 @@ def _comparable(name: str, rows: Sequence[Mapping[str, Any]], kept: MemoryTable)
     if kept.rows:
         for column in (column for row in rows for column in row):
             if column not in kept.rows[0]:
-                raise UnknownName(f"column of {name}", column, kept.rows[0])
+                raise UnknownName("column", column, kept.rows[0], of=f"the table {name!r}")
     if len({tuple(row) for row in rows}) > 1:
         raise UsageError(f"The expected rows of {name} have different columns.", remedy="Name the same in each.")
     return rows
