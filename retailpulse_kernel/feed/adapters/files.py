@@ -108,7 +108,7 @@ def open_rows(path: Path, headless: Collection[tuple[str, ...]] = ()) -> Rows:
             )
         file.content.close()
         return _parquet(path)
-    start = file.head().lstrip(b"\xef\xbb\xbf \t\r\n")
+    start = file.head().lstrip(b" \t\r\n")
     if start.startswith(b"[") or _is_spread(start):
         return _json(file, _values(file, "item" if start.startswith(b"[") else ""))
     lines = file.lines()
