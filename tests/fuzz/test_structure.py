@@ -269,7 +269,9 @@ def judge(content: bytes, given: Orders, rows: int) -> None:
         # An independent reader of what is sent.
         sent = json.loads(row.value, parse_float=Decimal)
         amount = (
-            Decimal(sent["price"]) * sent["quantity"] if sent["event_type"] in ("purchase", "refund") else Decimal(0)
+            Decimal(sent["price"]) * (sent.get("quantity") or 1)
+            if sent["event_type"] in ("purchase", "refund")
+            else Decimal(0)
         )
         amount = -amount if sent["event_type"] == "refund" else amount
         sums[sent.get("order_id") or ""] += amount  # type: ignore[assignment]

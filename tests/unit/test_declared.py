@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -20,6 +21,7 @@ from retailpulse_kernel.feed.adapters import Accepted, Reject, read_rows
 from retailpulse_kernel.feed.checking import check_file
 from retailpulse_kernel.ground.errors import ContractError, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop import figures
 from retailpulse_kernel.shop.adapters.declared import shipped_formats
 from retailpulse_kernel.shop.contract.comparing import changes
 from retailpulse_kernel.shop.contract.loading import read_contract, shipped
@@ -240,6 +242,28 @@ class TestOwnFormats:
             shop(TILL.replace(old, new))
 
 
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def examples(name: str, heading: str, language: str) -> list[str]:
+    """The code of a section of the documentation."""
+    section = (DOCS / name).read_text().split(f"# {heading}\n")[1]
+    return re.findall(rf"```{language}\n(.+?)```", section, re.DOTALL)
+
+
+def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
+    till = shop(examples("contract.md", "Formats of your own", "toml")[0])
+    found = events(lines(tmp_path / "f", SALE), "till", till)
+    assert [(one.event_id, one.price, one.currency) for one in found] == [
+        ("4711-1", Decimal("19.99"), "CHF"), ("4711-2", Decimal("5.50"), "CHF"),
+    ]  # fmt: skip
+    contract = shop(examples("events.md", "Amounts beside the price", "toml")[0])
+    said: dict[str, Any] = {}
+    exec(examples("events.md", "Amounts beside the price", "python")[0], vars(figures), said)
+    shoe, *_ = events(table(tmp_path / "g", RECORDS["shopify"]), "shopify", contract)
+    assert said["net_revenue"].typed(contract.types).of_event(shoe) == Decimal("20.00") and shoe.coupon == "SPRING"
+
+
 class TestShippedFormats:
     def test_each_is_a_tool_of_topics_too(self) -> None:
         assert {one.name for one in shipped_formats()} <= set(TOOLS)
@@ -291,6 +315,7 @@ class TestOwnColumns:
             ("points", "seven", "type:points"),
             ("points", "1.5", "type:points"),
             ("gift", "perhaps", "type:gift"),
+            ("weight", "inf", "type:weight"),
             ("tax", "1.999", "range:tax"),
             ("shipped_on", "06.01.2026", "format:shipped_on"),
             ("context", "phone", "type:context"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -96,7 +97,7 @@ def _cell(kind: str, value: Any) -> Any:
             return whole(value)
         case "bool" if isinstance(value, str):
             return {"true": True, "false": False}.get(value.strip().lower(), value)
-        case "double" if isinstance(value, str):
+        case "double":
             return _double(value)
         case "timestamp":
             number = whole(value)
@@ -112,11 +113,13 @@ def _decimal(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def _double(value: str) -> Any:
+def _double(value: Any) -> Any:
+    """A number; JSON has none for infinity, which stays a text so that its row is refused."""
     try:
-        return float(value)
-    except ValueError:
+        number = float(value)
+    except (TypeError, ValueError):
         return value
+    return number if math.isfinite(number) else str(value)
 
 
 def _day(value: Any) -> Any:
