@@ -155,7 +155,7 @@ def replay(
         from retailpulse_kernel.feed.checking import check_file
         from retailpulse_kernel.shop.contract.loading import contract_of
 
-        contract = contract_of(Settings.load(profile=profile, namespace=namespace)).decoding
+        contract = contract_of(Settings.load(profile=profile, namespace=namespace))
         with interruptible() as stopped, progress_bar(file.name, as_json) as bar:
             found = check_file(
                 file,

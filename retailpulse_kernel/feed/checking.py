@@ -254,7 +254,8 @@ def check_topic(
             place = f"partition {message.partition}, offset {message.offset}"
             yield Row(number, value=message.value or b"", arrival_ms=message.arrival_ms)
 
-    mapping = adapter(format or RetailPulse.name, source=topic or settings.namespace.events_topic, rules=rules)
+    own, named = contract_of(settings).formats, topic or settings.namespace.events_topic
+    mapping = adapter(format or RetailPulse.name, source=named, rules=rules, own=own)
     source = Rows(None, fixed=False, each=rows(), fraction=lambda read: read / held)
     reading = Reading(mapping, source, contract=contract)
     return _checked(reading, lambda _: place, stop, report)

@@ -151,7 +151,7 @@ def replay(
     rejects_path = Path(rejects) if rejects else Path.cwd() / f"{Path(path).name}.rejects.jsonl"
     require_apart({"the rejects file": rejects_path}, {"the input": path, "the items file": items})
     _require_json(settings)
-    reading = read_rows(path, format, source=source, items=items, rules=rules, contract=contract_of(settings).decoding)
+    reading = read_rows(path, format, source=source, items=items, rules=rules, contract=contract_of(settings))
     done = Replay(format=reading.format, known_by=reading.known_by, changed=reading.changed, ignored=reading.ignored)
     pace = _Pace(stop)
     flushed_at = datetime.min

@@ -48,6 +48,7 @@ __all__ = [
     "Message",
     "decoded",
     "event_of",
+    "fields_of",
     "json_schema",
     "message_fields",
     "message_text",
@@ -355,6 +356,17 @@ def to_message(event: Event) -> bytes:
     event : Event
         A valid one; nothing is checked here.
     """
+    return orjson.dumps(fields_of(event))
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """The fields of an event's message, as `to_message` writes them.
+
+    Parameters
+    ----------
+    event : Event
+        A valid one.
+    """
     fields: dict[str, Any] = {
         "event_id": event.event_id,
         "event_type": event.event_type,
@@ -375,7 +387,7 @@ def to_message(event: Event) -> bytes:
     if event.order_line is not None:
         fields["order_line"] = event.order_line
     fields["schema_version"] = event.schema_version
-    return orjson.dumps(fields)
+    return fields
 
 
 _DECODER = msgspec.json.Decoder(Message)

@@ -19,13 +19,14 @@ from retailpulse_kernel.shop import sketches
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DIGITS", "PLACES", "RULES", "Combination", "Kind", "Rules", "Value", "arrow_type"]
+__all__ = ["DIGITS", "PLACES", "RULES", "WHOLE_DIGITS", "Combination", "Kind", "Rules", "Value", "arrow_type"]
 
 #: The digits of a stored decimal, and how many of them are behind the point.
 DIGITS, PLACES = 28, 4
 _PLACE: Final = Decimal(1).scaleb(-PLACES)
-#: The digits of what one event adds.
+#: The digits of what one event adds, and how many of them are before the point.
 _EVENT_DIGITS: Final = 18
+WHOLE_DIGITS: Final = _EVENT_DIGITS - PLACES
 
 
 class Kind(StrEnum):

@@ -48,9 +48,29 @@ RECORDS: dict[str, dict[str, Any]] = {
         "timestamp": "2026-01-01T10:00:00Z", "context": {"sessionId": 7},
         "properties": {"order_id": "o", "currency": "EUR", "products": [{"sku": "G", "price": 19, "quantity": 1}]},
     },
+    "snowplow": {
+        "event": "unstruct", "event_id": "c6ef3124", "collector_tstamp": "2026-01-01 10:00:00.123", "user_id": "u",
+        "domain_sessionid": "s",
+        "unstruct_event": {"data": {
+            "schema": "iglu:com.snowplowanalytics.snowplow.ecommerce/snowplow_ecommerce_action/jsonschema/1-0-2",
+            "data": {"type": "transaction"},
+        }},
+        "contexts": {"data": [
+            {"schema": "iglu:com.snowplowanalytics.snowplow.ecommerce/product/jsonschema/1-0-0",
+             "data": {"id": "G", "category": "a/b", "price": 19.5, "quantity": 2, "currency": "EUR"}},
+            {"schema": "iglu:com.snowplowanalytics.snowplow.ecommerce/transaction/jsonschema/1-0-0",
+             "data": {"transaction_id": "o", "revenue": 42, "currency": "EUR", "tax": 3, "shipping": 2.5}},
+        ]},
+    },
+    "shopify": {
+        "Name": "#1001", "Email": "ann@example.com", "Financial Status": "paid",
+        "Created at": "2026-01-01 10:00:00 +0100", "Currency": "EUR", "Shipping": "4.90", "Taxes": "3.19",
+        "Discount Code": "SPRING", "Discount Amount": "2.00", "Lineitem quantity": "2", "Lineitem name": "Shoe",
+        "Lineitem price": "11.00", "Lineitem sku": "S-1", "Vendor": "Acme", "Refunded Amount": "0.00",
+    },
 }  # fmt: skip
 #: The formats that come as CSV.
-FLAT = ("retailpulse", "rees46", "retailrocket")
+FLAT = ("retailpulse", "rees46", "retailrocket", "shopify")
 
 
 def test_there_is_a_record_of_every_format() -> None:

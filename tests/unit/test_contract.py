@@ -330,7 +330,7 @@ def test_types_are_known_to_arrow_and_spark(type_: str) -> None:
 class TestFigures:
     CONTRACT = shop(
         DEVICE + "[fields.points]\ntype='int'\n[fields.cost]\ntype='decimal(9,2)'\n[fields.score]\ntype='double'\n"
-        "[fields.fine]\ntype='decimal(9,6)'\n[fields.seen_at]\ntype='timestamp'\n"
+        "[fields.fine]\ntype='decimal(9,6)'\n[fields.vast]\ntype='decimal(20,4)'\n[fields.seen_at]\ntype='timestamp'\n"
         "[fields.visits]\ntype='long'\n[fields.tags]\ntype='list<string>'\n[fields.wide]\ntype='decimal(18,4)'\n"
     )
 
@@ -369,6 +369,8 @@ class TestFigures:
             ),
             (sum_of("score * 2", money=True), "score is a double"),
             (sum_of("fine"), "fine has 6 places behind the point, and figures keep 4."),
+            (sum_of("vast"), "vast has 16 digits before the point, and what one event adds to a figure has 14 at most"),
+            (greatest_of("vast"), "vast has 16 digits"),
             (sum_of("device"), "'device' is a text, and this measure is of a whole number or a decimal."),
             (least_of("device"), "'device' is a text"),
             (greatest_of("device * 2"), "calculates with a text or a time"),

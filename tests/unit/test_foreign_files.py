@@ -54,15 +54,16 @@ def test_a_price_keeps_all_its_digits(tmp_path: Path) -> None:
     assert events_of(path, "segment")[0].price == Decimal("9999999999999.1234")
 
 
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=["plain", "marked"])
 @pytest.mark.parametrize("container", ["array", "spread", "jsonl"])
-def test_numbers_are_exact_in_every_way_to_write_json(tmp_path: Path, container: str) -> None:
+def test_numbers_are_exact_in_every_way_to_write_json(tmp_path: Path, container: str, mark: bytes) -> None:
     own = (
         '{"event_id": "e", "event_type": "view", "event_time": "2026-03-01T10:00:00Z", "user_id": "u", '
         '"session_id": "s", "product_id": "p", "price": 9007199254740.9931}'
     )
     text = {"array": f"[{own}]", "spread": own.replace(",", ",\n"), "jsonl": own}[container]
     path = tmp_path / "f"
-    path.write_text(text)
+    path.write_bytes(mark + text.encode())
     assert events_of(path, "retailpulse")[0].price == Decimal("9007199254740.9931")
 
 

@@ -71,8 +71,6 @@ class Opened:
         with told, self.content:
             while line := self.content.readline(MAX_LINE + 1):
                 number = told.line = number + 1
-                if number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
                 whole = len(line) <= MAX_LINE or line.endswith(b"\n")
                 rest = b"" if whole else line
                 while rest and not rest.endswith(b"\n"):
@@ -219,8 +217,9 @@ def _as_utf8(content: io.BufferedReader, path: Path) -> io.BufferedReader:
         )
     bare_cr = b"\r" in head.rstrip(b"\r") and b"\n" not in head
     if encoding is None and not bare_cr:
+        content.read(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
         return content
-    text = io.TextIOWrapper(content, encoding or "utf-8", "surrogateescape" if encoding is None else "strict", None)
+    text = io.TextIOWrapper(content, encoding or "utf-8-sig", "surrogateescape" if encoding is None else "strict", None)
     return io.BufferedReader(_Encoded(text), _HEAD)
 
 

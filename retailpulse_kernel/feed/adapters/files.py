@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -84,13 +84,16 @@ class Rows:
         return self.each
 
 
-def open_rows(path: Path) -> Rows:
+def open_rows(path: Path, headless: Collection[tuple[str, ...]] = ()) -> Rows:
     """Open a file whatever its container.
 
     Parameters
     ----------
     path : Path
         CSV, JSONL or Parquet, the first two perhaps compressed.
+    headless : collection of tuple of str
+        The columns of tables without a header, which are told by how many they are: with tabs between them, and without
+        quotes.
 
     Raises
     ------
@@ -105,19 +108,25 @@ def open_rows(path: Path) -> Rows:
             )
         file.content.close()
         return _parquet(path)
-    start = file.head().lstrip(b"\xef\xbb\xbf \t\r\n")
+    start = file.head().lstrip(b" \t\r\n")
     if start.startswith(b"[") or _is_spread(start):
         return _json(file, _values(file, "item" if start.startswith(b"[") else ""))
     lines = file.lines()
     head = next((line for line in lines if line.value.strip()), None)
     if head is None:
         raise UsageError(f"The file {path} is empty.", remedy="A file of events has at least a header or one line.")
-    lines = itertools.chain([head], lines)
+    rest, lines = lines, itertools.chain([head], lines)
     if start.startswith(b"{"):
         return _json(
             file,
             (Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines if line.value),
         )
+    columns = next((such for such in headless if head.value.count(b"\t") + 1 == len(such)), None)
+    if columns is not None:
+        first = head.value.decode(errors="replace").split("\t")
+        lines = rest if tuple(name.strip() for name in first) == columns else lines
+        each = _records(lines, columns, "\t", quoted=False)
+        return Rows(columns, fixed=True, each=each, fraction=lambda _: file.fraction())
     header, delimiter = _header(lines, path)
     return Rows(header, fixed=True, each=_records(lines, header, delimiter), fraction=lambda _: file.fraction())
 
@@ -177,7 +186,9 @@ def _header(lines: Iterator[Line], path: Path) -> tuple[tuple[str, ...], str]:
     return names, delimiter
 
 
-def _records(lines: Iterator[Line], columns: tuple[str, ...], delimiter: str) -> Iterator[Row | BadRow]:
+def _records(
+    lines: Iterator[Line], columns: tuple[str, ...], delimiter: str, *, quoted: bool = True
+) -> Iterator[Row | BadRow]:
     waiting: deque[Line] = deque()  # lines that an open quote had asked for in vain
 
     def following() -> Line | None:
@@ -191,7 +202,7 @@ def _records(lines: Iterator[Line], columns: tuple[str, ...], delimiter: str) ->
             continue
         # A byte that is not UTF-8 spoils its row only: it becomes a lone surrogate, which no event may hold.
         text = line.value.decode(errors="surrogateescape")
-        fields = _fields(text, delimiter)
+        fields = _fields(text, delimiter) if quoted else text.split(delimiter)
         taken: list[Line] = []
         while fields is None and len(taken) < _MAX_RECORD_LINES and (more := following()) is not None:
             taken.append(more)

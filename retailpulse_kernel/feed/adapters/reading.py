@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from retailpulse_kernel.feed.adapters.files import BadRow, Row, Rows, open_rows
 from retailpulse_kernel.ground.errors import EventError, UsageError
 from retailpulse_kernel.shop.adapters.base import Adapter, Items, Rules
-from retailpulse_kernel.shop.adapters.formats import ADAPTERS, FORMATS, adapter
+from retailpulse_kernel.shop.adapters.formats import adapter, adapters_of
+from retailpulse_kernel.shop.adapters.placing import at, kept_cells, kept_parts, placed
 from retailpulse_kernel.shop.adapters.records import message_of
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.decoding import reader_of
-from retailpulse_kernel.shop.events import Event, to_message
+from retailpulse_kernel.shop.events import Event, Message, fields_of, to_message
 
 __all__ = ["AUTO", "Accepted", "Reading", "Reject", "read", "read_rows"]
 
@@ -69,12 +71,14 @@ class Reading:
     """
 
     def __init__(self, mapping: Adapter, rows: Rows, known_by: str = "", contract: Contract | None = None) -> None:
-        self._parse = reader_of(shipped() if contract is None else contract).parse
+        self._contract = (shipped() if contract is None else contract).decoding
+        self._parse = reader_of(self._contract).parse
         self.format = mapping.name
         self.known_by = known_by
         self.rows = 0
         self.changed: Counter[str] = Counter()
-        reads = mapping.reads or mapping.columns
+        own = (name for field in self._contract.fields for name in (str(field.steps[0]), path_text(field.steps)))
+        reads = {*(mapping.reads or mapping.columns), *own}
         self.ignored = tuple(name for name in (rows.columns or ()) if name not in reads) if rows.fixed else ()
         self._mapping = mapping
         self._source = rows
@@ -92,30 +96,52 @@ class Reading:
                 continue
             try:
                 # Every format passes through the contract's own parser: it alone says what an event is.
-                for value, as_sent in self._messages(row):
-                    yield self._judged(row, value, as_sent)
+                if row.value is not None and isinstance(self._mapping, RetailPulse):
+                    yield self._judged(row, row.value)
+                else:
+                    yield from self._mapped(row)
             except EventError as error:
                 yield _reject(row, error)
 
-    def _judged(self, row: Row, value: bytes | EventError, as_sent: bool) -> Accepted | Reject:
+    def _judged(self, row: Row, value: bytes) -> Accepted | Reject:
+        """The event of a message that is sent as it is."""
         try:
-            if isinstance(value, EventError):
-                return _reject(row, value)
-            event = self._parse(value, arrival_ms=row.arrival_ms)
+            return Accepted(self._parse(value, arrival_ms=row.arrival_ms), value)
         except EventError as error:
             return _reject(row, error)
-        return Accepted(event, value if as_sent else to_message(event))
 
-    def _messages(self, row: Row) -> Iterator[tuple[bytes | EventError, bool]]:
-        """The row's events as the contract has them, and whether they go through as they are."""
-        if row.value is not None and isinstance(self._mapping, RetailPulse):
-            yield row.value, True
-            return
+    def _mapped(self, row: Row) -> Iterator[Accepted | Reject]:
+        """The events of a row, each judged by the contract, and written as its message."""
+        record = self._mapping.opened(row.value or b"") if row.fields is None else self._named(row.fields)
         self._mapping.changed.clear()
-        found = self._mapping.adapt(row.record, self.rows)
+        found = self._mapping.adapt(record, self.rows)
         self.changed.update(set(self._mapping.changed))
+        own = self._contract.own
+        kept: Mapping[str, Any] = kept_parts(record, own) if row.fields is None else kept_cells(record, own)
         for fields in found:
-            yield message_of(fields), False
+            try:
+                if isinstance(fields, EventError):
+                    raise fields
+                yield self._written(row, fields, kept)
+            except EventError as error:
+                yield _reject(row, error)
+
+    def _written(self, row: Row, fields: dict[str, Any], kept: Mapping[str, Any]) -> Accepted:
+        further = {name: value for name, value in fields.items() if name not in Message.__struct_fields__}
+        event = self._parse(self._message(fields, kept), arrival_ms=row.arrival_ms)
+        plain = not further and not kept and self._contract.is_plain
+        return Accepted(event, to_message(event) if plain else self._message(fields_of(event) | further, kept))
+
+    def _message(self, fields: dict[str, Any], kept: Mapping[str, Any]) -> bytes:
+        message = message_of(placed(fields, self._contract, kept))
+        if isinstance(message, EventError):
+            raise message
+        return message
+
+    def _named(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A table's row with the standard fields under their names, where the contract has other columns for them."""
+        moved = {field.name: at(record, field.steps) for field in self._contract.standard if field.is_moved}
+        return {name: value for name, value in moved.items() if value is not None} | {**record} if moved else record
 
 
 def _reject(row: Row, error: EventError) -> Reject:
@@ -179,18 +205,23 @@ def read_rows(
     rules : Rules, optional
         Choices where shops differ.
     contract : Contract, optional
-        What a message holds; the shipped one when absent.
+        What a message holds, and the shop's own formats; the shipped one when absent.
     """
     path = Path(path)
+    own = contract.formats if contract else ()
     if format != AUTO:
-        adapter(format)  # an unknown one is told before the file is opened
+        adapter(format, own=own)  # an unknown one is told before the file is opened
     prices = Items.load(items) if items else None
-    rows = open_rows(path)
+    known = adapters_of(own)
+    rows = open_rows(path, [kind.headless for kind in known.values() if kind.headless and format in (AUTO, kind.name)])
+    names = {path_text(field.steps): field.name for field in contract.standard} if contract else {}
+    columns = tuple(names.get(name, name) for name in rows.columns or ())
     known_by = ""
     if format == AUTO:
-        format, known_by = _recognised(rows.columns or (), path)
-    mapping = adapter(format, items=prices, rules=rules)
-    _check_columns(mapping, rows, path)
+        format, known_by = _recognised(known, columns, path)
+    mapping = adapter(format, items=prices, rules=rules, own=own)
+    if rows.columns is not None:
+        _check_columns(mapping, known, columns, rows.fixed, path)
     if mapping.needs_source:
         mapping.source = source or content_hash(path)
     return Reading(mapping, rows, known_by, contract)
@@ -208,26 +239,28 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=6)).hexdigest()
 
 
-def _check_columns(mapping: Adapter, rows: Rows, path: Path) -> None:
-    if rows.columns is None:
-        return
-    missing = [name for name in mapping.columns if name not in rows.columns]
+def _check_columns(
+    mapping: Adapter, known: Mapping[str, type[Adapter]], columns: Sequence[str], fixed: bool, path: Path
+) -> None:
+    missing = mapping.missing_in(columns)
     # A JSON object may leave out what is null; a file that has all columns of another format is of that one.
-    others = [kind for kind in ADAPTERS.values() if kind.name != mapping.name and set(kind.columns) <= {*rows.columns}]
-    if missing and (rows.fixed or others or len(missing) == len(mapping.columns)):
-        found = ", ".join(rows.columns[:20]) or "nothing"
+    others = [kind for kind in known.values() if kind.name != mapping.name and not kind.missing_in(columns)]
+    if missing and (fixed or others or not mapping.found_in(columns)):
+        found = ", ".join(columns[:20]) or "nothing"
         raise UsageError(
             f"{path} has no column {', '.join(repr(name) for name in missing)}, which the format {mapping.name} needs; "
             f"found: {found[:300]}.",
-            remedy=f"Check --format (known: {', '.join(FORMATS)}).",
+            remedy=f"Check --format (known: {', '.join(known)}).",
         )
 
 
-def _recognised(columns: Sequence[str], path: Path) -> tuple[str, str]:
+def _recognised(known: Mapping[str, type[Adapter]], columns: Sequence[str], path: Path) -> tuple[str, str]:
     """The format that has most of its columns in a file, and which columns these are.
 
     Parameters
     ----------
+    known : mapping of str to type
+        The formats.
     columns : sequence of str
         Those of the file.
     path : Path
@@ -239,17 +272,15 @@ def _recognised(columns: Sequence[str], path: Path) -> tuple[str, str]:
         No format has half of its columns there, or two have as many.
     """
     shares = {
-        name: len(found) / len(kind.columns) for name, kind in ADAPTERS.items() if (found := _found(kind, columns))
+        name: 1 - len(kind.missing_in(columns)) / len(kind.columns)
+        for name, kind in known.items()
+        if kind.found_in(columns)
     }
     best = max(shares.values(), default=0.0)
     likely = [name for name, share in shares.items() if share == best]
     if best < 0.5 or len(likely) > 1:
         raise UsageError(
             f"The format of {path} can't be told by its columns: {', '.join(columns[:20]) or 'it has none'}.",
-            remedy=f"Name it with --format (known: {', '.join(FORMATS)}).",
+            remedy=f"Name it with --format (known: {', '.join(known)}).",
         )
-    return likely[0], ", ".join(_found(ADAPTERS[likely[0]], columns))
-
-
-def _found(kind: type[Adapter], columns: Sequence[str]) -> list[str]:
-    return [name for name in kind.columns if name in columns]
+    return likely[0], ", ".join(known[likely[0]].found_in(columns))

@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName, UsageError
+from retailpulse_kernel.shop.adapters.records import Mapped, record_of
 from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price
 from retailpulse_kernel.shop.contract.model import PRICES, USERS
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
-__all__ = ["Adapter", "Items", "Mapped", "Rules", "refuse_doubles"]
+__all__ = ["WHOLE_ORDER", "Adapter", "Items", "Mapped", "Rules", "refuse_doubles"]
 
-#: The fields of an event, or why a part of a record is none.
-Mapped = dict[str, Any] | EventError
+#: The product of a refund that names no products: the order as a whole.
+WHOLE_ORDER: Final = "whole-order"
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,10 @@ class Adapter:
     #: All columns that are looked at, where `columns` are only those that a table needs.
     reads: ClassVar[tuple[str, ...]] = ()
     needs_source: ClassVar[bool] = False
+    #: Columns of a record that holds several, instead of `columns`.
+    envelope: ClassVar[tuple[str, ...]] = ()
+    #: The columns of a file that has no header, in their order: a table with tabs, without quotes.
+    headless: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, *, source: str = "", items: Items | None = None, rules: Rules | None = None, alone: bool = False
@@ -155,6 +160,47 @@ class Adapter:
         self.items = items
         self.rules = rules or Rules()
         self.changed: list[str] = []
+
+    @classmethod
+    def found_in(cls, columns: Sequence[str]) -> list[str]:
+        """Which of the format's columns a file has; those of an envelope count as all.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            The columns of the file; the keys of records may stand in them with dots behind.
+        """
+        known = {*columns, *(name.split(".")[0] for name in columns)}
+        enveloped = [name for name in cls.envelope if name in known]
+        return enveloped or [name for name in cls.columns if name in known]
+
+    @classmethod
+    def missing_in(cls, columns: Sequence[str]) -> list[str]:
+        """Which of the format's columns a file lacks.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            The columns of the file.
+        """
+        found = cls.found_in(columns)
+        return [] if cls.envelope and set(found) & {*cls.envelope} else [n for n in cls.columns if n not in found]
+
+    @classmethod
+    def opened(cls, message: bytes) -> Mapping[str, Any]:
+        """The record that a message of a topic holds.
+
+        Parameters
+        ----------
+        message : bytes
+            As it is in the topic.
+
+        Raises
+        ------
+        EventError
+            The message is not a record.
+        """
+        return record_of(message)
 
     def adapt(self, record: Mapping[str, Any], row: int) -> Sequence[Mapped]:
         """The fields of our events that a record holds; `row` counts the source's records from 1.
@@ -211,6 +257,52 @@ class Adapter:
         """
         rule = self.rules.prices
         return exact_price(value, self.changed, computed=rule != "exact", every=rule == "round")
+
+    def amounts(self, **values: Any) -> dict[str, str]:
+        """Amounts beside the price, such as a discount, as further fields of an event.
+
+        An amount that is no number is left out and counted: it takes no line of an order with it.
+
+        Parameters
+        ----------
+        **values : object
+            As the file has them, by the fields' names.
+        """
+        found = {}
+        for name, value in values.items():
+            try:
+                amount = exact_price(value, every=True)
+            except EventError:
+                self.changed.append(f"left_out:{name}")
+                continue
+            if amount is not None:
+                found[name] = amount
+        return found
+
+    def whole_refund(self, event_id: str, order: str | None, price: str, currency: Any) -> dict[str, Any]:
+        """The fields of a refund that names no products: one piece of the order as a whole, at what was refunded.
+
+        Parameters
+        ----------
+        event_id : str
+            The event's id.
+        order : str or None
+            The order's id.
+        price : str
+            What was refunded for the products, without shipping and tax.
+        currency : object
+            As the file has it.
+        """
+        self.changed.append("chosen:whole_order")
+        return {
+            "event_id": event_id,
+            "order_id": order,
+            "order_line": 1,
+            "product_id": WHOLE_ORDER,
+            "price": price,
+            "quantity": 1,
+            "currency": self.currency(currency, price),
+        }
 
     def currency(self, value: Any, amount: Any) -> str:
         """The currency that a record names, else that of the rules; told where an amount depends on it.

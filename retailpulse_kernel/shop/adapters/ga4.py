@@ -49,6 +49,9 @@ class GA4(Adapter):
     - Price: ``price``, else ``item_revenue`` divided by the quantity.
     - Category: ``item_category`` to ``item_category5`` as a dot path.
     - Currency: the event parameter ``currency``. Without it the amounts in US dollars count, where they are filled.
+    - Further fields: ``shipping`` and ``tax`` on an order's first line, ``coupon`` of the item, else of the order. An
+      item's discount is in its price already, and stands in ``discount_in_price``.
+    - A refund without items is one of the whole order, at ``refund_value``, else at the parameter ``value``.
     - Other events (page views, scrolls ...) are rejected as ``not_mapped``.
     """
 
@@ -62,10 +65,9 @@ class GA4(Adapter):
         event_type = _TYPES.get(name or "")
         if event_type is None:
             raise EventError("not_mapped", f"the event {(name or '')[:60]!r} is about no product")
-        items = nested(record.get("items"), list, "items")
-        if not items:
+        items = [nested(item, dict, "items") or {} for item in nested(record.get("items"), list, "items") or ()]
+        if not items and event_type != "refund":
             raise EventError("missing:items", f"a {name} without items")
-        items = [nested(item, dict, "items") or {} for item in items]
         params = _params(nested(record.get("event_params"), list, "event_params"))
         ecommerce = nested(record.get("ecommerce"), dict, "ecommerce") or {}
         order = _set(ecommerce.get("transaction_id")) or _set(params.get("transaction_id"))
@@ -85,10 +87,33 @@ class GA4(Adapter):
             "order_id": order,
         }
         currency = _set(params.get("currency"))
+        if not items:
+            value = self.price(_first(ecommerce.get("refund_value"), params.get("value")))
+            if value is None:
+                raise EventError("missing:items", f"a {name} without items and without a value")
+            return [shared | self.whole_refund(f"{hit}-1", order, value, currency)]
+        order_wide = self._order(ecommerce, params) if event_type in ("purchase", "refund") else {}
+        coupon = _set(params.get("coupon"))
         return self.lines(
             items,
-            lambda line, item: {"event_id": f"{hit}-{line}", "order_line": line} | shared | self._item(item, currency),
+            lambda line, item: (
+                {"event_id": f"{hit}-{line}", "order_line": line}
+                | shared
+                | self._item(item, currency)
+                | {name: value for name, value in {"coupon": _set(item.get("coupon")) or coupon}.items() if value}
+                | (order_wide if line == 1 else {})
+            ),
         )
+
+    def _order(self, ecommerce: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, str]:
+        """What is known of the order as a whole, in the currency of its items."""
+        suffix = "" if _set(params.get("currency")) else "_in_usd"
+
+        def found(name: str) -> Any:
+            local = _first(ecommerce.get(f"{name}_value"), params.get(name))
+            return _first(ecommerce.get(f"{name}_value{suffix}"), local)
+
+        return self.amounts(shipping=found("shipping"), tax=found("tax"))
 
     def _item(self, item: Mapping[str, Any], currency: str | None) -> dict[str, Any]:
         quantity = whole(item.get("quantity"))
@@ -97,6 +122,7 @@ class GA4(Adapter):
         suffix, price = next((one for one in found if one[1] is not None), ("", None))
         if suffix:
             self.changed.append("chosen:price_in_usd")
+        pieces = quantity if isinstance(quantity, int) and quantity > 0 else 1
         parts = [part.strip().replace(".", "_") for name in _CATEGORIES if (part := _set(item.get(name)))]
         return {
             "product_id": _set(item.get("item_id")) or self._named(_set(item.get("item_name"))),
@@ -105,6 +131,7 @@ class GA4(Adapter):
             "price": price,
             "quantity": quantity,
             "currency": "USD" if suffix else self.currency(currency, price),
+            **self.amounts(discount_in_price=_times(item.get("discount"), pieces)),
         }
 
     def _price_of(self, item: Mapping[str, Any], suffix: str, quantity: Any) -> str | None:
@@ -136,6 +163,19 @@ def _identity(
         [[item.get(field) for field in _ITEM_IDENTITY] for item in items],
     ]
     return digest(canonical(content))
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value not in (None, "")), None)
+
+
+def _times(amount: Any, pieces: int) -> Any:
+    """What a discount of one piece is for all of them; something that is no number stays as it is."""
+    try:
+        exact = exact_price(amount, every=True)
+    except EventError:
+        return amount
+    return None if exact is None else Decimal(exact) * pieces
 
 
 def _set(value: Any) -> str | None:

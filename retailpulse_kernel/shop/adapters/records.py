@@ -9,10 +9,12 @@ import msgspec
 import orjson
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.adapters.base import Mapped
 from retailpulse_kernel.shop.events import message_text
 
-__all__ = ["json_of", "message_of", "record_of"]
+__all__ = ["Mapped", "json_of", "message_of", "record_of"]
+
+#: The fields of an event, or why a part of a record is none.
+Mapped = dict[str, Any] | EventError
 
 # Numbers keep all their digits: a float in between would change them.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -63,6 +65,7 @@ def message_of(fields: Mapped) -> bytes | EventError:
     if isinstance(fields, EventError):
         return fields
     try:
-        return orjson.dumps(fields)
-    except TypeError as error:
+        parts = {name: json_of(value) for name, value in fields.items() if isinstance(value, dict | list | Decimal)}
+        return orjson.dumps(fields | parts)
+    except (TypeError, ValueError) as error:
         return EventError("not_utf8" if "UTF-8" in str(error) else "not_json", str(error)[:200])

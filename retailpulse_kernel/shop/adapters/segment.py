@@ -1,14 +1,15 @@
-"""Segment: track calls of its e-commerce spec, version 2 and the names of version 1, as JSONL."""
+"""Segment: track calls of its e-commerce spec, version 2 and the names of version 1, alone or in batches."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
-from retailpulse_kernel.shop.adapters.values import nested, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.values import category_path, nested, text, utc_time, whole
 
 __all__ = ["Segment"]
 
@@ -34,7 +35,8 @@ _TIMES = ("timestamp", "originalTimestamp", "sentAt", "receivedAt")
 _SESSION = ("session_id", "sessionId")
 _ORDER = ("order_id", "orderId", "id")
 _PRODUCT = ("product_id", "productId", "id", "sku", "SKU")
-_PATH = re.compile(r"\s*[/>]\s*")
+#: What was paid for an order's products, the exact ones first.
+_FOR_PRODUCTS = ("revenue", "subtotal")
 
 
 class Segment(Adapter):
@@ -45,16 +47,34 @@ class Segment(Adapter):
     - User: ``userId``, else ``anonymousId``.
     - Session: ``context.sessionId`` or ``properties.session_id``; the spec has none, so else the user's day.
     - Category: ``Apparel/Shoes`` and ``Apparel > Shoes`` become dot paths.
-    - Other calls (pages, identifies, other track events) are rejected as ``not_mapped``. So is an order refunded
-      as a whole, without products: what it returned is not in the message (``missing:products``).
+    - Further fields: ``discount``, ``shipping`` and ``tax`` of the order on its first line. Where the order has no
+      ``discount``, those of its products count. ``coupon`` is the product's, else the order's.
+    - An order refunded as a whole, without products, is one event at its ``revenue``, else its ``subtotal``, else its
+      ``total`` less shipping and tax. Without any of them it is rejected (``missing:products``).
+    - The body of a batch (``{"batch": [...]}``) holds several calls. Its ``context`` and ``sentAt`` are those of each.
+    - Other calls (pages, identifies, other track events) are rejected as ``not_mapped``.
     """
 
     name: ClassVar[str] = "segment"
     columns: ClassVar[tuple[str, ...]] = ("messageId", "event", "timestamp", "properties")
-    reads: ClassVar[tuple[str, ...]] = (*columns, *_TIMES, "type", "context", "userId", "anonymousId")
+    reads: ClassVar[tuple[str, ...]] = (*columns, *_TIMES, "type", "context", "userId", "anonymousId", "batch")
+    envelope: ClassVar[tuple[str, ...]] = ("batch",)
 
     def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
-        """One event, or one for each product of an order."""
+        """One event, or one for each product of an order; of a batch, those of each of its calls."""
+        if "batch" not in record:
+            return self._call(record)
+        shared = {name: record[name] for name in ("context", "sentAt") if name in record}
+        found: list[Mapped] = []
+        for one in nested(record["batch"], list, "batch") or ():
+            try:
+                call = nested(one, dict, "batch") or {}
+                found += self._call(shared | call | {"context": _merged(shared, call)})
+            except EventError as error:
+                found.append(error)
+        return found
+
+    def _call(self, record: Mapping[str, Any]) -> list[Mapped]:
         name = text(record.get("event"))
         event_type = _TYPES.get(_SEPARATORS.sub("", name or "").lower())
         if event_type is None or record.get("type", "track") != "track":
@@ -75,29 +95,53 @@ class Segment(Adapter):
         if event_type not in ("purchase", "refund"):
             return [{"event_id": message} | shared | self._product(properties, properties)]
         products = nested(properties.get("products"), list, "products")
-        if not products:
-            raise EventError("missing:products", f"{name} without products")
         order = _text(properties, _ORDER)
+        if not products:
+            paid = self._for_products(properties) if event_type == "refund" else None
+            if paid is None:
+                raise EventError("missing:products", f"{name} without products")
+            return [shared | self.whole_refund(f"{message}-1", order, paid, properties.get("currency"))]
+        once = self.amounts(**{name: properties.get(name) for name in ("discount", "shipping", "tax")})
         return self.lines(
             products,
             lambda line, product: (
                 {"event_id": f"{message}-{line}", "order_id": order, "order_line": line}
                 | shared
-                | self._product(nested(product, dict, "products") or {}, properties)
+                | self._line(nested(product, dict, "products") or {}, properties, once if line == 1 else {})
             ),
         )
 
+    def _line(self, product: Mapping[str, Any], properties: Mapping[str, Any], once: dict[str, str]) -> dict[str, Any]:
+        """A product of an order, with what is known beside its price."""
+        own = {} if properties.get("discount") not in (None, "") else self.amounts(discount=product.get("discount"))
+        coupon = text(product.get("coupon")) or text(properties.get("coupon"))
+        return self._product(product, properties) | own | once | ({"coupon": coupon} if coupon else {})
+
+    def _for_products(self, properties: Mapping[str, Any]) -> str | None:
+        """What was paid for an order's products, without shipping and tax; None where the call does not say."""
+        if (paid := self.price(_first(properties, _FOR_PRODUCTS))) is not None:
+            return paid
+        if (total := self.price(properties.get("total"))) is None:
+            return None
+        beside = self.amounts(shipping=properties.get("shipping"), tax=properties.get("tax"))
+        return format(Decimal(total) - sum(map(Decimal, beside.values())), "f")
+
     def _product(self, product: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
-        path = _PATH.split((text(product.get("category")) or "").strip())
         price = self.price(product.get("price"))
         return {
             "product_id": _text(product, _PRODUCT),
-            "category": ".".join(part for part in path if part),
+            "category": category_path(product.get("category")),
             "brand": text(product.get("brand")),
             "price": price,
             "quantity": whole(product.get("quantity")),
             "currency": self.currency(properties.get("currency") or product.get("currency"), price),
         }
+
+
+def _merged(shared: Mapping[str, Any], call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The context of a batch, with what one of its calls says of its own."""
+    contexts = (nested(one.get("context"), dict, "context") or {} for one in (shared, call))
+    return {key: value for context in contexts for key, value in context.items()}
 
 
 def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -16,7 +16,19 @@ import msgspec
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.ground.spans import moment_at
 
-__all__ = ["canonical", "currency_code", "day_session", "digest", "exact_price", "nested", "text", "utc_time", "whole"]
+__all__ = [
+    "canonical",
+    "category_path",
+    "currency_code",
+    "day_session",
+    "digest",
+    "exact_price",
+    "is_nothing",
+    "nested",
+    "text",
+    "utc_time",
+    "whole",
+]
 
 #: Digits that a binary float can hold; a number that has as many was computed by a machine, and not written by a shop.
 _FLOAT_DIGITS: Final = 15
@@ -25,6 +37,8 @@ _LONGEST_NUMBER: Final = 40
 # Minutes are optional in an offset, and so is the colon before them (ISO 8601).
 _OFFSET: Final = re.compile(r"(?<=[0-9])\s*([+-])(\d\d):?(\d\d)?$", re.ASCII)
 _WHOLE_FLOAT: Final = re.compile(r"(-?\d+)\.0+", re.ASCII)
+
+_PATH: Final = re.compile(r"\s*[/>]\s*")
 
 _decode_json = msgspec.json.Decoder(float_hook=Decimal).decode
 
@@ -63,6 +77,17 @@ def _number(value: float | Decimal) -> str | None:
     if abs(exact.adjusted()) > _LONGEST_NUMBER:
         return str(value)
     return format(exact.to_integral_value() if exact == exact.to_integral_value() else exact, "f")
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a value is none: null, an empty text, or the NaN that pandas writes for a gap.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it.
+    """
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def whole(value: Any) -> Any:
@@ -140,6 +165,17 @@ def exact_price(
             changed.append("rounded:price")
         return format(rounded, "f")
     raise EventError("range:price", f"{str(value)[:40]} has more than 4 decimal places")
+
+
+def category_path(value: Any) -> str:
+    """A category as a dot path: ``Apparel/Shoes`` and ``Apparel > Shoes`` are one.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it.
+    """
+    return ".".join(part for part in _PATH.split((text(value) or "").strip()) if part)
 
 
 def currency_code(value: Any) -> str | None:
@@ -224,6 +260,9 @@ def nested(value: Any, kind: type, name: str) -> Any:
             value = _decode_json(value)
         except (ValueError, RecursionError):
             value = ""
+    if kind is list and isinstance(value, Mapping) and value.keys() == {"list"} and isinstance(value["list"], list):
+        # Parquet's own layers of a list, which some programs leave in: {"list": [{"element": ...}]}.
+        value = [one.get("element") if isinstance(one, Mapping) else one for one in value["list"]]
     if not isinstance(value, kind):
         what = "a list" if kind is list else "an object"
         raise EventError(f"type:{name}", f"{name} is {what}")

@@ -18,6 +18,8 @@ from retailpulse_kernel.ground.errors import ContractError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.checking import Fault, Faults, Places, Reading
 from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
+from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
+from retailpulse_kernel.shop.contract.mapping.reading import read_formats
 from retailpulse_kernel.shop.contract.model import (
     CHOICES,
     OTHER,
@@ -43,7 +45,9 @@ SHIPPED: Final = Path(__file__).with_name("shop.toml")
 #: The formats of messages that are read.
 FORMATS: Final = ("json", *REGISTERED, *TOOLS)
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_ROOMS: Final = ("shop", "event_types", "topics", "fields", "tables")
+_ROOMS: Final = ("shop", "event_types", "topics", "fields", "formats", "tables")
+#: The format of a file of events as the contract has them.
+_PLAIN: Final = "retailpulse"
 _TOPIC_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -138,12 +142,14 @@ def read_contract(text: str, *, name: str, base: Contract | None, folder: Path |
     words = [*event_types.columns, *event_types.values]
     if base is not None:
         fields = own_fields(faults, fields, content.get("fields", {}), base.fields, words)
+    formats = read_formats(faults, content.get("formats", {}), words, (*FORMATS, _PLAIN))
     contract = Contract(
         fields,
         event_types,
-        _topics(faults, content.get("topics", {}), base, words),
+        _topics(faults, content.get("topics", {}), base, words, formats),
         read_tables(faults, content.get("tables", {}), folder),
         _shop(faults, content.get("shop", {}), base),
+        formats=formats,
     )
     if faults.found:
         raise _failed(name, sorted(faults.found, key=lambda fault: fault.line))
@@ -181,7 +187,12 @@ def _event_types(faults: Faults, values: Any, base: Contract | None) -> EventTyp
     return EventTypes(tuple(known.items()))
 
 
-def _topics(faults: Faults, values: Any, base: Contract | None, words: Sequence[str]) -> tuple[Topic, ...]:
+def _topics(
+    faults: Faults, values: Any, base: Contract | None, words: Sequence[str], formats: Sequence[RecordFormat]
+) -> tuple[Topic, ...]:
+    of_tools = (*TOOLS, *(one.name for one in formats))
+    known = (*FORMATS, *of_tools[len(TOOLS) :])
+    versions = {one.name: (("mapping_version", one.version),) for one in formats}
     found = {one.name: one for one in base.topics} if base else {}
     for name, value in Reading(faults, ("topics",), values).values.items():
         keys = ("topics", name)
@@ -195,32 +206,32 @@ def _topics(faults: Faults, values: Any, base: Contract | None, words: Sequence[
             faults.add(
                 (*keys, "topic"), f"{topic!r} can't be the name of a topic.", "Use letters, digits, '.', '_', '-'."
             )
-        if format_ not in FORMATS:
-            faults.unknown((*keys, "format"), "format", format_, FORMATS)
+        if format_ not in known:
+            faults.unknown((*keys, "format"), "format", format_, known)
         twice = next((one.name for one in found.values() if one.topic == topic and one.name != name), None)
         if twice is not None:
             faults.add((*keys, "topic"), f"{twice!r} is the topic {topic!r} already.", "Remove one of the two.")
-        shape, options = read_shape(faults, said, words), _options(faults, said, format_)
-        if shape.fields and format_ in TOOLS:
+        shape, options = read_shape(faults, said, words), _options(faults, said, format_, of_tools)
+        if shape.fields and format_ in of_tools:
             reason = f"Records of {format_} become standard events, and can't have fields of another shape."
             faults.add((*keys, "fields"), reason, "Add the fields to [fields], with their paths in the record.")
         if shape.fields and any(one.topic == topic for one in (base.topics if base else ())):
             reason = f"The messages of {topic!r} are standard events, which all jobs and figures read."
             faults.add((*keys, "fields"), reason, "Add the fields to [fields], or name another topic.")
-        found[name] = Topic(name, topic, format_, *shape, options=options)
+        found[name] = Topic(name, topic, format_, *shape, options=(*options, *versions.get(format_, ())))
     return tuple(found.values())
 
 
-def _options(faults: Faults, said: Reading, format: str) -> tuple[tuple[str, str], ...]:
+def _options(faults: Faults, said: Reading, format: str, of_tools: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """What a topic chooses for the records of another tool, sorted by the choices' names."""
     found = {}
     for name, known in CHOICES.items():
         if name not in said.values:
             continue
         chosen = said.take(name, "text", known[0])
-        if format not in TOOLS:
+        if format not in of_tools:
             reason = f"{name} is a choice for records of other tools, and the format is {format!r}."
-            faults.add((*said.keys, name), reason, f"Leave it out, or name a format: {', '.join(TOOLS)}.")
+            faults.add((*said.keys, name), reason, f"Leave it out, or name a format: {', '.join(of_tools)}.")
         elif chosen not in known:
             reason = f"{chosen!r} can't be chosen for {name}."
             such = "Such as EUR." if name == "currency" else f"There is: {', '.join(known)}."

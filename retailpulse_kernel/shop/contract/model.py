@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
 from retailpulse_kernel.shop.contract.paths import Step, steps_of
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
@@ -44,7 +45,7 @@ NEVER: Final = "never"
 #: Formats whose messages name a schema in a Schema Registry.
 REGISTERED: Final = ("avro", "json_schema", "protobuf")
 #: The formats of other tools' records, which are mapped to the standard event (`shop/adapters`).
-TOOLS: Final = ("ga4", "rees46", "retailrocket", "segment")
+TOOLS: Final = ("ga4", "rees46", "retailrocket", "segment", "shopify", "snowplow")
 #: What becomes of a price with more than four decimal places.
 PRICES: Final = ("computed", "exact", "round")
 #: What becomes of a hit whose user gave no consent, and so has no id.
@@ -268,6 +269,8 @@ class Contract:
         Of a topic of another shape: its fields that tell a message from another, and when it was; see `Topic`.
     options : tuple of (str, str)
         What the shop has chosen for the format.
+    formats : tuple of RecordFormat
+        Formats of the shop's own; of a topic that which its messages have.
     """
 
     fields: tuple[Field, ...]
@@ -279,6 +282,7 @@ class Contract:
     id: str = ""
     time: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    formats: tuple[RecordFormat, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
@@ -344,7 +348,7 @@ class Contract:
     @cached_property
     def decoding(self) -> Contract:
         """What of the contract says how messages are read: its fields, its words and their format."""
-        return replace(self, topics=(), tables=(), shop=Shop())
+        return replace(self, topics=(), tables=(), shop=Shop(), formats=())
 
     @cached_property
     def _of_topics(self) -> Mapping[str, Contract]:
@@ -352,11 +356,12 @@ class Contract:
 
     def _of_one(self, topic: Topic) -> Contract:
         found = self.decoding
+        own = tuple(one for one in self.formats if one.name == topic.format)
         if topic.fields:
             found = Contract(topic.fields, EventTypes(()), id=topic.id, time=topic.time)
-        elif topic.format in TOOLS:
+        elif topic.format in TOOLS or own:
             # A record is mapped to the event's own names; only the shop's own fields are where the record has them.
-            found = replace(found, fields=tuple(map(_at_its_name, self.fields)))
+            found = replace(found, fields=tuple(map(_at_its_name, self.fields)), formats=own)
         return replace(found, format=topic.format, options=topic.options)
 
     def of_topic(self, topic: str) -> Contract:

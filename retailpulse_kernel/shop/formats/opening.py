@@ -14,10 +14,13 @@ from typing import Final, Protocol
 from retailpulse_kernel.ground.errors import EventError, UnknownName
 from retailpulse_kernel.shop.contract.model import TOOLS
 
-__all__ = ["FORMATS", "JSON", "Opener", "events_in", "opener_of", "place_of"]
+__all__ = ["FORMATS", "JSON", "MAPPING", "Opener", "events_in", "opener_of", "place_of"]
 
 #: Messages that are JSON objects as the contract has them.
 JSON: Final = "json"
+
+#: The option that holds a format of the shop's own, as JSON.
+MAPPING: Final = "mapping"
 
 _RECORDS: Final = "retailpulse_kernel.shop.formats.records:opener"
 #: What makes the opener of a format.
@@ -69,7 +72,7 @@ def opener_of(format: str, options: Mapping[str, str]) -> Opener | None:
     Parameters
     ----------
     format : str
-        One of `FORMATS`.
+        One of `FORMATS`, or one of the shop's own, whose mapping is in the options.
     options : mapping of str to str
         What the format needs to know: the shop's rules, an address.
 
@@ -80,14 +83,14 @@ def opener_of(format: str, options: Mapping[str, str]) -> Opener | None:
     """
     if format == JSON:
         return None
-    if format not in _OPENERS:
+    if format not in _OPENERS and MAPPING not in options:
         raise UnknownName("format", format, FORMATS)
     return _opener(format, tuple(sorted(options.items())))
 
 
 @cache
 def _opener(format: str, options: tuple[tuple[str, str], ...]) -> Opener:
-    return pkgutil.resolve_name(_OPENERS[format])(format, dict(options))
+    return pkgutil.resolve_name(_OPENERS.get(format, _RECORDS))(format, dict(options))
 
 
 def events_in(opener: Opener | None, message: bytes | None, partition: int, offset: int) -> Sequence[Held]:

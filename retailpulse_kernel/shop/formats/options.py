@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Final
 
+import msgspec
+
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.model import REGISTERED, TOOLS, Contract
+from retailpulse_kernel.shop.formats.opening import MAPPING
 from retailpulse_kernel.shop.formats.registry import registry_options
 
 __all__ = ["KEPT", "options_of"]
@@ -25,6 +28,7 @@ def options_of(settings: Settings, contract: Contract) -> dict[str, str]:
     contract : Contract
         That of the topic, see `Contract.of_topic`: what the shop has chosen, and where its own fields are.
     """
-    kept = {str(field.steps[0]) for field in contract.own} if contract.format in TOOLS else ()
+    mapped = {MAPPING: msgspec.json.encode(contract.formats[0]).decode()} if contract.formats else {}
+    kept = {str(field.steps[0]) for field in contract.own} if contract.format in TOOLS or mapped else ()
     reached = registry_options(settings) if contract.format in REGISTERED else {}
-    return dict(contract.options) | reached | ({KEPT: json.dumps(sorted(kept))} if kept else {})
+    return dict(contract.options) | mapped | reached | ({KEPT: json.dumps(sorted(kept))} if kept else {})

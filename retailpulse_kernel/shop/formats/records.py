@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.adapters.base import Rules
-from retailpulse_kernel.shop.adapters.formats import adapter
-from retailpulse_kernel.shop.adapters.records import json_of, message_of, record_of
+from retailpulse_kernel.shop.adapters.base import Adapter, Rules
+from retailpulse_kernel.shop.adapters.formats import adapters_of
+from retailpulse_kernel.shop.adapters.records import json_of, message_of
+from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
 from retailpulse_kernel.shop.contract.model import CHOICES
-from retailpulse_kernel.shop.formats.opening import Opener
+from retailpulse_kernel.shop.formats.opening import MAPPING, Opener
 from retailpulse_kernel.shop.formats.options import KEPT
 
 __all__ = ["opener"]
@@ -20,14 +23,14 @@ __all__ = ["opener"]
 class _Records:
     """Opens the records of one tool."""
 
-    def __init__(self, format: str, rules: Rules, kept: Sequence[str]) -> None:
-        self._format, self._rules, self._kept = format, rules, kept
+    def __init__(self, kind: type[Adapter], rules: Rules, kept: Sequence[str]) -> None:
+        self._kind, self._rules, self._kept = kind, rules, kept
 
     def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes | EventError]:
         """One message for each event of a record."""
         # An adapter counts an order's lines from record to record, so each message has one of its own.
-        mapping = adapter(self._format, source=str(partition), rules=self._rules, alone=True)
-        record = record_of(message)
+        mapping = self._kind(source=str(partition), rules=self._rules, alone=True)
+        record = self._kind.opened(message)
         events = mapping.adapt(record, offset)
         kept: dict[str, Any] = {name: json_of(record[name]) for name in self._kept if name in record}
         return [message_of(event if isinstance(event, EventError) else kept | event) for event in events]
@@ -39,9 +42,11 @@ def opener(format: str, options: Mapping[str, str]) -> Opener:
     Parameters
     ----------
     format : str
-        A name of `retailpulse_kernel.shop.adapters.formats.FORMATS`.
+        A name of `retailpulse_kernel.shop.adapters.formats.FORMATS`, or one of the shop's own.
     options : mapping of str to str
-        The shop's rules by the names of `Rules`, and what of a record is kept for the shop's own fields.
+        The shop's rules by the names of `Rules`, what of a record is kept for the shop's own fields, and the mapping
+        of a format of its own.
     """
     rules = {name: options[name] for name in CHOICES if name in options}
-    return _Records(format, Rules(**rules), json.loads(options.get(KEPT, "[]")))
+    own = [msgspec.json.decode(options[MAPPING], type=RecordFormat)] if MAPPING in options else []
+    return _Records(adapters_of(own)[format], Rules(**rules), json.loads(options.get(KEPT, "[]")))

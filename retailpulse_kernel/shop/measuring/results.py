@@ -15,7 +15,7 @@ from typing import Final
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.types import decimal_digits
-from retailpulse_kernel.shop.kinds import PLACES, Value
+from retailpulse_kernel.shop.kinds import PLACES, WHOLE_DIGITS, Value
 from retailpulse_kernel.shop.measuring.expressions import names_in, parsed, to_sql, written_decimal
 from retailpulse_kernel.shop.messages import EVENT_TYPES
 
@@ -118,6 +118,12 @@ def _value_of_type(name: str, type_: str) -> Value | None:
         raise UsageError(
             f"{name} has {digits[1]} places behind the point, and figures keep {PLACES}.",
             remedy="Give the field a type with fewer places in the contract, or measure something else.",
+        )
+    if digits[0] - digits[1] > WHOLE_DIGITS:
+        raise UsageError(
+            f"{name} has {digits[0] - digits[1]} digits before the point, and what one event adds to a figure has "
+            f"{WHOLE_DIGITS} at most.",
+            remedy=f"Give the field a type of fewer digits in the contract, such as decimal({WHOLE_DIGITS + 2},2).",
         )
     return Value.DECIMAL
 
