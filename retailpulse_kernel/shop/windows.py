@@ -1,11 +1,12 @@
 """Windows of time: how wide they are, where each begins and ends.
 
-All arithmetic of windows is in `Grain`, for one time, for arrays and in Spark SQL. Windows of seconds to days are counted
-from 1970-01-01 00:00, as Spark's ``window`` counts them, also those that do not divide a day, such as 7 minutes. Months
-are those of the calendar, and several months are counted from January 1970, so that 3 months are a quarter.
+All arithmetic of windows is in `Grain`, for one time, for arrays and in Spark SQL. Windows of seconds to days are
+counted from 1970-01-01 00:00, as Spark's ``window`` counts them, also those that do not divide a day, as 7 minutes.
+Months are those of the calendar, and several months are counted from January 1970, so that 3 months are a quarter.
 
-Windows of seconds and minutes are counted in UTC. Those of hours, days, weeks and months are counted by the clock of the
-grain's calendar, UTC or the shop's zone; `calendars` says where they begin when the clock is put forward or back.
+Windows of seconds and minutes are counted in UTC. Those of hours, days, weeks and months are counted by the clock of
+the grain's calendar: that of UTC, or of the shop's zone. `ground.calendars` says where they begin when the clock is
+put forward or back.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from functools import cached_property, lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Final
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
-from retailpulse_kernel.shop.calendars import UTC_CALENDAR, Calendar
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
@@ -29,7 +30,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 JOB = """
 import retailpulse_kernel as rp
-from retailpulse_kernel.shop.calendars import Calendar
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure
 from retailpulse_kernel.shop.figures import average_of, distinct_of, greatest_of, least_of, sum_of
 
@@ -183,8 +183,12 @@ def test_spark_places_times_as_python_does(rp: Workbench) -> None:
     grains = [
         grain_of(width) for width in ("7s", "5m", "7m", "5h", "1d", "2d", "1w", "2w", "1mo", "3mo", "5mo", "12mo")
     ]
-    zoned = {f"{width}_{number}": grain_of(width, Calendar(zone, "sunday")) for width in ("1h", "6h", "1d", "1w", "1mo")
-             for number, zone in enumerate(("Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia"))}  # fmt: skip
+    zones = ("Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia")
+    zoned = {
+        f"{width}_{number}": grain_of(width, Calendar(zone, "sunday"))
+        for width in ("1h", "6h", "1d", "1w", "1mo")
+        for number, zone in enumerate(zones)
+    }
     while moments[-1] < datetime(2031, 1, 1, tzinfo=UTC):
         moments.append(moments[-1] + half_a_day * 3)
     moments += [grain.start(moment) + more for moment in moments[::40] for grain in (*grains, *zoned.values())

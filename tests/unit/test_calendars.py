@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar, clock_of
 from retailpulse_kernel.shop import fold as plain
-from retailpulse_kernel.shop.calendars import UTC_CALENDAR, Calendar, clock_of
-from retailpulse_kernel.shop.tables import GRAINS
+from retailpulse_kernel.shop.contract.comparing import changes
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.model import Shop
+from retailpulse_kernel.shop.figures import EVENTS
+from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.shop.windows import Grain, common, grain_of
+from retailpulse_kernel.stores.cassandra.rows import from_cql, to_cql
+from retailpulse_kernel.stores.hbase.rows import stamp, unpack
+from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
+from retailpulse_kernel.streaming.run.changes import Effect, compare
+from retailpulse_kernel.streaming.run.planning import under
 
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 WIDTHS = ("30s", "15m", "1h", "2h", "3h", "5h", "6h", "1d", "2d", "1w", "2w", "1mo", "3mo")
@@ -163,4 +174,73 @@ def test_a_clock_knows_every_change_of_its_zone() -> None:
     assert clock_of("Asia/Kolkata").step == 1800 and clock_of("Europe/Berlin").step == 3600
     years = {(EPOCH + timedelta(seconds=start)).year for start in clock_of("Europe/Berlin").starts[1:]}
     assert years == set(range(1980, 2101))
-    assert UTC_CALENDAR == Calendar("UTC", "monday")
+    assert Calendar("UTC", "monday") == UTC_CALENDAR
+
+
+@pytest.mark.parametrize("zone", ["UTC", *ZONES])
+@pytest.mark.parametrize("width", ["15m", "1h", "6h", "1d", "1w", "1mo"])
+def test_the_keys_of_stored_rows_are_in_order_and_give_the_window_back(zone: str, width: str) -> None:
+    grain = grain_of(width, Calendar(zone))
+    starts = sorted({grain.start(moment) for at in ZONES for moment in near(at)})
+    keys = [stamp(start, grain) for start in starts]
+    assert keys == sorted(set(keys))
+    table = FigureTable("sales", (EVENTS,), ("category",), (grain,))
+    cell = b'{"category":"tea","events":1}'
+    assert [unpack(table, grain, f"{key}#tea".encode(), cell)[grain.name] for key in keys] == starts
+    bucket = grain.bucket
+    partitions = [to_cql(bucket.name, bucket.start(start), bucket.calendar) for start in starts]
+    assert [from_cql(key, bucket.calendar) for key in partitions] == [bucket.start(start) for start in starts]
+    assert all(bucket.start(start) <= start < bucket.end(start) for start in starts)
+
+
+def test_a_plan_says_by_which_clock_windows_are_counted_where_it_is_not_utc() -> None:
+    def planned(*grains: Grain) -> TablePlan:
+        return TablePlan.describing(FigureTable("sales", (EVENTS,), ("category",), grains), "cassandra")
+
+    berlin = Calendar("Europe/Berlin", "sunday")
+    assert planned(grain_of("15m", berlin), grain_of("1h", berlin)).calendar is None
+    days = planned(grain_of("15m", berlin), grain_of("1d", berlin))
+    assert days.calendar == Calendar("Europe/Berlin") and days.table.every[1].calendar == days.calendar
+    weeks = planned(grain_of("1d", berlin), grain_of("1w", berlin))
+    assert weeks.calendar == berlin and weeks.table.every == (grain_of("1d", berlin), grain_of("1w", berlin))
+
+
+def plan_with(*widths: str) -> Plan:
+    table = FigureTable("sales", (EVENTS,), ("category",), tuple(map(grain_of, widths)))
+    plan = Plan("sales", "retail.events", "event_id", 600_000, (), "change", "publish", ())
+    return replace(plan, tables=(TablePlan.describing(table, "cassandra"),))
+
+
+@pytest.mark.parametrize(
+    ("widths", "shop", "said"),
+    [
+        (("1d",), Shop(zone="Europe/Berlin"), "in UTC with weeks from Monday, and now are in Europe/Berlin"),
+        (
+            ("1w",),
+            Shop(week_start="sunday"),
+            "in UTC with weeks from Monday, and now are in UTC with weeks from Sunday",
+        ),
+        (("1d",), Shop(week_start="sunday"), ""),
+        (("15m", "1h"), Shop(zone="Europe/Berlin"), ""),
+        (("1h",), Shop(zone="Asia/Kolkata"), "and now are in Asia/Kolkata"),
+    ],
+)
+def test_a_change_of_the_shops_time_needs_a_new_epoch_where_windows_change(
+    widths: tuple[str, ...], shop: Shop, said: str
+) -> None:
+    plan = plan_with(*widths)
+    other = under(plan, replace(shipped(), shop=shop))
+    assert under(other, shipped()) == under(plan, shipped())
+    found = compare(plan, other)
+    assert [one.effect for one in found] == [Effect.EPOCH] * bool(said)
+    assert all(said in one.reason for one in found)
+    written = msgspec.json.encode(other)
+    assert msgspec.json.decode(written, type=Plan) == other
+    assert other.version == (4 if said else 2)
+
+
+def test_the_diff_of_contracts_says_what_another_zone_means() -> None:
+    found = changes(shipped(), replace(shipped(), shop=Shop(zone="Europe/Berlin", week_start="sunday")))
+    assert [one.what for one in found] == ["shop", "shop"]
+    assert found[0].said.startswith("zone is Europe/Berlin instead of UTC: windows of hours, days")
+    assert found[1].said.startswith("week_start is sunday instead of monday: weeks begin on another day")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Any, Final
@@ -75,6 +75,28 @@ class Calendar:
     def first_week(self) -> int:
         """The seconds after 1970-01-01 at which the first week begins by its clock."""
         return (WEEKDAYS.index(self.week_start) - _THURSDAY) % len(WEEKDAYS) * _DAY
+
+    def day_of(self, moment: datetime) -> date:
+        """The day that the clock shows at a moment.
+
+        Parameters
+        ----------
+        moment : datetime
+            With a zone.
+        """
+        return moment.astimezone(UTC if self.is_utc else self.tzinfo).date()
+
+    def midnight(self, day: date) -> datetime:
+        """The moment, UTC, at which a day begins: the first of it that the clock shows.
+
+        Parameters
+        ----------
+        day : date
+            By the clock. A day that the clock skips begins with the next one.
+        """
+        if self.is_utc:
+            return datetime(day.year, day.month, day.day, tzinfo=UTC)
+        return _midnight(self.zone, day)
 
     def meant_by(self, unit: str, count: int = 1) -> Calendar:
         """What of the calendar windows of a unit go by: windows that are the same in two calendars are of one.
@@ -217,6 +239,12 @@ class Clock:
         spans = zip((*self.starts[1:], _EVER), self.offsets, strict=True)
         ends = [f"least(t - pmod(t + {offset}L, {_HOUR}L) + {_HOUR}L, {end}L)" for end, offset in spans]
         return _let("t", moment, _chosen("t < ", self.starts[1:], ends))
+
+
+@lru_cache(maxsize=10_000)
+def _midnight(zone: str, day: date) -> datetime:
+    shown = (day - _FIRST.date()).days * _DAY
+    return _FIRST + timedelta(seconds=int(clock_of(zone).moments(shown)))
 
 
 @lru_cache
