@@ -98,6 +98,44 @@ class Calendar:
             return datetime(day.year, day.month, day.day, tzinfo=UTC)
         return _midnight(self.zone, day)
 
+    def moment(self, shown: datetime) -> datetime:
+        """The moment, UTC, from which on the clock shows a time or a later one.
+
+        Parameters
+        ----------
+        shown : datetime
+            Without a zone.
+        """
+        if self.is_utc:
+            return shown.replace(tzinfo=UTC)
+        second = shown.replace(microsecond=0)
+        found = int(self.clock.moments((second - _FIRST.replace(tzinfo=None)) // timedelta(seconds=1)))
+        return _FIRST + timedelta(seconds=found, microseconds=shown.microsecond)
+
+    def shifted(self, moment: datetime, span: timedelta) -> datetime:
+        """A moment so much later. After whole days the clock shows the same time, also where one of them was longer.
+
+        Parameters
+        ----------
+        moment : datetime
+            With a zone.
+        span : timedelta
+            May be negative.
+        """
+        if self.is_utc or span % timedelta(days=1):
+            return moment + span
+        return self.moment(moment.astimezone(self.tzinfo).replace(tzinfo=None) + span)
+
+    def text(self, moment: datetime) -> str:
+        """A moment in RFC 3339, with the offset of its clock.
+
+        Parameters
+        ----------
+        moment : datetime
+            With a zone.
+        """
+        return moment.astimezone(UTC if self.is_utc else self.tzinfo).isoformat().replace("+00:00", "Z")
+
     def meant_by(self, unit: str, count: int = 1) -> Calendar:
         """What of the calendar windows of a unit go by: windows that are the same in two calendars are of one.
 

@@ -116,9 +116,8 @@ def _counted(table: TablePlan, contract: Contract) -> TablePlan:
     """A table of figures with its windows in the shop's time."""
     if not table.figures:
         return table
-    known, calendar = table.table, contract.shop.calendar
-    grains = tuple(grain.within(calendar) for grain in known.every)
-    return replace(table, calendar=TablePlan.describing(replace(known, every=grains), table.store).calendar)
+    known = table.table.within(contract.shop.calendar)
+    return replace(table, calendar=TablePlan.describing(known, table.store).calendar)
 
 
 def _words(contract: Contract, read: Iterable[str]) -> tuple[tuple[str, str], ...]:
