@@ -25,8 +25,9 @@ from retailpulse_kernel.answers.ranges import Extent
 from retailpulse_kernel.answers.reading import grouped_frame, read_rows
 from retailpulse_kernel.ground.spans import span_of
 from retailpulse_kernel.shop.columns import sums
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.figures import AVERAGE_ORDER_VALUE, EVENTS, ORDERS, PURCHASES, REVENUE, UNITS, VIEWS
-from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Grain
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain
 from retailpulse_kernel.stores.base import Only
 from retailpulse_kernel.stores.frames import limited
 from retailpulse_kernel.stores.hive.archive import arrow_schema
@@ -152,7 +153,7 @@ def over_time(rp: Workbench, scope: Scope) -> pd.DataFrame:
             break
         grain = finer
         rows = _rows(rp, scope, grain.name)
-    extent = Extent(grain, since, until, datetime.now(UTC))
+    extent = Extent(grain.within(contract_of(rp.settings).shop.calendar), since, until, datetime.now(UTC))
     return _by(rows, scope, ["bucket", "category"], extent)
 
 
@@ -164,7 +165,7 @@ def _fitting(span: timedelta | None) -> Grain:
 
 
 def hours(rp: Workbench, scope: Scope) -> pd.DataFrame:
-    """Figures by the hour of the day, UTC.
+    """Figures by the hour of the shop's day.
 
     Parameters
     ----------
@@ -173,7 +174,11 @@ def hours(rp: Workbench, scope: Scope) -> pd.DataFrame:
     scope : Scope
         Categories, range and currency.
     """
-    rows = [{**row, "bucket": row["bucket"].replace(year=2000, month=1, day=1)} for row in _rows(rp, scope, "hour")]
+    zone = contract_of(rp.settings).shop.calendar.tzinfo
+    rows = [
+        {**row, "bucket": datetime(2000, 1, 1, row["bucket"].astimezone(zone).hour, tzinfo=UTC)}
+        for row in _rows(rp, scope, "hour")
+    ]
     frame = _by([{**row, "category": "all"} for row in rows], Scope(currency=scope.currency), ["bucket"])
     frame.insert(0, "hour", frame.pop("bucket").dt.hour.astype("int64"))
     return frame
@@ -299,14 +304,21 @@ def known_values(rp: Workbench) -> tuple[list[str], list[str]]:
     rp : Workbench
         Whose stores are asked.
     """
-    rows = rp.serving.read(CATEGORY, GRAINS["day"], figures=(EVENTS,), by=("currency", "category"))
+    table = _table(rp)
+    rows = rp.serving.read(table, table.every[-1], figures=(EVENTS,), by=("currency", "category"))
     return sorted({row["category"] for row in rows}), sorted({row["currency"] for row in rows})
 
 
 def _rows(rp: Workbench, scope: Scope, grain: str) -> list[dict[str, Any]]:
     since, until = scope.bounds()
     only = scope.only(money=True)
-    return read_rows(rp.serving, CATEGORY, since=since, until=until, grain=GRAINS[grain], only=only)
+    table = _table(rp)
+    chosen = next(one for one in table.every if one.name == grain)
+    return read_rows(rp.serving, table, since=since, until=until, grain=chosen, only=only)
+
+
+def _table(rp: Workbench) -> FigureTable:
+    return CATEGORY.within(contract_of(rp.settings).shop.calendar)
 
 
 def _by(rows: Sequence[dict[str, Any]], scope: Scope, by: list[str], extent: Extent | None = None) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import iso_text, range_of, require_range
@@ -32,6 +33,7 @@ def minutes_of(
     since: str | datetime | None,
     until: str | datetime | None,
     finest: Grain = GRAINS["minute"],
+    calendar: Calendar = UTC_CALENDAR,
 ) -> tuple[datetime | None, datetime | None]:
     """The range ``[since, until)``; with `last` the newest span, from a whole minute on, up to `until` or this minute.
 
@@ -40,11 +42,13 @@ def minutes_of(
     Parameters
     ----------
     last : str or timedelta or None
-        The newest span, such as ``"1h"``; instead of `since`.
+        The newest span, such as ``"1h"``, or ``"today"`` and the like; instead of `since`.
     since, until : str or datetime or None
-        The range, UTC unless it has a zone; no bound where None.
+        The range, in the calendar's time unless it has a zone; no bound where None.
     finest : Grain
         The finest windows of the table that is read.
+    calendar : Calendar
+        Whose days and times are meant: the shop's, or those of UTC.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def minutes_of(
         As `spans.range_of`.
     """
     present = finest.end(datetime.now(UTC))
-    begin, end = range_of(last, since, until, now=present)
+    begin, end = range_of(last, since, until, now=present, calendar=calendar)
     if last is None or begin is None:
         return begin, end
     if begin != (start := finest.start(begin)):

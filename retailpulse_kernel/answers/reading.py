@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.answers.ranges import Extent, SignedRead, cover_open
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop import sketches
@@ -379,6 +380,7 @@ def summarise(
     grain: str | None = None,
     users: bool = True,
     now: datetime | None = None,
+    calendar: Calendar = UTC_CALENDAR,
 ) -> Summary:
     """The canonical figures of a range, from the table `CATEGORY`.
 
@@ -394,16 +396,20 @@ def summarise(
         Whether to count active users: their sketches are most of what a table holds.
     now : datetime, optional
         The present, when absent; windows that end later are not complete.
+    calendar : Calendar
+        The shop's, by which the table's days are counted.
     """
+    table = CATEGORY.within(calendar)
     if since is None or until is None:
-        first, end = _extent(store)
+        first, end = _extent(store, table)
         since, until = since or first, until or end
         if since is None or until is None or since >= until:  # the range lies outside of what there is
             return Summary(since, until, GRAINS["minute"], {}, {}, 0 if users else None)
-    chosen = grain_of(grain) if grain else _fitting_grain(until - since)
+    day = GRAINS["day"].within(calendar)
+    chosen = grain_of(grain, calendar) if grain else _fitting_grain(until - since).within(calendar)
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        over_time = SignedRead(store, CATEGORY, pool, since, until, chosen, (REVENUE,), ("currency",))
-        totals = SignedRead(store, CATEGORY, pool, since, until, GRAINS["day"], _TOTALS, CATEGORY.by)
+        over_time = SignedRead(store, table, pool, since, until, chosen, (REVENUE,), ("currency",))
+        totals = SignedRead(store, table, pool, since, until, day, _TOTALS, table.by)
         events: dict[str, int] = defaultdict(int)
         rows: dict[str, list[Row]] = defaultdict(list)
         for row in totals.rows():
@@ -424,18 +430,18 @@ def summarise(
     )
 
 
-def _extent(store: FigureStore) -> tuple[datetime | None, datetime | None]:
+def _extent(store: FigureStore, table: FigureTable) -> tuple[datetime | None, datetime | None]:
     """The first hour that has figures, and the end of the last."""
-    day, hour = GRAINS["day"], GRAINS["hour"]
-    days = [row["day"] for row in store.read(CATEGORY, day, figures=(EVENTS,), by=())]
+    _, hour, day = table.every
+    days = [row["day"] for row in store.read(table, day, figures=(EVENTS,), by=())]
     if not days:
         return None, None
 
     def hours(of: datetime) -> list[datetime]:
-        found = store.read(CATEGORY, hour, since=of, until=of + day.width, figures=(EVENTS,), by=())
+        found = store.read(table, hour, since=of, until=day.end(of), figures=(EVENTS,), by=())
         return [row["hour"] for row in found] or [of]
 
-    return min(hours(min(days))), max(hours(max(days))) + hour.width
+    return min(hours(min(days))), hour.end(max(hours(max(days))))
 
 
 def _fitting_grain(span: timedelta) -> Grain:

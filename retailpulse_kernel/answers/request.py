@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.spans import moment_at, moment_of, require_range, span_of
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, grain_of
@@ -48,6 +49,8 @@ class Asked:
         Rows at most, the largest first; 0 for all.
     any_grain : bool
         Whether the windows were chosen here, so that a table with wider ones will do.
+    calendar : Calendar
+        The shop's, in whose time the answer is written.
     """
 
     since: datetime
@@ -58,6 +61,7 @@ class Asked:
     shift: timedelta = timedelta(0)
     limit: int = 0
     any_grain: bool = False
+    calendar: Calendar = UTC_CALENDAR
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -86,6 +90,7 @@ def asked(
     limit: int = 0,
     now: datetime,
     dimensions: Iterable[str] = CATEGORY.by,
+    calendar: Calendar = UTC_CALENDAR,
 ) -> Asked:
     """Check the texts of a request.
 
@@ -109,6 +114,8 @@ def asked(
         The present.
     dimensions : iterable of str
         Those that there are.
+    calendar : Calendar
+        The shop's: whose days are meant, and whose time where a text has no zone.
 
     Raises
     ------
@@ -117,8 +124,9 @@ def asked(
     UsageError
         The range is empty or too long.
     """
-    end = _widened(_moment(until) if until else now)
-    start = GRAINS["minute"].start(_moment(since)) if since else GRAINS["day"].start(end - timedelta(minutes=1))
+    end = _widened(_moment(until, calendar) if until else now)
+    day = GRAINS["day"].within(calendar)
+    start = GRAINS["minute"].start(_moment(since, calendar)) if since else day.start(end - timedelta(minutes=1))
     _check(start, end)
     known, wanted = tuple(dimensions), _listed(by)
     for name in wanted:
@@ -136,8 +144,9 @@ def asked(
     is_open = grain.lower() == "auto"
     filters = ((name, values_of(texts)) for name, texts in sorted((only or {}).items()))
     return Asked(
-        start, end, _fitting(end - start) if is_open else grain_of(grain), tuple(dict.fromkeys(wanted)),
-        tuple((name, values) for name, values in filters if values), back, limit, is_open,
+        start, end, _fitting(end - start).within(calendar) if is_open else grain_of(grain, calendar),
+        tuple(dict.fromkeys(wanted)), tuple((name, values) for name, values in filters if values), back, limit,
+        is_open, calendar,
     )  # fmt: skip
 
 
@@ -185,13 +194,13 @@ def values_of(texts: Sequence[str]) -> frozenset[str]:
     return frozenset(_listed(texts[0]) if len(texts) == 1 else texts)
 
 
-def _moment(text: str) -> datetime:
+def _moment(text: str, calendar: Calendar) -> datetime:
     number = text.removeprefix("-")
     try:
         if number.isascii() and number.isdigit():
             moment = moment_at(int(text))
         else:
-            found = moment_of(text)
+            found = moment_of(text, calendar)
             moment = _EARLIEST if found is None else found.astimezone(UTC)
     except (OverflowError, OSError, ValueError) as error:
         raise UsageError(

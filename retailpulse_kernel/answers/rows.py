@@ -131,7 +131,7 @@ def _by(asked: Asked, dimension: str) -> Asked:
 
 
 def _read(store: FigureStore, pool: Executor, figure: Figure | Ratio, asked: Asked, table: FigureTable) -> list[Row]:
-    since, until = asked.since - asked.shift, asked.until - asked.shift
+    since, until = (asked.calendar.shifted(end, -asked.shift) for end in (asked.since, asked.until))
     # Without a series the widest windows do; with one, the range is read by its own.
     grain = asked.grain if "bucket" in asked.by else max(table.every, key=lambda one: one.seconds)
     parts = parts_of([figure])
@@ -157,7 +157,9 @@ def _read_by(asked: Asked, table: FigureTable) -> Sequence[str]:
 
 
 def _plain(value: Any, asked: Asked) -> Any:
-    return iso_text(value + asked.shift) if isinstance(value, datetime) else value
+    if not isinstance(value, datetime):
+        return value
+    return asked.calendar.text(asked.calendar.shifted(value, asked.shift))
 
 
 def valued(value: Any, *, is_money: bool) -> Row:

@@ -92,7 +92,7 @@ def _asked(
             only.setdefault(name, []).append(value)
     return asked(
         since=since, until=until, grain=grain, by=by, only=only, shift=shift, limit=limit, now=datetime.now(UTC),
-        dimensions=sorted(known),
+        dimensions=sorted(known), calendar=catalogue.contract.shop.calendar,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def product_rows(archive: Archive, asked: Asked) -> list[Row]:
             f"Top products of more than {LONGEST.days} days are not folded for one answer.",
             remedy="Ask for a shorter range, or ask Hive: it has every event.",
         )
-    since, until = asked.since - asked.shift, asked.until - asked.shift
+    since, until = (asked.calendar.shifted(end, -asked.shift) for end in (asked.since, asked.until))
     revenue: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     units: dict[tuple[str, str], int] = defaultdict(int)
     columns = tuple(dict.fromkeys((*_COLUMNS, *asked.dimensions)))

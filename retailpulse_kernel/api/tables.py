@@ -118,11 +118,12 @@ def add_tables(app: FastAPI, sources: Sources, answer: Answering) -> None:
                 where.setdefault(name.removeprefix(_PREFIX), []).append(value)
 
         def make() -> bytes:
-            begin, end = range_of(last, since, until)
             catalogue = sources.catalogue
+            calendar = catalogue.contract.shop.calendar
+            begin, end = range_of(last, since, until, calendar=calendar)
             found = catalogue.find(table, store)
             opened = sources.store(found.entry.store)
-            contents = Contents(found, catalogue.contract, opened, grain_of(every) if every else None)
+            contents = Contents(found, catalogue.contract, opened, grain_of(every, calendar) if every else None)
             shown = without_personal(found.entry, contents.table, catalogue.contract)
             wanted = wanted_of(
                 shown, where=where, since=begin, until=end, time=time, columns=_listed(columns), order=_listed(order),

@@ -13,7 +13,7 @@ from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
-from retailpulse_kernel.ground.spans import moment_of, span_of
+from retailpulse_kernel.ground.spans import PERIODS, range_of, span_of
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.tables import Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore, Store
@@ -57,17 +57,20 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
     UsageError
         No table answers, or the range is empty or does not fit its windows.
     """
-    every = grain_of(asking.every) if asking.every else None
+    calendar = catalogue.contract.shop.calendar
+    every = grain_of(asking.every, calendar) if asking.every else None
     dimensions = tuple(name for name in dict.fromkeys((*asking.by, *asking.where)) if name != "bucket")
-    last = None if asking.last is None else span_of(asking.last)
-    since, until = (None, None) if last is not None else (moment_of(asking.since), moment_of(asking.until))
+    last = None if asking.last is None or asking.last in PERIODS else span_of(asking.last)
+    since, until = (None, None)
+    if last is None:
+        since, until = range_of(asking.last, asking.since, asking.until, calendar=calendar)
     question = Question(asking.figures, dimensions, every, since, until, last)
     choices = choose_each(catalogue, question, table=asking.table)
     keys = _same_keys(choices, asking.by)
     # Windows in which all tables can begin and end.
     finest = max((_width(choice, min) for choice in choices), key=lambda one: one.seconds)
     widest = min((_width(choice, max) for choice in choices), key=lambda one: one.seconds)
-    begin, end = minutes_of(asking.last, asking.since, asking.until, finest)
+    begin, end = minutes_of(asking.last, asking.since, asking.until, finest, calendar)
     grain = every or (finest if last is not None else max(finest, widest, key=lambda one: one.seconds))
     rows: dict[tuple[Any, ...], Row] = {}
     for choice in choices:
@@ -79,6 +82,8 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
     figures = _in_order(choices, asking.figures)
     extent = Extent(grain, begin, end, datetime.now(UTC))
     frame = figure_frame([rows[key] for key in sorted(rows)], keys, figures, extent)
+    if "bucket" in frame and not calendar.is_utc:
+        frame["bucket"] = frame["bucket"].dt.tz_convert(calendar.zone)
     names = ", ".join(choice.entry.name for choice in choices)
     frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": names}
     return frame

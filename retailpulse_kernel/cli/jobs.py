@@ -129,6 +129,7 @@ def figures(
     from retailpulse_kernel.answers.ranges import minutes_of
     from retailpulse_kernel.answers.reading import grouped, read_rows, summarise
     from retailpulse_kernel.demo.terminal import figures_view
+    from retailpulse_kernel.shop.contract.loading import contract_of
     from retailpulse_kernel.shop.tables import CATEGORY, grain_of
     from retailpulse_kernel.stores.registry import serving_store
 
@@ -136,9 +137,10 @@ def figures(
     store = serving_store(settings)
     if last is not None and since is not None:
         raise UsageError("--last and --since are both given.", remedy="Use one of them.")
-    first, end = minutes_of(last, since, until)
+    calendar = contract_of(settings).shop.calendar
+    first, end = minutes_of(last, since, until, calendar=calendar)
     try:
-        summary = summarise(store, since=first, until=end, grain=grain)
+        summary = summarise(store, since=first, until=end, grain=grain, calendar=calendar)
     except NoSuchTable as error:
         raise NoSuchTable(
             f"There are no figures in the namespace {settings.namespace.name!r} yet.",
@@ -151,10 +153,10 @@ def figures(
         else:
             Console().print(figures_view(summary))
         return
-    chosen = grain_of(grain) if grain else summary.grain
+    chosen = grain_of(grain, calendar) if grain else summary.grain
     dimensions = [name.strip() for name in by.split(",")]
     found = (
-        read_rows(store, CATEGORY, since=summary.since, until=summary.until, grain=chosen)
+        read_rows(store, CATEGORY.within(calendar), since=summary.since, until=summary.until, grain=chosen)
         if summary.events_by_type
         else []
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, WEEKDAYS, Calendar
 from retailpulse_kernel.ground.errors import UsageError
 
 __all__ = [
     "MOMENT",
+    "PERIODS",
     "SPAN",
     "iso_text",
     "milliseconds",
@@ -25,6 +27,9 @@ __all__ = [
 
 #: How a span and a time are written, as a remedy.
 SPAN, MOMENT = "Write a time span as 30s, 10m, 2h or 1d.", "Write a time as 2026-01-31 or 2026-01-31T10:00."
+
+#: The spans of the shop's days, weeks and months that a range may be.
+PERIODS = ("today", "yesterday", "this week", "last week", "this month", "last month")
 
 _SPAN = re.compile(r"(\d{1,40}(?:\.\d{1,18})?)\s*(ms|[smhdw])", re.ASCII)
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
@@ -79,13 +84,15 @@ def span_text(span: timedelta) -> str:
     return f"{seconds.normalize() + 0:f}s"
 
 
-def moment_of(text: str | datetime | None) -> datetime | None:
-    """The time behind ``"2026-01-31"`` or ``"2026-01-31T10:00"``, UTC unless it has a zone; None for None.
+def moment_of(text: str | datetime | None, calendar: Calendar = UTC_CALENDAR) -> datetime | None:
+    """The time behind ``"2026-01-31"``, ``"2026-01-31T10:00"``, ``"today"`` or ``"monday"``, as UTC; None for None.
 
     Parameters
     ----------
     text : str or datetime or None
-        ISO 8601; a `datetime` without a zone is taken as UTC.
+        ISO 8601; or ``today``, ``yesterday`` or a weekday, for the beginning of the last such day.
+    calendar : Calendar
+        Whose time it is, unless it has a zone: the shop's, or UTC.
 
     Raises
     ------
@@ -94,11 +101,37 @@ def moment_of(text: str | datetime | None) -> datetime | None:
     """
     if text is None:
         return None
+    if isinstance(text, str) and (day := _named_day(text.strip().lower(), calendar)) is not None:
+        return calendar.midnight(day)
     try:
         moment = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
     except ValueError:
         raise UsageError(f"{text!r} is not a time.", remedy=MOMENT) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return calendar.moment(moment) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _named_day(name: str, calendar: Calendar) -> date | None:
+    today = calendar.day_of(datetime.now(UTC))
+    if name in WEEKDAYS:
+        return today - timedelta(days=(today.weekday() - WEEKDAYS.index(name)) % len(WEEKDAYS))
+    return {"today": today, "yesterday": today - timedelta(days=1)}.get(name)
+
+
+def _period(name: str, calendar: Calendar) -> tuple[datetime, datetime | None]:
+    """The range behind one of `PERIODS`; one that is not over has no end."""
+    today = calendar.day_of(datetime.now(UTC))
+    week = today - timedelta(days=(today.weekday() - WEEKDAYS.index(calendar.week_start)) % len(WEEKDAYS))
+    month = today.replace(day=1)
+    days = {
+        "today": (today, None),
+        "yesterday": (today - timedelta(days=1), today),
+        "this week": (week, None),
+        "last week": (week - timedelta(days=7), week),
+        "this month": (month, None),
+        "last month": ((month - timedelta(days=1)).replace(day=1), month),
+    }
+    begin, end = days[name]
+    return calendar.midnight(begin), None if end is None else calendar.midnight(end)
 
 
 def range_of(
@@ -107,17 +140,20 @@ def range_of(
     until: str | datetime | None,
     *,
     now: datetime | None = None,
+    calendar: Calendar = UTC_CALENDAR,
 ) -> tuple[datetime | None, datetime | None]:
     """The range ``[since, until)``, or the newest span up to `until` or to now; no bound where none is given.
 
     Parameters
     ----------
     last : str or timedelta or None
-        The newest span, such as ``"1h"``; instead of `since`.
+        The newest span, such as ``"1h"``, or one of `PERIODS`; instead of `since`.
     since, until : str or datetime or None
-        The bounds, UTC unless they have a zone.
+        The bounds, in the calendar's time unless they have a zone.
     now : datetime, optional
         The end of `last` where there is no `until`; the present time when absent.
+    calendar : Calendar
+        Whose days and times are meant: the shop's, or those of UTC.
 
     Raises
     ------
@@ -125,10 +161,14 @@ def range_of(
         `last` and `since` are both given, or one of them can't be read.
     """
     if last is None:
-        return moment_of(since), moment_of(until)
+        return moment_of(since, calendar), moment_of(until, calendar)
     if since is not None:
         raise UsageError("`last` and `since` are both given.", remedy="Use one of them.")
-    end = moment_of(until)
+    if isinstance(last, str) and last in PERIODS:
+        if until is not None:
+            raise UsageError(f"`last={last!r}` and `until` are both given.", remedy="Use one of them.")
+        return _period(last, calendar)
+    end = moment_of(until, calendar)
     return (end or now or datetime.now(UTC)) - span_of(last), end
 
 

@@ -7,9 +7,10 @@ micro-batch again changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.loading import shipped
@@ -84,6 +85,16 @@ class FigureTable:
                 f"The table {self.name!r} would add up money of different currencies.",
                 remedy="Put 'currency' into by=[...].",
             )
+
+    def within(self, calendar: Calendar) -> FigureTable:
+        """The same table, with its windows by the clock of a calendar.
+
+        Parameters
+        ----------
+        calendar : Calendar
+            Such as the shop's.
+        """
+        return replace(self, every=tuple(grain.within(calendar) for grain in self.every))
 
     def physical(self, grain: Grain) -> str:
         """The name of the stored table of one grain.

@@ -1,21 +1,25 @@
 """Windows of time: how wide they are, where each begins and ends.
 
-All arithmetic of windows is in `Grain`, for one time, for arrays and in Spark SQL. It is in UTC: a zone would come in
-here, and nowhere else. Windows of seconds to days are counted from 1970-01-01 00:00, as Spark's ``window`` counts
-them, also those that do not divide a day, such as 7 minutes. Weeks begin on Monday. Months are those of the calendar,
-and several months are counted from January 1970, so that 3 months are a quarter.
+All arithmetic of windows is in `Grain`, for one time, for arrays and in Spark SQL. Windows of seconds to days are
+counted from 1970-01-01 00:00, as Spark's ``window`` counts them, also those that do not divide a day, as 7 minutes.
+Months are those of the calendar, and several months are counted from January 1970, so that 3 months are a quarter.
+
+Windows of seconds and minutes are counted in UTC. Those of hours, days, weeks and months are counted by the clock of
+the grain's calendar: that of UTC, or of the shop's zone. `ground.calendars` says where they begin when the clock is
+put forward or back.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Final
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -33,8 +37,6 @@ _DAY, _HOUR = 86_400, 3_600
 _SECONDS: Final = {
     "second": 1, "minute": 60, "hour": _HOUR, "day": _DAY, "week": 7 * _DAY, "month": 2_629_746,
 }  # fmt: skip
-#: The seconds after 1970-01-01 from which windows of a unit are counted: the first Monday.
-_ORIGINS: Final = {"week": 4 * _DAY}
 #: How a unit is written in the name of a stored table.
 _SHORT: Final = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w", "month": "mo"}
 #: Every way to write a unit.
@@ -59,10 +61,13 @@ class Grain:
         How many of the unit.
     unit : str
         ``second``, ``minute``, ``hour``, ``day``, ``week`` or ``month``.
+    calendar : Calendar
+        By whose clock hours, days, weeks and months are counted: what `Calendar.meant_by` says of the unit.
     """
 
     count: int
     unit: str
+    calendar: Calendar = UTC_CALENDAR
 
     @cached_property
     def name(self) -> str:
@@ -101,6 +106,16 @@ class Grain:
             return GRAINS["minute"]
         return GRAINS["hour"] if self.seconds < 300 else GRAINS["day"]
 
+    def within(self, calendar: Calendar) -> Grain:
+        """The same width by the clock of another calendar.
+
+        Parameters
+        ----------
+        calendar : Calendar
+            Such as the shop's.
+        """
+        return _grain(self.count, self.unit, calendar)
+
     # -- one time ---------------------------------------------------------------------------
 
     def start(self, moment: datetime) -> datetime:
@@ -111,6 +126,8 @@ class Grain:
         moment : datetime
             Any time with a zone.
         """
+        if not self.calendar.is_utc:
+            return _EPOCH + _bounds(self, (moment - _EPOCH) // _SECOND)[0]
         if self.unit == "month":
             return self._month(moment, 0)
         seconds = (moment - _EPOCH) // _SECOND - self._origin
@@ -124,6 +141,8 @@ class Grain:
         moment : datetime
             Any time with a zone.
         """
+        if not self.calendar.is_utc:
+            return _EPOCH + _bounds(self, (moment - _EPOCH) // _SECOND)[1]
         return self._month(moment, self.count) if self.unit == "month" else self.start(moment) + self.width
 
     def start_from(self, moment: datetime) -> datetime:
@@ -145,7 +164,7 @@ class Grain:
 
     @property
     def _origin(self) -> int:
-        return _ORIGINS.get(self.unit, 0)
+        return self.calendar.first_week if self.unit == "week" else 0
 
     # -- many times -------------------------------------------------------------------------
 
@@ -159,10 +178,9 @@ class Grain:
         per_second : int
             How many of that part a second has.
         """
-        if self.unit == "month":
-            return self._months(times, 0, per_second)
-        width, origin = self.seconds * per_second, self._origin * per_second
-        return (times - origin) // width * width + origin
+        if not self.calendar.is_utc:
+            return self._zoned(times // per_second)[0] * per_second
+        return self._plain(times, 0, per_second)
 
     def ends(self, times: Times, *, per_second: int = 1_000_000) -> Times:
         """The ends of the windows that hold some times.
@@ -174,9 +192,24 @@ class Grain:
         per_second : int
             As for `starts`.
         """
+        if not self.calendar.is_utc:
+            return self._zoned(times // per_second)[1] * per_second
+        return self._plain(times, 1, per_second)
+
+    def _zoned(self, seconds: Times) -> tuple[Times, Times]:
+        """Starts and ends by the clock of a zone."""
+        clock = self.calendar.clock
+        if self.name == "hour":
+            return clock.hours(seconds)
+        shown = clock.shown(seconds)
+        return clock.moments(self._plain(shown, 0, 1)), clock.moments(self._plain(shown, 1, 1))
+
+    def _plain(self, times: Times, later: int, per_second: int) -> Times:
+        """The starts of windows, or of the windows so many later, by a clock that is never put forward or back."""
         if self.unit == "month":
-            return self._months(times, self.count, per_second)
-        return self.starts(times, per_second=per_second) + self.seconds * per_second
+            return self._months(times, later * self.count, per_second)
+        width, origin = self.seconds * per_second, self._origin * per_second
+        return ((times - origin) // width + later) * width + origin
 
     def _months(self, times: Times, more: int, per_second: int) -> Times:
         import numpy as np
@@ -193,14 +226,21 @@ class Grain:
         column : str
             A column of timestamps, or an expression.
         """
-        second = f"unix_seconds({column})"
+        second, clock = f"unix_seconds({column})", self.calendar.clock
+        if self.calendar.is_utc:
+            return f"timestamp_seconds({self._end_sql(second)})"
+        if self.name == "hour":
+            return f"timestamp_seconds({clock.hour_end_sql(second)})"
+        return f"timestamp_seconds({clock.moments_sql(self._end_sql(clock.shown_sql(second)))})"
+
+    def _end_sql(self, second: str) -> str:
         if self.unit != "month":
             after = f"pmod({second} - {self._origin}L, {self.seconds}L)"
-            return f"timestamp_seconds({second} - {after} + {self.seconds}L)"
+            return f"{second} - {after} + {self.seconds}L"
         day = f"date_from_unix_date(CAST(floor({second} / {_DAY}L) AS INT))"
         months = f"((year({day}) - 1970) * 12 + month({day}) - 1)"
         end = f"add_months(date_from_unix_date(0), {months} - pmod({months}, {self.count}) + {self.count})"
-        return f"timestamp_seconds(unix_date({end}) * {_DAY}L)"
+        return f"unix_date({end}) * {_DAY}L"
 
     # -- widths among one another -----------------------------------------------------------
 
@@ -215,17 +255,26 @@ class Grain:
         return common((self, other)) == self
 
 
-#: The widths of the shop's own tables.
+@lru_cache(maxsize=10_000)
+def _bounds(grain: Grain, second: int) -> tuple[timedelta, timedelta]:
+    """The start and the end of the window that holds a moment, by the clock of a zone."""
+    start, end = grain._zoned(second)  # type: ignore[arg-type]
+    return timedelta(seconds=int(start)), timedelta(seconds=int(end))
+
+
+#: The widths of the shop's own tables, in UTC.
 GRAINS: Final = {unit: Grain(1, unit) for unit in ("minute", "hour", "day")}
 
 
-def grain_of(text: str) -> Grain:
+def grain_of(text: str, calendar: Calendar = UTC_CALENDAR) -> Grain:
     """The width behind ``"minute"``, ``"5 minutes"``, ``"15m"``, ``"2 hours"``, ``"1 week"`` or ``"1 month"``.
 
     Parameters
     ----------
     text : str
         A whole number of seconds, minutes, hours, days, weeks or months, or a grain's name.
+    calendar : Calendar
+        By whose clock hours, days, weeks and months are counted.
 
     Raises
     ------
@@ -243,10 +292,10 @@ def grain_of(text: str) -> Grain:
         raise UnknownName("grain", str(text), _SECONDS)
     if unit not in _UNITS:
         raise UnknownName("grain", text, _SECONDS)
-    return _canonical(int(count or 1), _UNITS[unit], text)
+    return _canonical(int(count or 1), _UNITS[unit], text, calendar)
 
 
-def _canonical(count: int, unit: str, text: str) -> Grain:
+def _canonical(count: int, unit: str, text: str, calendar: Calendar = UTC_CALENDAR) -> Grain:
     remedy = f"Take whole seconds, minutes, hours, days or weeks up to 366 days, or months up to {_MOST_MONTHS}."
     if count < 1:
         raise UsageError(f"{text!r} is not a width of windows: windows of no length hold nothing.", remedy=remedy)
@@ -262,8 +311,13 @@ def _canonical(count: int, unit: str, text: str) -> Grain:
             f"Windows of {text!r} can't be kept: {count} {unit}s make the name of a table too long for the stores.",
             remedy="Take whole minutes or hours.",
         )
-    grain = Grain(count, unit)
-    return GRAINS.get(grain.name, grain)
+    return _grain(count, unit, calendar)
+
+
+def _grain(count: int, unit: str, calendar: Calendar) -> Grain:
+    grain = Grain(count, unit, calendar.meant_by(unit, count))
+    known = GRAINS.get(grain.name)
+    return known if known == grain else grain
 
 
 def grain_with(suffix: str) -> Grain | None:
@@ -293,8 +347,21 @@ def common(grains: Iterable[Grain]) -> Grain:
     ('5 minutes', 'day')
     """
     found: Sequence[Grain] = list(grains)
-    units = {grain.unit for grain in found}
-    if len(units) == 1 and units & {"week", "month"}:  # windows of these are counted from a start of their own
-        return _canonical(gcd(*(grain.count for grain in found)), units.pop(), "common")
-    parts = [part for grain in found for part in (_DAY if grain.unit == "month" else grain.seconds, grain._origin)]
-    return _canonical(gcd(*parts), "second", "common")
+    zones = {grain.calendar.zone for grain in found}
+    if len(zones) > 1:  # of different clocks only windows of UTC are made
+        parts = [part for grain in found for part in _parts(grain, in_utc=True)]
+        return _canonical(gcd(*parts), "second", "common")
+    meanings = {(grain.unit, grain.calendar) for grain in found}
+    if len(meanings) == 1 and found[0].unit in ("week", "month"):  # these are counted from a start of their own
+        return _canonical(gcd(*(grain.count for grain in found)), found[0].unit, "common", found[0].calendar)
+    parts = [part for grain in found for part in _parts(grain)]
+    return _canonical(gcd(*parts), "second", "common", Calendar(zones.pop()))
+
+
+def _parts(grain: Grain, *, in_utc: bool = False) -> Iterator[int]:
+    """Seconds, of whose common divisor windows are made: those of UTC, or of the clock by which they are counted."""
+    if in_utc and not grain.calendar.is_utc:
+        yield grain.calendar.clock.step
+    else:
+        yield _DAY if grain.unit == "month" else grain.seconds
+        yield grain._origin

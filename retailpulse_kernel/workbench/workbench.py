@@ -266,7 +266,7 @@ class Workbench:
         last : str or timedelta, optional
             The newest span (``"1h"``), up to `until` or now; instead of `since`.
         since, until : datetime or str, optional
-            The range ``[since, until)`` of the table's column of times, UTC unless it has a zone.
+            The range ``[since, until)`` of the table's column of times, the shop's time unless it has a zone.
         time : str, optional
             That column; when absent, the first timestamp of the key, or else the only timestamp.
         every : str, optional
@@ -303,10 +303,10 @@ class Workbench:
         from retailpulse_kernel.shop.tables import grain_of
 
         catalogue = catalogue_of(self.settings)
-        found = catalogue.find(name, store)
+        found, calendar = catalogue.find(name, store), catalogue.contract.shop.calendar
         opened = self.store(found.entry.store)
-        contents = Contents(found, catalogue.contract, opened, grain_of(every) if every else None)
-        begin, end = range_of(last, since, until)
+        contents = Contents(found, catalogue.contract, opened, grain_of(every, calendar) if every else None)
+        begin, end = range_of(last, since, until, calendar=calendar)
         wanted = wanted_of(
             contents.table, where=where, since=begin, until=end, time=time, columns=columns, order=order, limit=limit
         )
@@ -340,10 +340,12 @@ class Workbench:
         where : mapping, optional
             A value, or a list of values, by dimension: ``{"event_type": "purchase"}``.
         last : str or timedelta, optional
-            The newest span (``"1h"``), up to `until` or the present minute; instead of `since`.
+            The newest span (``"1h"``), up to `until` or the present minute; or ``"today"``, ``"yesterday"``, ``"this
+            week"``, ``"last week"``, ``"this month"`` or ``"last month"`` of the shop. Instead of `since`.
         since, until : datetime or str, optional
-            The range, UTC unless it has a zone, where windows of the table begin: of `CATEGORY` on whole minutes. All
-            there is when absent.
+            The range, the shop's time unless it has a zone, where windows of the table begin: of `CATEGORY` on whole
+            minutes. ``"today"``, ``"yesterday"`` and ``"monday"`` are the beginning of the last such day. All there is
+            when absent.
         grain : str, optional
             The same as `every`.
         every : str, optional
@@ -359,7 +361,7 @@ class Workbench:
         Returns
         -------
         pandas.DataFrame
-            The keys as categories, ``bucket`` as UTC time, money exact, each a `decimal.Decimal`. With
+            The keys as categories, ``bucket`` as time in the shop's zone, money exact, each a `decimal.Decimal`. With
             ``as_="float"`` money is ``float64``, for plots, ``nlargest``, ``describe`` and the like. By ``bucket``
             there is also ``complete``: false for a window that is not over, or of which the range holds only a part.
             ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601, and

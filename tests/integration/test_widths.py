@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from retailpulse_kernel.feed.generator import Generator
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
@@ -171,7 +172,7 @@ def test_windows_below_an_hour_go_by_their_age(settings: Settings, events: list[
 
 
 def test_spark_places_times_as_python_does(rp: Workbench) -> None:
-    """Times over 60 years and around every boundary, in a session that is not in UTC."""
+    """Times over 60 years and around every boundary, in a session that is not in UTC, and by the clocks of zones."""
     from pyspark.sql import functions as F
 
     spark, half_a_day = (
@@ -182,9 +183,15 @@ def test_spark_places_times_as_python_does(rp: Workbench) -> None:
     grains = [
         grain_of(width) for width in ("7s", "5m", "7m", "5h", "1d", "2d", "1w", "2w", "1mo", "3mo", "5mo", "12mo")
     ]
+    zones = ("Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia")
+    zoned = {
+        f"{width}_{number}": grain_of(width, Calendar(zone, "sunday"))
+        for width in ("1h", "6h", "1d", "1w", "1mo")
+        for number, zone in enumerate(zones)
+    }
     while moments[-1] < datetime(2031, 1, 1, tzinfo=UTC):
         moments.append(moments[-1] + half_a_day * 3)
-    moments += [grain.start(moment) + more for moment in moments[::40] for grain in grains
+    moments += [grain.start(moment) + more for moment in moments[::40] for grain in (*grains, *zoned.values())
                 for more in (timedelta(0), -timedelta(microseconds=1))]  # fmt: skip
     before = str(spark.conf.get("spark.sql.session.timeZone"))
     spark.conf.set("spark.sql.session.timeZone", "Asia/Kathmandu")
@@ -193,12 +200,13 @@ def test_spark_places_times_as_python_does(rp: Workbench) -> None:
             pa.table({"at": pa.array([(m - epoch) // timedelta(microseconds=1) for m in moments])})
         )
         at = frame.select("at", F.timestamp_micros("at").alias("moment"))
-        ends = [F.unix_micros(F.expr(grain.end_sql("moment"))).alias(grain.name) for grain in grains]
+        named = {grain.name: grain for grain in grains} | zoned
+        ends = [F.unix_micros(F.expr(grain.end_sql("moment"))).alias(name) for name, grain in named.items()]
         found = at.select("at", *ends).toArrow().to_pylist()
     finally:
         spark.conf.set("spark.sql.session.timeZone", before)
     assert len(found) == len(moments)
     for row in found:
         moment = epoch + row["at"] * timedelta(microseconds=1)
-        for grain in grains:
-            assert epoch + row[grain.name] * timedelta(microseconds=1) == grain.end(moment), (grain, moment)
+        for name, grain in named.items():
+            assert epoch + row[name] * timedelta(microseconds=1) == grain.end(moment), (grain, moment)

@@ -688,7 +688,11 @@ def test_changes_are_said_in_words() -> None:
                "archives will refuse to start"),
         Change("archive", "the column device stays, and is null from now on"),
         Change("dimension", "device is removed: no figures can go by it"),
-        Change("shop", "zone is Europe/Berlin instead of UTC"),
+        Change(
+            "shop",
+            "zone is Europe/Berlin instead of UTC: windows of hours, days, weeks and months begin at other moments; "
+            "a job that keeps such windows needs a new epoch",
+        ),
     ]  # fmt: skip
 
 

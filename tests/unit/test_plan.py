@@ -56,7 +56,7 @@ def promoted(settings: Settings, pipeline: str, one: Plan | None, *, version: in
     if one is not None and one.dedup_horizon_ms is None:
         del content["plan"]["dedup_horizon_ms"]  # TOML has no null
     for table in content.get("plan", {}).get("tables", ()):
-        del table["rows"]
+        del table["rows"], table["calendar"]
     (folder / "manifest.toml").write_text(tomli_w.dumps(content))
     (folder.parent / "current.toml").write_text(f"version = {version}\n")
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 from retailpulse_kernel.ground.errors import JobError, NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.live.stream.tail import ADDITIVE, Key, Parts
-from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Grain
+from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.tables import CATEGORY, Grain
 from retailpulse_kernel.stores.registry import serving_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Accounts
 from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
@@ -49,6 +50,8 @@ class StoredFigures:
 
     def __init__(self, settings: Settings) -> None:
         self._store = serving_store(settings)
+        self._calendar = contract_of(settings).shop.calendar
+        self._table = CATEGORY.within(self._calendar)
 
     def rows(self, grain: Grain, since: int, until: int) -> Rows:
         """The rows of the windows that start in ``[since, until)``, epoch seconds; none where there is no table yet.
@@ -60,9 +63,10 @@ class StoredFigures:
         since, until : int
             Seconds since 1970.
         """
+        grain = grain.within(self._calendar)
         first, last = (datetime.fromtimestamp(moment, UTC) for moment in (since, until))
         try:
-            found = self._store.read_versions(CATEGORY, grain, since=first, until=last, figures=ADDITIVE)
+            found = self._store.read_versions(self._table, grain, since=first, until=last, figures=ADDITIVE)
         except NoSuchTable:
             return []
         return [
@@ -77,14 +81,14 @@ class StoredFigures:
 
     def newest_hour(self) -> int | None:
         """The start of the newest hour that has figures, in epoch seconds."""
-        day, hour = GRAINS["day"], GRAINS["hour"]
+        _, hour, day = self._table.every
         try:
-            days = self._store.read(CATEGORY, day, figures=ADDITIVE[:1], by=())
+            days = self._store.read(self._table, day, figures=ADDITIVE[:1], by=())
             if not days:
                 return None
             newest = max(row["day"] for row in days)
             hours = self._store.read(
-                CATEGORY, hour, since=newest, until=newest + day.width, figures=ADDITIVE[:1], by=()
+                self._table, hour, since=newest, until=day.end(newest), figures=ADDITIVE[:1], by=()
             )
         except NoSuchTable:
             return None

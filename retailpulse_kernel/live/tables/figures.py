@@ -75,7 +75,7 @@ class FigureSource:
             No table answers, or the figure shows values of a personal field.
         """
         known = catalogue()
-        every = grain_of(asking.every) if asking.every else None
+        every = grain_of(asking.every, known.contract.shop.calendar) if asking.every else None
         asked = tuple(dict.fromkeys((*asking.by, *asking.where)))
         span = None if asking.last is None else span_of(asking.last)
         choices = tuple(choose_each(known, Question(asking.figures, asked, every, span=span), table=asking.table))

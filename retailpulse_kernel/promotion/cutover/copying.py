@@ -149,7 +149,8 @@ def compare_rows(
         if was is None or was.by != table.by:
             continue
         shared = tuple(figure for figure in table.figures if figure in was.figures)
-        grains = tuple(grain for grain in table.every if grain in was.every)
+        kept = {grain.name for grain in was.table.every if grain in table.table.every}
+        grains = tuple(grain for grain in table.every if grain in kept)
         if shared and grains:
             both = replace(table, figures=shared, every=grains).table
             with closing(figure_store(table.store, live)) as mine, closing(figure_store(table.store, staging)) as other:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from retailpulse_kernel.shop.contract.model import NEVER, Contract, Field, ReferenceTable, Topic
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.contract.types import sql_type
 
 __all__ = ["Change", "changes"]
+
+#: What follows of another value of the shop's.
+_MEANINGS: Final = {
+    "zone": ": windows of hours, days, weeks and months begin at other moments; a job that keeps such windows needs a "
+    "new epoch",
+    "week_start": ": weeks begin on another day; a job that keeps windows of weeks needs a new epoch",
+}
 
 _Named = TypeVar("_Named", ReferenceTable, Topic)
 
@@ -184,4 +191,4 @@ def _of_others(old: Contract, new: Contract) -> Iterator[Change]:
     for key in ("name", "zone", "week_start", "currency"):
         before, after = getattr(old.shop, key), getattr(new.shop, key)
         if before != after:
-            yield Change("shop", f"{key} is {after} instead of {before}")
+            yield Change("shop", f"{key} is {after} instead of {before}{_MEANINGS.get(key, '')}")

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.shop.contract.paths import Step, steps_of
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
@@ -245,6 +246,11 @@ class Shop:
     zone: str = "UTC"
     week_start: str = "monday"
     currency: str = "USD"
+
+    @property
+    def calendar(self) -> Calendar:
+        """Where the shop's days and weeks begin."""
+        return Calendar(self.zone, self.week_start)
 
 
 @dataclass(frozen=True)

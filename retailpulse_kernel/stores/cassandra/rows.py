@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from itertools import chain, product
 from typing import Any
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import Value
@@ -142,7 +143,12 @@ def halves(grain: Grain, start: datetime, first: datetime, end: datetime) -> lis
     return [(start, first, middle), (start, middle, end)] if first < middle < end else [(start, first, end)]
 
 
-def unpack(columns: Sequence[str], times: set[str], results: Iterable[tuple[bool, Iterable[Any]]]) -> Iterator[Row]:
+def unpack(
+    columns: Sequence[str],
+    times: set[str],
+    results: Iterable[tuple[bool, Iterable[Any]]],
+    calendar: Calendar = UTC_CALENDAR,
+) -> Iterator[Row]:
     """Rows from the driver's tuples. Few different times stand in many rows, so each is converted once.
 
     Parameters
@@ -153,6 +159,8 @@ def unpack(columns: Sequence[str], times: set[str], results: Iterable[tuple[bool
         Those of the columns that are dates or times.
     results : iterable of tuple of bool and iterable of object
         Whether a request succeeded, and its tuples, as ``execute_concurrent`` gives them.
+    calendar : Calendar
+        As for `to_cql`.
     """
     known: dict[Any, Any] = {}
     places = [(name, columns.index(name)) for name in times]
@@ -162,12 +170,12 @@ def unpack(columns: Sequence[str], times: set[str], results: Iterable[tuple[bool
             for name, place in places:
                 value = values[place]
                 if value not in known:
-                    known[value] = from_cql(value)
+                    known[value] = from_cql(value, calendar)
                 row[name] = known[value]
             yield row
 
 
-def to_cql(column: str, value: Any) -> Any:
+def to_cql(column: str, value: Any, calendar: Calendar = UTC_CALENDAR) -> Any:
     """A value as its column takes it: that of a day's windows is a date.
 
     Parameters
@@ -176,21 +184,25 @@ def to_cql(column: str, value: Any) -> Any:
         Its name.
     value : object
         A time has a zone.
+    calendar : Calendar
+        By whose clock the days of the partitions are counted.
     """
-    return value.astimezone(UTC).date() if column == GRAINS["day"].name else value
+    return calendar.day_of(value) if column == GRAINS["day"].name else value
 
 
-def from_cql(value: Any) -> Any:
+def from_cql(value: Any, calendar: Calendar = UTC_CALENDAR) -> Any:
     """A value of the driver's with dates and times as UTC times; any other as it is.
 
     Parameters
     ----------
     value : object
         As the driver gives it: times without a zone, which are UTC.
+    calendar : Calendar
+        As for `to_cql`.
     """
     value = plain(value)
     if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+        return calendar.midnight(value)
     return value
 
 

@@ -314,7 +314,10 @@ class CassandraStore(CassandraSelection, StatementStore, FigureStore):
             f"insert into {self.keyspace}.{table.physical(grain)} ({', '.join(columns)}) "
             f"values ({', '.join('?' * len(columns))}) using timestamp ?"
         )
-        self._apply(insert, grain, rows, lambda values: [*(to_cql(c, values[c]) for c in columns), version * 1000])
+        calendar = grain.bucket.calendar
+        self._apply(
+            insert, grain, rows, lambda values: [*(to_cql(c, values[c], calendar) for c in columns), version * 1000]
+        )
 
     def dump(self, table: FigureTable, grain: Grain, *, since: datetime | None = None) -> dict[Any, Any]:
         """Rows by key."""
@@ -332,7 +335,10 @@ class CassandraStore(CassandraSelection, StatementStore, FigureStore):
             f"where {' and '.join(f'{column} = ?' for column in columns)}"
         )
         rows = [dict(zip(table.key_columns(grain), key, strict=True)) for key in keys]
-        self._apply(delete, grain, rows, lambda values: [version * 1000, *(to_cql(c, values[c]) for c in columns)])
+        calendar = grain.bucket.calendar
+        self._apply(
+            delete, grain, rows, lambda values: [version * 1000, *(to_cql(c, values[c], calendar) for c in columns)]
+        )
 
     def _apply(self, cql: str, grain: Grain, rows: Rows, arguments: Callable[[Row], list[Any]]) -> None:
         """Run a statement for each row, in batches by partition."""
@@ -406,7 +412,7 @@ class CassandraStore(CassandraSelection, StatementStore, FigureStore):
         def run(session: Session) -> list[Row]:
             if since is None or until is None:
                 known = session.execute(f"select distinct {bucket.name} from {physical}")
-                starts = sorted(from_cql(row[0]) for row in known)
+                starts = sorted(from_cql(row[0], bucket.calendar) for row in known)
             else:
                 starts = list(buckets(grain, since, until))
             ranges = [
@@ -417,14 +423,14 @@ class CassandraStore(CassandraSelection, StatementStore, FigureStore):
                 # One thread of Cassandra's adds up what one request asks for.
                 ranges = [half for whole in ranges for half in halves(grain, *whole)]
             arguments = [
-                (to_cql(bucket.name, start), *(() if bucket == grain else (first, end)), *choice)
+                (to_cql(bucket.name, start, bucket.calendar), *(() if bucket == grain else (first, end)), *choice)
                 for start, first, end in ranges
                 for choice in choices
             ]
             results = execute_concurrent_with_args(
                 session, session.prepare(select), arguments, concurrency=CONCURRENCY, execution_profile=TUPLES
             )
-            return list(unpack(columns, times_of(grain, chosen), results))
+            return list(unpack(columns, times_of(grain, chosen), results, bucket.calendar))
 
         rows = [row for row in self._run(run) if in_range(row[grain.name], since, until) and is_among(row, only)]
         if len(choices) > 1:  # what two of them hold is one row
@@ -444,7 +450,7 @@ class CassandraStore(CassandraSelection, StatementStore, FigureStore):
             f"where {bucket.name} = ?{'' if bucket == grain else f' and {grain.name} >= ? and {grain.name} < ?'}"
         )
         arguments = [
-            (to_cql(bucket.name, start), *(() if bucket == grain else (since, until)))
+            (to_cql(bucket.name, start, bucket.calendar), *(() if bucket == grain else (since, until)))
             for start in buckets(grain, since, until)
         ]
 
@@ -453,7 +459,7 @@ class CassandraStore(CassandraSelection, StatementStore, FigureStore):
                 session, session.prepare(select), arguments, concurrency=CONCURRENCY, execution_profile=TUPLES
             )
             times = times_of(grain, figures)
-            return list(unpack([*columns, _WRITTEN], times, results))
+            return list(unpack([*columns, _WRITTEN], times, results, bucket.calendar))
 
         rows = (row for row in self._run(run) if in_range(row[grain.name], since, until))
         return [(row, (row.pop(_WRITTEN) or 0) // 1000) for row in rows]

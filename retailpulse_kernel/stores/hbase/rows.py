@@ -29,6 +29,8 @@ __all__ = ["decode", "pack_cells", "pack_keys", "stamp", "unpack"]
 
 #: How the start of windows of whole days, hours, minutes or seconds is written.
 _STAMPS = {86_400: "%Y%m%d", 3_600: "%Y%m%dT%H", 60: "%Y%m%dT%H%M", 1: "%Y%m%dT%H%M%S"}
+#: The same, by how long it is when it is written.
+_BY_LENGTH = {8: "%Y%m%d", 11: "%Y%m%dT%H", 13: "%Y%m%dT%H%M", 15: "%Y%m%dT%H%M%S"}
 #: What a key holds as it is, beside letters, digits and ``_.-~``.
 _SAFE = " !$&'()*+,-./:;<=>?@[]^_`{|}~"
 _PLAIN = f"^[A-Za-z0-9{re.escape(_SAFE)}]*$"
@@ -44,14 +46,19 @@ def stamp(moment: datetime, grain: Grain) -> str:
     moment : datetime
         With a zone.
     grain : Grain
-        How long the window is. Of whole days the stamp is the day, of whole hours also the hour, and so on.
+        How long the window is. Of whole days the stamp is the day, of whole hours also the hour, and so on. A day is
+        that of the grain's calendar, and everything finer is UTC, in which no hour comes twice.
     """
-    return moment.astimezone(UTC).strftime(_form(grain))
+    if (form := _form(grain)) == _STAMPS[86_400]:
+        return grain.calendar.day_of(moment).strftime(form)
+    return moment.astimezone(UTC).strftime(form)
 
 
 def _form(grain: Grain) -> str:
-    if grain.unit == "month":
+    if grain.unit in ("day", "week", "month"):
         return _STAMPS[86_400]
+    if not grain.calendar.is_utc:  # hours that begin at any minute of those of UTC
+        return _STAMPS[1]
     return next(form for part, form in _STAMPS.items() if not grain.seconds % part)
 
 
@@ -116,7 +123,8 @@ def unpack(table: FigureTable, grain: Grain, key: bytes, cell: bytes) -> Row:
 @lru_cache(maxsize=1_000)
 def _start(text: str, grain: Grain) -> datetime:
     # To parse it takes longer than all the rest of a row, and there are few.
-    return datetime.strptime(text, _form(grain)).replace(tzinfo=UTC)
+    moment = datetime.strptime(text, _BY_LENGTH[len(text)])
+    return grain.calendar.midnight(moment.date()) if len(text) == 8 else moment.replace(tzinfo=UTC)
 
 
 def decode(figure: Figure, value: Any) -> Any:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import NoSuchTable, StoreUnavailable, UnknownName, UsageError
 from retailpulse_kernel.ground.extras import require_extra
 from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import range_of
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.figures import FIGURES, Figure
 from retailpulse_kernel.shop.tables import CATEGORY, SESSION, USER, FigureTable, Grain, Row
 from retailpulse_kernel.shop.windows import grain_with
@@ -202,7 +204,7 @@ class HBaseStore(HBaseSelection, FigureStore):
             A time range of a table whose keys have no time, or beside a prefix.
         """
         checked_limit(limit)
-        selection = _selection(table, prefix, *range_of(last, since, until))
+        selection = _selection(table, prefix, *range_of(last, since, until), contract_of(self._settings).shop.calendar)
 
         def run(hbase: happybase.Connection) -> tuple[list[tuple[bytes, dict[bytes, bytes]]], dict[str, Any]]:
             rows = self._known(hbase, table).scan(
@@ -424,19 +426,19 @@ def _schemas(hbase: happybase.Connection) -> list[str]:
 
 
 def _selection(
-    table: str, prefix: str | bytes | None, since: datetime | None, until: datetime | None
+    table: str, prefix: str | bytes | None, since: datetime | None, until: datetime | None, calendar: Calendar
 ) -> dict[str, bytes]:
     """Where a scan begins and ends."""
     if since is None and until is None:
         return {"row_prefix": _key(prefix)} if prefix else {}
-    grain = grain_with(table.rpartition("_")[2])
-    if grain is None or prefix:
+    width = grain_with(table.rpartition("_")[2])
+    if width is None or prefix:
         raise UsageError(
             f"A scan of {table!r} can't have a time range"
             + (" and a prefix." if prefix else ": its keys do not begin with a time."),
             remedy="Give a prefix of the row's key, or since and until.",
         )
-    bounds = {}
+    bounds, grain = {}, width.within(calendar)
     if since is not None:
         bounds["row_start"] = _start_at_or_after(since, grain)
     if until is not None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import JobError, UsageError
 from retailpulse_kernel.shop.contract.model import Field, ReferenceTable
 from retailpulse_kernel.shop.contract.paths import path_text
@@ -38,9 +39,9 @@ __all__ = [
 ]
 
 #: The version in which plans are written. Plans without one are older; what they lack has its default.
-VERSION: Final = 3
-#: That of plans without tables of rows, which programs of before read as well.
-_WITHOUT_ROWS: Final = 2
+VERSION: Final = 4
+#: Those of plans whose windows are all of UTC, and also without tables of rows: programs of before read these as well.
+_OF_UTC, _WITHOUT_ROWS = 3, 2
 
 _NAME = "plan.json"
 _BOUNDS: Final = ("min", "max", "min_length", "max_length")
@@ -214,7 +215,8 @@ class RatioPlan:
 class TablePlan:
     """A table: the store it is in, its windows, its keys and figures in order, or what it holds as rows.
 
-    One of single events has only a name.
+    One of single events has only a name. The calendar is that by which its windows are counted, with zone and first
+    weekday; there is none where the windows are those of UTC.
     """
 
     name: str
@@ -224,6 +226,7 @@ class TablePlan:
     figures: tuple[FigurePlan, ...] = ()
     rows: RowsPlan | None = None
     ratios: tuple[RatioPlan, ...] = ()
+    calendar: Calendar | None = None
 
     @classmethod
     def describing(cls, table: FigureTable, store: str) -> TablePlan:
@@ -239,7 +242,7 @@ class TablePlan:
         grains = tuple(grain.name for grain in table.every)
         figures = tuple(map(FigurePlan.describing, table.figures))
         ratios = tuple(RatioPlan(ratio.name, ratio.over.name, ratio.under.name) for ratio in table.ratios)
-        return cls(table.name, store, grains, table.by, figures, ratios=ratios)
+        return cls(table.name, store, grains, table.by, figures, ratios=ratios, calendar=_calendar(table))
 
     @property
     def row_table(self) -> RowTable:
@@ -278,10 +281,16 @@ class TablePlan:
         """
         figures = {figure.name: figure.figure for figure in self.figures}
         ratios = tuple(Ratio(one.name, one.name, figures[one.over], figures[one.under]) for one in self.ratios)
-        grains = tuple(grain_of(grain) for grain in self.every)
+        grains = tuple(grain_of(grain, self.calendar or UTC_CALENDAR) for grain in self.every)
         # Which dimensions there are is the contract's matter: the job that wrote the table had these.
         known = tuple(sorted({*DIMENSIONS, *self.by}))
         return FigureTable(self.name, tuple(figures.values()), self.by, grains, ratios, dimensions=known)
+
+
+def _calendar(table: FigureTable) -> Calendar | None:
+    """The calendar by which a table's windows are counted: that of weeks, if it has any, also says where they begin."""
+    others = {grain.calendar for grain in table.every} - {UTC_CALENDAR}
+    return max(others, key=lambda one: one.week_start != UTC_CALENDAR.week_start, default=None)
 
 
 def _known(name: str) -> Grain | None:
@@ -364,7 +373,13 @@ class Plan:
         if self.version > VERSION:
             raise ValueError(f"the plan has version {self.version}, and this program knows {VERSION} at most")
         # What was read from an older form is of today's; and of what it reads, msgspec writes no mere defaults.
-        object.__setattr__(self, "version", VERSION if self.rows else _WITHOUT_ROWS)
+        form = VERSION if self.has_calendar else _OF_UTC if self.rows else _WITHOUT_ROWS
+        object.__setattr__(self, "version", form)
+
+    @property
+    def has_calendar(self) -> bool:
+        """Whether windows of a table are counted by another clock than that of UTC, or weeks from another day."""
+        return any(table.calendar is not None for table in self.tables)
 
     @property
     def state(self) -> tuple[FigurePlan, ...]:

@@ -107,7 +107,7 @@ class FigureStream:
 
     def _kept(self, every: str) -> Grain:
         """One of the table's windows."""
-        grain = grain_of(every)
+        grain = grain_of(every, self.events.job.shop.shop.calendar)
         if grain not in self.table.every:
             kept = [one.title for one in self.table.every]
             raise UnknownName("window", grain.title, kept, of=f"the table {self.table.name!r}")
@@ -223,7 +223,8 @@ class Events:
             Dimensions: ``category``, ``event_type``, ``currency``, ``user_id`` ... and those of the contract; of a
             topic with fields of its own those of its fields.
         every : sequence of str
-            Windows of any width: ``"5 minutes"``, ``"1 hour"``, ``"1 day"``, ``"1 week"``, ``"1 month"``.
+            Windows of any width: ``"5 minutes"``, ``"1 hour"``, ``"1 day"``, ``"1 week"``, ``"1 month"``. Days, weeks
+            and months are those of the shop's zone, which the contract names.
         table : str
             The name of the table that keeps them.
 
@@ -238,7 +239,8 @@ class Events:
             raise UsageError(f"{table!r} can't be the name of a table.", remedy=NAME_RULE)
         contract = self.contract
         known = [figure.typed(contract.types) for figure in figures]
-        grains = tuple(dict.fromkeys(grain_of(text) for text in ([every] if isinstance(every, str) else every)))
+        calendar, texts = self.job.shop.shop.calendar, [every] if isinstance(every, str) else every
+        grains = tuple(dict.fromkeys(grain_of(text, calendar) for text in texts))
         ratios = tuple(figure for figure in known if isinstance(figure, Ratio))
         parts = tuple(parts_of(known))
         kept = FigureTable(table, parts, tuple(by), grains, ratios, dimensions=contract.dimensions)

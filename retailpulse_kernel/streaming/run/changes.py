@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.formats.opening import JSON
 from retailpulse_kernel.stores.base import SentRows
@@ -267,7 +268,7 @@ def _of_tables(old: Plan, new: Plan) -> Iterator[Difference]:
     before, after = ({t.name: t for t in plan.tables if t.rows is None} for plan in (old, new))
     gone = [table for name, table in before.items() if name not in after]
     for table in (table for name, table in after.items() if name not in before):
-        source = next((t for t in gone if (t.by, t.figures, t.every) == (table.by, table.figures, table.every)), None)
+        source = next((t for t in gone if _content(t) == _content(table)), None)
         if source is not None:
             gone.remove(source)
             what = f"the table changed from {source.name} to {table.name}: the new one would lack every closed window"
@@ -282,6 +283,10 @@ def _of_tables(old: Plan, new: Plan) -> Iterator[Difference]:
         reason = f"{_words(table.name for table in gone)} is no longer written: its rows stay as they are"
         yield Difference("table", Effect.RESUME if kept else Effect.EPOCH, reason)
     yield from _of_order(old, new)
+
+
+def _content(table: TablePlan) -> tuple[object, ...]:
+    return (table.by, table.figures, table.every, table.calendar)
 
 
 def _of_rows(old: Plan, new: Plan) -> Iterator[Difference]:
@@ -364,7 +369,20 @@ def _of_table(old: TablePlan, new: TablePlan, *, kept: bool) -> Iterator[Differe
             else f"the grouping key of {name} changed from {_words(old.widths)} to {_words(new.widths)}: "
             "the state can't be reused",
         )
+    elif old.calendar != new.calendar:
+        before, after = (_calendar(table) for table in (old, new))
+        yield Difference(
+            "windows",
+            Effect.EPOCH,
+            f"the windows of {name} were counted {before}, and now are {after}: they begin at other moments, and the "
+            "table is made anew",
+        )
     yield from _of_figures(name, old.figures, new.figures)
+
+
+def _calendar(table: TablePlan) -> str:
+    calendar = table.calendar or UTC_CALENDAR
+    return f"in {calendar.zone} with weeks from {calendar.week_start.capitalize()}"
 
 
 def _of_figures(table: str, old: Sequence[FigurePlan], new: Sequence[FigurePlan]) -> Iterator[Difference]:

@@ -89,7 +89,7 @@ def under(plan: Plan, contract: Contract) -> Plan:
     contract : Contract
         The other one.
     """
-    tables = tuple(_joining(table, contract) for table in plan.tables)
+    tables = tuple(_counted(_joining(table, contract), contract) for table in plan.tables)
     read = {topic: {one.name for one in plan.fields if one.topic in ("", topic)} for topic in plan.topics}
     read[plan.topic] |= _named(tables, plan.conditions)
     if plan.archive is not None:
@@ -110,6 +110,14 @@ def _joining(table: TablePlan, contract: Contract) -> TablePlan:
     joined = {one.name for one in table.rows.references}
     there = tuple(ReferencePlan.describing(one) for one in contract.tables if one.name in joined)
     return replace(table, rows=replace(table.rows, references=there))
+
+
+def _counted(table: TablePlan, contract: Contract) -> TablePlan:
+    """A table of figures with its windows in the shop's time."""
+    if not table.figures:
+        return table
+    known = table.table.within(contract.shop.calendar)
+    return replace(table, calendar=TablePlan.describing(known, table.store).calendar)
 
 
 def _words(contract: Contract, read: Iterable[str]) -> tuple[tuple[str, str], ...]:
