@@ -25,6 +25,7 @@ from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.api.tables import add_tables
 from retailpulse_kernel.catalogue.choosing import Question, choose
+from retailpulse_kernel.catalogue.completeness import complete_until
 from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
 from retailpulse_kernel.shop.tables import CATEGORY, Row
@@ -216,7 +217,8 @@ def _figure_body(sources: Sources, pool: Executor, name: str, question: Asked, t
     question = fitted(question, choice.table)
     conversion = catalogue.conversion() if is_based(figure) else None
     store = sources.figures(choice.entry.store)
-    rows = figure_rows(store, pool, figure, question, table=choice.table, conversion=conversion)
+    reached = complete_until(catalogue, [choice.entry])
+    rows = figure_rows(store, pool, figure, question, now=reached, table=choice.table, conversion=conversion)
     base = {} if conversion is None else {"base": conversion.plain()}
     return _body(name, figure.title, figure.unit, choice.entry.name, question, rows, **base)
 

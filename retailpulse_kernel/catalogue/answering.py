@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from retailpulse_kernel.answers.base_figures import is_based, stored_parts
@@ -12,6 +12,7 @@ from retailpulse_kernel.answers.conversion import Conversion
 from retailpulse_kernel.answers.ranges import Extent, minutes_of
 from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, read_rows
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
+from retailpulse_kernel.catalogue.completeness import complete_until
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
@@ -80,7 +81,7 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
         for row in _read(store, choice, asking, keys, grain, begin, end, conversion):
             rows.setdefault(tuple(row[key] for key in keys), {}).update(row)
     figures = _in_order(choices, asking.figures)
-    extent = Extent(grain, begin, end, datetime.now(UTC))
+    extent = Extent(grain, begin, end, complete_until(catalogue, [choice.entry for choice in choices]))
     frame = figure_frame([rows[key] for key in sorted(rows)], keys, figures, extent)
     names = ", ".join(choice.entry.name for choice in choices)
     frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": names}

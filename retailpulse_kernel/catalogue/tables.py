@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Literal
 
@@ -28,6 +29,7 @@ from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.rates.published import Rates
 from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Grain
 from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints
+from retailpulse_kernel.streaming.checkpoint.progress import complete_until
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.plan.finding import plans
 
@@ -202,6 +204,8 @@ class Catalogue:
         The shop's.
     rates : callable, optional
         Gives the rates that the contract names.
+    progress : callable, optional
+        Gives until when the figures of a job are complete, as its checkpoint says; None where nothing tells that.
     """
 
     namespace: str
@@ -209,6 +213,7 @@ class Catalogue:
     entries: tuple[TableEntry, ...]
     contract: Contract = field(repr=False)
     rates: Callable[[], Rates] | None = field(default=None, repr=False, compare=False)
+    progress: Callable[[str], datetime | None] | None = field(default=None, repr=False, compare=False)
 
     def conversion(self) -> Conversion:
         """What converts the rows of one answer into the base currency.
@@ -300,8 +305,10 @@ def catalogue_of(settings: Settings) -> Catalogue:
             )
             found.setdefault((table.name, table.store), entry)
     entries = tuple(found[key] for key in sorted(found))
-    rates = partial(rates_of, settings)
-    return Catalogue(settings.namespace.name, settings.profile.serving.store, entries, contract_of(settings), rates)
+    return Catalogue(
+        settings.namespace.name, settings.profile.serving.store, entries, contract_of(settings),
+        partial(rates_of, settings), lambda job: complete_until(f"{settings.checkpoints}/{job}"),
+    )  # fmt: skip
 
 
 def _with_checkpoints(settings: Settings) -> set[str]:

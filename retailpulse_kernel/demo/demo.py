@@ -18,6 +18,7 @@ import psutil
 from rich.console import Console
 
 from retailpulse_kernel.answers.reading import Summary, summarise
+from retailpulse_kernel.catalogue.completeness import served_until
 from retailpulse_kernel.demo.jobs import demo_jobs, job_command
 from retailpulse_kernel.demo.terminal import Dashboard
 from retailpulse_kernel.feed.replay import replay
@@ -119,7 +120,7 @@ def demo_file(
         _run_to_end(settings, console)
         return Outcome(
             settings.namespace.name,
-            summarise(serving_store(settings)),
+            summarise(serving_store(settings), now=served_until(settings)),
             read_accounts(settings),
             done.sent,
             done.rejected,
