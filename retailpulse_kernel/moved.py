@@ -41,6 +41,7 @@ MOVED = {
     "sketches": "shop.sketches",
     "spans": "ground.spans",
     "stores.archive": "stores.hive.archive",
+    "streaming.reference.reading": "stores.reference_tables",
     "tables": "shop.tables",
     "topics": "stores.kafka.topics",
     "ground.reserved_names": "ground.names",

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from retailpulse_kernel.answers.base_figures import in_base, is_based
 from retailpulse_kernel.answers.ranges import Extent, SignedRead, cover_open
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName
@@ -218,6 +219,8 @@ def read_rows(
 def chosen_figures(asked: Sequence[str | Figure | Ratio], table: FigureTable = CATEGORY) -> list[Figure | Ratio]:
     """Figures by what they are called or by themselves; all of the table, and what is divided of them, for none.
 
+    Money also has a figure in the base currency, such as ``revenue_base``, which is given where it is asked for.
+
     Parameters
     ----------
     asked : sequence of str or Figure or Ratio
@@ -238,6 +241,8 @@ def chosen_figures(asked: Sequence[str | Figure | Ratio], table: FigureTable = C
             known[ratio.name] = replace(ratio, over=kept[ratio.over.name], under=kept[ratio.under.name])
     names = [figure if isinstance(figure, str) else figure.name for figure in asked]
     for name in names:
+        if name not in known and (based := in_base(name, known, table.by)) is not None:
+            known[name] = based
         if name not in known:
             raise UnknownName("figure", name, known, of=f"the table {table.name!r}")
     return [known[name] for name in dict.fromkeys(names)] or list(known.values())
@@ -267,8 +272,8 @@ def grouped(
     UnknownName
         A name is not a dimension of the table.
     """
-    keys = keys_of(by, table)
     wanted = chosen_figures((), table) if figures is None else figures
+    keys = keys_of(by, table, wanted)
     parts: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         parts[tuple(row[key] for key in keys)].append(row)
@@ -315,8 +320,8 @@ def grouped_frame(
     UnknownName
         As `grouped`.
     """
-    keys = keys_of(by, table)
     wanted = chosen_figures((), table) if figures is None else figures
+    keys = keys_of(by, table, wanted)
     return figure_frame(grouped(rows, by, table, wanted), keys, wanted, extent)
 
 
@@ -350,8 +355,10 @@ def figure_frame(
     return frame
 
 
-def keys_of(by: Sequence[str], table: FigureTable) -> list[str]:
+def keys_of(by: Sequence[str], table: FigureTable, figures: Sequence[Figure | Ratio] = ()) -> list[str]:
     """The keys of an answer: what it goes by, and the currency where the table has one, since money needs it.
+
+    Money in the base currency needs no other one: where nothing else is asked for, it is added up over all currencies.
 
     Parameters
     ----------
@@ -359,6 +366,8 @@ def keys_of(by: Sequence[str], table: FigureTable) -> list[str]:
         Dimensions of the table, or ``bucket``.
     table : FigureTable
         The table.
+    figures : sequence of Figure or Ratio
+        What is asked for.
 
     Raises
     ------
@@ -369,7 +378,8 @@ def keys_of(by: Sequence[str], table: FigureTable) -> list[str]:
     for name in by:
         if name not in known:
             raise UnknownName("dimension", str(name), known)
-    return list(dict.fromkeys([*by, *(["currency"] if "currency" in table.by else [])]))
+    is_crossed = bool(figures) and all(map(is_based, figures))
+    return list(dict.fromkeys([*by, *(["currency"] if "currency" in table.by and not is_crossed else [])]))
 
 
 def summarise(

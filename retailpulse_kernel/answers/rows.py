@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from retailpulse_kernel.answers.base_figures import is_based, stored_parts
+from retailpulse_kernel.answers.conversion import Conversion
 from retailpulse_kernel.answers.ranges import Extent, SignedRead
 from retailpulse_kernel.answers.reading import chosen_figures, grouped, money, over_time, parts_of, read_rows
 from retailpulse_kernel.answers.request import Asked, fitted
@@ -30,6 +32,7 @@ __all__ = ["figure_rows", "funnel_rows", "valued"]
 
 #: Money has four exact decimal places everywhere.
 MONEY_EXPONENT = -4
+_STARTS = ("bucket",)
 #: The steps from looking to buying.
 FUNNEL = ("view", "add_to_cart", "purchase")
 
@@ -42,6 +45,7 @@ def figure_rows(
     *,
     now: datetime | None = None,
     table: FigureTable = CATEGORY,
+    conversion: Conversion | None = None,
 ) -> list[Row]:
     """The rows of a figure, by the dimensions that were asked for; money always by its currency, too.
 
@@ -58,7 +62,9 @@ def figure_rows(
     now : datetime, optional
         The present, when absent; windows that end later are not complete.
     table : FigureTable
-        The table that answers.
+        The table that answers; in the base currency its windows lie within a business day each.
+    conversion : Conversion, optional
+        What converts the rows of a figure in the base currency.
 
     Raises
     ------
@@ -75,14 +81,17 @@ def figure_rows(
     # A plan does not keep the unit of a job's own figure. What has decimals in a table by currency may be money.
     decimals = any(part.rules.value is Value.DECIMAL for part in parts_of([figure]))
     is_money = figure.unit == "currency" or (decimals and "currency" in table.by)
-    split = is_money or "currency" in asked.by
+    is_split = is_money and not is_based(figure)
+    split = is_split or "currency" in asked.by
     rows = _read(store, pool, figure, asked, table)
+    if conversion is not None:
+        rows = [{**row, "bucket": asked.grain.start(row["bucket"])} for row in conversion.rows(rows, [figure], _STARTS)]
     if (
         not split and "currency" in table.by
     ):  # counts may cross currencies: `grouped` keeps them apart, so they get the same
         rows = [{**row, "currency": ""} for row in rows]
     found = grouped(rows, asked.by, table, [figure])
-    keys = [*asked.by, *(["currency"] if is_money and "currency" not in asked.by else [])]
+    keys = [*asked.by, *(["currency"] if is_split and "currency" not in asked.by else [])]
     result = [
         {key: _plain(row[key], asked) for key in keys} | valued(row[figure.name], is_money=is_money)
         for row in found
@@ -134,7 +143,9 @@ def _read(store: FigureStore, pool: Executor, figure: Figure | Ratio, asked: Ask
     since, until = (asked.calendar.shifted(end, -asked.shift) for end in (asked.since, asked.until))
     # Without a series the widest windows do; with one, the range is read by its own.
     grain = asked.grain if "bucket" in asked.by else max(table.every, key=lambda one: one.seconds)
-    parts = parts_of([figure])
+    if is_based(figure):
+        grain = table.parts(grain)[0]  # each row is converted by the rate of its own day
+    parts = stored_parts([figure])
     try:
         # Windows can be taken away where all events of a row are counted, so that a row without any is known.
         if EVENTS in table.figures and all(part.rules.is_added for part in parts):

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from retailpulse_kernel.answers.base_figures import is_based
 from retailpulse_kernel.answers.request import Asked, asked, fitted
 from retailpulse_kernel.answers.rows import figure_rows, funnel_rows
 from retailpulse_kernel.api.cache import AnswerCache
@@ -24,6 +25,7 @@ from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.api.tables import add_tables
 from retailpulse_kernel.catalogue.choosing import Question, choose
+from retailpulse_kernel.catalogue.completeness import complete_until
 from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
 from retailpulse_kernel.shop.tables import CATEGORY, Row
@@ -40,6 +42,14 @@ _THREADS = 8
 _PRODUCTS_SECONDS = 30.0
 
 
+class Base(BaseModel):
+    """The base currency of a figure such as `revenue_base`: the days of the rates, and amounts that have no rate."""
+
+    currency: str
+    rates: dict[str, dict[str, str]]
+    missing: dict[str, dict[str, Any]]
+
+
 class Figures(BaseModel):
     """Rows of one figure, with the range they were read for."""
 
@@ -50,6 +60,7 @@ class Figures(BaseModel):
     since: str
     until: str
     grain: str
+    base: Base | None = None
     total_rows: int
     rows: list[dict[str, Any]]
 
@@ -204,16 +215,20 @@ def _figure_body(sources: Sources, pool: Executor, name: str, question: Asked, t
             f"The figure {name!r} shows values of a personal field.", remedy="Ask for a number of values instead."
         )
     question = fitted(question, choice.table)
-    rows = figure_rows(sources.figures(choice.entry.store), pool, figure, question, table=choice.table)
-    return _body(name, figure.title, figure.unit, choice.entry.name, question, rows)
+    conversion = catalogue.conversion() if is_based(figure) else None
+    store = sources.figures(choice.entry.store)
+    reached = complete_until(catalogue, [choice.entry])
+    rows = figure_rows(store, pool, figure, question, now=reached, table=choice.table, conversion=conversion)
+    base = {} if conversion is None else {"base": conversion.plain()}
+    return _body(name, figure.title, figure.unit, choice.entry.name, question, rows, **base)
 
 
-def _body(name: str, title: str, unit: str, table: str, question: Asked, rows: list[Row]) -> bytes:
+def _body(name: str, title: str, unit: str, table: str, question: Asked, rows: list[Row], **more: Any) -> bytes:
     """An answer; `total_rows` tells how many rows there are where the limit leaves some out."""
     return orjson.dumps(
         {
             "figure": name, "title": title, "unit": unit, "table": table, "since": question.since,
-            "until": question.until, "grain": question.grain.name, "total_rows": len(rows),
+            "until": question.until, "grain": question.grain.name, **more, "total_rows": len(rows),
             "rows": rows[: question.limit] if question.limit else rows,
         }
     )  # fmt: skip

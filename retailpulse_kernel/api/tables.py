@@ -9,6 +9,7 @@ import orjson
 from fastapi import FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel
 
+from retailpulse_kernel.answers.base_figures import all_in_base
 from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.sources import Sources
@@ -159,8 +160,9 @@ def _listing(sources: Sources) -> bytes:
 
 def _shown(entry: TableEntry, fresh: Freshness, contract: Contract) -> dict[str, Any]:
     """A table without its personal columns."""
-    said = described(entry) | fresh_words(fresh)
-    kept = () if entry.figures is None else chosen_figures((), entry.figures)
+    said = described(entry, contract) | fresh_words(fresh)
+    kept = [] if entry.figures is None else chosen_figures((), entry.figures)
+    kept += all_in_base(kept, entry.key)
     hidden = {figure.name for figure in kept if shows_personal(figure, contract)}
     said["figures"] = [figure for figure in said["figures"] if figure["name"] not in hidden]
     said["only"] = [text for text in said["only"] if not names_personal(text, contract)]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from retailpulse_kernel.answers.base_figures import is_based, stored_parts
+from retailpulse_kernel.answers.conversion import Conversion
 from retailpulse_kernel.answers.ranges import Extent, minutes_of
 from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, read_rows
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
+from retailpulse_kernel.catalogue.completeness import complete_until
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
-from retailpulse_kernel.ground.spans import PERIODS, range_of, span_of
+from retailpulse_kernel.ground.spans import PERIODS, moment_of, range_of, span_of
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.tables import Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore, Store
@@ -67,6 +70,7 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
     question = Question(asking.figures, dimensions, every, since, until, last)
     choices = choose_each(catalogue, question, table=asking.table)
     keys = _same_keys(choices, asking.by)
+    conversion = catalogue.conversion() if any(map(is_based, _in_order(choices, ()))) else None
     # Windows in which all tables can begin and end.
     finest = max((_width(choice, min) for choice in choices), key=lambda one: one.seconds)
     widest = min((_width(choice, max) for choice in choices), key=lambda one: one.seconds)
@@ -77,40 +81,48 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
         if asking.table is None and not catalogue.is_served(choice.entry):
             say(f"{choice.words}.")
         store = cast("FigureStore", store_of(choice.entry.store))
-        for row in _read(store, choice, asking, grain, begin, end):
+        for row in _read(store, choice, asking, keys, grain, begin, end, conversion):
             rows.setdefault(tuple(row[key] for key in keys), {}).update(row)
     figures = _in_order(choices, asking.figures)
-    extent = Extent(grain, begin, end, datetime.now(UTC))
+    extent = Extent(grain, begin, end, complete_until(catalogue, [choice.entry for choice in choices]))
     frame = figure_frame([rows[key] for key in sorted(rows)], keys, figures, extent)
     if "bucket" in frame and not calendar.is_utc:
         frame["bucket"] = frame["bucket"].dt.tz_convert(calendar.zone)
     names = ", ".join(choice.entry.name for choice in choices)
     frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": names}
+    if conversion is not None:
+        frame.attrs |= conversion.attributes
+        if conversion.words:
+            say(conversion.words)
     return frame
 
 
 def _read(
-    store: FigureStore, choice: Choice, asking: Asking, grain: Grain, begin: datetime | None, end: datetime | None
-) -> list[Row]:
+    store: FigureStore, choice: Choice, asking: Asking, keys: Sequence[str], grain: Grain, begin: datetime | None,
+    end: datetime | None, conversion: Conversion | None,
+) -> list[Row]:  # fmt: skip
     """The figures of one table, summed up."""
     try:
         rows = read_rows(
-            store, choice.table, since=begin, until=end, grain=grain, figures=parts_of(choice.figures),
+            store, choice.table, since=begin, until=end, grain=grain, figures=stored_parts(choice.figures),
             only=asking.where or None,
         )  # fmt: skip
     except NoSuchTable as error:
         raise choice.entry.absent from error
     # A store gives what lies below a category, too: which values are meant is checked here.
-    kept = (row for row in rows if all(row[name] in values for name, values in asking.where.items()))
-    return grouped(kept, asking.by, choice.table, choice.figures)
+    kept: Iterable[Row] = (row for row in rows if all(row[name] in values for name, values in asking.where.items()))
+    if conversion is not None:
+        kept = conversion.rows(kept, choice.figures, [grain.name for grain in choice.table.every])
+    return grouped(kept, keys, choice.table, choice.figures)
 
 
 def _same_keys(choices: Sequence[Choice], by: Sequence[str]) -> list[str]:
     """The keys of the answer; tables that have others can't stand in one frame."""
     first, *others = choices
-    keys = keys_of(by, first.table)
+    figures = _in_order(choices, ())
+    keys = keys_of(by, first.table, figures)
     for other in others:
-        if keys_of(by, other.table) != keys:
+        if keys_of(by, other.table, figures) != keys:
             raise UsageError(
                 f"The tables {first.entry.name!r} and {other.entry.name!r} can't answer together: only one of them "
                 "goes by currency.",

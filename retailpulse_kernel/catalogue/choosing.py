@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from retailpulse_kernel.answers.base_figures import is_based
+from retailpulse_kernel.answers.conversion import within_days
 from retailpulse_kernel.answers.ranges import cover_open
 from retailpulse_kernel.answers.reading import chosen_figures
+from retailpulse_kernel.catalogue.rates import require_rates
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.errors import UnknownName, UsageError, did_you_mean
 from retailpulse_kernel.shop.figures import FIGURES, Figure, Ratio, parts_of
@@ -107,6 +110,7 @@ def choose(catalogue: Catalogue, question: Question, *, table: str | None = None
     going = [choice for choice in keeping if set(question.dimensions) <= set(choice.table.by)]
     if not going:
         raise _not_by(keeping, question)
+    going = _dated(going, catalogue)
     fitting = [choice for choice in going if _fits(choice.table, question)]
     if not fitting:
         _refuse_windows(going[0].table, question)
@@ -172,16 +176,20 @@ def _ratios(entries: Iterable[TableEntry]) -> dict[str, Ratio]:
 
 def _keeping(entries: Sequence[TableEntry], figures: Sequence[str | Figure | Ratio]) -> list[Choice]:
     """The tables that keep all of the figures."""
-    found = []
+    found, refused = [], []
     for entry in entries:
         assert entry.figures is not None
         try:
             found.append(Choice(entry, entry.figures, tuple(chosen_figures(figures, entry.figures))))
-        except UnknownName as error:
+        except UsageError as error:
             if len(entries) == 1:
-                raise error
+                raise
+            if not isinstance(error, UnknownName):
+                refused.append(error)
     if found:
         return found
+    if refused:
+        raise refused[0]
     by_table = {entry.name: [one.name for one in chosen_figures((), entry.figures)] for entry in entries
                 if entry.figures}  # fmt: skip
     names = [one if isinstance(one, str) else one.name for one in figures]
@@ -193,6 +201,23 @@ def _keeping(entries: Sequence[TableEntry], figures: Sequence[str | Figure | Rat
     raise UsageError(
         f"No table keeps all of {_listed(names)}.", remedy=f"Ask for figures of one table at a time: {where}."
     )
+
+
+def _dated(choices: Sequence[Choice], catalogue: Catalogue) -> list[Choice]:
+    """Choices of which those with figures in the base currency read windows that lie within a business day each."""
+    if not any(is_based(figure) for choice in choices for figure in choice.figures):
+        return list(choices)
+    require_rates(catalogue.contract)
+    found: list[Choice] = []
+    refused: list[UsageError] = []
+    for choice in choices:
+        try:
+            found.append(replace(choice, table=within_days(choice.table, catalogue.contract)))
+        except UsageError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found
 
 
 def _not_by(keeping: Sequence[Choice], question: Question) -> UsageError:

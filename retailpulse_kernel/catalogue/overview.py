@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from retailpulse_kernel.answers.base_figures import all_in_base
+from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue_of, titles
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text, moment_at
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.figures import Figure, Ratio
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.stores.frames import ColumnKind, to_frame
@@ -79,7 +82,8 @@ class Tables:
         only (which events count), written (UTC), complete_until (the watermark), rows, sketched (figures that are
         estimated), and holds (figures or columns).
         """
-        rows = [_row(entry, fresh) for entry, fresh in zip(self.catalogue.entries, self.freshness, strict=True)]
+        both = zip(self.catalogue.entries, self.freshness, strict=True)
+        rows = [_row(entry, fresh, self.catalogue.contract) for entry, fresh in both]
         kinds = {place: kind for place, kind in enumerate(_COLUMNS.values()) if kind}
         return to_frame(list(_COLUMNS), rows, kinds)
 
@@ -102,7 +106,8 @@ class Tables:
     def to_json(self) -> list[dict[str, Any]]:
         """The tables as plain values; times in ISO 8601."""
         both = zip(self.catalogue.entries, self.freshness, strict=True)
-        return [described(entry) | fresh_words(fresh) for entry, fresh in both]
+        contract = self.catalogue.contract
+        return [described(entry, contract) | fresh_words(fresh) for entry, fresh in both]
 
 
 def tables_of(settings: Settings) -> Tables:
@@ -148,13 +153,15 @@ def freshness(entry: TableEntry, accounts: Sequence[Account]) -> Freshness:
     )
 
 
-def described(entry: TableEntry) -> dict[str, Any]:
+def described(entry: TableEntry, contract: Contract) -> dict[str, Any]:
     """A table as plain values.
 
     Parameters
     ----------
     entry : TableEntry
         The table.
+    contract : Contract
+        The shop's: with rates, money also has figures in the base currency.
     """
     figures, rows = entry.figures, entry.plan.rows
     return {
@@ -166,13 +173,15 @@ def described(entry: TableEntry) -> dict[str, Any]:
         "only": list(entry.conditions),
         "by": list(entry.key),
         "windows": list(entry.plan.widths),
-        "figures": [] if figures is None else _figures(figures, entry.sketched),
+        "figures": [] if figures is None else _figures(figures, entry.sketched, contract),
         "columns": [] if rows is None else [{"name": name, "type": kind} for name, kind in rows.columns],
     }
 
 
-def _figures(table: FigureTable, sketched: Sequence[str]) -> list[dict[str, Any]]:
+def _figures(table: FigureTable, sketched: Sequence[str], contract: Contract) -> list[dict[str, Any]]:
     kept: list[Figure | Ratio] = [*table.figures, *table.ratios]
+    if contract.shop.rates:
+        kept += all_in_base(chosen_figures((), table), table.by)
     return [{"name": one.name, "title": one.title, "unit": one.unit, "exact": one.name not in sketched} for one in kept]
 
 
@@ -191,11 +200,11 @@ def fresh_words(fresh: Freshness) -> dict[str, Any]:
     }
 
 
-def _row(entry: TableEntry, fresh: Freshness) -> list[Any]:
+def _row(entry: TableEntry, fresh: Freshness, contract: Contract) -> list[Any]:
     return [
         entry.name, entry.store, entry.kind, ", ".join(entry.key), ", ".join(entry.plan.widths),
         entry.job, entry.version, " and ".join(entry.conditions), fresh.written,
-        fresh.complete_until, fresh.rows, ", ".join(entry.sketched), ", ".join(titles(entry)),
+        fresh.complete_until, fresh.rows, ", ".join(entry.sketched), ", ".join(titles(entry, contract)),
     ]  # fmt: skip
 
 

@@ -7,22 +7,29 @@ is kept anywhere else, so a table is there as soon as its job has run or is prom
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import datetime
+from functools import cached_property, partial
 from typing import Literal
 
 import msgspec
 import pyarrow as pa
 
+from retailpulse_kernel.answers.base_figures import all_in_base, is_based
+from retailpulse_kernel.answers.conversion import Conversion
+from retailpulse_kernel.answers.reading import chosen_figures
+from retailpulse_kernel.catalogue.rates import rates_of, require_rates
 from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.rates.published import Rates
 from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Grain
 from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints
+from retailpulse_kernel.streaming.checkpoint.progress import complete_until
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.plan.finding import plans
 
@@ -133,6 +140,8 @@ class TableEntry:
         figure : Figure or Ratio
             One that the table answers.
         """
+        if is_based(figure):
+            return False
         decimals = any(part.rules.value is Value.DECIMAL for part in parts_of([figure]))
         return figure.unit == "currency" or (decimals and "currency" in self.key)
 
@@ -193,12 +202,30 @@ class Catalogue:
         The tables, by name.
     contract : Contract
         The shop's.
+    rates : callable, optional
+        Gives the rates that the contract names.
+    progress : callable, optional
+        Gives until when the figures of a job are complete, as its checkpoint says; None where nothing tells that.
     """
 
     namespace: str
     serving: str
     entries: tuple[TableEntry, ...]
     contract: Contract = field(repr=False)
+    rates: Callable[[], Rates] | None = field(default=None, repr=False, compare=False)
+    progress: Callable[[str], datetime | None] | None = field(default=None, repr=False, compare=False)
+
+    def conversion(self) -> Conversion:
+        """What converts the rows of one answer into the base currency.
+
+        Raises
+        ------
+        UsageError
+            The contract names no rates.
+        """
+        require_rates(self.contract)
+        assert self.rates is not None, "a catalogue whose contract names rates can read them"
+        return Conversion(self.contract, self.rates)
 
     @property
     def names(self) -> list[str]:
@@ -278,7 +305,10 @@ def catalogue_of(settings: Settings) -> Catalogue:
             )
             found.setdefault((table.name, table.store), entry)
     entries = tuple(found[key] for key in sorted(found))
-    return Catalogue(settings.namespace.name, settings.profile.serving.store, entries, contract_of(settings))
+    return Catalogue(
+        settings.namespace.name, settings.profile.serving.store, entries, contract_of(settings),
+        partial(rates_of, settings), lambda job: complete_until(f"{settings.checkpoints}/{job}"),
+    )  # fmt: skip
 
 
 def _with_checkpoints(settings: Settings) -> set[str]:
@@ -306,17 +336,21 @@ def _promoted(settings: Settings) -> Iterator[tuple[str, tuple[str, Plan]]]:
             continue  # `retailpulse jobs` says what is wrong with it
 
 
-def titles(entry: TableEntry) -> Sequence[str]:
+def titles(entry: TableEntry, contract: Contract) -> Sequence[str]:
     """What a table says, for people: the titles of its figures, or the names of its columns.
 
     Parameters
     ----------
     entry : TableEntry
         The table.
+    contract : Contract
+        The shop's: with rates, money also has figures in the base currency.
     """
     if entry.plan.rows is not None:
         return [name for name, _ in entry.plan.rows.columns]
     if entry.figures is None:
         return [figure.name for figure in entry.plan.figures] or ["every event"]
-    ratios = [ratio.title for ratio in entry.figures.ratios]
-    return [*(figure.title for figure in entry.figures.figures), *ratios]
+    kept: list[Figure | Ratio] = [*entry.figures.figures, *entry.figures.ratios]
+    if contract.shop.rates:
+        kept += all_in_base(chosen_figures((), entry.figures), entry.figures.by)
+    return [figure.title for figure in kept]

@@ -98,7 +98,12 @@ def _tables_view(found: Tables, width: int) -> RenderableType:
         written = "not yet" if fresh.written is None else f"{fresh.written:%Y-%m-%d %H:%M:%S}"
         rows = "" if fresh.rows is None else f"{fresh.rows:,}"
         texts = (entry.name, entry.store, entry.kind, ", ".join(entry.key), ", ".join(entry.plan.widths), entry.writer)
-        table.add_row(*map(escape, texts), written, rows, *([escape(", ".join(titles(entry)))] if is_wide else []))
+        table.add_row(
+            *map(escape, texts),
+            written,
+            rows,
+            *([escape(", ".join(titles(entry, found.catalogue.contract)))] if is_wide else []),
+        )
     further = [Text(found.problem, style="yellow")] if found.problem else []
     if not is_wide:
         further.append(Text("A wider terminal, --json and rp.tables() also say what each table holds.", style="dim"))

@@ -126,8 +126,9 @@ def figures(
     as_json: AsJson = False,
 ) -> None:
     """Show revenue per category, event distribution, revenue over time and average order value."""
-    from retailpulse_kernel.answers.ranges import minutes_of
+    from retailpulse_kernel.answers.ranges import Extent, minutes_of
     from retailpulse_kernel.answers.reading import grouped, read_rows, summarise
+    from retailpulse_kernel.catalogue.completeness import served_until
     from retailpulse_kernel.demo.terminal import figures_view
     from retailpulse_kernel.shop.contract.loading import contract_of
     from retailpulse_kernel.shop.tables import CATEGORY, grain_of
@@ -139,8 +140,9 @@ def figures(
         raise UsageError("--last and --since are both given.", remedy="Use one of them.")
     calendar = contract_of(settings).shop.calendar
     first, end = minutes_of(last, since, until, calendar=calendar)
+    reached = served_until(settings)
     try:
-        summary = summarise(store, since=first, until=end, grain=grain, calendar=calendar)
+        summary = summarise(store, since=first, until=end, grain=grain, now=reached, calendar=calendar)
     except NoSuchTable as error:
         raise NoSuchTable(
             f"There are no figures in the namespace {settings.namespace.name!r} yet.",
@@ -161,20 +163,25 @@ def figures(
         else []
     )
     rows = grouped(found, dimensions)
+    if "bucket" in dimensions:
+        extent = Extent(chosen, summary.since, summary.until, reached)
+        rows = [{**row, "complete": extent.complete(row["bucket"])} for row in rows]
     if as_json:
         print_json(rows)
     else:
         _print_rows(rows)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
 def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
     table = Table(box=None)
     for name in rows[0] if rows else ():
-        table.add_column(name, justify="right" if isinstance(rows[0][name], int | Decimal) else "left")
+        table.add_column(name, justify="right" if _is_number(rows[0][name]) else "left")
     for row in rows:
-        table.add_row(
-            *(f"{v:,}" if isinstance(v, int | Decimal) else "" if v is None else str(v) for v in row.values())
-        )
+        table.add_row(*(f"{v:,}" if _is_number(v) else "" if v is None else str(v) for v in row.values()))
     Console().print(table if rows else "No figures in this range.")
 
 

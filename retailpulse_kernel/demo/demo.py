@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from retailpulse_kernel.answers.reading import Summary, summarise
+from retailpulse_kernel.catalogue.completeness import served_until
 from retailpulse_kernel.demo.jobs import demo_jobs, job_command, last_line
 from retailpulse_kernel.demo.servers import only_demo, servers
 from retailpulse_kernel.demo.terminal import Dashboard
@@ -126,7 +127,7 @@ def demo_file(
             worked.read()
         return Outcome(
             settings.namespace.name,
-            summarise(serving_store(settings)),
+            summarise(serving_store(settings), now=served_until(settings)),
             read_accounts(settings),
             done.sent,
             done.rejected,

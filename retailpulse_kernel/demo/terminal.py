@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retailpulse_kernel.answers.reading import CurrencySummary, Summary, money, summarise
+from retailpulse_kernel.catalogue.completeness import served_until
 from retailpulse_kernel.demo.worked import Worked
 from retailpulse_kernel.ground.errors import NoSuchTable, RetailPulseError
 from retailpulse_kernel.ground.settings import Settings
@@ -272,10 +273,11 @@ class Dashboard:
         minute = GRAINS["minute"]
         until = minute.start(datetime.now(UTC)) + minute.width
         try:
-            summary, span = summarise(self._store, since=until - _WINDOW, until=until, grain="minute"), "last hour"
+            now, span = served_until(self._settings), "last hour"
+            summary = summarise(self._store, since=until - _WINDOW, until=until, grain="minute", now=now)
             if not summary.events_by_type:
                 # A replay keeps its own times: show all of it.
-                summary, span = summarise(self._store), ""
+                summary, span = summarise(self._store, now=now), ""
         except NoSuchTable:
             return
         self._summary, self._span = summary, span

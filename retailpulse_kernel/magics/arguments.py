@@ -98,11 +98,17 @@ def _choices(name: str) -> list[str]:
 
 
 def _figures(bench: Workbench, _call: Call) -> list[str]:
+    from retailpulse_kernel.answers.base_figures import all_in_base
     from retailpulse_kernel.answers.reading import chosen_figures
     from retailpulse_kernel.catalogue.tables import catalogue_of
 
-    kept = [entry.figures for entry in catalogue_of(bench.settings).figures if entry.figures]
-    return list(dict.fromkeys(figure.name for table in kept for figure in chosen_figures((), table)))
+    catalogue = catalogue_of(bench.settings)
+    tables = [entry.figures for entry in catalogue.figures if entry.figures]
+    kept = [(figure, table) for table in tables for figure in chosen_figures((), table)]
+    named = [figure.name for figure, _ in kept]
+    if catalogue.contract.shop.rates:
+        named += [based.name for figure, table in kept for based in all_in_base([figure], table.by)]
+    return list(dict.fromkeys(named))
 
 
 def _dimensions(bench: Workbench, call: Call) -> list[str]:

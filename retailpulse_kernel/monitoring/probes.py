@@ -6,7 +6,7 @@ import shutil
 import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -185,7 +185,7 @@ class BadMessages:
 
 
 class Business:
-    """Revenue of the last whole hour beside the same hour's usual."""
+    """Revenue of the last complete hour beside the same hour's usual."""
 
     def __init__(self, settings: Settings, namespaces: Callable[[], Iterable[str]]) -> None:
         self._settings, self._namespaces = settings, namespaces
@@ -200,23 +200,25 @@ class Business:
         values : Values
             Gets each currency's ratio of an hour's revenue to earlier weeks.
         """
+        from retailpulse_kernel.catalogue.completeness import served_until
         from retailpulse_kernel.stores.registry import serving_store
 
         values.clear("retailpulse_revenue_to_usual_ratio")
         for name in self._namespaces():
-            store = self._stores.setdefault(name, serving_store(in_namespace(self._settings, name)))
-            weeks = [self._revenue(store, week) for week in range(_WEEKS + 1)]
+            settings = in_namespace(self._settings, name)
+            store = self._stores.setdefault(name, serving_store(settings))
+            # An hour that the job has not taken in yet is no bad hour.
+            end = GRAINS["hour"].start(served_until(settings))
+            weeks = [self._revenue(store, week, end) for week in range(_WEEKS + 1)]
             for currency, ratio in ratios(weeks[0], weeks[1:]).items():
                 values.set("retailpulse_revenue_to_usual_ratio", float(ratio), namespace=name, currency=currency)
 
-    def _revenue(self, store: Any, week: int) -> dict[str, Decimal]:
+    def _revenue(self, store: Any, week: int, end: datetime) -> dict[str, Decimal]:
         from retailpulse_kernel.answers.request import asked
         from retailpulse_kernel.answers.rows import figure_rows
 
-        now = datetime.now(UTC)
-        end = GRAINS["hour"].start(now)
         question = asked(
-            since=(end - _HOUR).isoformat(), until=end.isoformat(), by="currency", shift=f"{7 * week}d", now=now
+            since=(end - _HOUR).isoformat(), until=end.isoformat(), by="currency", shift=f"{7 * week}d", now=end
         )
         return {row["currency"]: Decimal(row["decimal"]) for row in figure_rows(store, self._pool, "revenue", question)}
 

@@ -88,8 +88,8 @@ _ALL = (
         "namespace", "topic"),
     _of("the monitor", "bad_messages_total", "counter", "Messages in the dead-letter topic, by reason.", "namespace",
         "reason"),
-    _of("the monitor", "revenue_to_usual_ratio", "gauge", "Revenue of the last whole hour over the median of the same "
-        "hour in the four weeks before. A ratio: money itself is in the stores.", "namespace", "currency"),
+    _of("the monitor", "revenue_to_usual_ratio", "gauge", "Revenue of the last complete hour over the median of the "
+        "same hour in the four weeks before. A ratio: money itself is in the stores.", "namespace", "currency"),
     _of("each producer", "producer_messages_total", "counter", "Messages that Kafka has acknowledged to a producer.",
         "namespace", "producer"),
     _of("each producer", "producer_rejected_rows_total", "counter", "Rows of a file that are not events.", "namespace",

@@ -27,9 +27,9 @@ from retailpulse_kernel.stores.kafka.admin import Admin
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.stores.kafka.topics import await_leaders, ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
+from retailpulse_kernel.stores.reference_tables import read_table
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
 from retailpulse_kernel.streaming.query.analysis import analysed
-from retailpulse_kernel.streaming.reference.reading import read_table
 from retailpulse_kernel.streaming.reference.refreshing import References, TableState
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.proxy import Proxy

@@ -164,6 +164,8 @@ class FigureSource:
         figures, found = self._figures, [(choice.entry, one) for choice in self.choices for one in choice.figures]
         keys = [name for name in frame.columns if name not in {one.name for one in figures} and name != "complete"]
         notes = [f"The newest {ROWS:,} of {len(frame):,} rows."] if len(frame) > ROWS else []
+        if words := totals.attrs.get("conversion"):
+            notes.append(words)
         if not len(frame):
             notes.append(f"No events{since_words(self.asking.last)}.")
         return Reading(

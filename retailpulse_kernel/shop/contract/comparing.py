@@ -188,7 +188,7 @@ def _of_topic(old: Topic, new: Topic) -> Iterator[str]:
 
 
 def _of_others(old: Contract, new: Contract) -> Iterator[Change]:
-    for key in ("name", "zone", "week_start", "currency"):
+    for key in ("name", "zone", "week_start", "currency", "rates"):
         before, after = getattr(old.shop, key), getattr(new.shop, key)
         if before != after:
-            yield Change("shop", f"{key} is {after} instead of {before}{_MEANINGS.get(key, '')}")
+            yield Change("shop", f"{key} is {_said(after)} instead of {_said(before)}{_MEANINGS.get(key, '')}")

@@ -31,7 +31,7 @@ from retailpulse_kernel.shop.contract.model import (
     Topic,
 )
 from retailpulse_kernel.shop.contract.shapes import read_shape
-from retailpulse_kernel.shop.contract.tables import read_tables
+from retailpulse_kernel.shop.contract.tables import check_rates, read_tables
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def read_contract(text: str, *, name: str, base: Contract | None, folder: Path |
         _shop(faults, content.get("shop", {}), base),
         formats=formats,
     )
+    check_rates(faults, contract.shop, contract.tables, folder)
     if faults.found:
         raise _failed(name, sorted(faults.found, key=lambda fault: fault.line))
     return contract
@@ -242,12 +243,13 @@ def _options(faults: Faults, said: Reading, format: str, of_tools: Sequence[str]
 
 def _shop(faults: Faults, values: Any, base: Contract | None) -> Shop:
     before, said = base.shop if base else Shop(), Reading(faults, ("shop",), values)
-    said.only("name", "zone", "week_start", "currency")
+    said.only("name", "zone", "week_start", "currency", "rates")
     shop = Shop(
         said.take("name", "text", before.name),
         said.take("zone", "text", before.zone),
         said.take("week_start", "text", before.week_start),
         said.take("currency", "text", before.currency),
+        said.take("rates", "text", before.rates),
     )
     try:
         ZoneInfo(shop.zone)

@@ -239,13 +239,22 @@ class Shop:
     week_start : str
         The first day of its week, such as ``monday``.
     currency : str
-        That of its books, ISO 4217.
+        That of its books, ISO 4217: the base currency.
+    rates : str
+        What converts money into that currency: the name of a reference table, or the path of a file of the European
+        Central Bank's, relative to the contract. Empty where nothing is converted.
     """
 
     name: str = "shop"
     zone: str = "UTC"
     week_start: str = "monday"
     currency: str = "USD"
+    rates: str = ""
+
+    @property
+    def has_rate_file(self) -> bool:
+        """Whether the rates are in a file of the bank's, and not in a reference table."""
+        return "." in self.rates
 
     @property
     def calendar(self) -> Calendar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -11,11 +11,13 @@ from retailpulse_kernel.ground.errors import UsageError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.ground.spans import span_of
 from retailpulse_kernel.shop.contract.checking import Faults, Reading
-from retailpulse_kernel.shop.contract.model import NEVER, ReferenceTable
+from retailpulse_kernel.shop.contract.model import NEVER, ReferenceTable, Shop
 from retailpulse_kernel.shop.contract.rows import CSV, PARQUET, file_rows
 from retailpulse_kernel.shop.contract.types import TYPES, element_of, is_type
+from retailpulse_kernel.shop.rates.ecb import SUFFIXES, ecb_rates
+from retailpulse_kernel.shop.rates.tables import misfit_of, table_rates
 
-__all__ = ["read_tables"]
+__all__ = ["check_rates", "read_tables"]
 
 #: What a table is read from: the key of the contract that names the place.
 _SOURCES: Final = ("file", "hive", "cassandra", "topic")
@@ -44,6 +46,41 @@ def read_tables(faults: Faults, values: Any, folder: Path | None) -> tuple[Refer
             faults.add(keys, f"The references go in a circle: {' -> '.join(circle)}.", "Remove one of them.")
             break
     return tuple(found)
+
+
+def check_rates(faults: Faults, shop: Shop, tables: Sequence[ReferenceTable], folder: Path | None) -> None:
+    """Note what is wrong with the rates that ``[shop]`` names.
+
+    Parameters
+    ----------
+    faults : Faults
+        Gets what is wrong.
+    shop : Shop
+        Its rates are a reference table or a file; there may be none.
+    tables : sequence of ReferenceTable
+        Those of the contract.
+    folder : Path, optional
+        Where a file of rates is read and checked; without it no file is looked at.
+    """
+    keys = ("shop", "rates")
+    known = {one.name: one for one in tables}
+    try:
+        if shop.has_rate_file:
+            if Path(shop.rates).suffix not in SUFFIXES:
+                faults.add(keys, f"{shop.rates!r} is not the name of a CSV or XML file.", "Use .csv or .xml.")
+            elif folder is not None:
+                ecb_rates(folder / shop.rates, shop.currency)
+        elif shop.rates and shop.rates not in known:
+            faults.unknown(keys, "reference table", shop.rates, known)
+        elif shop.rates:
+            table = known[shop.rates]
+            if said := misfit_of(dict(table.columns)):
+                remedy = 'Rates have the columns day = "date", currency = "string", rate = "decimal(18,6)".'
+                faults.add(keys, f"{shop.rates!r} can't have rates. {said}", remedy)
+            elif folder is not None and table.source == "file" and not faults.found:
+                table_rates(file_rows(table, folder), shop.currency, table.name)
+    except UsageError as error:
+        faults.add(keys, error.message, error.remedy or "")
 
 
 def _table(faults: Faults, name: str, value: Any, known: Mapping[str, Any], folder: Path | None) -> ReferenceTable:

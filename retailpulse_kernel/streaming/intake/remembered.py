@@ -28,13 +28,13 @@ from retailpulse_kernel.streaming.checkpoint.epochs import (
     write_note,
 )
 from retailpulse_kernel.streaming.checkpoint.losses import accepted, start_after_gaps
+from retailpulse_kernel.streaming.checkpoint.progress import READERS
 from retailpulse_kernel.streaming.intake.judging import Stretch
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex, dedup_index
 
 __all__ = ["ReaderNote", "Remembered", "Span", "dealt", "folder_of", "remembered", "tell_readers"]
 
 #: The note beside a query's checkpoint that says what its readers are.
-_READERS = "readers.json"
 #: Messages that are worth a task.
 _TASK_MESSAGES = 10_000
 _EPOCH = re.compile(r"(?:.*/)?e(\d{4,})(?:/outputs/[^/]+)?")
@@ -78,6 +78,8 @@ class ReaderNote:
     closes : bool
         Whether rows wait for the watermark: then it follows all messages at the end of a bounded run. Where none wait,
         an event that comes after the run with an earlier time is not late.
+    began_ms : int
+        When the run began, in epoch milliseconds; 0 in notes of before.
     """
 
     place: int = 0
@@ -85,6 +87,7 @@ class ReaderNote:
     bounded: bool = False
     low_ms: int | None = None
     closes: bool = False
+    began_ms: int = 0
 
 
 def tell_readers(checkpoint: str, readers: Mapping[int, ReaderNote]) -> None:
@@ -97,7 +100,7 @@ def tell_readers(checkpoint: str, readers: Mapping[int, ReaderNote]) -> None:
     readers : mapping of int to ReaderNote
         By the reader's number in the notebook.
     """
-    write_note(checkpoint, _READERS, json.dumps({number: asdict(note) for number, note in readers.items()}).encode())
+    write_note(checkpoint, READERS, json.dumps({number: asdict(note) for number, note in readers.items()}).encode())
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ def remembered(epoch: str, elsewhere: str, reader: int, *, bounded: bool) -> Rem
         Path(elsewhere, query_id).mkdir(parents=True, exist_ok=True)
         note = ReaderNote(reader, bounded=bounded)
         return Remembered(folder_of(f"{elsewhere}/{query_id}", reader), batch=batch, note=note)
-    notes = json.loads(read_note(checkpoint, _READERS) or b"{}")
+    notes = json.loads(read_note(checkpoint, READERS) or b"{}")
     note = ReaderNote(**notes.get(str(reader), {}))
     logged, number = logged_batch(checkpoint, batch), _EPOCH.fullmatch(checkpoint)
     watermark_ms = 0 if logged is None else logged.watermark_ms

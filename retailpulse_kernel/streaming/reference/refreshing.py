@@ -16,7 +16,7 @@ from retailpulse_kernel.ground.errors import cause_line
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import milliseconds, span_of
 from retailpulse_kernel.shop.contract.model import NEVER, ReferenceTable
-from retailpulse_kernel.streaming.reference.reading import read_table
+from retailpulse_kernel.stores.reference_tables import read_table
 from retailpulse_kernel.streaming.reference.versions import Versions
 
 __all__ = ["References", "TableState"]

@@ -18,8 +18,8 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.contract.types import sql_type
+from retailpulse_kernel.stores.reference_tables import read_table
 from retailpulse_kernel.streaming.checkpoint.epochs import epochs, query_of
-from retailpulse_kernel.streaming.reference.reading import read_table
 from retailpulse_kernel.streaming.reference.versions import Versions
 
 if TYPE_CHECKING:

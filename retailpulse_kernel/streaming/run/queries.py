@@ -94,6 +94,7 @@ def start_query(
 
 def _notes(job: Job, output: Output, checkpoint: str, *, bounded: bool) -> Iterator[tuple[int, ReaderNote]]:
     """What the run says of the query's readers."""
+    began_ms = int(time.time() * 1000)
     done = committed_batch(checkpoint, alone=True) if bounded and output.name else None
     for place, reader in enumerate(output.readers):
         low_ms = None
@@ -102,7 +103,7 @@ def _notes(job: Job, output: Output, checkpoint: str, *, bounded: bool) -> Itera
             clocks = [read_clock(folder_of(checkpoint, place), int(p), end) for p, end in ends.items()]
             known = [clock.at_ms for clock in clocks if clock is not None]
             low_ms = min(known, default=None)
-        yield reader.number, ReaderNote(place, reader.publishes, bounded, low_ms, output.closes)
+        yield reader.number, ReaderNote(place, reader.publishes, bounded, low_ms, output.closes, began_ms)
 
 
 @contextmanager

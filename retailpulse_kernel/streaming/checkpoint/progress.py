@@ -1,0 +1,41 @@
+"""How far a job has come in event time, as its checkpoint says: before it, windows are complete."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+
+from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.ground.spans import moment_at
+from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, find_epoch, read_note
+
+__all__ = ["READERS", "complete_until"]
+
+#: The note of what a run's readers are, beside a query's checkpoint.
+READERS: Final = "readers.json"
+
+
+def complete_until(checkpoint: str) -> datetime | None:
+    """Until when the figures of a job's newest epoch are complete; None where nothing tells that.
+
+    A continuous run waits for late events: until its watermark. A bounded run holds the watermark back and takes all
+    that the topic held when the run began: until then.
+
+    Parameters
+    ----------
+    checkpoint : str
+        The job's checkpoint folder, a path or a URI; it may be absent.
+    """
+    try:
+        epoch = find_epoch(checkpoint)
+        batch = None if epoch is None else committed_batch(epoch.path, alone=True)
+        if epoch is None or batch is None:
+            return None
+        readers = json.loads(read_note(epoch.path, READERS) or b"{}")
+    except (OSError, pa.ArrowException, JobError):
+        return None  # the checkpoints can't be reached from here
+    began_ms = min((reader.get("began_ms", 0) for reader in readers.values() if reader.get("bounded")), default=0)
+    return moment_at(max(batch.watermark_ms, began_ms))
