@@ -17,6 +17,7 @@ from retailpulse_kernel.reconcile.comparing import (
     compare_archive,
     compare_figures,
 )
+from retailpulse_kernel.reconcile.late import check_late, kept_of
 from retailpulse_kernel.reconcile.result import JobCheck, Reconciliation, TableCheck
 from retailpulse_kernel.reconcile.rows import check_rows
 from retailpulse_kernel.reconcile.tables import Share, share_of, without_plan
@@ -86,9 +87,11 @@ def reconcile(
     jobs = newest_epochs(accounts, settings.namespace.events_topic)
     shares = _shares(settings, jobs, {account.job for account in accounts})
     asked = Range(None if since is None else ms_of(since), None if until is None else ms_of(until))
+    kept, late_notes = kept_of(settings, jobs, shares)
     fold = TopicFold(
-        jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms, reader=topic_reader(settings)
-    )
+        jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms, reader=topic_reader(settings),
+        corrected={name: one.corrected.ends for name, one in kept.items()},
+    )  # fmt: skip
     if jobs:
         total = sum(ends.values()) - sum(begins.values())
         fold.run(kafka.messages(), (lambda done: progress(done, total)) if progress else None)
@@ -118,6 +121,7 @@ def reconcile(
         )
         for name, job in jobs.items()
     ]
+    of_late = [check for name, one in kept.items() for check in check_late(name, one, fold.late_events(name), asked)]
     given = None if notebook is None else Path(notebook)
     of_rows = [
         check
@@ -135,11 +139,11 @@ def reconcile(
         messages=fold.messages,
         seconds=round(time.monotonic() - started, 3),
         jobs=checks,
-        tables=[*_tables(shares, compared), *of_rows],
+        tables=[*_tables(shares, compared), *of_late, *of_rows],
         totals=totals,
         totals_since=None if hours.start_ms is None else moment_at(hours.start_ms),
         totals_until=None if hours.end_ms is None else moment_at(hours.end_ms),
-        notes=_notes(checks, shares, compared, retained_from),
+        notes=[*_notes(checks, shares, compared, retained_from), *late_notes],
     )
     _measure(settings, result)
     return result
