@@ -16,9 +16,11 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from retailpulse_kernel.answers.corrected import corrected
 from retailpulse_kernel.answers.request import Asked, asked, fitted
 from retailpulse_kernel.answers.rows import figure_rows, funnel_rows
 from retailpulse_kernel.api.cache import AnswerCache
+from retailpulse_kernel.api.corrections import add_corrections, mark_corrected
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
@@ -173,14 +175,15 @@ def create_app(
                 lambda: _body(name, title, "currency", "events", question, product_rows(folder, question)), products,
             )  # fmt: skip
         if name == "funnel":
-            title = "Conversion funnel"
+            title, whole = "Conversion funnel", corrected(store)
             return answer(
                 request, key,
-                lambda: _body(name, title, "events", CATEGORY.name, question, funnel_rows(store, pool, question)),
+                lambda: _body(name, title, "events", CATEGORY.name, question, funnel_rows(whole, pool, question)),
             )  # fmt: skip
         return answer(request, key, lambda: _figure_body(sources, pool, name, question, table))
 
     add_tables(app, sources, answer)
+    add_corrections(app, sources, answer, _asked)
 
     @app.get("/api/v1/health", response_model=Health, responses={503: ERRORS[503]})
     def health(request: Request) -> Response:
@@ -204,7 +207,9 @@ def _figure_body(sources: Sources, pool: Executor, name: str, question: Asked, t
             f"The figure {name!r} shows values of a personal field.", remedy="Ask for a number of values instead."
         )
     question = fitted(question, choice.table)
-    rows = figure_rows(sources.figures(choice.entry.store), pool, figure, question, table=choice.table)
+    store = sources.figures(choice.entry.store)
+    rows = figure_rows(corrected(store), pool, figure, question, table=choice.table)
+    mark_corrected(store, choice, question, rows)
     return _body(name, figure.title, figure.unit, choice.entry.name, question, rows)
 
 

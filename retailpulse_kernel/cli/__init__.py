@@ -10,6 +10,7 @@ from rich.markup import escape
 from retailpulse_kernel.cli import (
     checks,
     contract,
+    correcting,
     dashboards,
     epochs,
     feed,
@@ -27,6 +28,7 @@ __all__ = [
     "app",
     "checks",
     "contract",
+    "correcting",
     "dashboards",
     "epochs",
     "feed",

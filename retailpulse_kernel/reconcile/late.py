@@ -87,9 +87,12 @@ def kept_of(
 
 def _stored(share: Share, store_of: Callable[[str], FigureStore]) -> Iterator[_Stored]:
     for name, table in share.tables:
+        try:
+            part = _counted(table)
+        except UsageError:  # no second table can have such a name: it is not corrected
+            continue
         with closing(store_of(name)) as store:
             for grain in table.every:
-                part = _counted(table)
                 yield _Stored(name, part, grain, _rows(store, part, grain))
 
 

@@ -10,6 +10,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import CONTRACT, Event
 from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.late import late_part
 from retailpulse_kernel.shop.measuring.conditions import compiled, condition_of
 from retailpulse_kernel.shop.measuring.results import require_exact
 from retailpulse_kernel.shop.tables import FigureTable
@@ -125,6 +126,7 @@ def _table(plan: TablePlan, contract: Contract) -> FigureTable:
         if not can(plan.store, FigureStore):
             raise UsageError(f"the store {plan.store!r} keeps no figures")
         table = plan.table
+        late_part(table)
         for figure in table.figures:
             if figure.rules.value is Value.DECIMAL:
                 require_exact(figure.measure.of, contract.types)
