@@ -16,7 +16,7 @@ from retailpulse_kernel.reconcile.sums import Facts, TableSums
 from retailpulse_kernel.reconcile.tables import Share
 from retailpulse_kernel.shop.comparison import comparable
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.late import LATE_EVENTS, late_part
+from retailpulse_kernel.shop.late import LATE_EVENTS, with_late_part
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.registry import figure_store
@@ -87,13 +87,11 @@ def kept_of(
 
 def _stored(share: Share, store_of: Callable[[str], FigureStore]) -> Iterator[_Stored]:
     for name, table in share.tables:
-        try:
-            part = _counted(table)
-        except UsageError:  # no second table can have such a name: it is not corrected
-            continue
-        with closing(store_of(name)) as store:
-            for grain in table.every:
-                yield _Stored(name, part, grain, _rows(store, part, grain))
+        for part in with_late_part(table)[1:]:
+            counted = replace(part, figures=(*table.figures, LATE_EVENTS))  # all but the time of the correction
+            with closing(store_of(name)) as store:
+                for grain in table.every:
+                    yield _Stored(name, counted, grain, _rows(store, counted, grain))
 
 
 def check_late(job: str, kept: Kept, events: Iterable[Event], within: Range) -> list[TableCheck]:
@@ -129,11 +127,6 @@ def check_late(job: str, kept: Kept, events: Iterable[Event], within: Range) -> 
         columns = table.key_columns(grain)
         checks.append(table_check(store, table.physical(grain), job, columns, row_of, *sides))
     return checks
-
-
-def _counted(table: FigureTable) -> FigureTable:
-    """What of a late part is compared: all figures but the time of the correction."""
-    return replace(late_part(table), figures=(*table.figures, LATE_EVENTS))
 
 
 def _rows(store: FigureStore, table: FigureTable, grain: Grain) -> Rows:

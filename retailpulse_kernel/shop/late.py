@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.figures import Figure, count, last
 from retailpulse_kernel.shop.tables import FigureTable
 
-__all__ = ["CORRECTED_AT", "LATE_EVENTS", "late_part"]
+__all__ = ["CORRECTED_AT", "LATE_EVENTS", "late_part", "with_late_part"]
 
 #: How many late events a row holds; 0 where a later correction found that none is left.
 LATE_EVENTS: Final = Figure("late_events", "Late events", count(), unit="events")
@@ -40,3 +41,17 @@ def late_part(table: FigureTable) -> FigureTable:
     """
     figures = (*table.figures, LATE_EVENTS, CORRECTED_AT)
     return FigureTable(f"{table.name}_late", figures, table.by, table.every, dimensions=table.dimensions)
+
+
+def with_late_part(table: FigureTable) -> tuple[FigureTable, ...]:
+    """A table, and the table of its late events where there can be one.
+
+    Parameters
+    ----------
+    table : FigureTable
+        The table that a job writes.
+    """
+    try:
+        return table, late_part(table)
+    except UsageError:
+        return (table,)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from retailpulse_kernel.ground.errors import CheckFailed, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.late import late_part
-from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from retailpulse_kernel.shop.late import with_late_part
+from retailpulse_kernel.shop.tables import GRAINS
 from retailpulse_kernel.stores.base import Expiring
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.kafka.admin import Admin
@@ -110,17 +110,10 @@ def keep_minutes(settings: Settings, span: timedelta) -> list[str]:
     for name, table, grain in short:
         with closing(figure_store(name, settings)) as store:
             if isinstance(store, Expiring):
-                changed += [name for one in _with_late_part(table) for name in store.expire(one, grain, span)]
+                changed += [name for one in with_late_part(table) for name in store.expire(one, grain, span)]
             else:
                 say(f"{name} lets no figures go by their age: those of {table.physical(grain)} stay.")
     return changed
-
-
-def _with_late_part(table: FigureTable) -> tuple[FigureTable, ...]:
-    try:
-        return table, late_part(table)
-    except UsageError:  # its name is too long: it is not corrected
-        return (table,)
 
 
 def keep_archive(settings: Settings, span: timedelta, *, now: datetime | None = None) -> list[str]:

@@ -11,15 +11,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from fastapi.testclient import TestClient
 
 from retailpulse_kernel.answers.corrected import additions, corrected
-from retailpulse_kernel.answers.reading import grouped, read_rows, summarise
+from retailpulse_kernel.answers.reading import grouped, money, read_rows, summarise
+from retailpulse_kernel.api.app import create_app
+from retailpulse_kernel.catalogue.answering import Asking, answer
+from retailpulse_kernel.catalogue.tables import Catalogue
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import moment_at, ms_of
 from retailpulse_kernel.reconcile.comparing import Range
 from retailpulse_kernel.reconcile.late import Kept, _stored, check_late
 from retailpulse_kernel.reconcile.tables import Share
 from retailpulse_kernel.reconcile.topic import TopicFold
 from retailpulse_kernel.shop.comparison import comparable
+from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.events import Event, to_message
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE
 from retailpulse_kernel.shop.fold import fold
@@ -395,3 +401,62 @@ class TestReading:
         assert {row["currency"]: row["events"] for row in found} == {
             currency: sum(event.currency == currency for event in whole) for currency in ("EUR", "USD")
         }
+
+    def test_a_frame_says_what_was_added(self, shop: Shop, whole: list[Event]) -> None:
+        catalogue = Catalogue("", "memory", (), shipped())
+        asking = Asking(("revenue", "events"), by=("bucket",), every="hour")
+        frame = answer(catalogue, asking, lambda _: shop.store)
+        late = shop.late()
+        assert set(frame[frame["corrected"]]["bucket"]) == {GRAINS["hour"].start(event.event_time) for event in late}
+        assert not frame["corrected"].all()
+        added = {
+            c: money(REVENUE.combine(REVENUE.of_event(e) for e in late if e.currency == c)) for c in ("EUR", "USD")
+        }
+        said = {"events": len(late), "corrected_at": "2026-03-02T12:00:00Z",
+                "added": {"revenue": added, "events": len(late)}}  # fmt: skip
+        assert frame.attrs["late"] == said
+        streamed = answer(catalogue, replace(asking, late="exclude"), lambda _: shop.store)
+        assert "corrected" not in streamed and "late" not in streamed.attrs
+        assert frame["events"].sum() - streamed["events"].sum() == len(late)
+
+    def test_a_frame_of_some_values_says_what_was_added_to_these(self, shop: Shop, whole: list[Event]) -> None:
+        asking = Asking(("events",), by=("event_type",), where={"category": ["books"], "currency": ["EUR"]})
+        frame = answer(Catalogue("", "memory", (), shipped()), asking, lambda _: shop.store)
+        mine = [event for event in whole if (event.category, event.currency) == ("books", "EUR")]
+        assert frame["events"].sum() == len(mine)
+        late = {event.event_id for event in shop.late()}
+        assert frame.attrs["late"]["events"] == sum(event.event_id in late for event in mine)
+
+    def test_a_word_that_is_neither_is_refused(self, shop: Shop) -> None:
+        with pytest.raises(UsageError, match="late='some'"):
+            answer(Catalogue("", "memory", (), shipped()), Asking(late="some"), lambda _: shop.store)  # type: ignore[arg-type]
+
+    def test_the_read_api_lists_corrections_and_marks_windows(self, shop: Shop, whole: list[Event]) -> None:
+        asked = {"from": (NOON - timedelta(hours=4)).isoformat(), "to": NOW.isoformat(), "grain": "hour"}
+        with TestClient(create_app(shop.store)) as client:
+            added = client.get("/api/v1/corrections", params=asked).json()
+            series = client.get("/api/v1/figures/revenue", params={**asked, "by": "bucket"}).json()["rows"]
+            some = client.get("/api/v1/corrections", params={**asked, "currency": "EUR", "limit": 1}).json()
+            orders = client.get("/api/v1/figures/orders", params={**asked, "by": "bucket,category"}).json()["rows"]
+            week = client.get("/api/v1/figures/revenue", params={**asked, "by": "bucket", "shift": "1d",
+                              "from": (NOON + timedelta(hours=20)).isoformat(),
+                              "to": (NOON + timedelta(hours=26)).isoformat()}).json()["rows"]  # fmt: skip
+            absent = client.get("/api/v1/corrections", params={**asked, "table": "none"})
+            wrong = client.get("/api/v1/corrections", params={**asked, "color": "red"})
+        late = shop.late()
+        assert sum(row["late_events"] for row in added["rows"]) == len(late)
+        assert {row["corrected_at"] for row in added["rows"]} == {"2026-03-02T12:00:00Z"}
+        total = sum((Decimal(row["added"]["revenue"]["decimal"]) for row in added["rows"]), Decimal(0))
+        assert total == REVENUE.combine(REVENUE.of_event(event) for event in late)
+        hours = {(GRAINS["hour"].start(event.event_time), event.currency) for event in late}
+        assert {
+            (datetime.fromisoformat(row["bucket"]), row["currency"]) for row in series if "corrected_at" in row
+        } == hours
+        assert (some["total_rows"], len(some["rows"])) == (sum(c == "EUR" for _, c in hours), 1)
+        by_category = {(GRAINS["hour"].start(event.event_time), event.category) for event in late}
+        assert {
+            (datetime.fromisoformat(row["bucket"]), row["category"]) for row in orders if "corrected_at" in row
+        } == (by_category)
+        shown = {datetime.fromisoformat(row["bucket"]) - timedelta(days=1) for row in week if "corrected_at" in row}
+        assert shown == {hour for hour, _ in hours if hour >= NOON - timedelta(hours=4)}
+        assert (absent.status_code, wrong.status_code) == (404, 422)
