@@ -9,8 +9,7 @@ from typing import Any, cast
 from retailpulse_kernel.answers.ranges import cover_open
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.shop.figures import Figure
-from retailpulse_kernel.shop.late import CORRECTED_AT, LATE_EVENTS, late_part
-from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import CORRECTED_AT, LATE_EVENTS, FigureTable, Grain, Row, late_part
 from retailpulse_kernel.stores.base import FigureStore, Only, combined
 
 __all__ = ["additions", "corrected"]

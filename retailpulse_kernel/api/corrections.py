@@ -21,8 +21,7 @@ from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.figures import Figure
-from retailpulse_kernel.shop.late import CORRECTED_AT, LATE_EVENTS
-from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Row
+from retailpulse_kernel.shop.tables import CATEGORY, CORRECTED_AT, LATE_EVENTS, FigureTable, Row
 from retailpulse_kernel.stores.base import FigureStore
 
 __all__ = ["add_corrections", "mark_corrected"]

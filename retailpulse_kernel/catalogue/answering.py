@@ -17,8 +17,7 @@ from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import iso_text, moment_of, span_of
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
-from retailpulse_kernel.shop.late import CORRECTED_AT, LATE_EVENTS
-from retailpulse_kernel.shop.tables import Grain, Row, grain_of
+from retailpulse_kernel.shop.tables import CORRECTED_AT, LATE_EVENTS, Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore, Store
 
 if TYPE_CHECKING:

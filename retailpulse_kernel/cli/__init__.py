@@ -10,7 +10,6 @@ from rich.markup import escape
 from retailpulse_kernel.cli import (
     checks,
     contract,
-    correcting,
     dashboards,
     epochs,
     feed,
@@ -28,7 +27,6 @@ __all__ = [
     "app",
     "checks",
     "contract",
-    "correcting",
     "dashboards",
     "epochs",
     "feed",

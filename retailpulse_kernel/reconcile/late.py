@@ -16,8 +16,7 @@ from retailpulse_kernel.reconcile.sums import Facts, TableSums
 from retailpulse_kernel.reconcile.tables import Share
 from retailpulse_kernel.shop.comparison import comparable
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.late import LATE_EVENTS, with_late_part
-from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import LATE_EVENTS, FigureTable, Grain, Row, with_late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.registry import figure_store
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches

@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 from retailpulse_kernel.ground.errors import CheckFailed, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.late import with_late_part
-from retailpulse_kernel.shop.tables import GRAINS
+from retailpulse_kernel.shop.tables import GRAINS, with_late_part
 from retailpulse_kernel.stores.base import Expiring
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.kafka.admin import Admin

@@ -28,8 +28,7 @@ from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, REVENUE, Figure, average_of, last
-from retailpulse_kernel.shop.late import CORRECTED_AT, late_part
-from retailpulse_kernel.shop.tables import CATEGORY, SESSION, USER, FigureTable
+from retailpulse_kernel.shop.tables import CATEGORY, CORRECTED_AT, SESSION, USER, FigureTable, late_part
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.stores.registry import figure_store, serving_store
@@ -271,7 +270,8 @@ def test_a_correction_that_is_killed_at_any_moment_is_completed_by_the_next(sett
 def test_a_new_epoch_keeps_the_corrections(settings: Settings, tmp_path: Path) -> None:
     correct(settings)
     before = kept(settings)
-    main(["epochs", "metrics", "--new", "--namespace", settings.namespace_name, "--profile", settings.profile_name])
+    with pytest.raises(SystemExit, match="0"):
+        main(["epochs", "metrics", "--new", "--namespace", settings.namespace_name])
     follow(settings, "metrics", partial(run_here, settings, "metrics", run="continuous"), tmp_path, epoch=2)
     correct(settings)
     assert same(kept(settings), before)

@@ -29,8 +29,17 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.events import Event, to_message
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE
 from retailpulse_kernel.shop.fold import fold
-from retailpulse_kernel.shop.late import CORRECTED_AT, LATE_EVENTS, late_part
-from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, USER, FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import (
+    CATEGORY,
+    CORRECTED_AT,
+    GRAINS,
+    LATE_EVENTS,
+    USER,
+    FigureTable,
+    Grain,
+    Row,
+    late_part,
+)
 from retailpulse_kernel.stores.hive.archive import Archive
 from retailpulse_kernel.stores.kafka.store import Message
 from retailpulse_kernel.streaming.checkpoint.accounts import Account

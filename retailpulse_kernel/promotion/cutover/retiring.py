@@ -23,7 +23,7 @@ from retailpulse_kernel.promotion.cutover.row_copying import discard_row_tables
 from retailpulse_kernel.promotion.cutover.staging import last_file, staging_of
 from retailpulse_kernel.promotion.cutover.tables import archives
 from retailpulse_kernel.promotion.registry.registry import Registry
-from retailpulse_kernel.shop.late import with_late_part
+from retailpulse_kernel.shop.tables import with_late_part
 from retailpulse_kernel.stack.airflow import delete_dag
 from retailpulse_kernel.stores.base import EventArchive
 from retailpulse_kernel.stores.kafka.topics import topic_states

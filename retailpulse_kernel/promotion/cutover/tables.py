@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.late import with_late_part
+from retailpulse_kernel.shop.tables import with_late_part
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.registry import can, figure_store
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan

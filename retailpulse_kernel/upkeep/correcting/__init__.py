@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from retailpulse_kernel.upkeep.correcting.correcting import correct
-from retailpulse_kernel.upkeep.correcting.result import CorrectedTable, Corrections
+from retailpulse_kernel.upkeep.correcting.result import Corrections
 
-__all__ = ["CorrectedTable", "Corrections", "correct"]
+__all__ = ["Corrections", "correct"]

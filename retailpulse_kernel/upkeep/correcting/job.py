@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import datetime
 
-from retailpulse_kernel.shop.late import late_part
+from retailpulse_kernel.shop.tables import late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.hive.archive import Archive
 from retailpulse_kernel.streaming.checkpoint.corrections import (

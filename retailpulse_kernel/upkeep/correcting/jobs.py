@@ -10,10 +10,9 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import CONTRACT, Event
 from retailpulse_kernel.shop.kinds import Value
-from retailpulse_kernel.shop.late import late_part
 from retailpulse_kernel.shop.measuring.conditions import compiled, condition_of
 from retailpulse_kernel.shop.measuring.results import require_exact
-from retailpulse_kernel.shop.tables import FigureTable
+from retailpulse_kernel.shop.tables import FigureTable, late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.registry import can
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches

@@ -8,8 +8,7 @@ from typing import Any
 
 from retailpulse_kernel.shop.comparison import comparable
 from retailpulse_kernel.shop.fold import fold
-from retailpulse_kernel.shop.late import CORRECTED_AT, late_part
-from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import CORRECTED_AT, FigureTable, Grain, Row, late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.streaming.checkpoint.corrections import Backfilled, counts_late
 from retailpulse_kernel.upkeep.correcting.events import LateEvent
