@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -18,8 +19,15 @@ _SCHEMA = pa.schema([*arrow_schema(), *arrow_schema(["raw"])])
 _TIMES = ("event_time", "arrival")
 
 
-def archive_events(archive: Archive, events: Iterable[Event], *, batch: int = 0, late: bool = False) -> None:
-    """Put events into the archive as one micro-batch."""
+def archive_events(
+    archive: Archive,
+    events: Iterable[Event],
+    *,
+    batch: int = 0,
+    late: bool = False,
+    places: Sequence[tuple[int, int, datetime]] = (),
+) -> None:
+    """Put events into the archive as one micro-batch; `places` are the partition, offset and arrival of each."""
     by_hour: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for offset, event in enumerate(events):
         at = event.event_time.replace(tzinfo=None)
@@ -28,6 +36,9 @@ def archive_events(archive: Archive, events: Iterable[Event], *, batch: int = 0,
             "event_time": at, "arrival": at, "late": late, "kafka_partition": batch, "kafka_offset": offset,
             "raw": to_message(event).decode(),
         }  # fmt: skip
+        if places:
+            partition, at_offset, arrival = places[offset]
+            row |= {"kafka_partition": partition, "kafka_offset": at_offset, "arrival": arrival.replace(tzinfo=None)}
         by_hour[f"{at:%Y-%m-%d}", at.hour].append(row)
     fields = [pa.field(f.name, pa.timestamp("us") if f.name in _TIMES else f.type, f.name != "late") for f in _SCHEMA]
     schema = pa.schema(fields, metadata={"org.apache.spark.version": "4.2.1"})

@@ -17,9 +17,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from retailpulse_kernel.answers.base_figures import is_based
+from retailpulse_kernel.answers.corrected import corrected
 from retailpulse_kernel.answers.request import Asked, asked, fitted
 from retailpulse_kernel.answers.rows import figure_rows, funnel_rows
 from retailpulse_kernel.api.cache import AnswerCache
+from retailpulse_kernel.api.corrections import add_corrections, mark_corrected
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
@@ -184,14 +186,15 @@ def create_app(
                 lambda: _body(name, title, "currency", "events", question, product_rows(folder, question)), products,
             )  # fmt: skip
         if name == "funnel":
-            title = "Conversion funnel"
+            title, whole = "Conversion funnel", corrected(store)
             return answer(
                 request, key,
-                lambda: _body(name, title, "events", CATEGORY.name, question, funnel_rows(store, pool, question)),
+                lambda: _body(name, title, "events", CATEGORY.name, question, funnel_rows(whole, pool, question)),
             )  # fmt: skip
         return answer(request, key, lambda: _figure_body(sources, pool, name, question, table))
 
     add_tables(app, sources, answer)
+    add_corrections(app, sources, answer, _asked)
 
     @app.get("/api/v1/health", response_model=Health, responses={503: ERRORS[503]})
     def health(request: Request) -> Response:
@@ -218,7 +221,8 @@ def _figure_body(sources: Sources, pool: Executor, name: str, question: Asked, t
     conversion = catalogue.conversion() if is_based(figure) else None
     store = sources.figures(choice.entry.store)
     reached = complete_until(catalogue, [choice.entry])
-    rows = figure_rows(store, pool, figure, question, now=reached, table=choice.table, conversion=conversion)
+    rows = figure_rows(corrected(store), pool, figure, question, now=reached, table=choice.table, conversion=conversion)
+    mark_corrected(store, choice, question, rows)
     base = {} if conversion is None else {"base": conversion.plain()}
     return _body(name, figure.title, figure.unit, choice.entry.name, question, rows, **base)
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from retailpulse_kernel.answers.base_figures import is_based, stored_parts
 from retailpulse_kernel.answers.conversion import Conversion
+from retailpulse_kernel.answers.corrected import additions, corrected
 from retailpulse_kernel.answers.ranges import Extent, minutes_of
-from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, read_rows
+from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, money, read_rows
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
 from retailpulse_kernel.catalogue.completeness import complete_until
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
-from retailpulse_kernel.ground.spans import PERIODS, moment_of, range_of, span_of
-from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
-from retailpulse_kernel.shop.tables import Grain, Row, grain_of
+from retailpulse_kernel.ground.spans import PERIODS, iso_text, range_of, span_of
+from retailpulse_kernel.shop.figures import Figure, Ratio
+from retailpulse_kernel.shop.tables import CORRECTED_AT, LATE_EVENTS, Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore, Store
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Asking:
     until: str | datetime | None = None
     every: str | None = None
     table: str | None = None
+    late: Literal["include", "exclude"] = "include"
 
 
 def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store]) -> pd.DataFrame:
@@ -58,8 +61,10 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
     UnknownName
         There is no such figure, dimension or table.
     UsageError
-        No table answers, or the range is empty or does not fit its windows.
+        No table answers, the range is empty or does not fit its windows, or `late` is neither of the two.
     """
+    if asking.late not in ("include", "exclude"):
+        raise UsageError(f"late={asking.late!r} is not known.", remedy="Use late='include' or late='exclude'.")
     calendar = catalogue.contract.shop.calendar
     every = grain_of(asking.every, calendar) if asking.every else None
     dimensions = tuple(name for name in dict.fromkeys((*asking.by, *asking.where)) if name != "bucket")
@@ -77,19 +82,24 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
     begin, end = minutes_of(asking.last, asking.since, asking.until, finest, calendar)
     grain = every or (finest if last is not None else max(finest, widest, key=lambda one: one.seconds))
     rows: dict[tuple[Any, ...], Row] = {}
+    late: list[tuple[Choice, list[Row]]] = []
     for choice in choices:
         if asking.table is None and not catalogue.is_served(choice.entry):
             say(f"{choice.words}.")
         store = cast("FigureStore", store_of(choice.entry.store))
+        if asking.late == "include":
+            late.append((choice, _late_rows(store, choice, asking, grain, begin, end)))
+            store = corrected(store)
         for row in _read(store, choice, asking, keys, grain, begin, end, conversion):
             rows.setdefault(tuple(row[key] for key in keys), {}).update(row)
     figures = _in_order(choices, asking.figures)
     extent = Extent(grain, begin, end, complete_until(catalogue, [choice.entry for choice in choices]))
     frame = figure_frame([rows[key] for key in sorted(rows)], keys, figures, extent)
-    if "bucket" in frame and not calendar.is_utc:
-        frame["bucket"] = frame["bucket"].dt.tz_convert(calendar.zone)
     names = ", ".join(choice.entry.name for choice in choices)
     frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": names}
+    _mark(frame, late)
+    if "bucket" in frame and not calendar.is_utc:
+        frame["bucket"] = frame["bucket"].dt.tz_convert(calendar.zone)
     if conversion is not None:
         frame.attrs |= conversion.attributes
         if conversion.words:
@@ -114,6 +124,48 @@ def _read(
     if conversion is not None:
         kept = conversion.rows(kept, choice.figures, [grain.name for grain in choice.table.every])
     return grouped(kept, keys, choice.table, choice.figures)
+
+
+def _late_rows(
+    store: FigureStore, choice: Choice, asking: Asking, grain: Grain, begin: datetime | None, end: datetime | None
+) -> list[Row]:
+    """What late events added to the windows that are read."""
+    by = dict.fromkeys((*asking.where, *(["currency"] if "currency" in choice.table.by else [])))
+    added = [figure for figure in stored_parts(choice.figures) if figure.rules.is_added]
+    rows = additions(
+        store, choice.table, since=begin, until=end, grain=grain, figures=added, by=tuple(by), only=asking.where or None
+    )
+    return [row for row in rows if all(row[name] in values for name, values in asking.where.items())]
+
+
+def _mark(frame: pd.DataFrame, late: Sequence[tuple[Choice, Sequence[Row]]]) -> None:
+    """Say of a frame what late events added to it, and in which windows; nothing where they added nothing."""
+    rows = [row for _, found in late for row in found]
+    if not rows:
+        return
+    if "bucket" in frame:
+        frame["corrected"] = frame["bucket"].isin([row["bucket"] for row in rows])
+    added: dict[str, Any] = {}
+    for choice, found in late:
+        for figure in (one for one in choice.figures if found and one.name in found[0]):
+            added[figure.name] = _amount(choice, cast("Figure", figure), found)
+    frame.attrs["late"] = {
+        "events": max(sum(row[LATE_EVENTS.name] for row in found) for _, found in late),
+        "corrected_at": iso_text(max(row[CORRECTED_AT.name] for row in rows)),
+        "added": added,
+    }
+
+
+def _amount(choice: Choice, figure: Figure, rows: Sequence[Row]) -> Any:
+    """How much was added to a figure; of what may be money by its currency, as text."""
+    if not choice.entry.may_be_money(figure):
+        total = figure.combine(row[figure.name] for row in rows)
+        return format(total, "f") if isinstance(total, Decimal) else total
+    currencies = sorted({row["currency"] for row in rows})
+    return {
+        currency: money(figure.combine(row[figure.name] for row in rows if row["currency"] == currency))
+        for currency in currencies
+    }
 
 
 def _same_keys(choices: Sequence[Choice], by: Sequence[str]) -> list[str]:

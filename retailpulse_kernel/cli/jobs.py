@@ -126,6 +126,7 @@ def figures(
     as_json: AsJson = False,
 ) -> None:
     """Show revenue per category, event distribution, revenue over time and average order value."""
+    from retailpulse_kernel.answers.corrected import corrected
     from retailpulse_kernel.answers.ranges import Extent, minutes_of
     from retailpulse_kernel.answers.reading import grouped, read_rows, summarise
     from retailpulse_kernel.catalogue.completeness import served_until
@@ -135,7 +136,7 @@ def figures(
     from retailpulse_kernel.stores.registry import serving_store
 
     settings = Settings.load(profile=profile, namespace=namespace)
-    store = serving_store(settings)
+    store = corrected(serving_store(settings))
     if last is not None and since is not None:
         raise UsageError("--last and --since are both given.", remedy="Use one of them.")
     calendar = contract_of(settings).shop.calendar

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import DataSourceRef
 
-__all__ = ["API", "PROMETHEUS", "api_fields", "api_query", "prometheus_query", "rows_query"]
+__all__ = ["API", "PROMETHEUS", "api_fields", "api_query", "corrections_query", "prometheus_query", "rows_query"]
 
 API = DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid="retailpulse-api")
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
@@ -26,6 +26,8 @@ _TYPES = {
     "complete_value": "number",
     "unfinished_value": "number",
     "percent": "number",
+    "late_events": "number",
+    "corrected_at": "timestamp",
 }
 #: Names that Grafana shows; the others are shown as they are.
 _SHOWN = {
@@ -116,6 +118,25 @@ def api_query(name: str, columns: Sequence[str], **options: Any) -> Builder[vari
         As `api_fields` takes them.
     """
     return _Made(ApiQuery(api_fields(name, columns, **options)))
+
+
+def corrections_query(columns: Mapping[str, str], **asked: Any) -> Builder[variants.Dataquery]:
+    """A query for the windows to which late events were added.
+
+    Parameters
+    ----------
+    columns : mapping of str to str
+        The fields that become columns, each with what it is called.
+    **asked
+        Parameters of the API; the dashboard's range and its filters are added.
+    """
+    parameters = {"from": "${__from}", "to": "${__to}", "currency": "${currency:csv}", "category": "${category:csv}"}
+    url = "/api/v1/corrections?" + urlencode({**parameters, **asked}, safe="${}:,")
+    shown = [
+        {"selector": name, "text": text, "type": _TYPES.get(name.rpartition(".")[2], "string")}
+        for name, text in columns.items()
+    ]
+    return _Made(ApiQuery(_fields(url, shown, "A")))
 
 
 def rows_query(table: str, columns: Mapping[str, str], **asked: str) -> Builder[variants.Dataquery]:

@@ -8,8 +8,8 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, VariableRefresh
 
 from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
-from retailpulse_kernel.dashboards.panels import DASHES, Place, bars, line, number, pie
-from retailpulse_kernel.dashboards.queries import API, api_fields, api_query
+from retailpulse_kernel.dashboards.panels import DASHES, Place, bars, line, number, pie, rows, told
+from retailpulse_kernel.dashboards.queries import API, api_fields, api_query, corrections_query
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
 from retailpulse_kernel.shop.tables import GRAINS
 
@@ -84,8 +84,21 @@ def _charts() -> list[Any]:
         _over_time(10, "Average order value", (0, 22, 8, 8), AVERAGE_ORDER_VALUE),
         _over_time(11, "Orders", (8, 22, 8, 8), ORDERS, decimals=0),
         bars(13, "Top products by revenue", (0, 30, 24, 9), [products], decimals=2),
+        told(
+            rows(14, "Corrected windows", (0, 39, 24, 7), [_corrections()]),
+            "Windows to which late events were added: how many, how much revenue, and when.",
+            nothing="no late events in this range",
+        ),
         line(12, "Revenue today, and the same day last week", (16, 22, 8, 8), today, decimals=2, today=True),
     ]
+
+
+def _corrections() -> Any:
+    columns = {
+        "bucket": "Time", "late_events": "Late events", "added.revenue.value": "Revenue added",
+        "corrected_at": "Corrected at",
+    }  # fmt: skip
+    return corrections_query(columns, grain="${grain}")
 
 
 def _asked_variable(name: str, label: str, *, several: bool) -> dashboard.QueryVariable:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 _LOOK_SECONDS = 2.0
+#: The program that adds late events to the figures, and how often; Airflow has a notebook for it.
+_CORRECTING, _CORRECT_EVERY = "correct", "1m"
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,10 @@ def demo_live(
             for name in jobs if names else ():
                 command = job_command(name, run="continuous")
                 supervision.start_program(settings, f"job-{name}", command, env=variables)
+            if names:
+                command = [sys.executable, "-m", "retailpulse_kernel.cli", "correct", "--every", _CORRECT_EVERY]
+                supervision.start_program(settings, _CORRECTING, command, env=variables)
+                names.append(_CORRECTING)
             if airflow:
                 place = login(settings)
                 console.print(

@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from retailpulse_kernel.answers.corrected import corrected
 from retailpulse_kernel.answers.reading import CurrencySummary, Summary, money, summarise
 from retailpulse_kernel.catalogue.completeness import served_until
 from retailpulse_kernel.demo.worked import Worked
@@ -222,7 +223,7 @@ class Dashboard:
         self._settings = settings
         self._worked = worked
         self._jobs = tuple(jobs)
-        self._store = serving_store(settings)
+        self._store = corrected(serving_store(settings))
         self._kafka = KafkaStore(settings)
         self._accounts = Accounts(settings)
         self._began_ms = time.time() * 1000

@@ -17,7 +17,7 @@ from retailpulse_kernel.shop.comparison import comparable, compare
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 
-__all__ = ["Compared", "Hours", "Range", "compare_archive", "compare_figures"]
+__all__ = ["Compared", "Hours", "Range", "compare_archive", "compare_figures", "table_check"]
 
 _HOUR = GRAINS["hour"]
 #: A longer range is read without its end: between two ends, Cassandra is asked for each hour there could be.
@@ -138,7 +138,7 @@ def _compare_archive(store: EventArchive, fold: JobFold, within: Range, spans: S
     ]
     ids = {key: (value,) for key, value in fold.ids.items() if within.holds(key[0], _HOUR)}
     columns = ("hour", "late")
-    checks.append(_table_check(store.name, "event ids", fold.job.name, columns, _ids_row, stored_ids, ids))
+    checks.append(table_check(store.name, "event ids", fold.job.name, columns, _ids_row, stored_ids, ids))
     return Compared(fold.job.name, store.name, within, checks, Hours(ARCHIVE, stored[False], parts[False]))
 
 
@@ -179,10 +179,10 @@ def _check(
         return comparable(table, dict(zip(names, values, strict=True)))
 
     columns = table.key_columns(grain)
-    return _table_check(store, name or table.physical(grain), fold.job.name, columns, row_of, stored, folded)
+    return table_check(store, name or table.physical(grain), fold.job.name, columns, row_of, stored, folded)
 
 
-def _table_check(
+def table_check(
     store: str,
     table: str,
     job: str,
@@ -191,7 +191,19 @@ def _table_check(
     stored: Rows,
     folded: Rows,
 ) -> TableCheck:
-    """All keys of both sides; the first that differs is named."""
+    """All keys of both sides; the first that differs is named.
+
+    Parameters
+    ----------
+    store, table, job : str
+        What is compared, and who writes it.
+    columns : iterable of str
+        The columns of a key.
+    row_of : callable
+        Makes a row of values.
+    stored, folded : mapping of key to values
+        The rows as the store has them, and as the fold has them.
+    """
     rows, differing, first = compare(stored, folded, row_of)
     if first is None:
         return TableCheck(store, table, job, "equal" if rows else "nothing", rows=rows)

@@ -10,7 +10,8 @@ from datetime import timedelta
 from retailpulse_kernel.ground.settings import Namespace, Settings
 from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.reconcile.comparing import Compared, Range, compare_archive, compare_figures
-from retailpulse_kernel.reconcile.result import JobCheck
+from retailpulse_kernel.reconcile.late import Kept, check_late, kept_of
+from retailpulse_kernel.reconcile.result import JobCheck, TableCheck
 from retailpulse_kernel.reconcile.tables import Share
 from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
 from retailpulse_kernel.shop.events import MAX_AHEAD
@@ -47,6 +48,9 @@ class FoldedTopic:
         self._ends: dict[int, int] = {}
         self._settled = set[str]()
         self._fold: TopicFold | None = None
+        self._kept: dict[str, Kept] = {}
+        self._late_notes: list[str] = []
+        self._within = Range(None, None)
         self.compared: list[Compared] = []
         self.retained_from: int | None = None
 
@@ -83,9 +87,11 @@ class FoldedTopic:
         """
         offsets = self._kafka.offsets(self._name)
         self._begins, self._ends = ({partition: pair[i] for partition, pair in offsets.items()} for i in (0, 1))
+        self._kept, self._late_notes = kept_of(self._settings, self.jobs, shares)
         fold = self._fold = TopicFold(
             self.jobs.values(), shares, since_ms=asked.start_ms, until_ms=asked.end_ms,
             reader=topic_reader(self._settings, self.topic),
+            corrected={name: one.corrected.ends for name, one in self._kept.items()},
         )  # fmt: skip
         if self.jobs:
             total = sum(self._ends.values()) - sum(self._begins.values())
@@ -93,7 +99,7 @@ class FoldedTopic:
             fold.run(messages, (lambda done: progress(done, total)) if progress else None)
         self.retained_from = _retained_from(fold, self._begins)
         starts = [ms for ms in (asked.start_ms, self.retained_from) if ms is not None]
-        asked = asked._replace(start_ms=max(starts, default=None))
+        asked = self._within = asked._replace(start_ms=max(starts, default=None))
         self._settled = {name for name, job in self.jobs.items() if job.has_all(self._ends)}
         self.compared = _compare(self._settings, fold, asked, self._begins, self._settled)
         if self._settled and not all(one.equal for one in self.compared) and self._has_grown():
@@ -123,13 +129,21 @@ class FoldedTopic:
             for name, job in self.jobs.items()
         ]
 
-    def notes(self) -> list[str]:
-        """What limits the comparison, where the topic has deleted messages."""
-        if self.retained_from is None:
-            return []
+    def late_checks(self) -> list[TableCheck]:
+        """What corrections keep of late events, compared with the fold."""
+        assert self._fold is not None, "the topic is folded"
         return [
-            _retained_note(self.retained_from, time.time_ns() // 1_000_000, "" if self.is_of_events else self.topic)
+            check
+            for name, kept in self._kept.items()
+            for check in check_late(name, kept, self._fold.late_events(name), self._within)
         ]
+
+    def notes(self) -> list[str]:
+        """What limits the comparison: deleted messages, and late events that are not corrected yet."""
+        if self.retained_from is None:
+            return self._late_notes
+        topic = "" if self.is_of_events else self.topic
+        return [_retained_note(self.retained_from, time.time_ns() // 1_000_000, topic), *self._late_notes]
 
 
 def _problems(fold: JobFold, deleted: list[Batch]) -> list[str]:

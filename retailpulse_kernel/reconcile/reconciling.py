@@ -73,6 +73,7 @@ def reconcile(
         topic.run(shares, asked, progress)
     compared = [one for topic in topics for one in topic.compared]
     checks = [check for topic in topics for check in topic.checks()]
+    of_late = [check for topic in topics for check in topic.late_checks()]
     given = None if notebook is None else Path(notebook)
     of_rows = [
         check
@@ -91,7 +92,7 @@ def reconcile(
         messages=sum(topic.messages for topic in topics),
         seconds=round(time.monotonic() - started, 3),
         jobs=checks,
-        tables=[*_tables(shares, compared), *of_rows],
+        tables=[*_tables(shares, compared), *of_late, *of_rows],
         totals=totals,
         totals_since=None if hours.start_ms is None else moment_at(hours.start_ms),
         totals_until=None if hours.end_ms is None else moment_at(hours.end_ms),

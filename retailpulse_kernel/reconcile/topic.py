@@ -97,6 +97,8 @@ class TopicFold:
         How much is kept in memory.
     reader : TopicReader, optional
         Reads the topic's messages; one of the shipped contract when absent.
+    corrected : mapping of str to mapping of int to int, optional
+        The jobs of which late events are wanted, with the offset of each partition up to which.
 
     Notes
     -----
@@ -113,8 +115,10 @@ class TopicFold:
         until_ms: int | None = None,
         limits: Limits = LIMITS,
         reader: TopicReader | None = None,
+        corrected: Mapping[str, Mapping[int, int]] | None = None,
     ) -> None:
         self._limits = limits
+        self._corrected = corrected or {}
         self._reader = reader or TopicReader()
         self.folds = {job.name: JobFold(job, shares.get(job.name) or Share(job.name), limits) for job in jobs}
         self.messages = 0
@@ -129,6 +133,7 @@ class TopicFold:
         self._identities = [_Identity(column, self._jobs_by(column)) for column in sorted(columns)]
         self._groups = _groups((fold for fold in self.folds.values() if fold.tables), limits)
         self._chunk: list[tuple[Event, int, int, int]] = []
+        self._late: list[tuple[Event, int, Message]] = []
 
     def run(self, messages: Iterable[Message], progress: Callable[[int], None] | None = None) -> None:
         """Fold all messages; `progress` is told now and then how many there have been.
@@ -152,6 +157,28 @@ class TopicFold:
         self._sum()
         for partition in partitions.values():
             partition.hand_out()
+
+    def late_events(self, name: str) -> list[Event]:
+        """The events that are late for a job and count for it, each id once, and none that it took in time as well.
+
+        Parameters
+        ----------
+        name : str
+            A job of `corrected`.
+        """
+        fold, ends = self.folds[name], self._corrected[name]
+        found: dict[str, Event] = {}
+        first = sorted(self._late, key=lambda one: (one[2].arrival_ms, one[2].partition, one[2].offset))
+        for event, bits, message in first:
+            if bits & self._bits[name] and message.offset < ends.get(message.partition, 0):
+                found.setdefault(event.event_id, event)
+        (identity,) = (one for one in self._identities if one.column == fold.share.unique_by)
+        meets = fold.share.meets
+        return [
+            event
+            for event in found.values()
+            if not identity.has_taken(event, self._bits[name]) and (meets is None or meets(event))
+        ]
 
     def _jobs_by(self, column: str) -> int:
         """The bits of the jobs that take an event once by a column."""
@@ -181,15 +208,15 @@ class TopicFold:
             if isinstance(event, EventError):
                 partition.bad += 1
             else:
-                self._judge(partition, event, message.arrival_ms)
+                self._judge(partition, event, message)
 
-    def _judge(self, partition: Partition, event: Event, arrival_ms: int) -> None:
+    def _judge(self, partition: Partition, event: Event, message: Message) -> None:
         event_ms = round(event.event_time.timestamp() * 1000)
         late = 0
         for rule in partition.rules:
             if event_ms <= rule.watermark_ms or (rule.clock is not None and rule.clock.is_late(event_ms)):
                 late |= rule.takers
-        partition.advance(event_ms, arrival_ms)
+        partition.advance(event_ms, message.arrival_ms)
         refused = sum(bit for bit, refuses in self._refusing if bit & partition.takers and refuses(event))
         late &= ~refused
         in_time = partition.takers & ~late & ~refused
@@ -199,6 +226,8 @@ class TopicFold:
                 new |= identity.first(event, in_time)
         partition.verdicts[late, new, refused] += 1
         if (new or late) and self._since_ms <= event_ms < self._until_ms:
+            if late and self._corrected:
+                self._late.append((event, late, message))
             self._chunk.append((event, event_ms, new, late))
             if len(self._chunk) >= self._limits.events:
                 self._sum()
@@ -246,16 +275,23 @@ class _Identity:
     """What has been taken once, by a column of the events, by the jobs that go by that column."""
 
     def __init__(self, column: str, jobs: int) -> None:
-        self._column, self._jobs = column, jobs
+        self.column, self._jobs = column, jobs
         self._accepted_by: dict[int, int] = {}  # hash of a value -> bits of the jobs
 
     def first(self, event: Event, takers: int) -> int:
         """The bits of those takers for which an event is the first."""
         if not takers & self._jobs:
             return 0
-        identity = hash(getattr(event, self._column) or event.event_id)
+        identity = self._of(event)
         before = self._accepted_by.get(identity, 0)
         new = takers & self._jobs & ~before
         if new:
             self._accepted_by[identity] = before | new
         return new
+
+    def has_taken(self, event: Event, job: int) -> bool:
+        """Whether a job, by its bit, has taken an event of the same value."""
+        return bool(self._accepted_by.get(self._of(event), 0) & job)
+
+    def _of(self, event: Event) -> int:
+        return hash(getattr(event, self.column) or event.event_id)

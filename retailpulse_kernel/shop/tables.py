@@ -8,7 +8,7 @@ micro-batch again changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
@@ -26,10 +26,26 @@ from retailpulse_kernel.shop.figures import (
     VIEWS,
     Figure,
     Ratio,
+    count,
+    last,
 )
 from retailpulse_kernel.shop.windows import GRAINS, Grain, grain_of
 
-__all__ = ["CATEGORY", "GRAINS", "SESSION", "TABLES", "USER", "FigureTable", "Grain", "Row", "grain_of"]
+__all__ = [
+    "CATEGORY",
+    "CORRECTED_AT",
+    "GRAINS",
+    "LATE_EVENTS",
+    "SESSION",
+    "TABLES",
+    "USER",
+    "FigureTable",
+    "Grain",
+    "Row",
+    "grain_of",
+    "late_part",
+    "with_late_part",
+]
 
 #: A row of a figure table: its key's columns and its figures, by name.
 Row = dict[str, Any]
@@ -186,3 +202,47 @@ USER = FigureTable(
 
 #: Every table above. No job of somebody's own can have the name of one.
 TABLES = tuple(table for table in list(globals().values()) if isinstance(table, FigureTable))
+
+# What late events add to a table of figures is kept in a table beside it, of the same keys and windows. Its figures are
+# parts like all others, so the corrected figure of a window is both rows combined (docs/adr/0032).
+
+#: How many late events a row holds; 0 where a later correction found that none is left.
+LATE_EVENTS: Final = Figure("late_events", "Late events", count(), unit="events")
+#: When the row was last changed by a correction. It is no event's time: the correction sets it.
+CORRECTED_AT: Final = Figure("corrected_at", "Corrected at", last("event_time"), unit="time")
+
+
+def late_part(table: FigureTable) -> FigureTable:
+    """The table that holds what late events add to a table's windows.
+
+    Parameters
+    ----------
+    table : FigureTable
+        The table that a job writes.
+
+    Raises
+    ------
+    UsageError
+        The table's name is too long for a second table, or one of its own figures has a name of the correction's.
+
+    Examples
+    --------
+    >>> late_part(CATEGORY).name
+    'category_late'
+    """
+    figures = (*table.figures, LATE_EVENTS, CORRECTED_AT)
+    return FigureTable(f"{table.name}_late", figures, table.by, table.every, dimensions=table.dimensions)
+
+
+def with_late_part(table: FigureTable) -> tuple[FigureTable, ...]:
+    """A table, and the table of its late events where there can be one.
+
+    Parameters
+    ----------
+    table : FigureTable
+        The table that a job writes.
+    """
+    try:
+        return table, late_part(table)
+    except UsageError:
+        return (table,)

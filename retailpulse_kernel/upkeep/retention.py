@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from retailpulse_kernel.ground.errors import CheckFailed, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.tables import GRAINS
+from retailpulse_kernel.shop.tables import GRAINS, with_late_part
 from retailpulse_kernel.stores.base import Expiring
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.kafka.admin import Admin
@@ -109,7 +109,7 @@ def keep_minutes(settings: Settings, span: timedelta) -> list[str]:
     for name, table, grain in short:
         with closing(figure_store(name, settings)) as store:
             if isinstance(store, Expiring):
-                changed += store.expire(table, grain, span)
+                changed += [name for one in with_late_part(table) for name in store.expire(one, grain, span)]
             else:
                 say(f"{name} lets no figures go by their age: those of {table.physical(grain)} stay.")
     return changed

@@ -324,6 +324,7 @@ class Workbench:
         every: str | None = None,
         table: str | None = None,
         currency: str | None = None,
+        late: Literal["include", "exclude"] = "include",
         as_: Form = "pandas",
     ) -> Any:
         """The stored figures as a frame, exact, with averages and other ratios divided at the end.
@@ -355,6 +356,8 @@ class Workbench:
             The table that answers. When absent, the cheapest that can; ``category`` where no figure is named.
         currency : str, optional
             Only this one, such as ``"USD"``; the same as in `where`.
+        late : {"include", "exclude"}
+            Whether late events count. Figures without them are those that the jobs wrote.
         as_ : str
             ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
 
@@ -365,7 +368,8 @@ class Workbench:
             ``as_="float"`` money is ``float64``, for plots, ``nlargest``, ``describe`` and the like. By ``bucket``
             there is also ``complete``: false for a window that is not over, or of which the range holds only a part.
             ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601, and
-            ``.attrs["table"]`` the table.
+            ``.attrs["table"]`` the table. Where late events were added, ``.attrs["late"]`` says how many, when and
+            how much, and by ``bucket`` there is ``corrected``: true for a window that holds some.
 
         Raises
         ------
@@ -385,7 +389,7 @@ class Workbench:
         if currency is not None:
             only["currency"] = [currency]
         dimensions = [by] if isinstance(by, str) else list(by)
-        asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table)
+        asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table, late)
         return shaped(answer(catalogue_of(self.settings), asking, lambda name: self.store(name)), as_)
 
     def canvas(self) -> Canvas:

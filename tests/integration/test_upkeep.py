@@ -118,6 +118,7 @@ def test_the_platform_s_notebooks_are_these() -> None:
     assert {path.stem for path in BATCH.glob("*.ipynb")} == {
         "close_day",
         "compact",
+        "correct",
         "quality",
         "reconcile",
         "retention",

@@ -82,9 +82,9 @@ def test_a_query_leads_to_a_provisioned_source_and_a_figure(target: dict[str, An
     assert target["parser"] == "backend"
     address = urlsplit(target["url"])
     assert (address.scheme, address.netloc) == ("", "")
-    assert address.path.startswith("/api/v1/figures/")
+    assert address.path == "/api/v1/corrections" or address.path.startswith("/api/v1/figures/")
     name = address.path.rpartition("/")[2]
-    if name not in ("funnel", "top_products"):
+    if name not in ("funnel", "top_products", "corrections"):
         chosen_figures([name])
     asked = parse_qs(address.query)
     assert asked["from"] == ["${__from}"]

@@ -28,6 +28,7 @@ SOURCES = {path.stem: path for folder in ("jobs", "batch") for path in (ROOT / "
 #: When each runs, where it is not a stream.
 SCHEDULES = {
     "compact": "40 * * * *",
+    "correct": "*/3 * * * *",
     "reconcile": "10 * * * *",
     "close_day": "asset:archive",
     "quality": "*/15 * * * *",

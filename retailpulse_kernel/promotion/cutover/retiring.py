@@ -23,6 +23,7 @@ from retailpulse_kernel.promotion.cutover.row_copying import discard_row_tables
 from retailpulse_kernel.promotion.cutover.staging import last_file, staging_of
 from retailpulse_kernel.promotion.cutover.tables import archives
 from retailpulse_kernel.promotion.registry.registry import Registry
+from retailpulse_kernel.shop.tables import with_late_part
 from retailpulse_kernel.stack.airflow import delete_dag
 from retailpulse_kernel.stores.base import EventArchive
 from retailpulse_kernel.stores.kafka.topics import topic_states
@@ -154,7 +155,8 @@ def _remove_table(settings: Settings, table: TablePlan) -> None:
             archive.remove()
         return
     with closing(figure_store(table.store, settings)) as store:
-        store.remove(table.table)
+        for one in with_late_part(table.table):
+            store.remove(one)
 
 
 def _remove_state(settings: Settings, job: str, report: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.tables import with_late_part
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.registry import can, figure_store
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
@@ -57,6 +58,8 @@ def drop_incompatible(settings: Settings, old: Plan, new: Plan) -> list[str]:
             continue
         kinds = {figure.name: figure.kind for figure in was.figures}
         if was.by != table.by or any(kinds.get(figure.name, figure.kind) != figure.kind for figure in table.figures):
-            figure_store(was.store, settings).remove(was.table)
+            store = figure_store(was.store, settings)
+            for one in with_late_part(was.table):
+                store.remove(one)
             removed += was.physical
     return removed

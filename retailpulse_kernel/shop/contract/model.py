@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
 from retailpulse_kernel.ground.calendars import Calendar
+from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
 from retailpulse_kernel.shop.contract.paths import Step, steps_of
 from retailpulse_kernel.shop.currencies import CURRENCIES
 

@@ -4,6 +4,9 @@ A backfill reads no further than the job's last batch, judges as the job did, an
 windows that lie wholly in its range. Closed windows get a version of the present, which no older
 write beats; a window that the job may still change gets the version of the job's last batch, so
 that what the job writes later stays.
+
+What a backfill does with late events is noted: corrections add those to a window that the newest backfill of the window
+has left out (docs/adr/0032).
 """
 
 from __future__ import annotations
@@ -21,9 +24,12 @@ from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import event_archive
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches, newest_epochs
+from retailpulse_kernel.streaming.checkpoint.corrections import Backfilled, add_backfilled
 from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.lateness import judged, read_places
 from retailpulse_kernel.streaming.intake.frames import read_range
 from retailpulse_kernel.streaming.intake.judging import Intake
+from retailpulse_kernel.streaming.plan.finding import archiver
 from retailpulse_kernel.streaming.query.topics import told
 from retailpulse_kernel.streaming.run.report import Report
 from retailpulse_kernel.streaming.sinks.figures import FigureSink
@@ -32,6 +38,7 @@ from retailpulse_kernel.streaming.state.aggregation import aggregate, rows_by_ta
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from retailpulse_kernel.stores.hive.archive import Archive
     from retailpulse_kernel.streaming.run.job import Job
 
 __all__ = ["backfill"]
@@ -57,6 +64,7 @@ def backfill(job: Job, sink: FigureSink) -> Report:
     sink.create()
     done = newest_epochs(read_accounts(job.settings), job.topic).get(job.name)
     rows = _archived(job, sink, done) if job.source == "archive" else _retained(job, sink, done)
+    _note(job, done)
     if job.since is not None:
         rows = rows.where(rows.event_time >= job.since)
     if job.until is not None:
@@ -70,6 +78,19 @@ def backfill(job: Job, sink: FigureSink) -> Report:
             report.totals["rows"] += len(part)
     report.state = "finished"
     return report
+
+
+def _note(job: Job, done: JobBatches | None) -> None:
+    """Say what the backfill does with late events, before it writes."""
+    if done is None:
+        return
+    ends, keeping = done.ends, archiver(job.settings)
+    if job.source == "archive" and keeping is not None:
+        archived = newest_epochs(read_accounts(job.settings), job.topic)
+        reached = archived[keeping.job].ends if keeping.job in archived else {}
+        ends = {partition: min(end, reached.get(partition, 0)) for partition, end in ends.items()}
+    noted = Backfilled(done.epoch, job.since, job.until, job.late == "include", ends)
+    add_backfilled(job.checkpoints, noted)
 
 
 def _whole(rows: Sequence[Row], grain: Grain, since: datetime | None, until: datetime | None) -> list[Row]:
@@ -157,10 +178,27 @@ def _archived(job: Job, sink: FigureSink, done: JobBatches | None) -> DataFrame:
         )
     rows = job.spark.read.parquet(*files)
     if job.late == "exclude":
-        rows = rows.where("NOT late")
+        rows = rows.where("NOT late") if done is None else _without_late(job, rows, archive, done)
     if done is not None:
         taken = (f"(kafka_partition = {p} AND kafka_offset < {end})" for p, end in done.ends.items())
         rows = rows.where(" OR ".join(taken))
     rows = job.reading.expectations.kept(job.topic_name, rows)
     rows = rows.withColumn("dedup_key", F.coalesce(job.unique_by, "event_id")).dropDuplicates(["dedup_key"])
     return job.filtered(rows.select(*job.columns(sink.tables)))
+
+
+def _without_late(job: Job, rows: DataFrame, archive: Archive, done: JobBatches) -> DataFrame:
+    """Without the events that the job itself has called late: the archive's column goes by another watermark."""
+    from pyspark.sql import functions as F
+
+    places = read_places(archive, job.since)
+    late = judged(places, done, done.ends).late
+    columns = (places.partitions, places.offsets, places.times_ms)
+    found = list(zip(*(column[late].tolist() for column in columns), strict=True))
+    known = job.spark.createDataFrame(found, "late_partition int, late_offset bigint, late_ms bigint")
+    same = (
+        (F.col("kafka_partition") == F.col("late_partition"))
+        & (F.col("kafka_offset") == F.col("late_offset"))
+        & (F.unix_millis("event_time") == F.col("late_ms"))
+    )
+    return rows.join(F.broadcast(known), same, "left_anti")

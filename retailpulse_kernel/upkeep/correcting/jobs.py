@@ -1,0 +1,136 @@
+"""The jobs whose figures can be corrected: which tables, of which events, and what a plan does not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.events import CONTRACT, Event
+from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.measuring.conditions import compiled, condition_of
+from retailpulse_kernel.shop.measuring.results import require_exact
+from retailpulse_kernel.shop.tables import FigureTable, late_part
+from retailpulse_kernel.stores.base import FigureStore
+from retailpulse_kernel.stores.registry import can
+from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
+from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
+from retailpulse_kernel.streaming.plan.finding import plan_of_epoch, plans
+
+__all__ = ["FigureJob", "figure_jobs"]
+
+#: The topic whose events the archive holds, by its name within a namespace.
+_TOPIC = "retail.events"
+
+
+@dataclass(frozen=True)
+class FigureJob:
+    """A job that writes figures of the events which the archive holds.
+
+    Attributes
+    ----------
+    batches : JobBatches
+        Its newest epoch.
+    tables : tuple of (str, FigureTable)
+        The tables, each with its store.
+    counts : callable
+        Whether an event counts for the job.
+    """
+
+    batches: JobBatches
+    tables: tuple[tuple[str, FigureTable], ...]
+    counts: Callable[[Event], bool]
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.batches.name
+
+
+def figure_jobs(
+    settings: Settings, batches: Mapping[str, JobBatches], contract: Contract
+) -> tuple[list[FigureJob], list[str]]:
+    """The jobs that ran and whose figures can be corrected; and sentences about those whose figures can't.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose namespace.
+    batches : mapping of str to JobBatches
+        The newest epochs of the jobs that read the topic.
+    contract : Contract
+        What an event holds.
+    """
+    jobs: list[FigureJob] = []
+    notes: list[str] = []
+    others: set[tuple[str, str]] = set()
+    for newest in plans(settings):
+        if newest.job not in batches:
+            continue
+        # A younger epoch that has taken nothing yet may have another plan.
+        plan = plan_of_epoch(settings, newest.job, batches[newest.job].epoch) or newest
+        # A table that several jobs have written is the first one's.
+        mine = [one for one in plan.tables if one.figures and (one.store, one.name) not in others]
+        others |= {(one.store, one.name) for one in mine}
+        try:
+            counts = _counts(plan, contract)
+        except UsageError as error:
+            notes += [_not_corrected(one, error) for one in mine]
+            continue
+        tables = []
+        for one in mine:
+            try:
+                tables.append((one.store, _table(one, contract)))
+            except UsageError as error:
+                notes.append(_not_corrected(one, error))
+        if tables:
+            jobs.append(FigureJob(batches[plan.job], tuple(tables), counts))
+    return jobs, notes
+
+
+def _not_corrected(table: TablePlan, error: UsageError) -> str:
+    return f"The table {table.name} in {table.store} is not corrected: {error.message.removesuffix('.')}."
+
+
+def _counts(plan: Plan, contract: Contract) -> Callable[[Event], bool]:
+    """Whether an event counts for a job that did not call it late.
+
+    Raises
+    ------
+    UsageError
+        Only the job can tell; the message says why.
+    """
+    if plan.topic != _TOPIC:
+        raise UsageError(f"the job reads the topic {plan.topic!r}, and the archive holds {_TOPIC!r}")
+    if plan.contract != CONTRACT:
+        raise UsageError(f"its events have version {plan.contract} of the contract, and this program has {CONTRACT}")
+    if plan.unique_by != "event_id":
+        raise UsageError(f"of all events of one {plan.unique_by} the job takes the first, which only the job knows")
+    meets = compiled(plan.conditions, contract)
+    refusing = [condition_of(one, contract) for one in plan.refuses(_TOPIC)]
+    return lambda event: meets(event) and not any(rule.is_violated(event) for rule in refusing)
+
+
+def _table(plan: TablePlan, contract: Contract) -> FigureTable:
+    """The table that a plan describes.
+
+    Raises
+    ------
+    UsageError
+        It can't be computed here; the message says why.
+    """
+    try:
+        if not can(plan.store, FigureStore):
+            raise UsageError(f"the store {plan.store!r} keeps no figures")
+        table = plan.table
+        late_part(table)
+        for figure in table.figures:
+            if figure.rules.value is Value.DECIMAL:
+                require_exact(figure.measure.of, contract.types)
+    except UnknownName as error:
+        raise UsageError(error.message) from error
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"one of its figures, windows or keys is not known here: {error}") from error
+    return table
