@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from retailpulse_kernel.answers.largest import Largest
 from retailpulse_kernel.answers.ranges import Extent, SignedRead
 from retailpulse_kernel.answers.reading import chosen_figures, grouped, money, over_time, parts_of, read_rows
 from retailpulse_kernel.answers.request import Asked, fitted
@@ -42,6 +43,7 @@ def figure_rows(
     *,
     now: datetime | None = None,
     table: FigureTable = CATEGORY,
+    largest: Largest | None = None,
 ) -> list[Row]:
     """The rows of a figure, by the dimensions that were asked for; money always by its currency, too.
 
@@ -59,6 +61,8 @@ def figure_rows(
         The present, when absent; windows that end later are not complete.
     table : FigureTable
         The table that answers.
+    largest : Largest, optional
+        What keeps the largest groups, and makes one of all others.
 
     Raises
     ------
@@ -81,6 +85,8 @@ def figure_rows(
         not split and "currency" in table.by
     ):  # counts may cross currencies: `grouped` keeps them apart, so they get the same
         rows = [{**row, "currency": ""} for row in rows]
+    if largest is not None:
+        rows = largest.merged(rows, table, [figure])
     found = grouped(rows, asked.by, table, [figure])
     keys = [*asked.by, *(["currency"] if is_money and "currency" not in asked.by else [])]
     result = [
@@ -97,7 +103,7 @@ def figure_rows(
                 _accumulate(members, is_money=is_money)
     else:
         result.sort(key=lambda row: -row["minor"])
-    return result
+    return result if largest is None else sorted(result, key=largest.order)
 
 
 def funnel_rows(store: FigureStore, pool: Executor, asked: Asked) -> list[Row]:

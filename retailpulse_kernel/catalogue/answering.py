@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from retailpulse_kernel.answers.comparing import Comparison, compared, compared_frame, comparison_of
+from retailpulse_kernel.answers.largest import Largest
 from retailpulse_kernel.answers.ranges import Extent, minutes_of
 from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, read_rows
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
@@ -36,6 +38,8 @@ class Asking:
     until: str | datetime | None = None
     every: str | None = None
     table: str | None = None
+    top: int | None = None
+    compare: str | None = None
 
 
 def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store]) -> pd.DataFrame:
@@ -69,25 +73,87 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
     widest = min((_width(choice, max) for choice in choices), key=lambda one: one.seconds)
     begin, end = minutes_of(asking.last, asking.since, asking.until, finest)
     grain = every or (finest if last is not None else max(finest, widest, key=lambda one: one.seconds))
-    rows: dict[tuple[Any, ...], Row] = {}
+    now = datetime.now(UTC)
+    comparison = None
+    if asking.compare is not None:
+        series = grain if "bucket" in asking.by else None
+        comparison = comparison_of(asking.compare, begin, end, finest=finest, windows=series, now=now)
+        begin, end = comparison.since, comparison.until
     for choice in choices:
         if asking.table is None and not catalogue.is_served(choice.entry):
             say(f"{choice.words}.")
-        store = cast("FigureStore", store_of(choice.entry.store))
-        for row in _read(store, choice, asking, grain, begin, end):
-            rows.setdefault(tuple(row[key] for key in keys), {}).update(row)
+    largest = None if asking.top is None else Largest(asking.top, asking.by)
+    reading = _Reading(choices, asking, keys, grain, largest, store_of)
+    rows = reading.rows(begin, end)
     figures = _in_order(choices, asking.figures)
-    extent = Extent(grain, begin, end, datetime.now(UTC))
-    frame = figure_frame([rows[key] for key in sorted(rows)], keys, figures, extent)
+    extent = Extent(grain, begin, end, now)
+    if comparison is None:
+        frame = figure_frame(_sorted(rows.values(), keys, largest), keys, figures, extent)
+    else:
+        both = compared(rows, _before(reading, comparison), keys, figures, comparison.shift)
+        frame = compared_frame(_sorted(both, keys, largest), keys, figures, extent)
+        frame.attrs |= dict(
+            zip(("since_before", "until_before"), map(datetime.isoformat, comparison.before), strict=True)
+        )
     names = ", ".join(choice.entry.name for choice in choices)
     frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": names}
+    if largest is not None:
+        frame.attrs["others"] = largest.others
     return frame
+
+
+class _Reading:
+    """The rows of some tables for one question, of any range."""
+
+    def __init__(
+        self,
+        choices: Sequence[Choice],
+        asking: Asking,
+        keys: Sequence[str],
+        grain: Grain,
+        largest: Largest | None,
+        store_of: Callable[[str], Store],
+    ) -> None:
+        self._choices, self._asking, self._keys, self._grain = choices, asking, keys, grain
+        self._largest, self._store_of = largest, store_of
+        #: The start of the first window that was found in the last range.
+        self.first: datetime | None = None
+
+    def rows(self, begin: datetime | None, end: datetime | None) -> dict[tuple[Any, ...], Row]:
+        """The figures of a range by their keys."""
+        found: dict[tuple[Any, ...], Row] = {}
+        self.first = None
+        for choice in self._choices:
+            store = cast("FigureStore", self._store_of(choice.entry.store))
+            kept = _read(store, choice, self._asking, self._grain, begin, end)
+            starts = [row["bucket"] for row in kept] + ([] if self.first is None else [self.first])
+            self.first = min(starts, default=None)
+            if self._largest is not None:
+                kept = self._largest.merged(kept, choice.table, choice.figures)
+            for row in grouped(kept, self._asking.by, choice.table, choice.figures):
+                found.setdefault(tuple(row[key] for key in self._keys), {}).update(row)
+        return found
+
+
+def _before(reading: _Reading, comparison: Comparison) -> dict[tuple[Any, ...], Row]:
+    """The earlier figures; a note says where there are none."""
+    rows = reading.rows(*comparison.before)
+    if missing := comparison.missing(reading.first):
+        say(f"{missing}.")
+    return rows
+
+
+def _sorted(rows: Iterable[Row], keys: Sequence[str], largest: Largest | None) -> list[Row]:
+    """Rows by their keys, or the largest groups first."""
+    if largest is not None:
+        return sorted(rows, key=largest.order)
+    return sorted(rows, key=lambda row: tuple(row[key] for key in keys))
 
 
 def _read(
     store: FigureStore, choice: Choice, asking: Asking, grain: Grain, begin: datetime | None, end: datetime | None
 ) -> list[Row]:
-    """The figures of one table, summed up."""
+    """The stored figures of one table."""
     try:
         rows = read_rows(
             store, choice.table, since=begin, until=end, grain=grain, figures=parts_of(choice.figures),
@@ -96,8 +162,7 @@ def _read(
     except NoSuchTable as error:
         raise choice.entry.absent from error
     # A store gives what lies below a category, too: which values are meant is checked here.
-    kept = (row for row in rows if all(row[name] in values for name, values in asking.where.items()))
-    return grouped(kept, asking.by, choice.table, choice.figures)
+    return [row for row in rows if all(row[name] in values for name, values in asking.where.items())]
 
 
 def _same_keys(choices: Sequence[Choice], by: Sequence[str]) -> list[str]:

@@ -324,6 +324,8 @@ class Workbench:
         every: str | None = None,
         table: str | None = None,
         currency: str | None = None,
+        top: int | None = None,
+        compare: str | None = None,
         as_: Form = "pandas",
     ) -> Any:
         """The stored figures as a frame, exact, with averages and other ratios divided at the end.
@@ -353,6 +355,12 @@ class Workbench:
             The table that answers. When absent, the cheapest that can; ``category`` where no figure is named.
         currency : str, optional
             Only this one, such as ``"USD"``; the same as in `where`.
+        top : int, optional
+            Only so many groups, those with most of the first figure in the whole range, the largest first. All other
+            groups together are the group ``other``. Each currency has its own.
+        compare : str, optional
+            ``"previous"`` (the range of the same length before), ``"yesterday"`` or ``"last week"``: the earlier value
+            of each figure, from the same part of that range. The range then ends with the last window that is over.
         as_ : str
             ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
 
@@ -363,12 +371,13 @@ class Workbench:
             ``as_="float"`` money is ``float64``, for plots, ``nlargest``, ``describe`` and the like. By ``bucket``
             there is also ``complete``: false for a window that is not over, or of which the range holds only a part.
             ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601, and
-            ``.attrs["table"]`` the table.
+            ``.attrs["table"]`` the table. A comparison has a column ``NAME_before`` for each figure, and ``change`` and
+            ``change_percent``; of several figures ``NAME_change`` and ``NAME_change_percent``.
 
         Raises
         ------
         UnknownName
-            There is no such figure, dimension or table.
+            There is no such figure, dimension, table or comparison.
         UsageError
             No table keeps the figures by the dimensions; the range is empty, or begins or ends within the table's
             finest windows; or the table's windows do not add up to those that are wanted.
@@ -383,7 +392,7 @@ class Workbench:
         if currency is not None:
             only["currency"] = [currency]
         dimensions = [by] if isinstance(by, str) else list(by)
-        asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table)
+        asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table, top, compare)
         return shaped(answer(catalogue_of(self.settings), asking, lambda name: self.store(name)), as_)
 
     def canvas(self) -> Canvas:
