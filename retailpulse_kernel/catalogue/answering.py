@@ -12,16 +12,19 @@ from retailpulse_kernel.answers.largest import Largest
 from retailpulse_kernel.answers.ranges import Extent, minutes_of
 from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, read_rows
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
+from retailpulse_kernel.catalogue.referencing import References, references_of
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import moment_of, span_of
+from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.tables import Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore, Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["Asking", "answer"]
 
@@ -42,7 +45,12 @@ class Asking:
     compare: str | None = None
 
 
-def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store]) -> pd.DataFrame:
+def answer(
+    catalogue: Catalogue,
+    asking: Asking,
+    store_of: Callable[[str], Store],
+    rows_of: Callable[[ReferenceTable], pa.Table] | None = None,
+) -> pd.DataFrame:
     """Figures as a frame, from the table that answers at the least cost, or from several where none keeps them all.
 
     Parameters
@@ -53,21 +61,25 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
         What is asked.
     store_of : callable
         Gives a store by its name.
+    rows_of : callable, optional
+        Gives the rows of a reference table. When absent, figures go by no columns of such tables.
 
     Raises
     ------
     UnknownName
-        There is no such figure, dimension or table.
+        There is no such figure, dimension, table or column of a reference table.
     UsageError
         No table answers, or the range is empty or does not fit its windows.
     """
     every = grain_of(asking.every) if asking.every else None
-    dimensions = tuple(name for name in dict.fromkeys((*asking.by, *asking.where)) if name != "bucket")
+    names = [name for name in dict.fromkeys((*asking.by, *asking.where)) if name != "bucket"]
+    references = references_of(catalogue.contract, names, rows_of)
+    dimensions = references.dimensions(names)
     last = None if asking.last is None else span_of(asking.last)
     since, until = (None, None) if last is not None else (moment_of(asking.since), moment_of(asking.until))
     question = Question(asking.figures, dimensions, every, since, until, last)
     choices = choose_each(catalogue, question, table=asking.table)
-    keys = _same_keys(choices, asking.by)
+    keys = _same_keys(choices, asking.by, references)
     # Windows in which all tables can begin and end.
     finest = max((_width(choice, min) for choice in choices), key=lambda one: one.seconds)
     widest = min((_width(choice, max) for choice in choices), key=lambda one: one.seconds)
@@ -83,7 +95,7 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
         if asking.table is None and not catalogue.is_served(choice.entry):
             say(f"{choice.words}.")
     largest = None if asking.top is None else Largest(asking.top, asking.by)
-    reading = _Reading(choices, asking, keys, grain, largest, store_of)
+    reading = _Reading(choices, asking, keys, grain, largest, references, store_of)
     rows = reading.rows(begin, end)
     figures = _in_order(choices, asking.figures)
     extent = Extent(grain, begin, end, now)
@@ -95,8 +107,8 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
         frame.attrs |= dict(
             zip(("since_before", "until_before"), map(datetime.isoformat, comparison.before), strict=True)
         )
-    names = ", ".join(choice.entry.name for choice in choices)
-    frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": names}
+    tables = ", ".join(choice.entry.name for choice in choices)
+    frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": tables}
     if largest is not None:
         frame.attrs["others"] = largest.others
     return frame
@@ -112,10 +124,11 @@ class _Reading:
         keys: Sequence[str],
         grain: Grain,
         largest: Largest | None,
+        references: References,
         store_of: Callable[[str], Store],
     ) -> None:
         self._choices, self._asking, self._keys, self._grain = choices, asking, keys, grain
-        self._largest, self._store_of = largest, store_of
+        self._largest, self._references, self._store_of = largest, references, store_of
         #: The start of the first window that was found in the last range.
         self.first: datetime | None = None
 
@@ -125,12 +138,13 @@ class _Reading:
         self.first = None
         for choice in self._choices:
             store = cast("FigureStore", self._store_of(choice.entry.store))
-            kept = _read(store, choice, self._asking, self._grain, begin, end)
+            kept = _read(store, choice, self._asking, self._references, self._grain, begin, end)
             starts = [row["bucket"] for row in kept] + ([] if self.first is None else [self.first])
             self.first = min(starts, default=None)
+            table = self._references.widened(choice.table)
             if self._largest is not None:
-                kept = self._largest.merged(kept, choice.table, choice.figures)
-            for row in grouped(kept, self._asking.by, choice.table, choice.figures):
+                kept = self._largest.merged(kept, table, choice.figures)
+            for row in grouped(kept, self._asking.by, table, choice.figures):
                 found.setdefault(tuple(row[key] for key in self._keys), {}).update(row)
         return found
 
@@ -151,26 +165,34 @@ def _sorted(rows: Iterable[Row], keys: Sequence[str], largest: Largest | None) -
 
 
 def _read(
-    store: FigureStore, choice: Choice, asking: Asking, grain: Grain, begin: datetime | None, end: datetime | None
+    store: FigureStore,
+    choice: Choice,
+    asking: Asking,
+    references: References,
+    grain: Grain,
+    begin: datetime | None,
+    end: datetime | None,
 ) -> list[Row]:
     """The stored figures of one table."""
+    only = {name: values for name, values in asking.where.items() if name not in references.columns}
     try:
         rows = read_rows(
             store, choice.table, since=begin, until=end, grain=grain, figures=parts_of(choice.figures),
-            only=asking.where or None,
+            only=only or None,
         )  # fmt: skip
     except NoSuchTable as error:
         raise choice.entry.absent from error
     # A store gives what lies below a category, too: which values are meant is checked here.
-    return [row for row in rows if all(row[name] in values for name, values in asking.where.items())]
+    joined = references.joined(rows)
+    return [row for row in joined if all(row[name] in values for name, values in asking.where.items())]
 
 
-def _same_keys(choices: Sequence[Choice], by: Sequence[str]) -> list[str]:
+def _same_keys(choices: Sequence[Choice], by: Sequence[str], references: References) -> list[str]:
     """The keys of the answer; tables that have others can't stand in one frame."""
     first, *others = choices
-    keys = keys_of(by, first.table)
+    keys = keys_of(by, references.widened(first.table))
     for other in others:
-        if keys_of(by, other.table) != keys:
+        if keys_of(by, references.widened(other.table)) != keys:
             raise UsageError(
                 f"The tables {first.entry.name!r} and {other.entry.name!r} can't answer together: only one of them "
                 "goes by currency.",

@@ -12,9 +12,11 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import SparkSession
 
     from retailpulse_kernel.catalogue.overview import Tables
+    from retailpulse_kernel.live.browsing import Browser
     from retailpulse_kernel.live.canvas import Canvas
     from retailpulse_kernel.live.explorer import Explorer
     from retailpulse_kernel.live.tables.opening import Dialect
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from retailpulse_kernel.promotion.widgets.board import Jobs
     from retailpulse_kernel.promotion.widgets.panels import Gate
     from retailpulse_kernel.scaffold.jobs import NewJob
+    from retailpulse_kernel.shop.contract.model import ReferenceTable
     from retailpulse_kernel.shop.figures import Figure, Ratio
     from retailpulse_kernel.stores.base import FigureStore, Store
     from retailpulse_kernel.stores.cassandra.store import CassandraStore
@@ -338,7 +341,8 @@ class Workbench:
         *figures : str or Figure
             Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all of one table when none is named.
         by : str or sequence of str
-            Dimensions of the table, or ``bucket`` for a series over time.
+            Dimensions of the table, or ``bucket`` for a series over time. A column of a reference table of the
+            contract is one, too, where a table goes by its key: ``"products.supplier"``.
         where : mapping, optional
             A value, or a list of values, by dimension: ``{"event_type": "purchase"}``.
         last : str or timedelta, optional
@@ -393,7 +397,13 @@ class Workbench:
             only["currency"] = [currency]
         dimensions = [by] if isinstance(by, str) else list(by)
         asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table, top, compare)
-        return shaped(answer(catalogue_of(self.settings), asking, lambda name: self.store(name)), as_)
+        return shaped(answer(catalogue_of(self.settings), asking, self.store, self._reference_rows), as_)
+
+    def _reference_rows(self, table: ReferenceTable) -> pa.Table:
+        """The rows of a reference table, for figures by its columns."""
+        from retailpulse_kernel.streaming.reference.reading import read_table
+
+        return read_table(self.settings, table)
 
     def canvas(self) -> Canvas:
         """A place in a notebook for a chart that moves; see `retailpulse_kernel.live.canvas.Canvas`."""
@@ -539,6 +549,15 @@ class Workbench:
         from retailpulse_kernel.live.explorer import explore
 
         return explore(self, categories, question=question, last=last, since=since, until=until, currency=currency)
+
+    def browse(self) -> Browser:
+        """The topics and tables to look through, as a widget with buttons that put code into the notebook.
+
+        In JupyterLab the same list stands at the left side.
+        """
+        from retailpulse_kernel.live.browsing import Browser
+
+        return Browser(self.settings)
 
     def promote(self, notebook: str | Path | None = None, **parameters: Any) -> Gate:
         """The gate to production for a notebook, as a widget.
