@@ -35,6 +35,7 @@ __all__ = [
     "live",
     "new_job",
     "promote",
+    "reference",
     "serving",
     "spark",
     "sql",

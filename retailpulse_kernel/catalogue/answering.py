@@ -11,13 +11,12 @@ from retailpulse_kernel.answers.comparing import Comparison, compared, compared_
 from retailpulse_kernel.answers.largest import Largest
 from retailpulse_kernel.answers.ranges import Extent, minutes_of
 from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, read_rows
+from retailpulse_kernel.answers.referencing import References, references_of
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
-from retailpulse_kernel.catalogue.referencing import References, references_of
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import moment_of, span_of
-from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.tables import Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore, Store
@@ -49,7 +48,7 @@ def answer(
     catalogue: Catalogue,
     asking: Asking,
     store_of: Callable[[str], Store],
-    rows_of: Callable[[ReferenceTable], pa.Table] | None = None,
+    rows_of: Callable[[str], pa.Table] | None = None,
 ) -> pd.DataFrame:
     """Figures as a frame, from the table that answers at the least cost, or from several where none keeps them all.
 
@@ -62,7 +61,7 @@ def answer(
     store_of : callable
         Gives a store by its name.
     rows_of : callable, optional
-        Gives the rows of a reference table. When absent, figures go by no columns of such tables.
+        Gives the rows of a reference table by its name. When absent, figures go by no columns of such tables.
 
     Raises
     ------

@@ -60,7 +60,7 @@ def listed(settings: Settings) -> dict[str, Any]:
     groups = [
         ("Topics", topics),
         ("Tables", tables),
-        ("Reference tables", [_reference(settings, table) for table in catalogue.contract.tables]),
+        ("Reference tables", [_reference(table) for table in catalogue.contract.tables]),
     ]
     empty = "" if catalogue.entries else (
         f"No job has run in the namespace {catalogue.namespace}, and none is promoted. "
@@ -202,13 +202,8 @@ def _columns(catalogue: Catalogue, entry: TableEntry, store: list[str]) -> list[
 # -- reference tables -----------------------------------------------------------------------------
 
 
-def _reference(settings: Settings, table: ReferenceTable) -> Item:
-    code = []
-    if table.source in _MAGICS:
-        magic = _MAGICS[table.source]
-        code = [[magic, f"{magic} --limit 100\nselect * from {table.place}"]]
-    elif table.source == "topic":
-        code = [["Newest messages", f"rp.kafka.tail({_text(settings.namespace.topic(table.place))})"]]
+def _reference(table: ReferenceTable) -> Item:
+    code = [["Rows", f"rp.reference({_text(table.name)})"]]
     about = [["from", f"{table.source} {table.place}"], ["key", ", ".join(table.key)], ["read again", table.every]]
     parts = [_part(name, kind, "key" if name in table.key else "") for name, kind in table.columns]
     return {"name": table.name, "kind": "reference", "about": about, "code": code, "parts": parts}

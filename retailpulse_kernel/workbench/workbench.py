@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -12,7 +12,6 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import SparkSession
 
     from retailpulse_kernel.catalogue.overview import Tables
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from retailpulse_kernel.promotion.widgets.board import Jobs
     from retailpulse_kernel.promotion.widgets.panels import Gate
     from retailpulse_kernel.scaffold.jobs import NewJob
-    from retailpulse_kernel.shop.contract.model import ReferenceTable
     from retailpulse_kernel.shop.figures import Figure, Ratio
     from retailpulse_kernel.stores.base import FigureStore, Store
     from retailpulse_kernel.stores.cassandra.store import CassandraStore
@@ -397,13 +395,38 @@ class Workbench:
             only["currency"] = [currency]
         dimensions = [by] if isinstance(by, str) else list(by)
         asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table, top, compare)
-        return shaped(answer(catalogue_of(self.settings), asking, self.store, self._reference_rows), as_)
+        rows_of = partial(self.reference, as_="arrow")
+        return shaped(answer(catalogue_of(self.settings), asking, self.store, rows_of), as_)
 
-    def _reference_rows(self, table: ReferenceTable) -> pa.Table:
-        """The rows of a reference table, for figures by its columns."""
+    def reference(self, name: str, *, as_: Form = "pandas") -> Any:
+        """The rows of a reference table of the contract, as a job would read them now.
+
+        Parameters
+        ----------
+        name : str
+            As the contract calls the table, such as ``"products"``.
+        as_ : str
+            ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The contract's columns, in the order of the keys.
+
+        Raises
+        ------
+        UnknownName
+            The contract has no such table.
+        UsageError
+            The rows are not there, or are not as the contract says.
+        """
+        from retailpulse_kernel.shop.contract.loading import contract_of
+        from retailpulse_kernel.stores.frames import from_arrow, one_of, shaped
         from retailpulse_kernel.streaming.reference.reading import read_table
 
-        return read_table(self.settings, table)
+        tables = {table.name: table for table in contract_of(self.settings).tables}
+        rows = read_table(self.settings, one_of(tables, name, "reference table")[name])
+        return rows if as_ == "arrow" else shaped(from_arrow(rows.to_batches(), rows.schema), as_)
 
     def canvas(self) -> Canvas:
         """A place in a notebook for a chart that moves; see `retailpulse_kernel.live.canvas.Canvas`."""
@@ -519,6 +542,8 @@ class Workbench:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         currency: str = "USD",
+        figure: str = "revenue",
+        by: str = "category",
     ) -> Explorer:
         """The category explorer, a widget.
 
@@ -527,14 +552,17 @@ class Workbench:
         categories : str or sequence of str
             Dot paths to begin with; several are compared. The whole tree when empty.
         question : str
-            What is shown first: ``"categories"``, ``"over_time"``, ``"brands"``, ``"products"``, ``"funnel"``,
-            ``"engagement"``, ``"hours"`` or ``"order_values"``.
+            What is shown first: ``"categories"``, ``"over_time"``, ``"brands"``, ``"products"``, ``"by_dimension"``,
+            ``"funnel"``, ``"engagement"``, ``"hours"`` or ``"order_values"``.
         last : str or timedelta, optional
             The newest span: ``"1h"``, ``"7d"``; all there is when None.
         since, until : datetime or str, optional
             A past range instead, UTC unless it has a zone, on whole minutes.
         currency : str
             Whose money is looked at.
+        figure, by : str
+            Of the question ``"by_dimension"``: any figure, and any dimension of the contract or of a table, or a column
+            of a reference table such as ``"products.supplier"``.
 
         Returns
         -------
@@ -548,7 +576,10 @@ class Workbench:
         """
         from retailpulse_kernel.live.explorer import explore
 
-        return explore(self, categories, question=question, last=last, since=since, until=until, currency=currency)
+        return explore(
+            self, categories, question=question, last=last, since=since, until=until, currency=currency, figure=figure,
+            by=by,
+        )  # fmt: skip
 
     def browse(self) -> Browser:
         """The topics and tables to look through, as a widget with buttons that put code into the notebook.

@@ -128,9 +128,8 @@ def test_the_same_list_stands_at_the_side(notebook: Notebook, listed: Settings) 
 def test_the_side_follows_a_kernel_that_starts_again(notebook: Notebook) -> None:
     page = notebook.page
     page.evaluate(f"() => document.querySelector('{SIDE}').dataset.old = 'yes'")
-    page.keyboard.press("Control+Shift+C")
-    page.keyboard.type("restart kernel…")
-    page.keyboard.press("Enter")
+    page.click(".lm-MenuBar-itemLabel:text-is('Kernel')")
+    page.click(".lm-Menu-itemLabel:text-is('Restart Kernel…')")
     page.click(".jp-Dialog button:has-text('Restart')")
     page.wait_for_selector(f"{SIDE}:not([data-old]) h3:has-text('Tables (43)')")
 

@@ -10,13 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from retailpulse_kernel.answers.referencing import columns_of, references_of
 from retailpulse_kernel.catalogue.answering import Asking, answer
-from retailpulse_kernel.catalogue.referencing import columns_of, references_of
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import contract_of
-from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, REVENUE
 from retailpulse_kernel.shop.fold import fold
@@ -58,8 +57,8 @@ def ask(settings: Settings) -> Any:
     entry = TableEntry(TablePlan.describing(table, store.name), "job", "v1", ran=True)
     catalogue = Catalogue("t", store.name, (entry,), contract_of(settings))
 
-    def rows_of(one: ReferenceTable) -> pa.Table:
-        return read_table(settings, one)
+    def rows_of(name: str) -> pa.Table:
+        return read_table(settings, next(one for one in catalogue.contract.tables if one.name == name))
 
     def asked(*figures: str, by: tuple[str, ...], rows_of: Any = rows_of, **given: Any) -> list[tuple[Any, ...]]:
         frame = answer(catalogue, Asking(figures, by, table="by_product", **given), lambda _: store, rows_of)

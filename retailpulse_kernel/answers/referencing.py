@@ -94,9 +94,7 @@ class References:
         ]
 
 
-def references_of(
-    contract: Contract, names: Iterable[str], read: Callable[[ReferenceTable], pa.Table] | None
-) -> References:
+def references_of(contract: Contract, names: Iterable[str], read: Callable[[str], pa.Table] | None) -> References:
     """The columns of reference tables among some names.
 
     Parameters
@@ -106,7 +104,7 @@ def references_of(
     names : iterable of str
         Dimensions, and columns of reference tables; these have a point.
     read : callable, optional
-        Gives the rows of a reference table. None where reference tables can't be read.
+        Gives the rows of a reference table by its name. None where reference tables can't be read.
 
     Raises
     ------
@@ -132,7 +130,7 @@ def references_of(
     rows: dict[str, list[dict[str, Any]]] = {}
     for name, (table, column) in columns.items():
         assert read is not None
-        found = rows.setdefault(table.name, []) or read(table).to_pylist()
+        found = rows[table.name] if table.name in rows else read(table.name).to_pylist()
         rows[table.name] = found
         values[name] = {tuple(str(row[key]) for key in table.key): _text(row[column]) for row in found}
     return References(columns, values)
