@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 from playwright.sync_api import Error as PlaywrightError
 
+import retailpulse_kernel
 from bench.lab import free_port
 from retailpulse_kernel.ground.errors import RequirementError, RetailPulseError
 from retailpulse_kernel.ground.settings import Settings, environment
@@ -112,6 +113,7 @@ def jupyter_lab(settings: Settings, root: Path, *, theme: str = "JupyterLab Ligh
         "JUPYTERLAB_SETTINGS_DIR": own / "lab" / "user-settings",
         "JUPYTERLAB_WORKSPACES_DIR": own / "lab" / "workspaces",
     }
+    folders["JUPYTER_PATH"] = _with_extension(own / "share")
     env = {**os.environ, **environment(settings), **{name: str(folder) for name, folder in folders.items()}}
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env)
@@ -129,6 +131,14 @@ def jupyter_lab(settings: Settings, root: Path, *, theme: str = "JupyterLab Ligh
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def _with_extension(folder: Path) -> Path:
+    """A folder of Jupyter's in which the extension is that of this checkout, and not the installed one."""
+    place = folder / "labextensions" / "retailpulse"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(Path(retailpulse_kernel.__file__).parent / "lab" / "extension")
+    return folder
 
 
 def write_notebook(path: Path, cells: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from retailpulse_kernel.workbench.default import connect, default_workbench, use
 
 __all__ = [
     "RetailPulseError",
+    "browse",
     "canvas",
     "cassandra",
     "connect",
@@ -34,6 +35,7 @@ __all__ = [
     "live",
     "new_job",
     "promote",
+    "reference",
     "serving",
     "spark",
     "sql",

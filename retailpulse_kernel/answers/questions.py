@@ -4,13 +4,13 @@
 >>> brands(rp, scope)  # doctest: +SKIP
 
 Revenue over time, by category and by hour of the day comes from the stored figures; brands, products, the funnel,
-sessions and order values come from the archive's single events, without late ones, as the figures are.
+sessions and order values come from the archive's single events, without late ones, as the figures are. A figure by any
+dimension comes from a table that keeps it, or else from the archive (`answers/dimensions.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -21,16 +21,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retailpulse_kernel.answers.dimensions import by_dimension
 from retailpulse_kernel.answers.ranges import Extent
 from retailpulse_kernel.answers.reading import grouped_frame, read_rows
-from retailpulse_kernel.ground.spans import span_of
+from retailpulse_kernel.answers.scope import TOP, Scope, archived, known_values, shop_table
 from retailpulse_kernel.shop.columns import sums
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.figures import AVERAGE_ORDER_VALUE, EVENTS, ORDERS, PURCHASES, REVENUE, UNITS, VIEWS
-from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain
-from retailpulse_kernel.stores.base import Only
+from retailpulse_kernel.shop.tables import GRAINS, Grain
 from retailpulse_kernel.stores.frames import limited
-from retailpulse_kernel.stores.hive.archive import arrow_schema
 
 if TYPE_CHECKING:
     from retailpulse_kernel.workbench.workbench import Workbench
@@ -39,6 +38,7 @@ __all__ = [
     "QUESTIONS",
     "Scope",
     "brands",
+    "by_dimension",
     "categories",
     "engagement",
     "funnel",
@@ -48,73 +48,10 @@ __all__ = [
     "over_time",
 ]
 
-_TOP = 20
 _BINS = 30
 _LENGTHS = ["1", "2", "3", "4-5", "6-10", "11+"]
 _FUNNEL = ("view", "add_to_cart", "purchase")
-_COLUMNS = (
-    "event_type", "event_time", "user_id", "session_id", "product_id", "category", "brand", "price", "quantity",
-    "currency", "order_id", "order_line",
-)  # fmt: skip
 _PARTS = (EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a question is about.
-
-    Attributes
-    ----------
-    categories : tuple of str
-        Dot paths, each with what is below it; all when empty.
-    last : str, optional
-        The newest span (``"1h"``, ``"7d"``), up to the present minute; instead of `since` and `until`.
-    since, until : datetime, optional
-        The range, UTC, on whole minutes; all there is when absent.
-    currency : str
-        Whose money is looked at.
-    """
-
-    categories: tuple[str, ...] = ()
-    last: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    currency: str = "USD"
-
-    def bounds(self) -> tuple[datetime | None, datetime | None]:
-        """The range now."""
-        if self.last is None:
-            return self.since, self.until
-        minute = GRAINS["minute"]
-        until = minute.start(datetime.now(UTC)) + minute.width
-        return minute.start(until - span_of(self.last)), until
-
-    def only(self, *, money: bool) -> Only:
-        """What the stores are asked for.
-
-        Parameters
-        ----------
-        money : bool
-            Keep the scope's currency only.
-        """
-        return {
-            **({"currency": (self.currency,)} if money else {}),
-            **({"category": self.categories} if self.categories else {}),
-        }
-
-    def branch(self, category: str) -> str:
-        """The part of the tree that a category is counted to: a step below what is chosen, or one of several chosen.
-
-        Parameters
-        ----------
-        category : str
-            A dot path, at or below a chosen one.
-        """
-        inside = next((c for c in self.categories if category == c or category.startswith(f"{c}.")), "")
-        if len(self.categories) > 1:
-            return inside
-        depth = inside.count(".") + 2 if inside else 1
-        return ".".join(category.split(".")[:depth])
 
 
 def categories(rp: Workbench, scope: Scope) -> pd.DataFrame:
@@ -184,7 +121,7 @@ def hours(rp: Workbench, scope: Scope) -> pd.DataFrame:
     return frame
 
 
-def brands(rp: Workbench, scope: Scope, *, limit: int | None = _TOP) -> pd.DataFrame:
+def brands(rp: Workbench, scope: Scope, *, limit: int | None = TOP) -> pd.DataFrame:
     """The brands with the highest revenue: views, units, revenue, orders, and what is viewed but not bought.
 
     Parameters
@@ -196,10 +133,10 @@ def brands(rp: Workbench, scope: Scope, *, limit: int | None = _TOP) -> pd.DataF
     limit : int or None
         At most this many rows; None for all.
     """
-    return _top(_events(rp, scope), scope, "brand", limit)
+    return _top(archived(rp, scope), scope, "brand", limit)
 
 
-def products(rp: Workbench, scope: Scope, *, limit: int | None = _TOP) -> pd.DataFrame:
+def products(rp: Workbench, scope: Scope, *, limit: int | None = TOP) -> pd.DataFrame:
     """The products with the highest revenue.
 
     Parameters
@@ -211,7 +148,7 @@ def products(rp: Workbench, scope: Scope, *, limit: int | None = _TOP) -> pd.Dat
     limit : int or None
         At most this many rows; None for all.
     """
-    return _top(_events(rp, scope), scope, "product_id", limit)
+    return _top(archived(rp, scope), scope, "product_id", limit)
 
 
 def funnel(rp: Workbench, scope: Scope) -> pd.DataFrame:
@@ -224,7 +161,7 @@ def funnel(rp: Workbench, scope: Scope) -> pd.DataFrame:
     scope : Scope
         Categories, range and currency.
     """
-    events = _events(rp, scope)
+    events = archived(rp, scope)
     reached = [set(events.filter(pc.equal(events["event_type"], step))["session_id"].to_pylist()) for step in _FUNNEL]
     counts = [len(sessions) for sessions in reached]
     rates = [None, *(after / before if before else None for before, after in pairwise(counts))]
@@ -241,7 +178,7 @@ def engagement(rp: Workbench, scope: Scope) -> pd.DataFrame:
     scope : Scope
         Categories, range and currency.
     """
-    events = _events(rp, scope)
+    events = archived(rp, scope)
     table = pa.table(
         {
             "session_id": events["session_id"],
@@ -277,7 +214,7 @@ def order_values(rp: Workbench, scope: Scope) -> pd.DataFrame:
     scope : Scope
         Categories, range and currency.
     """
-    events = _events(rp, scope)
+    events = archived(rp, scope)
     bought = events.filter(
         pc.and_(pc.equal(events["event_type"], "purchase"), pc.equal(events["currency"], scope.currency))
     )
@@ -292,49 +229,21 @@ def order_values(rp: Workbench, scope: Scope) -> pd.DataFrame:
 #: Every question by its name, in the order of the explorer.
 QUESTIONS: dict[str, Callable[[Workbench, Scope], pd.DataFrame]] = {
     question.__name__: question
-    for question in (categories, over_time, brands, products, funnel, engagement, hours, order_values)
+    for question in (categories, over_time, brands, products, by_dimension, funnel, engagement, hours, order_values)
 }
-
-
-def known_values(rp: Workbench) -> tuple[list[str], list[str]]:
-    """Every category and every currency that has figures on some day.
-
-    Parameters
-    ----------
-    rp : Workbench
-        Whose stores are asked.
-    """
-    table = _table(rp)
-    rows = rp.serving.read(table, table.every[-1], figures=(EVENTS,), by=("currency", "category"))
-    return sorted({row["category"] for row in rows}), sorted({row["currency"] for row in rows})
 
 
 def _rows(rp: Workbench, scope: Scope, grain: str) -> list[dict[str, Any]]:
     since, until = scope.bounds()
     only = scope.only(money=True)
-    table = _table(rp)
+    table = shop_table(rp)
     chosen = next(one for one in table.every if one.name == grain)
     return read_rows(rp.serving, table, since=since, until=until, grain=chosen, only=only)
-
-
-def _table(rp: Workbench) -> FigureTable:
-    return CATEGORY.within(contract_of(rp.settings).shop.calendar)
 
 
 def _by(rows: Sequence[dict[str, Any]], scope: Scope, by: list[str], extent: Extent | None = None) -> pd.DataFrame:
     rows = [{**row, "category": scope.branch(row["category"])} for row in rows]
     return grouped_frame(rows, by, extent=extent).drop(columns="currency")
-
-
-def _events(rp: Workbench, scope: Scope) -> pa.Table:
-    """The scope's events from the archive, each once, as the figures count them."""
-    since, until = scope.bounds()
-    batches = rp.hive.record_batches(since, until, columns=_COLUMNS, late=False, only=scope.only(money=False))
-    table = pa.Table.from_batches(batches, arrow_schema(_COLUMNS))
-    for name in table.column_names:
-        if pa.types.is_dictionary(table[name].type):
-            table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
-    return table
 
 
 def _top(events: pa.Table, scope: Scope, by: str, limit: int | None) -> pd.DataFrame:

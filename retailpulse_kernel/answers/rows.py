@@ -18,6 +18,7 @@ from typing import Any
 
 from retailpulse_kernel.answers.base_figures import is_based, stored_parts
 from retailpulse_kernel.answers.conversion import Conversion
+from retailpulse_kernel.answers.largest import Largest
 from retailpulse_kernel.answers.ranges import Extent, SignedRead
 from retailpulse_kernel.answers.reading import chosen_figures, grouped, money, over_time, parts_of, read_rows
 from retailpulse_kernel.answers.request import Asked, fitted
@@ -46,6 +47,7 @@ def figure_rows(
     now: datetime | None = None,
     table: FigureTable = CATEGORY,
     conversion: Conversion | None = None,
+    largest: Largest | None = None,
 ) -> list[Row]:
     """The rows of a figure, by the dimensions that were asked for; money always by its currency, too.
 
@@ -65,6 +67,8 @@ def figure_rows(
         The table that answers; in the base currency its windows lie within a business day each.
     conversion : Conversion, optional
         What converts the rows of a figure in the base currency.
+    largest : Largest, optional
+        What keeps the largest groups, and makes one of all others.
 
     Raises
     ------
@@ -90,6 +94,8 @@ def figure_rows(
         not split and "currency" in table.by
     ):  # counts may cross currencies: `grouped` keeps them apart, so they get the same
         rows = [{**row, "currency": ""} for row in rows]
+    if largest is not None:
+        rows = largest.merged(rows, table, [figure])
     found = grouped(rows, asked.by, table, [figure])
     keys = [*asked.by, *(["currency"] if is_split and "currency" not in asked.by else [])]
     result = [
@@ -106,7 +112,7 @@ def figure_rows(
                 _accumulate(members, is_money=is_money)
     else:
         result.sort(key=lambda row: -row["minor"])
-    return result
+    return result if largest is None else sorted(result, key=largest.order)
 
 
 def funnel_rows(store: FigureStore, pool: Executor, asked: Asked) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,21 +16,18 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from retailpulse_kernel.answers.base_figures import is_based
 from retailpulse_kernel.answers.corrected import corrected
-from retailpulse_kernel.answers.request import Asked, asked, fitted
-from retailpulse_kernel.answers.rows import figure_rows, funnel_rows
+from retailpulse_kernel.answers.request import Asked, asked
+from retailpulse_kernel.answers.rows import funnel_rows
 from retailpulse_kernel.api.cache import AnswerCache
-from retailpulse_kernel.api.corrections import add_corrections, mark_corrected
+from retailpulse_kernel.api.corrections import add_corrections
+from retailpulse_kernel.api.figures import Wanted, body, figure_body
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.api.tables import add_tables
-from retailpulse_kernel.catalogue.choosing import Question, choose
-from retailpulse_kernel.catalogue.completeness import complete_until
-from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
-from retailpulse_kernel.shop.tables import CATEGORY, Row
+from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.hive.archive import Archive
 from retailpulse_kernel.telemetry.values import Values, exposition
@@ -64,6 +61,9 @@ class Figures(BaseModel):
     grain: str
     base: Base | None = None
     total_rows: int
+    since_before: str | None = None
+    until_before: str | None = None
+    others: int | None = None
     rows: list[dict[str, Any]]
 
 
@@ -82,7 +82,7 @@ _EXAMPLE = {
 }  # fmt: skip
 
 
-_NAMES = ("from", "to", "grain", "by", "shift", "limit", "table")
+_NAMES = ("from", "to", "grain", "by", "shift", "limit", "table", "top", "compare")
 
 
 def _asked(
@@ -173,25 +173,29 @@ def create_app(
         name: str,
         question: Annotated[Asked, Depends(_asked)],
         table: Annotated[str | None, Query(description="The table that answers; the cheapest when absent.")] = None,
+        top: Annotated[int, Query(description="Only the largest groups; all others are `other`.", ge=0)] = 0,
+        compare: Annotated[str, Query(description="previous, yesterday or last week", max_length=20)] = "",
     ) -> Response:
         """Rows of a figure of any table, such as revenue, average_order_value, orders; also funnel and top_products.
 
         `/api/v1/tables` lists the figures. Any dimension is a filter: `category=a,b`, or `category=a&category=b`.
         """
-        key = (name, question, table)
+        key = (name, question, table, top, compare)
+        if name in ("top_products", "funnel") and (top or compare):
+            raise UsageError(f"{name!r} has neither `top` nor `compare`.", remedy="Use `limit`, or `shift`.")
         if name == "top_products" and archive is not None:
             folder, title = archive(), "Top products"
             return answer(
                 request, key,
-                lambda: _body(name, title, "currency", "events", question, product_rows(folder, question)), products,
+                lambda: body(name, title, "currency", "events", question, product_rows(folder, question)), products,
             )  # fmt: skip
         if name == "funnel":
             title, whole = "Conversion funnel", corrected(store)
             return answer(
                 request, key,
-                lambda: _body(name, title, "events", CATEGORY.name, question, funnel_rows(whole, pool, question)),
+                lambda: body(name, title, "events", CATEGORY.name, question, funnel_rows(whole, pool, question)),
             )  # fmt: skip
-        return answer(request, key, lambda: _figure_body(sources, pool, name, question, table))
+        return answer(request, key, lambda: figure_body(sources, pool, name, Wanted(question, table, top, compare)))
 
     add_tables(app, sources, answer)
     add_corrections(app, sources, answer, _asked)
@@ -204,38 +208,6 @@ def create_app(
         )
 
     return app
-
-
-def _figure_body(sources: Sources, pool: Executor, name: str, question: Asked, table: str | None) -> bytes:
-    """The rows of a figure, from the table that answers at the least cost."""
-    catalogue = sources.catalogue
-    every = question.grain if "bucket" in question.by and not question.any_grain else None
-    span = question.until - question.since
-    choice = choose(catalogue, Question((name,), question.dimensions, every, span=span), table=table)
-    (figure,) = choice.figures
-    if shows_personal(figure, catalogue.contract):
-        raise UsageError(
-            f"The figure {name!r} shows values of a personal field.", remedy="Ask for a number of values instead."
-        )
-    question = fitted(question, choice.table)
-    conversion = catalogue.conversion() if is_based(figure) else None
-    store = sources.figures(choice.entry.store)
-    reached = complete_until(catalogue, [choice.entry])
-    rows = figure_rows(corrected(store), pool, figure, question, now=reached, table=choice.table, conversion=conversion)
-    mark_corrected(store, choice, question, rows)
-    base = {} if conversion is None else {"base": conversion.plain()}
-    return _body(name, figure.title, figure.unit, choice.entry.name, question, rows, **base)
-
-
-def _body(name: str, title: str, unit: str, table: str, question: Asked, rows: list[Row], **more: Any) -> bytes:
-    """An answer; `total_rows` tells how many rows there are where the limit leaves some out."""
-    return orjson.dumps(
-        {
-            "figure": name, "title": title, "unit": unit, "table": table, "since": question.since,
-            "until": question.until, "grain": question.grain.name, **more, "total_rows": len(rows),
-            "rows": rows[: question.limit] if question.limit else rows,
-        }
-    )  # fmt: skip
 
 
 def _guard(token: str | None) -> Callable[[Request], bool]:

@@ -140,10 +140,9 @@ def _added(
         if name not in table.by:
             raise UnknownName(f"dimension of the table {table.name!r}", name, table.by)
     by = tuple(name for name in dict.fromkeys((*keys, *filters)) if name != "bucket")
-    found = additions(
-        store, table, since=question.since - question.shift, until=question.until - question.shift,
-        grain=question.grain, figures=figures, by=by,
-    )  # fmt: skip
+    calendar = question.calendar
+    since, until = (calendar.shifted(end, -question.shift) for end in (question.since, question.until))
+    found = additions(store, table, since=since, until=until, grain=question.grain, figures=figures, by=by)
     parts: dict[tuple[Any, ...], list[Row]] = {}
     for row in found:
         if all(row[name] in values for name, values in filters.items()):
@@ -152,6 +151,6 @@ def _added(
     return [
         dict(zip(keys, key, strict=True))
         | {one.name: one.combine(row[one.name] for row in members) for one in wanted}
-        | {"bucket": iso_text(key[keys.index("bucket")] + question.shift)}
+        | {"bucket": calendar.text(calendar.shifted(key[keys.index("bucket")], question.shift))}
         for key, members in sorted(parts.items())
     ]

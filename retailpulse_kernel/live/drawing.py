@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from retailpulse_kernel.live.plotting import COLOURS
+from retailpulse_kernel.shop.figures import FIGURES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ TITLES = {
     "over_time": "Over time",
     "brands": "Brands",
     "products": "Products",
+    "by_dimension": "Any dimension",
     "funnel": "Funnel",
     "engagement": "Engagement",
     "hours": "Hour of day",
@@ -125,6 +127,11 @@ def draw(question: str, frame: pd.DataFrame, scope: Scope) -> go.Figure:
             ]
             figure = bars(frame, "sessions", "step", "").update_traces(text=texts)
             title = f"Sessions by step: {about}"
+        case "by_dimension":
+            of = FIGURES.get(scope.figure)
+            unit = money if of is not None and of.unit == "currency" else ""
+            figure = bars(frame.dropna(subset=[scope.figure]), scope.figure, scope.by, "", unit=unit)
+            title = f"{of.title if of else scope.figure} by {scope.by}, {money}: {about}"
         case "engagement":
             figure = go.Figure([go.Bar(x=frame["events"], y=frame["sessions"], name="sessions"),
                                 go.Bar(x=frame["events"], y=frame["buyers"], name="of them buy")])  # fmt: skip
@@ -188,5 +195,7 @@ def note(frame: pd.DataFrame) -> str:
     """
     if not len(frame):
         return "There are no such events in this range."
+    if others := frame.attrs.get("others"):
+        return f"`other` is {others:,} groups together; the code without `top` or with `limit=None` gives all."
     cut = frame.attrs.get("note")
     return f"{cut}, those with the highest revenue; `limit=None` in the code gives all." if cut else ""

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 import traitlets
 
-from retailpulse_kernel.answers.questions import QUESTIONS, Scope, known_values
+from retailpulse_kernel.answers.dimensions import by_dimension
+from retailpulse_kernel.answers.questions import QUESTIONS
+from retailpulse_kernel.answers.scope import Scope, known_values
 from retailpulse_kernel.ground.errors import RetailPulseError, UnknownName
 from retailpulse_kernel.ground.spans import range_of, require_range, span_of
 from retailpulse_kernel.live import assets, drawing
+from retailpulse_kernel.live.offering import offered
 from retailpulse_kernel.live.widget import ChartWidget
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ __all__ = ["Chart", "Explorer", "explore"]
 
 #: Seconds between two questions while it is live, and without a question after which its thread ends.
 _LIVE, _IDLE = 5.0, 60.0
+#: Fields of the scope that the page chooses by their values.
+_CHOSEN = ("last", "currency", "figure", "by")
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,15 @@ class Chart:
                 given.append(f"{name}={value!r}" if isinstance(value, str) else f"{name}={_moment(value)}")
                 imports = imports or ("" if isinstance(value, str) else "from datetime import UTC, datetime\n\n")
         given.append(f"currency={self.scope.currency!r}")
+        if self.question == by_dimension.__name__:
+            given += [f"figure={self.scope.figure!r}", f"by={self.scope.by!r}"]
+        call = self.frame.attrs.get("call")
+        names = "Scope" if call else f"Scope, {self.question}"
         return (
             f"{imports}from retailpulse_kernel.live.drawing import draw\n"
-            f"from retailpulse_kernel.answers.questions import Scope, {self.question}\n\n"
+            f"from retailpulse_kernel.answers.questions import {names}\n\n"
             f"scope = Scope({', '.join(given)})\n"
-            f"frame = {self.question}(rp, scope)\n"
+            f"frame = {call or f'{self.question}(rp, scope)'}\n"
             f"draw({self.question!r}, frame, scope)"
         )
 
@@ -90,6 +99,8 @@ class Explorer(ChartWidget):
     answer = traitlets.Dict().tag(sync=True)
     tree: traitlets.List[str] = traitlets.List().tag(sync=True)
     currencies: traitlets.List[str] = traitlets.List().tag(sync=True)
+    figures: traitlets.List[str] = traitlets.List().tag(sync=True)
+    dimensions: traitlets.List[str] = traitlets.List().tag(sync=True)
 
     def __init__(self, rp: Workbench, scope: Scope, question: str = "categories") -> None:
         self._rp = rp
@@ -160,7 +171,7 @@ class Explorer(ChartWidget):
         UsageError
             The range is none.
         """
-        change: dict[str, Any] = {name: message[name] for name in ("last", "currency") if name in message}
+        change: dict[str, Any] = {name: message[name] for name in _CHOSEN if name in message}
         if "categories" in message:
             change["categories"] = tuple(message["categories"])
         if "last" in message:
@@ -178,6 +189,7 @@ class Explorer(ChartWidget):
             self._change(message)
             asked = self._told()
             self.tree, self.currencies = known_values(self._rp)
+            self.figures, self.dimensions = offered(self._rp.settings)
             self.chart = self.ask(self._question)
             answer = {
                 "figure": self.chart.figure.to_json(),
@@ -194,6 +206,7 @@ class Explorer(ChartWidget):
         return {
             "question": self._question, "categories": list(scope.categories), "last": scope.last, "live": self._live,
             "currency": scope.currency, "since": _minute(scope.since), "until": _minute(scope.until),
+            "figure": scope.figure, "by": scope.by,
         }  # fmt: skip
 
 
@@ -213,6 +226,8 @@ def explore(
     since: datetime | str | None = None,
     until: datetime | str | None = None,
     currency: str = "USD",
+    figure: str = "revenue",
+    by: str = "category",
 ) -> Explorer:
     """The category explorer.
 
@@ -230,6 +245,8 @@ def explore(
         A past range instead, UTC unless it has a zone, on whole minutes.
     currency : str
         Whose money is looked at.
+    figure, by : str
+        What the question ``"by_dimension"`` is about.
 
     Raises
     ------
@@ -243,7 +260,7 @@ def explore(
     if last is not None:
         span = span_of(last)
         last = last if isinstance(last, str) else f"{span.total_seconds():g}s"
-    scope = Scope(chosen, None if past else last, *range_of(None, since, until), currency)
+    scope = Scope(chosen, None if past else last, *range_of(None, since, until), currency, figure, by)
     return Explorer(rp, scope, question)
 
 

@@ -191,6 +191,12 @@ def _currencies(bench: Workbench, _call: Call) -> list[str]:
     return schema.values(bench)[1]
 
 
+def _comparisons(_bench: Workbench, _call: Call) -> Iterable[str]:
+    from retailpulse_kernel.answers.comparing import COMPARISONS
+
+    return COMPARISONS
+
+
 def _questions(_bench: Workbench, _call: Call) -> Iterable[str]:
     from retailpulse_kernel.answers.questions import QUESTIONS
 
@@ -210,6 +216,7 @@ _TAKES: dict[str, dict[str, tuple[str, tuple[str, ...] | Words]]] = {
         "every": ("value", ("minute", "5 minutes", "hour", "day", "week", "month")),
         "grain": ("value", ("minute", "hour", "day")),
         "table": ("table", _figure_tables),
+        "compare": ("value", _comparisons),
         **_CURRENCY,
         **_FORM,
     },

@@ -19,7 +19,7 @@ def load(shell: Any) -> None:
     shell : object
         IPython's.
     """
-    from retailpulse_kernel.magics import completion, failures, plotting, showing
+    from retailpulse_kernel.magics import completion, failures, plotting, showing, side
     from retailpulse_kernel.magics.hbase import HBaseMagics
     from retailpulse_kernel.magics.kafka import KafkaMagics
     from retailpulse_kernel.magics.rp import RetailPulseMagics
@@ -30,3 +30,4 @@ def load(shell: Any) -> None:
     failures.install(shell)
     plotting.install()
     showing.install(shell)
+    side.install(shell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from retailpulse_kernel.catalogue.overview import Tables
+    from retailpulse_kernel.live.browsing import Browser
     from retailpulse_kernel.live.canvas import Canvas
     from retailpulse_kernel.live.explorer import Explorer
     from retailpulse_kernel.live.tables.opening import Dialect
@@ -325,6 +326,8 @@ class Workbench:
         table: str | None = None,
         currency: str | None = None,
         late: Literal["include", "exclude"] = "include",
+        top: int | None = None,
+        compare: str | None = None,
         as_: Form = "pandas",
     ) -> Any:
         """The stored figures as a frame, exact, with averages and other ratios divided at the end.
@@ -337,7 +340,8 @@ class Workbench:
         *figures : str or Figure
             Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all of one table when none is named.
         by : str or sequence of str
-            Dimensions of the table, or ``bucket`` for a series over time.
+            Dimensions of the table, or ``bucket`` for a series over time. A column of a reference table of the
+            contract is one, too, where a table goes by its key: ``"products.supplier"``.
         where : mapping, optional
             A value, or a list of values, by dimension: ``{"event_type": "purchase"}``.
         last : str or timedelta, optional
@@ -358,6 +362,12 @@ class Workbench:
             Only this one, such as ``"USD"``; the same as in `where`.
         late : {"include", "exclude"}
             Whether late events count. Figures without them are those that the jobs wrote.
+        top : int, optional
+            Only so many groups, those with most of the first figure in the whole range, the largest first. All other
+            groups together are the group ``other``. Each currency has its own.
+        compare : str, optional
+            ``"previous"`` (the range of the same length before), ``"yesterday"`` or ``"last week"``: the earlier value
+            of each figure, from the same part of that range. The range then ends with the last window that is over.
         as_ : str
             ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
 
@@ -369,12 +379,14 @@ class Workbench:
             there is also ``complete``: false for a window that is not over, or of which the range holds only a part.
             ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601, and
             ``.attrs["table"]`` the table. Where late events were added, ``.attrs["late"]`` says how many, when and
-            how much, and by ``bucket`` there is ``corrected``: true for a window that holds some.
+            how much, and by ``bucket`` there is ``corrected``: true for a window that holds some. A comparison has a
+            column ``NAME_before`` for each figure, and ``change`` and ``change_percent``; of several figures
+            ``NAME_change`` and ``NAME_change_percent``.
 
         Raises
         ------
         UnknownName
-            There is no such figure, dimension or table.
+            There is no such figure, dimension, table or comparison.
         UsageError
             No table keeps the figures by the dimensions; the range is empty, or begins or ends within the table's
             finest windows; or the table's windows do not add up to those that are wanted.
@@ -389,8 +401,39 @@ class Workbench:
         if currency is not None:
             only["currency"] = [currency]
         dimensions = [by] if isinstance(by, str) else list(by)
-        asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table, late)
-        return shaped(answer(catalogue_of(self.settings), asking, lambda name: self.store(name)), as_)
+        asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table, late, top, compare)
+        rows_of = partial(self.reference, as_="arrow")
+        return shaped(answer(catalogue_of(self.settings), asking, self.store, rows_of), as_)
+
+    def reference(self, name: str, *, as_: Form = "pandas") -> Any:
+        """The rows of a reference table of the contract, as a job would read them now.
+
+        Parameters
+        ----------
+        name : str
+            As the contract calls the table, such as ``"products"``.
+        as_ : str
+            ``"pandas"``, ``"float"``, ``"polars"`` or ``"arrow"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The contract's columns, in the order of the keys.
+
+        Raises
+        ------
+        UnknownName
+            The contract has no such table.
+        UsageError
+            The rows are not there, or are not as the contract says.
+        """
+        from retailpulse_kernel.shop.contract.loading import contract_of
+        from retailpulse_kernel.stores.frames import from_arrow, one_of, shaped
+        from retailpulse_kernel.stores.reference_tables import read_table
+
+        tables = {table.name: table for table in contract_of(self.settings).tables}
+        rows = read_table(self.settings, one_of(tables, name, "reference table")[name])
+        return rows if as_ == "arrow" else shaped(from_arrow(rows.to_batches(), rows.schema), as_)
 
     def canvas(self) -> Canvas:
         """A place in a notebook for a chart that moves; see `retailpulse_kernel.live.canvas.Canvas`."""
@@ -506,6 +549,8 @@ class Workbench:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         currency: str = "USD",
+        figure: str = "revenue",
+        by: str = "category",
     ) -> Explorer:
         """The category explorer, a widget.
 
@@ -514,14 +559,17 @@ class Workbench:
         categories : str or sequence of str
             Dot paths to begin with; several are compared. The whole tree when empty.
         question : str
-            What is shown first: ``"categories"``, ``"over_time"``, ``"brands"``, ``"products"``, ``"funnel"``,
-            ``"engagement"``, ``"hours"`` or ``"order_values"``.
+            What is shown first: ``"categories"``, ``"over_time"``, ``"brands"``, ``"products"``, ``"by_dimension"``,
+            ``"funnel"``, ``"engagement"``, ``"hours"`` or ``"order_values"``.
         last : str or timedelta, optional
             The newest span: ``"1h"``, ``"7d"``; all there is when None.
         since, until : datetime or str, optional
             A past range instead, UTC unless it has a zone, on whole minutes.
         currency : str
             Whose money is looked at.
+        figure, by : str
+            Of the question ``"by_dimension"``: any figure, and any dimension of the contract or of a table, or a column
+            of a reference table such as ``"products.supplier"``.
 
         Returns
         -------
@@ -535,7 +583,19 @@ class Workbench:
         """
         from retailpulse_kernel.live.explorer import explore
 
-        return explore(self, categories, question=question, last=last, since=since, until=until, currency=currency)
+        return explore(
+            self, categories, question=question, last=last, since=since, until=until, currency=currency, figure=figure,
+            by=by,
+        )  # fmt: skip
+
+    def browse(self) -> Browser:
+        """The topics and tables to look through, as a widget with buttons that put code into the notebook.
+
+        In JupyterLab the same list stands at the left side.
+        """
+        from retailpulse_kernel.live.browsing import Browser
+
+        return Browser(self.settings)
 
     def promote(self, notebook: str | Path | None = None, **parameters: Any) -> Gate:
         """The gate to production for a notebook, as a widget.

@@ -177,6 +177,21 @@ def test_a_past_range_is_chosen_by_its_ends(notebook: Notebook, events: list[Eve
     draws(page, sold(events, "USD", range(60)))
 
 
+def test_any_figure_goes_by_any_dimension(notebook: Notebook, events: list[Event]) -> None:
+    page = notebook.page
+    page.click(f"{VIEW} .rp-ask-by_dimension")
+    answered(page, "by_dimension", "")
+    page.select_option(f"{VIEW} .rp-by", "brand")
+    page.wait_for_selector(f"{VIEW}[data-by='brand']")
+    draws(page, sold(events, "USD", range(60)))
+    page.select_option(f"{VIEW} .rp-figure", "units")
+    page.wait_for_selector(f"{VIEW}[data-figure='units']")
+    signs = {"purchase": 1, "refund": -1}
+    draws(page, sum(signs.get(e.event_type, 0) * e.quantity for e in events if e.currency == "USD"))
+    page.click(f"{VIEW} .rp-ask-categories")
+    answered(page, "categories", "")
+
+
 def test_python_has_what_is_shown(notebook: Notebook) -> None:
     notebook.run(1)
     said = notebook.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").inner_text()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_scope
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from retailpulse_kernel.answers.questions import QUESTIONS, Scope, _events
+from retailpulse_kernel.answers.questions import QUESTIONS
+from retailpulse_kernel.answers.scope import Scope, archived
 from retailpulse_kernel.feed.generator import Generator
-from retailpulse_kernel.ground.errors import UnknownName
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.live.drawing import note
 from retailpulse_kernel.live.explorer import Chart, explore
 from retailpulse_kernel.shop.columns import sums
@@ -32,6 +34,7 @@ from retailpulse_kernel.shop.figures import (
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
 from retailpulse_kernel.stores.hive.archive import Archive
+from retailpulse_kernel.workbench.workbench import Workbench
 from tests.archived import archive_events
 from tests.memory import MemoryStore
 
@@ -56,7 +59,15 @@ def rp(events: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Any:
     archive = Archive(Path(tmp_path_factory.mktemp("archive")) / "events")
     archive_events(archive, events)
     archive_events(archive, [events[0]], batch=1, late=True)  # late ones are in no figure
-    return SimpleNamespace(serving=store, hive=archive)
+    return workbench(store, archive, tmp_path_factory.mktemp("home"))
+
+
+def workbench(store: MemoryStore, archive: Archive | None, home: Path, contract: Path | None = None) -> Workbench:
+    """A workbench whose stores are others."""
+    made = Workbench()
+    made.settings = Settings.load(home=home, pipelines=home / "pipelines", namespace="t_explore", contract=contract)
+    made._stores |= {"cassandra": store, "hive": archive}
+    return made
 
 
 def within(event: Event, scope: Scope) -> bool:
@@ -75,7 +86,7 @@ def revenue_by(events: list[Event], column: str) -> dict[Any, Decimal]:
 def test_figures_of_columns_are_those_of_events(rp: Any, events: list[Event]) -> None:
     figures = (EVENTS, VIEWS, PURCHASES, UNITS, REVENUE, ORDERS)
     table = FigureTable("t", figures, ("currency", "category", "event_type"), (GRAINS["day"],))
-    found = sums(_events(rp, Scope()), table.by, figures).to_pylist()
+    found = sums(archived(rp, Scope()), table.by, figures).to_pylist()
     expected = [{k: v for k, v in row.items() if k != "day"} for row in fold(events, table, GRAINS["day"])]
     key = str
     assert sorted(found, key=key) == sorted(expected, key=key)
@@ -83,7 +94,7 @@ def test_figures_of_columns_are_those_of_events(rp: Any, events: list[Event]) ->
 
 def test_users_are_not_added_up(rp: Any) -> None:
     with pytest.raises(Exception, match="can't be added up"):
-        sums(_events(rp, Scope()), ["currency"], [ACTIVE_USERS])
+        sums(archived(rp, Scope()), ["currency"], [ACTIVE_USERS])
 
 
 def test_categories_are_a_step_below_the_chosen_one(rp: Any, events: list[Event]) -> None:
@@ -116,6 +127,62 @@ def test_a_top_list_that_is_cut_says_so(rp: Any, question: str) -> None:
     first = QUESTIONS[question](rp, scope, limit=1)  # type: ignore[call-arg]
     pd.testing.assert_frame_equal(first, everything.head(1))
     assert note(first).startswith(f"1 of {len(everything):,} rows, those with the highest revenue")
+
+
+class TestAnyDimension:
+    def test_a_table_answers_where_one_keeps_the_figure(self, rp: Any, events: list[Event]) -> None:
+        scope = replace_scope(SCOPE, figure="orders", by="category")
+        frame = QUESTIONS["by_dimension"](rp, scope)
+        assert dict(frame[["category", "orders"]].itertuples(index=False, name=None)) == {
+            name: len({e.order_id for e in wanted(events) if e.category == name and e.event_type == "purchase"})
+            for name in {e.category for e in wanted(events)}
+        }
+        code = Chart("by_dimension", scope, frame).code
+        assert "frame = rp.figures('orders', by='category', since='2026-03-01T09:58'" in code
+        assert "'top': 20" not in code and "top=20" in code
+
+    @pytest.mark.parametrize("limit", [None, 2])
+    def test_events_answer_where_no_table_does(self, rp: Any, events: list[Event], limit: int | None) -> None:
+        scope = replace_scope(SCOPE, by="brand")
+        frame = QUESTIONS["by_dimension"](rp, scope, limit=limit)  # type: ignore[call-arg]
+        expected = {name or "(none)": value for name, value in revenue_by(wanted(events), "brand").items()}
+        ranked = sorted(expected.values(), reverse=True)
+        assert frame["revenue"].sum() == sum(ranked) > 0
+        if limit is None:
+            assert dict(frame[["brand", "revenue"]].itertuples(index=False, name=None)) == expected
+        else:
+            assert list(frame["revenue"])[:2] == ranked[:2] and list(frame["brand"])[2] == "other"
+            assert note(frame).startswith(f"`other` is {len(ranked) - 2} groups")
+
+    def test_a_column_of_a_reference_table_is_a_dimension(self, rp: Any, events: list[Event], tmp_path: Path) -> None:
+        products = sorted({event.product_id for event in events})
+        lines = [f"{product},{'odd' if place % 2 else 'even'}" for place, product in enumerate(products)]
+        (tmp_path / "products.csv").write_text("\n".join(["product_id,title", *lines]))
+        contract = tmp_path / "shop.toml"
+        contract.write_text(
+            '[tables.products]\nfile = "products.csv"\nkey = "product_id"\n'
+            'columns = {product_id = "string", title = "string"}\n'
+        )
+        named = workbench(rp.serving, rp.hive, tmp_path, contract)
+        explorer = explore(named, "electronics", since=START, until=UNTIL, question="by_dimension", by="products.title")
+        explorer._answer({"figure": "units"})
+        assert "products.title" in explorer.dimensions and "device" not in explorer.dimensions
+        assert {"revenue", "average_order_value", "active_users"} <= set(explorer.figures)
+        assert "first_event" not in explorer.figures, "a time is no bar"
+        titles = {product: "odd" if place % 2 else "even" for place, product in enumerate(products)}
+        expected = {"odd": 0, "even": 0}
+        for event in wanted(events):
+            expected[titles[event.product_id]] += UNITS.of_event(event) or 0
+        assert explorer.frame is not None
+        assert dict(explorer.frame[["products.title", "units"]].itertuples(index=False, name=None)) == expected
+        assert list(named.reference("products")["title"]) == [titles[product] for product in products]
+
+    def test_what_nothing_tells_is_said(self, rp: Any) -> None:
+        with pytest.raises(UsageError, match="user_id"):
+            QUESTIONS["by_dimension"](rp, replace_scope(SCOPE, figure="active_users", by="user_id"))
+        explorer = explore(rp, since=START, until=UNTIL, question="by_dimension", by="weather")
+        explorer._answer({})
+        assert "weather" in explorer.answer["note"]
 
 
 def test_the_funnel_counts_sessions(rp: Any, events: list[Event]) -> None:
@@ -187,7 +254,9 @@ def test_a_currency_and_a_past_range_can_be_chosen(rp: Any, events: list[Event])
 
 
 @pytest.mark.parametrize("last", ["1d", "7d", "30d", None])
-def test_young_data_is_shown_by_the_minute_whatever_the_range(events: list[Event], last: str | None) -> None:
+def test_young_data_is_shown_by_the_minute_whatever_the_range(
+    events: list[Event], last: str | None, tmp_path: Path
+) -> None:
     """Ten minutes of a day are ten points, not one."""
     start = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=10)
     moved = [replace(event, event_time=event.event_time - START + start) for event in events]
@@ -195,6 +264,6 @@ def test_young_data_is_shown_by_the_minute_whatever_the_range(events: list[Event
     store.create(CATEGORY)
     for grain in CATEGORY.every:
         store.write(CATEGORY, grain, fold(moved, CATEGORY, grain), version=1)
-    frame = QUESTIONS["over_time"](SimpleNamespace(serving=store), Scope(last=last))
+    frame = QUESTIONS["over_time"](workbench(store, None, tmp_path), Scope(last=last))
     assert frame["bucket"].nunique() == len({event.event_time.minute for event in moved}) > 5
     assert frame["revenue"].sum() == revenue_by(moved, "currency")["USD"]

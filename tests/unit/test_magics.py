@@ -274,6 +274,7 @@ def shop(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Interactiv
         ('rp.table("sess', {"session"}),
         ('rp.table("session", columns=["rev', {"revenue"}),
         ('rp.figures(last="1h", grain="', {"minute", "hour", "day"}),
+        ('rp.figures("revenue", compare="', {"previous", "yesterday", "last week"}),
         ('rp.figures("revenue",\n    as_="fl', {"float"}),
         ('rp.figures(currency="', {"EUR", "USD"}),
         ('rp.kafka.tail("unit.retail.events.', {"unit.retail.events.dlq"}),

@@ -14,7 +14,7 @@ class Explorer {
     this.unlisten = closesByItself(this.parts.categories);
     this.listen();
     this.changed = () => this.draw();
-    model.on("change:answer change:tree change:currencies", this.changed);
+    model.on("change:answer change:tree change:currencies change:figures change:dimensions", this.changed);
     this.theme = new MutationObserver(this.changed);
     this.theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
     loadPlotly(model).then((loaded) => {
@@ -40,6 +40,9 @@ class Explorer {
       chart: element("div", { className: "rp-chart rp-answer" }),
       code: element("pre", { className: "rp-code" }),
     };
+    parts.figure = element("select", { className: "rp-figure", title: "The figure" });
+    parts.by = element("select", { className: "rp-by", title: "What the figure goes by" });
+    parts.any = element("span", { className: "rp-any" }, parts.figure, "by", parts.by);
     parts.categories = element("details", { className: "rp-categories" }, parts.summary, parts.tree);
     for (const [name, title] of Object.entries(model.get("questions"))) {
       const button = element("button", { type: "button", text: title, className: `rp-ask-${name}` });
@@ -58,10 +61,11 @@ class Explorer {
     });
     for (const end of [parts.since, parts.until]) end.addEventListener("change", () => this.askRange());
     parts.currency.addEventListener("change", () => this.ask({ currency: parts.currency.value }));
+    for (const name of ["figure", "by"]) parts[name].addEventListener("change", () => this.ask({ [name]: parts[name].value }));
     parts.live.addEventListener("click", () => this.ask({ live: !model.get("asked").live }));
     parts.root = element(
       "div", { className: "rp-view rp-explorer" },
-      element("div", { className: "rp-bar" }, parts.categories, parts.up, parts.currency, parts.range, parts.past, parts.live, parts.questions),
+      element("div", { className: "rp-bar" }, parts.categories, parts.up, parts.currency, parts.range, parts.past, parts.live, parts.questions, parts.any),
       parts.note, parts.chart,
       element("details", {}, element("summary", { text: "The code behind it" }), parts.code),
     );
@@ -104,6 +108,11 @@ class Explorer {
     // The answer to an earlier question does not take back what was chosen since.
     if (!this.sent) this.showAsked(asked);
     fill(parts.currency, [...new Set([...model.get("currencies"), asked.currency])].sort(), asked.currency);
+    // What was chosen before another question came stays in the list, whether the shop still has it or not.
+    for (const [name, known] of [["figure", "figures"], ["by", "dimensions"]]) {
+      fill(parts[name], [...new Set([...model.get(known), asked[name]])], this.sent ? parts[name].value || asked[name] : asked[name]);
+    }
+    parts.any.hidden = asked.question !== "by_dimension";
     for (const button of parts.questions.children) {
       button.setAttribute("aria-pressed", String(button.className === `rp-ask-${asked.question}`));
     }
@@ -113,7 +122,7 @@ class Explorer {
     const { data, layout } = JSON.parse(answer.figure);
     const plain = { ...layout, height: undefined, template: null, font: { size: 11 }, margin: { l: 8, r: 12, t: 36, b: 8 } };
     this.plotly.react(parts.chart, data, dressed(plain, shownTheme()), CONFIG);
-    Object.assign(parts.root.dataset, { question: asked.question, categories: asked.categories.join(","), currency: asked.currency, answers: model.get("answer").number });
+    Object.assign(parts.root.dataset, { question: asked.question, categories: asked.categories.join(","), currency: asked.currency, figure: asked.figure, by: asked.by, answers: model.get("answer").number });
   }
 
   // Plotly's own click needs to have seen the mouse over the bar, and forgets that whenever it draws anew. Here the
@@ -146,7 +155,7 @@ class Explorer {
   }
 
   close() {
-    this.model.off("change:answer change:tree change:currencies", this.changed);
+    this.model.off("change:answer change:tree change:currencies change:figures change:dimensions", this.changed);
     this.theme.disconnect();
     this.unlisten();
     document.removeEventListener("pointerup", this.released, true);
