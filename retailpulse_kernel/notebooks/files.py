@@ -15,7 +15,16 @@ import nbformat
 
 from retailpulse_kernel.ground.errors import UsageError
 
-__all__ = ["code_cells", "is_parameters", "is_test", "read_notebook", "same_code", "with_parameters", "without_tests"]
+__all__ = [
+    "code_cells",
+    "is_parameters",
+    "is_test",
+    "read_notebook",
+    "same_code",
+    "with_parameters",
+    "without_outputs",
+    "without_tests",
+]
 
 _INJECTED = "injected-parameters"
 #: What stands in a cell with a test where the test is not run: the cell keeps its number.
@@ -119,6 +128,21 @@ def with_parameters(content: Any, values: Mapping[str, Any]) -> Any:
         cell = nbformat.v4.new_code_cell(source=_source(values), metadata={"tags": [_INJECTED]})
         place = next((i + 1 for i, cell in enumerate(content.cells) if is_parameters(cell)), 0)
         content.cells.insert(place, cell)
+    return content
+
+
+def without_outputs(content: Any) -> Any:
+    """A copy of a notebook as if it had not run.
+
+    Parameters
+    ----------
+    content : object
+        As `read_notebook` gives it; it is not changed.
+    """
+    content = copy.deepcopy(content)
+    for cell in content.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     return content
 
 

@@ -32,7 +32,7 @@ class FoldedTopic:
     topic : str
         The topic's name within the namespace.
     jobs : dict of str to JobBatches
-        The newest epochs of its jobs.
+        The newest epochs of its jobs; a job whose query reads several topics is not among them.
     compared : list of Compared
         What was compared; after `run`.
     retained_from : int or None
@@ -42,7 +42,7 @@ class FoldedTopic:
     def __init__(self, settings: Settings, topic: str, accounts: Iterable[Account]) -> None:
         self._settings, self.topic = settings, topic
         self._name = settings.namespace.topic(topic)
-        self.jobs = newest_epochs(accounts, self._name)
+        self.jobs = newest_epochs(filter(self._is_alone_in, accounts), self._name)
         self._kafka = KafkaStore(settings)
         self._begins: dict[int, int] = {}
         self._ends: dict[int, int] = {}
@@ -53,6 +53,10 @@ class FoldedTopic:
         self._within = Range(None, None)
         self.compared: list[Compared] = []
         self.retained_from: int | None = None
+
+    def _is_alone_in(self, account: Account) -> bool:
+        """Whether an account counts the messages of this topic alone, and not those of several."""
+        return [*account.offsets] == [self._name]
 
     @property
     def is_of_events(self) -> bool:

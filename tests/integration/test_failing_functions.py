@@ -14,11 +14,13 @@ import pytest
 
 from retailpulse_kernel.ground.errors import FunctionFailed, UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.promotion.gate.dry_run import _failed
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.run.job import Job
+from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.jobs import produce
 
@@ -98,6 +100,9 @@ def test_a_row_that_a_tried_function_can_t_compute_is_one_dead_letter(settings: 
     )
     report = job.run()
     assert "shelves: 4 rows in 1 batches, 1 that failed are in the dead-letter topic" in str(report)
+    (step,) = _failed(settings, plan_of(job))
+    said = "a function failed for 1 row of shelves, which went to the dead-letter topic"
+    assert (step.name, step.found, step.verdict, step.ok) == ("functions", said, "warning", True)
     with closing(CassandraStore(settings)) as store:
         found = store.query("select event_id, shelf from shelves")
     assert dict(zip(found["event_id"], found["shelf"], strict=True)) == {"a": 1, "b": 2, "c": 1, "e": 2}

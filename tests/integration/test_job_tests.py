@@ -104,6 +104,31 @@ def test_reference_tables_figures_and_topics_are_given(job: Job) -> None:
     )
 
 
+ORDERED = """
+    event_time  user_id  product_id  price
+    12:00       u1       p1          1.00
+    11:49       u1       p1          2.00
+    11:51       u1       p1          4.00
+"""
+
+
+def test_an_event_that_is_late_by_the_order_is_left_out(job: Job, told: list[Passed], capsys: Any) -> None:
+    given: dict[str, Any] = {"given": {"retail.events": ORDERED}, "at": "2026-01-31T12:45Z", "name": "order"}
+    timely = {
+        "carts": "start user_id events amount\n11:51 u1 2 5.00",
+        "totals": "user_id events\nu1 2",
+        "kinds_hour": "hour event_type events\n11:00 view 1\n12:00 view 1",
+    }
+    job.test(**given, expected=timely, late=1)
+    assert capsys.readouterr().out.endswith("1 row of totals, 2 rows of kinds_hour, 1 late, ok\n")
+    job.test(**given, expected={"totals": "user_id events\nu1 3"})  # no order makes an event late
+    with pytest.raises(TestFailed, match="late events: 0 expected, 1 found"):
+        job.test(**given, expected=timely, late=0)
+    with pytest.raises(TestFailed, match=r"totals: 1 expected, 1 found"):
+        job.test(**given, expected={"totals": "user_id events\nu1 3"}, late=1)
+    assert [passed.late for passed in told] == [1, 0]
+
+
 ASKED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"expected": "user_id\nu1"}, UsageError, "writes 5 tables"),
     ({"expected": {"cart": "user_id\nu1"}}, UnknownName, "no table 'cart' of the job 'carts'"),

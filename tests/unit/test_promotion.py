@@ -17,18 +17,21 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.environment import Environment, sha256_of
 from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.promotion.cutover.overview import overview, runs_folder, runs_of
-from retailpulse_kernel.promotion.cutover.versions import ResumePlan, resume_plan, rollback
+from retailpulse_kernel.promotion.cutover.production import run_current
+from retailpulse_kernel.promotion.cutover.versions import ResumePlan, require_contract, resume_plan, rollback
+from retailpulse_kernel.promotion.gate.gate import _is_same as same_version
 from retailpulse_kernel.promotion.gate.isolation import explained
 from retailpulse_kernel.promotion.gate.ownership import name_of, other_writer
 from retailpulse_kernel.promotion.gate.resume import judge
 from retailpulse_kernel.promotion.gate.snapshot import Snapshot, snapshot
 from retailpulse_kernel.promotion.gate.static import static_problems
 from retailpulse_kernel.promotion.gate.trial import Started, Tried
-from retailpulse_kernel.promotion.registry.diffing import diff_versions
+from retailpulse_kernel.promotion.registry.diffing import Diff, diff_versions
 from retailpulse_kernel.promotion.registry.manifest import Manifest, Step, read_manifest
-from retailpulse_kernel.promotion.registry.registry import Registry
+from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.promotion.registry.schedules import check_schedule
 from retailpulse_kernel.shop import figures as metrics
+from retailpulse_kernel.shop.contract.loading import contract_of, shipped
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch, open_local, write_note
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
@@ -217,12 +220,79 @@ def manifest(version: int, plan: Plan | None = PLAN, **changes: object) -> Manif
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
+DEVICE = "[fields.device]\npath = 'context.device'\ndimension = true\ndefault = 'none'\nmax_length = 20\n"
+
+
+class TestContract:
+    """What a version computes follows from the contract, too."""
+
+    @pytest.fixture
+    def frozen(self, settings: Settings, tmp_path: Path) -> Version:
+        """A version whose job reads the field `device`."""
+        plan = replace(PLAN, conditions=("device <> 'tv'",))
+        return Registry(self.under(settings, tmp_path, DEVICE)).freeze(
+            notebook(tmp_path / "mine.ipynb"), manifest(1, plan)
+        )
+
+    def under(self, settings: Settings, folder: Path, contract: str) -> Settings:
+        path = folder / f"shop-{len(contract)}.toml"
+        path.write_text(contract)
+        return Settings.load(home=settings.home, pipelines=settings.pipelines, contract=path, namespace="t_promotion")
+
+    def test_a_version_has_the_contract_that_it_was_promoted_with(
+        self, settings: Settings, frozen: Version, tmp_path: Path
+    ) -> None:
+        now = self.under(settings, tmp_path, DEVICE)
+        assert Registry(now).version("metrics").contract == contract_of(now) != shipped()
+        assert require_contract(now, frozen) == []
+
+    def test_a_change_that_means_nothing_to_the_job_is_not_told(
+        self, settings: Settings, frozen: Version, tmp_path: Path
+    ) -> None:
+        more = DEVICE + "[fields.campaign]\ntype = 'string'\n[shop]\nname = 'other'\n"
+        assert require_contract(self.under(settings, tmp_path, more), frozen) == []
+
+    def test_another_rule_is_told_and_another_meaning_is_refused(
+        self, settings: Settings, frozen: Version, tmp_path: Path
+    ) -> None:
+        (told,) = require_contract(self.under(settings, tmp_path, DEVICE.replace("20", "30")), frozen)
+        assert "the rules of the field device changed from max_length 20 to max_length 30" in told
+        other = self.under(settings, tmp_path, DEVICE.replace("context.device", "client.device.kind"))
+        with pytest.raises(UsageError) as refused:
+            require_contract(other, frozen)
+        said = (
+            "The contract has changed since the promotion of metrics v1: the field device has another meaning: its path"
+        )
+        assert str(refused.value).startswith(said) and "contract.json has what" in str(refused.value)
+        with pytest.raises(UsageError, match="the field device has another meaning"):
+            run_current(other, "metrics")  # before anything of the job is looked at
+
+    def test_a_rollback_to_a_version_of_another_contract_is_refused(
+        self, settings: Settings, frozen: Version, tmp_path: Path
+    ) -> None:
+        other = self.under(settings, tmp_path, DEVICE.replace("context.device", "client.device.kind"))
+        registry = Registry(other)
+        newer = registry.freeze(notebook(tmp_path / "mine.ipynb"), replace(frozen.manifest, version=2))
+        with pytest.raises(UsageError, match="the field device has another meaning"):
+            rollback(other, "metrics")
+        assert registry.current("metrics").version == 2
+        assert "  field     device changes: its path is client.device.kind instead of context.device" in list(
+            Diff(frozen, newer).lines()
+        )
+
+    def test_a_version_of_before_has_no_contract_and_runs(self, settings: Settings, frozen: Version) -> None:
+        (frozen.folder / "contract.json").unlink()
+        before = Version(frozen.folder, replace(frozen.manifest, kept={}))
+        assert before.contract is None and require_contract(settings, before) == []
+
+
 class TestRegistry:
     def test_a_version_is_kept_whole_and_becomes_current(self, settings: Settings, tmp_path: Path) -> None:
         registry = Registry(settings)
         source = notebook(tmp_path / "mine.ipynb")
         frozen = registry.freeze(source, manifest(1))
-        assert sorted(path.name for path in frozen.folder.iterdir()) == ["manifest.toml", "metrics.ipynb", "metrics.py"]
+        names = ["contract.json", "manifest.toml", "metrics.ipynb", "metrics.py"]
+        assert sorted(path.name for path in frozen.folder.iterdir()) == names
         assert read_manifest(frozen.folder / "manifest.toml") == frozen.manifest
         assert frozen.manifest.plan == PLAN
         frozen.require_intact()
@@ -265,6 +335,24 @@ class TestRegistry:
         with pytest.raises(UsageError, match="has changed since the notebook was tried"):
             registry.freeze(notebook(tmp_path / "mine.ipynb"), manifest(2, plan))
         assert [version.label for version in registry.versions("metrics")] == ["v1"]
+
+    def test_a_version_has_its_file_of_tests_without_outputs(self, settings: Settings, tmp_path: Path) -> None:
+        source, tests = notebook(tmp_path / "mine.ipynb"), notebook(tmp_path / "mine.test.ipynb", "assert rate")
+        content = read_notebook(tests)
+        content.cells[-1].outputs = [nbformat.v4.new_output("stream", text="seen")]
+        nbformat.write(content, tests)
+        frozen = Registry(settings).freeze(source, manifest(1, None))
+        assert sorted(frozen.manifest.kept) == ["metrics.test.ipynb"] and frozen.contract is None
+        kept = read_notebook(frozen.folder / "metrics.test.ipynb")
+        assert [cell.source for cell in kept.cells] == [cell.source for cell in content.cells]
+        assert not any(cell.get("outputs") for cell in kept.cells)
+        assert same_version(frozen, source, frozen.manifest)
+        notebook(tests, "assert rate > 0")
+        assert not same_version(frozen, source, frozen.manifest), "other tests are another version"
+        frozen.require_intact()
+        notebook(frozen.folder / "metrics.test.ipynb", "assert True")
+        with pytest.raises(UsageError, match=r"metrics\.test\.ipynb is not what was promoted as v1"):
+            frozen.require_intact()
 
     def test_names_that_are_none(self, settings: Settings, tmp_path: Path) -> None:
         registry = Registry(settings)

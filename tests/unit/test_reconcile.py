@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.errors import CheckFailed, EventError
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at, ms_of
 from retailpulse_kernel.reconcile import Difference, JobCheck, Reconciliation, TableCheck, Totals
 from retailpulse_kernel.reconcile.comparing import Range, compare_figures
-from retailpulse_kernel.reconcile.folded import _deleted, _problems, _retained_from, _retained_note
+from retailpulse_kernel.reconcile.folded import FoldedTopic, _deleted, _problems, _retained_from, _retained_note
 from retailpulse_kernel.reconcile.sums import Limits, TableSums
 from retailpulse_kernel.reconcile.tables import ARCHIVE, Share, share_of, without_plan
 from retailpulse_kernel.reconcile.topic import JobFold, TopicFold
@@ -107,8 +108,15 @@ class TestBatches:
         assert newest_epochs([account({0: 5})], "other") == {}
 
     def test_a_query_of_two_topics_counts_both_and_is_compared_with_neither(self) -> None:
-        joined = replace(account({0: 5}), offsets={TOPIC: {"0": 5}, "other": {"0": 3}})
-        assert newest_epochs([joined], TOPIC) == {}
+        settings = Settings.load(namespace="t_reconcile")
+        topic = settings.namespace.topic
+        alone, other = topic("retail.events"), topic("shop.payments")
+        accounts = [
+            replace(account({0: 5}, job="alone"), offsets={alone: {"0": 5}}),
+            replace(account({0: 5}, job="joined"), offsets={alone: {"0": 5}, other: {"0": 3}}),
+        ]
+        assert [*FoldedTopic(settings, "retail.events", accounts).jobs] == ["alone"]
+        assert FoldedTopic(settings, "shop.payments", accounts).jobs == {}
 
     def test_an_account_that_does_not_add_up_is_named(self) -> None:
         job = newest_epochs([account({0: 5}, consumed=5, accepted=3, late=1)], TOPIC)["metrics"]

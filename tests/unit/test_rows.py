@@ -241,10 +241,12 @@ def test_a_plan_with_rows_is_written_and_read_and_is_of_the_newer_version(tmp_pa
 
 def test_a_report_counts_the_messages_of_the_first_output_and_the_rows_of_all() -> None:
     first = Account("shop", 1, 0, {"t": {"0": 5}}, 5, 5, 0, 0, 0, 2, 0, 0, 1, output="carts", null_keys=1)
-    second = replace(first, output="scores", further=True, rows=3, null_keys=0)
+    second = replace(first, output="scores", further=True, rows=3, null_keys=0, failed_rows=2)
     assert first.key != second.key
     report = Report("shop", "t", 1)
     report.add(first)
     report.add(second)
     assert (report.batches, report.totals["consumed"], report.totals["rows"]) == (1, 5, 5)
-    assert "carts: 2 rows in 1 batches, 1 without a key" in str(report) and "scores: 3 rows" in str(report)
+    assert "carts: 2 rows in 1 batches, 1 without a key" in str(
+        report
+    ) and "scores: 3 rows in 1 batches, 2 that failed" in str(report)

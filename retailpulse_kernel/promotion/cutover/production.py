@@ -16,7 +16,7 @@ from retailpulse_kernel.notebooks.running import Run, run_notebook
 from retailpulse_kernel.promotion.cutover.cutover import complete, cut_over
 from retailpulse_kernel.promotion.cutover.overview import runs_folder
 from retailpulse_kernel.promotion.cutover.staging import follow, has_caught_up
-from retailpulse_kernel.promotion.cutover.versions import resume_plan
+from retailpulse_kernel.promotion.cutover.versions import require_contract, resume_plan
 from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, new_epoch
@@ -63,7 +63,7 @@ def run_current(
     UnknownName
         There is no such pipeline.
     UsageError
-        The pipeline is held, or its notebook was changed by hand.
+        The pipeline is held, its notebook was changed by hand, or the contract has another meaning for its job.
     RetailPulseError
         The run failed.
     """
@@ -73,6 +73,8 @@ def run_current(
         raise UsageError(f"{name} is held.", remedy=f"Resume the job first: `retailpulse resume {name}`.")
     version = registry.version(name)
     version.require_intact()
+    for change in require_contract(settings, version):
+        print(f"{name} {version.label}: the contract has changed since the promotion: {change}", file=sys.stderr)
     started = datetime.now(UTC)
 
     def is_over() -> bool:

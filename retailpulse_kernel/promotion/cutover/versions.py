@@ -8,12 +8,14 @@ from typing import Any
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.cutover.cutover import is_kept
-from retailpulse_kernel.promotion.registry.registry import Registry
+from retailpulse_kernel.promotion.registry.registry import CONTRACT, Registry, Version
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, epochs, find_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
 from retailpulse_kernel.streaming.run.changes import Effect, again, compare
+from retailpulse_kernel.streaming.run.planning import under
 
-__all__ = ["ResumePlan", "resume_plan", "rollback"]
+__all__ = ["ResumePlan", "require_contract", "resume_plan", "rollback"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,40 @@ def _reasons(epoch: Epoch, plan: Plan) -> tuple[str, ...]:
     return (*(d.reason for d in compare(old, plan) if d.effect >= Effect.EPOCH), *again(epoch.path, plan))
 
 
+def require_contract(settings: Settings, version: Version) -> list[str]:
+    """Make sure that the present contract means to a version's job what the version was promoted with.
+
+    Parameters
+    ----------
+    settings : Settings
+        Their contract is the present one.
+    version : Version
+        The version that is to run.
+
+    Returns
+    -------
+    list of str
+        What has changed for the job, in words, and is no other meaning: such as another rule of a field.
+
+    Raises
+    ------
+    UsageError
+        The job would compute something else.
+    """
+    plan, promoted = version.manifest.plan, version.contract
+    if plan is None or promoted is None:
+        return []
+    found = compare(under(plan, promoted), under(plan, contract_of(settings)))
+    if others := [one.reason for one in found if one.effect >= Effect.EPOCH]:
+        raise UsageError(
+            f"The contract has changed since the promotion of {version.manifest.name} {version.label}: "
+            f"{'; '.join(others)}.",
+            remedy="Promote the notebook again, which makes its tables anew by the present contract. Or put the "
+            f"contract back: {version.folder / CONTRACT} has what the version was promoted with.",
+        )
+    return [one.reason for one in found]
+
+
 def rollback(settings: Settings, name: str, label: str | None = None) -> dict[str, Any]:
     """Make an earlier version the current one. The version takes over after the present micro-batch.
 
@@ -96,7 +132,8 @@ def rollback(settings: Settings, name: str, label: str | None = None) -> dict[st
     UnknownName
         There is no such pipeline or version.
     UsageError
-        The version is current already or was changed by hand, or there is no earlier one.
+        The version is current already or was changed by hand, the contract has changed for it, or there is no earlier
+        one.
     """
     registry = Registry(settings)
     current = registry.current(name)
@@ -106,6 +143,7 @@ def rollback(settings: Settings, name: str, label: str | None = None) -> dict[st
     version.require_intact()
     if version.manifest.version == current.version:
         raise UsageError(f"{name} {version.label} is the current version already.")
+    require_contract(settings, version)
     state = (
         str(resume_plan(settings, version.manifest.plan)) if version.manifest.plan else "the next run uses this version"
     )

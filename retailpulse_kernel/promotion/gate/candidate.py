@@ -13,7 +13,7 @@ import nbformat
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.notebooks.files import code_cells, read_notebook
+from retailpulse_kernel.notebooks.files import code_cells, read_notebook, without_outputs
 from retailpulse_kernel.notebooks.parameters import read_parameters
 from retailpulse_kernel.notebooks.testing import sibling_of
 from retailpulse_kernel.promotion.registry.diffing import Diff
@@ -57,10 +57,7 @@ def cleaned(notebook: Path, folder: Path) -> Path:
     """
     content = read_notebook(notebook)
     content.cells = [cell for cell in content.cells if not (cell.cell_type == "code" and _is_work(cell.source))]
-    content.metadata.pop("widgets", None)
-    for cell in content.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    content = without_outputs(content)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / notebook.name
     nbformat.write(content, path)

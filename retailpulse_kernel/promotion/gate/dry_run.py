@@ -232,7 +232,9 @@ def _failed(shadow: Settings, plan: Plan) -> Iterator[Step]:
     failed = Counter[str]()
     for account in read_accounts(shadow, further=True):
         failed[account.output] += account.failed_rows if account.job == plan.job else 0
-    if said := ", ".join(f"{count:,} rows of {output}" for output, count in failed.items() if count):
+    if said := ", ".join(
+        f"{count:,} row{'' if count == 1 else 's'} of {output}" for output, count in failed.items() if count
+    ):
         yield Step("functions", f"a function failed for {said}, which went to the dead-letter topic", "warning")
 
 

@@ -18,6 +18,7 @@ from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.notebooks.environment import environment_of
 from retailpulse_kernel.notebooks.files import code_cells, is_parameters, read_notebook
 from retailpulse_kernel.notebooks.parameters import read_parameters
+from retailpulse_kernel.notebooks.testing import sibling_of
 from retailpulse_kernel.promotion.cutover.catch_up import CatchUp, catch_up
 from retailpulse_kernel.promotion.gate.backlog import Backlog
 from retailpulse_kernel.promotion.gate.candidate import choices, run_as
@@ -235,6 +236,7 @@ def _is_same(version: Version, notebook: Path, manifest: Manifest) -> bool:
     old = version.manifest
     return (
         _content(version.notebook) == _content(notebook)
+        and _tests_beside(version.notebook) == _tests_beside(notebook)
         and (old.parameters, old.schedule, old.plan) == (manifest.parameters, manifest.schedule, manifest.plan)
         and old.environment.lock_sha256 == manifest.environment.lock_sha256
     )
@@ -244,6 +246,11 @@ def _frozen_before(registry: Registry, promotion: Promotion, notebook: Path, man
     """The newest version where its content is the same: a rollback or a broken catch-up came after its gate."""
     versions = registry.versions(promotion.name)
     return versions[-1] if versions and _is_same(versions[-1], notebook, manifest) else None
+
+
+def _tests_beside(notebook: Path) -> list[tuple[str, str, bool]]:
+    """The content of a notebook's file of tests; nothing where there is none."""
+    return _content(tests) if (tests := sibling_of(notebook)).is_file() else []
 
 
 def _content(notebook: Path) -> list[tuple[str, str, bool]]:

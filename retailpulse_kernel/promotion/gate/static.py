@@ -15,6 +15,7 @@ from retailpulse_kernel.ground.errors import ParameterError, UnknownName
 from retailpulse_kernel.notebooks.files import read_notebook
 from retailpulse_kernel.notebooks.parameters import Parameter, read_parameters
 from retailpulse_kernel.notebooks.running import checked_parameters
+from retailpulse_kernel.notebooks.testing import sibling_of
 
 __all__ = ["static_problems"]
 
@@ -48,7 +49,10 @@ def static_problems(notebook: Path, given: Mapping[str, Any]) -> list[str]:
         There is no such notebook, or the file is not a notebook.
     """
     content = read_notebook(notebook)
-    return [*_of_parameters(notebook, given), *_of_kernel(content), *_of_outputs(content), *_of_code(content)]
+    problems = [*_of_parameters(notebook, given), *_of_kernel(content), *_of_outputs(content), *_of_code(content)]
+    if (tests := sibling_of(notebook)).is_file():
+        problems += [f"{tests.name}: {said}" for said in _of_code(read_notebook(tests))]
+    return problems
 
 
 def _of_parameters(notebook: Path, given: Mapping[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.files import read_notebook, same_code
 from retailpulse_kernel.promotion.registry.manifest import Manifest
 from retailpulse_kernel.promotion.registry.registry import Registry, Version
+from retailpulse_kernel.shop.contract.comparing import changes
 from retailpulse_kernel.streaming.run.changes import compare
 
 __all__ = ["Diff", "diff_versions"]
@@ -39,6 +40,7 @@ class Diff:
             ("parameters", _pairs(old.parameters, new.parameters)),
             ("schedule", _pairs({"schedule": old.schedule}, {"schedule": new.schedule})),
             ("computes", self.meaning()),
+            ("contract", self.contract()),
             ("environment", _pairs(_flat(old), _flat(new))),
             ("verdicts", list(self.verdicts())),
         )
@@ -69,6 +71,13 @@ class Diff:
             return []
         return [f"  {difference.reason}" for difference in compare(old, new)]
 
+    def contract(self) -> list[str]:
+        """What differs in the contract, in words."""
+        old, new = self.old.contract, self.new.contract
+        return (
+            [] if old is None or new is None else [f"  {change.what:<9} {change.said}" for change in changes(old, new)]
+        )
+
     def verdicts(self) -> Iterator[str]:
         """What the gate said of each."""
         for sign, manifest in (("-", self.old.manifest), ("+", self.new.manifest)):
@@ -89,6 +98,7 @@ class Diff:
             "parameters": _changed(old.parameters, new.parameters),
             "schedule": [old.schedule, new.schedule],
             "computes": [line.strip() for line in self.meaning()],
+            "contract": [line.strip() for line in self.contract()],
             "environment": _changed(_flat(old), _flat(new)),
             "verdicts": [
                 {"version": v.label, "outcome": v.manifest.outcome, "reasons": list(v.manifest.reasons)}

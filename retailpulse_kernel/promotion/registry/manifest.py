@@ -64,6 +64,8 @@ class Manifest:
         The steps of the gate.
     plan : Plan, optional
         What the job means.
+    kept : dict of str to str
+        Further files of the version, with their SHA-256: the contract, and the notebook's file of tests.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Manifest:
     reasons: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     plan: Plan | None = None
+    kept: dict[str, str] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,7 @@
 """The promoted versions: ``pipelines/NAME/vN/``, written once, and which of them is current.
 
+A version has all that says what it means: the notebook, its tests, its models, and the contract that it was tried with.
+
 ``current.toml`` beside them says which version runs, which ran before it, and whether the job is paused. The
 file is replaced as a whole: a reader sees the old state or the new one.
 """
@@ -25,12 +27,17 @@ from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.notebooks.environment import sha256_of
-from retailpulse_kernel.notebooks.files import read_notebook
+from retailpulse_kernel.notebooks.files import read_notebook, without_outputs
+from retailpulse_kernel.notebooks.testing import sibling_of
 from retailpulse_kernel.promotion.registry.manifest import Manifest, read_manifest
+from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.stores.confinement import require_free
 
-__all__ = ["Current", "Registry", "Version"]
+__all__ = ["CONTRACT", "Current", "Registry", "Version"]
 
+#: The contract of a version, with the shipped fields, as plain values.
+CONTRACT = "contract.json"
 _VERSION = re.compile(r"v(\d+)")
 
 
@@ -64,15 +71,23 @@ class Version:
         """Its twin as a py:percent file."""
         return self.notebook.with_suffix(".py")
 
+    @property
+    def contract(self) -> Contract | None:
+        """The contract that the version was promoted with; None of a batch notebook, and of older versions."""
+        if CONTRACT not in self.manifest.kept:
+            return None
+        return Contract.of_plain(msgspec.json.decode((self.folder / CONTRACT).read_bytes()))
+
     def require_intact(self) -> None:
-        """Make sure that the notebook and its models are those that were promoted.
+        """Make sure that the notebook, its models and what else is kept are what was promoted.
 
         Raises
         ------
         UsageError
             One of the files was changed by hand, or is missing.
         """
-        for name, sha256 in ((self.manifest.notebook, self.manifest.sha256), *self.manifest.models):
+        manifest = self.manifest
+        for name, sha256 in ((manifest.notebook, manifest.sha256), *manifest.models, *manifest.kept.items()):
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != sha256:
                 raise UsageError(
@@ -213,6 +228,7 @@ class Registry:
                         f"The model {name} has changed since the notebook was tried.",
                         remedy="Promote the notebook again.",
                     )
+            manifest = replace(manifest, kept=self._keep(notebook, manifest, aside))
             (aside / "manifest.toml").write_text(manifest.to_toml())
             if folder.exists():
                 raise UsageError(f"{folder} is there already.", remedy="Another promotion was faster: try again.")
@@ -222,6 +238,19 @@ class Registry:
         if activate:
             self.activate(manifest.name, manifest.version)
         return Version(folder, manifest)
+
+    def _keep(self, notebook: Path, manifest: Manifest, folder: Path) -> dict[str, str]:
+        """Put the contract of a job and the notebook's file of tests into a version's folder; their SHA-256 by name."""
+        names = []
+        if manifest.plan is not None:
+            contract = contract_of(self._settings).plain()
+            (folder / CONTRACT).write_bytes(msgspec.json.format(msgspec.json.encode(contract), indent=1) + b"\n")
+            names.append(CONTRACT)
+        if (tests := sibling_of(notebook)).is_file():
+            kept = sibling_of(folder / manifest.notebook)
+            nbformat.write(without_outputs(read_notebook(tests)), kept)
+            names.append(kept.name)
+        return {name: sha256_of(folder / name) for name in names}
 
     def activate(self, name: str, version: int) -> Current:
         """Make a version the current one. The version takes over after the present micro-batch.

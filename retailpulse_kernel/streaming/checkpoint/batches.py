@@ -97,12 +97,11 @@ def newest_epochs(accounts: Iterable[Account], topic: str) -> dict[str, JobBatch
     accounts : iterable of Account
         Of all jobs and epochs, in any order.
     topic : str
-        Its full name; a job that reads another topic is left out, and so is one whose query reads several: its counts
-        are those of all.
+        Its full name; a job that reads another topic is left out.
     """
     by_job: defaultdict[str, list[Account]] = defaultdict(list)
     for account in accounts:
-        if [topic] == [*account.offsets]:
+        if topic in account.offsets:
             by_job[account.job].append(account)
     jobs = {}
     for name, of_job in sorted(by_job.items()):

@@ -372,6 +372,7 @@ class Job:
         expected: Any,
         references: Mapping[str, Any] | None = None,
         at: datetime | str | None = None,
+        late: int | None = None,
     ) -> None:
         """Compare what the job's queries make of given events with what is expected; nothing is written.
 
@@ -395,17 +396,20 @@ class Job:
             The present, which is the broker's time of the events: windows and sessions that have ended by then, less
             the watermark, are closed. A time of day such as ``10:00`` in a table is one of its day. The time of the
             newest event when absent.
+        late : int, optional
+            How many of the events are late by the watermark. They come in the order in which they are given, as in a
+            continuous run. When absent, no order makes an event late.
 
         Raises
         ------
         TestFailed
-            The rows are others: the error has a table of what differs.
+            The rows are others, or other events are late: the error has a table of what differs.
         UsageError
             The test names a table, a topic or a column that the job does not have.
         """
         from retailpulse_kernel.streaming.run.testing import test_job
 
-        passed = test_job(self, name, given=given, expected=expected, references=references or {}, at=at)
+        passed = test_job(self, name, given=given, expected=expected, references=references or {}, at=at, late=late)
         if self.context.on_test is not None:
             self.context.on_test(passed)
         print(passed, flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from retailpulse_kernel.shop.contract.rows import object_rows
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch
 from retailpulse_kernel.streaming.intake.given import GivenMessage, GivenMessages, given_message
+from retailpulse_kernel.streaming.intake.judging import LATE, OBSERVED_INTAKE
 from retailpulse_kernel.streaming.query.outputs import Output, as_of_output
 from retailpulse_kernel.streaming.reference.versions import Versions
 from retailpulse_kernel.streaming.run.assembly import outputs_of
@@ -57,18 +59,28 @@ class Passed:
         The test.
     rows : dict of str to int
         How many rows of each table were as expected.
+    late : int
+        How many events were late, as expected.
     """
 
     name: str
     rows: dict[str, int]
+    late: int = 0
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} row{'' if count == 1 else 's'} of {name}" for name, count in self.rows.items())
-        return f"test {self.name!r}: {counts}, ok"
+        return f"test {self.name!r}: {counts}{f', {self.late:,} late' if self.late else ''}, ok"
 
 
 def test_job(
-    job: Job, name: str, *, given: Any, expected: Any, references: Mapping[str, Any], at: datetime | str | None
+    job: Job,
+    name: str,
+    *,
+    given: Any,
+    expected: Any,
+    references: Mapping[str, Any],
+    at: datetime | str | None,
+    late: int | None = None,
 ) -> Passed:
     """Compare what a job makes of given messages with what is expected; see `Job.test`.
 
@@ -86,11 +98,13 @@ def test_job(
         Tables of rows by the names of reference tables.
     at : datetime or str, optional
         The present of the test.
+    late : int, optional
+        How many events are late by the order in which they are given; no order makes one late when absent.
 
     Raises
     ------
     TestFailed
-        The rows are others.
+        The rows are others, or other events are late.
     CheckFailed
         An event violates an expectation that stops the job.
     UsageError
@@ -103,19 +117,22 @@ def test_job(
     wanted = _by_table(job, expected, present)
     messages = _messages(job, given, present)
     tested = copy.copy(job)
-    tested.mode = "available_now"  # the notebook's parameters may say another mode
+    # The notebook's parameters may say another mode. The order of the events matters in a continuous run alone.
+    tested.mode = "available_now" if late is None else "continuous"
     with _epoch(job) as epoch:
         for topic, of_topic in messages.items():
             of_topic.leave(job.test_epochs, topic)
-        tables = _written(tested, epoch, wanted, references)
+        tables, found_late = _written(tested, epoch, wanted, references)
     said = []
+    if late is not None and late != found_late:
+        said.append(f"late events: {late:,} expected, {found_late:,} found")
     for table, rows in wanted.items():
         kept = tables[table]
         if lines := differences(_comparable(table, rows, kept), kept.rows, kept.key):
             said += [f"{table}: {len(rows):,} expected, {len(kept.rows):,} found", *(f"  {ln}" for ln in lines)]
     if said:
         raise TestFailed(name, said)
-    return Passed(name, {table: len(rows) for table, rows in wanted.items()})
+    return Passed(name, {table: len(rows) for table, rows in wanted.items()}, late or 0)
 
 
 def _by_table(job: Job, expected: Any, present: datetime | None) -> dict[str, list[dict[str, Any]]]:
@@ -218,17 +235,18 @@ def _epoch(job: Job) -> Iterator[Epoch]:
 
 def _written(
     job: Job, epoch: Epoch, wanted: Mapping[str, Sequence[Any]], references: Mapping[str, Any]
-) -> dict[str, MemoryTable]:
-    """What the queries of the wanted tables write."""
+) -> tuple[dict[str, MemoryTable], int]:
+    """What the queries of the wanted tables write, and how many events are late for them."""
     rows = {output.table.name: output for output in job.writes.rows}
     names = {rows[table].name if table in rows else "" for table in wanted}
     _put_references(job, epoch, [output.name for output in rows.values() if output.name in names], references)
-    target = MemoryTarget()
+    target, late = MemoryTarget(), dict[str, int]()
     for output in outputs_of(job, epoch, into=target):
         if output.name in names:
-            _run(job, output, epoch, target)
+            late |= _run(job, output, epoch, target)
     keys = {table: output.table.key for table, output in rows.items()}
-    return {table: target.tables.get(table) or MemoryTable(keys.get(table, ())) for table in wanted}
+    tables = {table: target.tables.get(table) or MemoryTable(keys.get(table, ())) for table in wanted}
+    return tables, sum(late.values())
 
 
 def _put_references(job: Job, epoch: Epoch, outputs: Sequence[str], references: Mapping[str, Any]) -> None:
@@ -254,16 +272,21 @@ def _put_references(job: Job, epoch: Epoch, outputs: Sequence[str], references: 
             Versions(epoch.path, table).put(object_rows(table, given), now_ms=epoch.start_ms)
 
 
-def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> None:
-    """Run a query over the given messages, to its end."""
+def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> dict[str, int]:
+    """Run a query over the given messages, to its end; how many events of each topic are late for it."""
     quiet = replace(output, readers=tuple(as_of_output(reader, publishes=False) for reader in output.readers))
 
     stopped: list[CheckFailed] = []  # what Spark hands on is only its text
+    late = Counter[str]()
+    counted = {reader.topic: reader.number for reader in reversed(quiet.readers)}
 
     def write(frame: DataFrame, batch: int) -> None:
         done = quiet.sink.compute(frame, epoch=epoch, batch=batch)
+        found = observed(query)
+        for topic, number in counted.items():
+            late[topic] += found.get(f"{OBSERVED_INTAKE}_{number}", {}).get(LATE) or 0
         try:
-            require_expected(job, quiet, observed(query))
+            require_expected(job, quiet, found)
         except CheckFailed as error:
             stopped.append(error)
             raise
@@ -271,7 +294,7 @@ def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> None:
             target.tables.pop(quiet.sink.table.name, None)
         done()
 
-    query = start_query(job, quiet, epoch, write)
+    query = start_query(job, quiet, epoch, write, bounded=True)
     try:
         query.awaitTermination()
     except Exception as error:
@@ -280,6 +303,7 @@ def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> None:
         raise JobError(f"The query of {output.label} failed: {cause_line(error)}") from error
     finally:
         query.stop()
+    return late
 
 
 def _comparable(name: str, rows: Sequence[Mapping[str, Any]], kept: MemoryTable) -> Sequence[Mapping[str, Any]]:
