@@ -113,7 +113,7 @@ ASKED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"expected": {"cart": "user_id\nu1"}}, UnknownName, "no table 'cart' of the job 'carts'"),
     ({"expected": {"titled": "event_id\ne1"}}, UsageError, "no rows for the reference table 'products'"),
     ({"given": "user_id\nu1", "expected": {"carts": "user_id"}}, UsageError, "reads 2 topics"),
-    ({"given": {"x": "user_id"}, "expected": {"carts": "user_id"}}, UnknownName, "no topic of the job"),
+    ({"given": {"x": "user_id"}, "expected": {"carts": "user_id"}}, UnknownName, "no topic 'x' of the job"),
     ({"given": {"retail.events": "usr\nu1"}, "expected": {"carts": "user_id"}}, UnknownName, "'usr'"),
     ({"given": {"retail.events": "event_type\nx"}, "expected": {"carts": "user_id"}}, UsageError, "is not valid"),
 ]
