@@ -93,8 +93,9 @@ def _tables_view(found: Tables, width: int) -> RenderableType:
         return repr(found)
     table = Table(box=None, padding=(0, 1))
     for name in ("table", "store", "kind", "by", "windows", "written by", "written (UTC)"):
-        # A table is asked for by its whole name and store.
-        table.add_column(name, no_wrap=name in ("table", "store"))
+        # A table is asked for by its whole name and store, and no part of a day is left out.
+        least = 10 if name == "written (UTC)" else None
+        table.add_column(name, no_wrap=name in ("table", "store"), min_width=least, overflow="fold")
     table.add_column("rows", justify="right")
     is_wide = width >= _WIDE
     if is_wide:

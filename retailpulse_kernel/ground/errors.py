@@ -54,6 +54,8 @@ __all__ = [
 #: The start of a line that names an exception, as Python's and Java's tracebacks write it.
 _NAMED = re.compile(r"(?:Caused by: )?((?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)): (.+)")
 #: What Kafka's client says of itself.
+#: What Spark puts behind a sentence.
+_SPARK_S_END = re.compile(r"(?: SQLSTATE: \w{5})?;?$")
 _KAFKA_ERROR = re.compile(r'KafkaError\{code=\w+,val=-?\d+,str="(.*?)"\}')
 #: Exceptions that only hand another one on.
 _CARRIERS = frozenset(
@@ -257,7 +259,7 @@ def cause_line(error: BaseException | str) -> str:
     error : BaseException or str
         An exception, or the text that a log keeps of it.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [_SPARK_S_END.sub("", line.strip()) for line in str(error).splitlines() if line.strip()]
     for line in reversed(lines):
         found = _NAMED.match(line)
         if found is None or found[2] in _CARRIERS:

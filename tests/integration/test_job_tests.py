@@ -86,6 +86,10 @@ def test_sessions_close_by_the_time_that_is_passed_in(job: Job, told: list[Passe
     assert [passed.rows for passed in told] == [{"carts": 2}, {"carts": 3}]
     with pytest.raises(TestFailed, match=r"u1 2026-01-31T10:00:00Z\s+amount\s+20.51\s+20.5000"):
         job.test(**given, expected={"carts": closed.replace("20.50", "20.51")}, at="2026-01-31T12:10Z")
+    with pytest.raises(
+        TestFailed, match=r"carts: 3 expected, 2 found\n(.*\n)+  A row that is not final at the test's present"
+    ):
+        job.test(**given, expected={"carts": f"{closed}\n12:05 u2 1 3"}, at="2026-01-31T12:10Z")
     assert not Path(job.test_epochs).exists() and len(told) == 2
 
 
@@ -134,7 +138,7 @@ ASKED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"expected": {"cart": "user_id\nu1"}}, UnknownName, "no table 'cart' of the job 'carts'"),
     ({"expected": {"titled": "event_id\ne1"}}, UsageError, "no rows for the reference table 'products'"),
     ({"given": "user_id\nu1", "expected": {"carts": "user_id"}}, UsageError, "reads 2 topics"),
-    ({"given": {"x": "user_id"}, "expected": {"carts": "user_id"}}, UnknownName, "no topic of the job"),
+    ({"given": {"x": "user_id"}, "expected": {"carts": "user_id"}}, UnknownName, "no topic 'x' of the job"),
     ({"given": {"retail.events": "usr\nu1"}, "expected": {"carts": "user_id"}}, UnknownName, "'usr'"),
     ({"given": {"retail.events": "event_type\nx"}, "expected": {"carts": "user_id"}}, UsageError, "is not valid"),
 ]

@@ -275,3 +275,21 @@ def test_a_run_whose_java_was_killed_says_so_and_how_to_go_on(settings: Settings
     )
     assert "JobError: Spark's Java process has ended: it was killed" in done.stderr.splitlines()[-1], done.stderr
     assert done.stderr.splitlines()[-1].endswith("Run the job again: it goes on from its checkpoint.")
+
+
+def test_a_table_of_another_job_is_refused_before_anything_of_it_is_changed(settings: Settings) -> None:
+    rp = Workbench(namespace=settings.namespace.name)
+
+    def run(name: str, *columns: str) -> None:
+        job = rp.job(name, run="available_now")
+        job.write(job.events(rejects="count").df.select(*columns), to=rp.cassandra, table="owned", key="event_id")
+        job.run()
+
+    run("owner", "event_id", "price")
+    before = rp.cassandra.columns("owned")
+    with pytest.raises(
+        JobError, match=r"The table 'owned' is written by the job 'owner'.* `retailpulse retire owner --ke"
+    ):
+        run("thief", "event_id", "brand")
+    assert rp.cassandra.columns("owned") == before
+    run("owner", "event_id", "price")

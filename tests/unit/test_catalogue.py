@@ -48,6 +48,7 @@ from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, RowsPlan, TablePlan, write_plan
+from retailpulse_kernel.streaming.plan.finding import other_writer
 from tests.memory import MemoryStore
 
 ROWS = TablePlan(
@@ -105,6 +106,14 @@ class TestCatalogue:
         assert catalogue.find("brands_5m").grain == grain_of("5 minutes")
         with pytest.raises(UnknownName, match="Did you mean 'brands'"):
             catalogue.find("brand")
+
+    def test_a_table_of_rows_belongs_to_who_has_written_it(self, settings: Settings) -> None:
+        ran(settings, plan("one", ROWS))
+        assert other_writer(settings, plan("one", ROWS)) is None
+        assert other_writer(settings, plan("two", ROWS)) == ("carts", "one")
+        assert other_writer(settings, plan("two", replace(ROWS, store="hbase"))) is None
+        promoted(settings, plan("two", ROWS), version=1)  # the gate has let it pass
+        assert other_writer(settings, plan("two", ROWS)) is None
 
     def test_a_name_in_two_stores_needs_the_store(self, settings: Settings) -> None:
         ran(settings, plan("one", ROWS))

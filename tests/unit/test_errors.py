@@ -46,6 +46,14 @@ Driver stacktrace:"""
             PROXY.format(last='cimpl.KafkaException: KafkaError{code=_STATE,val=-172,str="Erroneous state"}'),
             "KafkaException: Erroneous state",
         ),
+        (
+            "AnalysisException: [A_CODE] Did you mean `a`? SQLSTATE: 42703;\n'Project ['b]",
+            "AnalysisException: [A_CODE] Did you mean `a`?",
+        ),
+        (
+            "AnalysisException: Queries must be executed with writeStream.start().;",
+            "AnalysisException: Queries must be executed with writeStream.start().",
+        ),
         (StoreUnavailable("kafka", STAGE), "Kafka at 127.0.0.1:9 does not answer: Broker: Request timed out."),
         (
             "[STREAM_FAILED] Query [id = 1, runId = 2] terminated with exception: Cannot find column a\n\tat x.Y(Y:1)",

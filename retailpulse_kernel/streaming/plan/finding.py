@@ -19,7 +19,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.streaming.checkpoint.epochs import epochs, jobs_with_checkpoints
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
 
-__all__ = ["archiver", "plan_of_epoch", "plans", "promoted", "writer_of"]
+__all__ = ["archiver", "other_writer", "plan_of_epoch", "plans", "promoted", "writer_of"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,31 @@ def writer_of(settings: Settings, table: str) -> Plan | None:
         Such as ``category``.
     """
     return next((plan for plan in plans(settings) if any(one.name == table for one in plan.tables)), None)
+
+
+def other_writer(settings: Settings, plan: Plan) -> tuple[str, str] | None:
+    """A table of rows that another job has written in the namespace, and that job's name; None where there is none.
+
+    A table that the plan's own job has had before is its own.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose namespace.
+    plan : Plan
+        What the job is about to write.
+    """
+    found = _jobs(settings)
+    mine = found.pop(plan.job, _Job())
+    new = _row_tables(plan) - _row_tables(mine.promoted) - _row_tables(mine.ran)
+    for name, job in found.items():
+        if shared := new & _row_tables(job.ran):
+            return min(shared)[1], name
+    return None
+
+
+def _row_tables(plan: Plan | None) -> set[tuple[str, str]]:
+    return {(table.store, table.name) for table in plan.tables if table.rows is not None} if plan else set()
 
 
 def archiver(settings: Settings) -> Plan | None:

@@ -25,6 +25,7 @@ from retailpulse_kernel.streaming.checkpoint.epochs import (
 from retailpulse_kernel.streaming.checkpoint.writer import drain_file, write_drain, writer_lock
 from retailpulse_kernel.streaming.intake.data_loss import DataLossCheck
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
+from retailpulse_kernel.streaming.plan.finding import other_writer
 from retailpulse_kernel.streaming.query.outputs import Output
 from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
 from retailpulse_kernel.streaming.run.failing import failing_function, function_failed, spark_ended
@@ -76,13 +77,15 @@ class Runner:
         Raises
         ------
         JobError
-            A query failed for a reason that waiting does not mend, or Spark's Java process has ended.
+            Another job writes one of the tables, a query failed for a reason that waiting does not mend, or Spark's
+            Java process has ended.
         FunctionFailed
             A Python function of the job fails on the same messages again.
         """
         with self._only_writer(), self._measured(), shown(self._report) as show:
             try:
                 self._require_compatible_plan()
+                self._require_own_tables()
                 for topic in self._job.topics:
                     self.patiently(lambda topic=topic: self._kafka.require(topic))
                 for sink in sinks_of(self._job):
@@ -175,6 +178,18 @@ class Runner:
             raise JobError(
                 f"The job {self._job.name!r} can't go on from its checkpoint: {reasons[0]}.",
                 remedy=f"{self._job.new_epoch_remedy} Or promote the notebook.",
+            )
+
+    def _require_own_tables(self) -> None:
+        """Refuse a table of rows that another job keeps, before anything of it is changed."""
+        taken = other_writer(self._job.settings, plan_of(self._job))
+        if taken is not None:
+            table, other = taken
+            earlier = f"`retailpulse retire {other} --keep-tables{self._job.settings.namespace.option}`"
+            raise JobError(
+                f"The table {table!r} is written by the job {other!r}: each would replace the other's rows.",
+                remedy=f"Give the table of {self._job.name!r} another name. If this job was renamed, let go of the "
+                f"earlier one: {earlier}.",
             )
 
     def _start_epoch(self, outputs: list[Output]) -> None:

@@ -126,10 +126,15 @@ def test_job(
     said = []
     if late is not None and late != found_late:
         said.append(f"late events: {late:,} expected, {found_late:,} found")
+    closing = {output.table.name for output in job.writes.rows if output.closes}
     for table, rows in wanted.items():
         kept = tables[table]
         if lines := differences(_comparable(table, rows, kept), kept.rows, kept.key):
             said += [f"{table}: {len(rows):,} expected, {len(kept.rows):,} found", *(f"  {ln}" for ln in lines)]
+            if table in closing and len(kept.rows) < len(rows):
+                said.append(
+                    "  A row that is not final at the test's present, less the watermark, is not written: see at=."
+                )
     if said:
         raise TestFailed(name, said)
     return Passed(name, {table: len(rows) for table, rows in wanted.items()}, late or 0)
