@@ -167,8 +167,11 @@ class TestOwnFormats:
 
     def test_a_changed_mapping_is_a_change_of_the_topic(self) -> None:
         other = TILL.replace('path = "cents", scale = 2', 'path = "cents"')
-        (said,) = changes(shop(TILL), shop(other))
-        assert "tills" in str(said) and "mapping_version" in str(said)
+        topic, format = changes(shop(TILL), shop(other))
+        assert "tills: its mapping_version is" in topic.said and "new epoch" in topic.said
+        assert format.said == "till: its mapping changes"
+        *_, added = changes(shipped(), shop(TILL))
+        assert added.said == "till is added: files and topics can be read by it"
         assert not list(changes(shop(TILL), shop(TILL)))
 
     def test_rows_of_a_table_are_lines_of_their_order(self, tmp_path: Path) -> None:

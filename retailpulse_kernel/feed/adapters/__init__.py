@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from retailpulse_kernel.feed.adapters.files import Row, Rows
 from retailpulse_kernel.feed.adapters.reading import AUTO, Accepted, Reading, Reject, read, read_rows
-from retailpulse_kernel.shop.adapters.base import Adapter, Items, Rules
+from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import FORMATS, adapt, adapter
+from retailpulse_kernel.shop.adapters.items import Items
 from retailpulse_kernel.shop.contract.model import PRICES, USERS
 
 __all__ = [

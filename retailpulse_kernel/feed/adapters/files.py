@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from retailpulse_kernel.feed.adapters.containers import MAX_LINE, Line, Opened, opened
 from retailpulse_kernel.ground.errors import EventError, RetailPulseError, UsageError
-from retailpulse_kernel.shop.adapters.base import refuse_doubles
+from retailpulse_kernel.shop.adapters.items import refuse_doubles
 from retailpulse_kernel.shop.adapters.records import record_of
 
 __all__ = ["BadRow", "Row", "Rows", "open_rows"]

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from retailpulse_kernel.feed.adapters.files import BadRow, Row, Rows, open_rows
 from retailpulse_kernel.ground.errors import EventError, UsageError
-from retailpulse_kernel.shop.adapters.base import Adapter, Items, Rules
+from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import adapter, adapters_of
+from retailpulse_kernel.shop.adapters.items import Items
 from retailpulse_kernel.shop.adapters.placing import at, kept_cells, kept_parts, placed
 from retailpulse_kernel.shop.adapters.records import message_of
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse

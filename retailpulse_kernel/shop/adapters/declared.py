@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.base import Adapter
 from retailpulse_kernel.shop.adapters.placing import at
+from retailpulse_kernel.shop.adapters.records import Mapped
 from retailpulse_kernel.shop.adapters.values import category_path, digest, is_nothing, nested, text, utc_time, whole
 from retailpulse_kernel.shop.contract.checking import Faults, Places
 from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat, Source

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from retailpulse_kernel.ground.errors import UnknownName
-from retailpulse_kernel.shop.adapters.base import Adapter, Items, Mapped, Rules
+from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.declared import declared, shipped_formats
 from retailpulse_kernel.shop.adapters.ga4 import GA4
+from retailpulse_kernel.shop.adapters.items import Items
+from retailpulse_kernel.shop.adapters.records import Mapped
 from retailpulse_kernel.shop.adapters.rees46 import Rees46
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.shop.adapters.retailrocket import RetailRocket

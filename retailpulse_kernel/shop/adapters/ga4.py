@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.records import Mapped
 from retailpulse_kernel.shop.adapters.values import canonical, digest, exact_price, nested, text, whole
 
 __all__ = ["GA4"]

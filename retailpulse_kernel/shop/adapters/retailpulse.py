@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.records import Mapped
 from retailpulse_kernel.shop.adapters.values import currency_code, text, utc_time, whole
 from retailpulse_kernel.shop.events import Message
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.adapters.base import Adapter, Mapped
+from retailpulse_kernel.shop.adapters.base import Adapter
+from retailpulse_kernel.shop.adapters.records import Mapped
 from retailpulse_kernel.shop.adapters.values import text, whole
 
 __all__ = ["RetailRocket"]

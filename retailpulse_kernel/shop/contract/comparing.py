@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
 from retailpulse_kernel.shop.contract.model import NEVER, Contract, Field, ReferenceTable, Topic
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.contract.types import sql_type
@@ -19,7 +20,7 @@ _MEANINGS: Final = {
     "week_start": ": weeks begin on another day; a job that keeps windows of weeks needs a new epoch",
 }
 
-_Named = TypeVar("_Named", ReferenceTable, Topic)
+_Named = TypeVar("_Named", ReferenceTable, Topic, RecordFormat)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Change:
     Attributes
     ----------
     what : str
-        ``field``, ``words``, ``archive``, ``dimension``, ``topic``, ``table`` or ``shop``.
+        ``field``, ``words``, ``archive``, ``dimension``, ``topic``, ``format``, ``table`` or ``shop``.
     said : str
         What changes, and what follows, in words.
     """
@@ -47,7 +48,7 @@ def changes(old: Contract, new: Contract) -> list[Change]:
         As they are loaded: each with the shipped fields.
     """
     return [*_of_fields(old, new), *_of_words(old, new), *_of_archive(old, new), *_of_dimensions(old, new),
-            *_of_topics(old, new), *_of_tables(old, new), *_of_others(old, new)]  # fmt: skip
+            *_of_topics(old, new), *_of_formats(old, new), *_of_tables(old, new), *_of_others(old, new)]  # fmt: skip
 
 
 def _of_fields(old: Contract, new: Contract) -> Iterator[Change]:
@@ -185,6 +186,16 @@ def _of_topic(old: Topic, new: Topic) -> Iterator[str]:
         if was != now:
             yield f"its {key} is {_said(now)} instead of {_said(was)}: a job that reads it needs a new epoch"
     yield from (f"the field {said}" for said in _of_each(old.fields, new.fields, needs))
+
+
+def _of_formats(old: Contract, new: Contract) -> Iterator[Change]:
+    outcomes = ("files and topics can be read by it", "no file and no topic can be read by it")
+    return (Change("format", said) for said in _of_named(old.formats, new.formats, _of_format, *outcomes))
+
+
+def _of_format(old: RecordFormat, new: RecordFormat) -> Iterator[str]:
+    if old.version != new.version:
+        yield "its mapping changes"
 
 
 def _of_others(old: Contract, new: Contract) -> Iterator[Change]:
