@@ -1,4 +1,4 @@
-"""A shop in Berlin over the night in which its clock is put back: every store equals a plain fold, also after a kill."""
+"""A shop in Berlin in the night in which its clock is put back: every store equals a plain fold, after a kill, too."""
 
 from __future__ import annotations
 
