@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Any, Final
@@ -99,18 +99,20 @@ class Calendar:
         return _midnight(self.zone, day)
 
     def moment(self, shown: datetime) -> datetime:
-        """The moment, UTC, from which on the clock shows a time or a later one.
+        """The moment, UTC, at which the clock shows a time: the first of two, the next moment where it is skipped.
 
         Parameters
         ----------
         shown : datetime
-            Without a zone.
+            Without a zone. A midnight is the beginning of its day.
         """
-        if self.is_utc:
-            return shown.replace(tzinfo=UTC)
-        second = shown.replace(microsecond=0)
-        found = int(self.clock.moments((second - _FIRST.replace(tzinfo=None)) // timedelta(seconds=1)))
-        return _FIRST + timedelta(seconds=found, microseconds=shown.microsecond)
+        if shown.time() == time():
+            return self.midnight(shown.date())
+        found = shown.replace(tzinfo=UTC if self.is_utc else self.tzinfo, fold=0).astimezone(UTC)
+        if found.astimezone(self.tzinfo).replace(tzinfo=None) == shown:
+            return found
+        second = (shown - _FIRST.replace(tzinfo=None)) // timedelta(seconds=1)
+        return _FIRST + timedelta(seconds=int(self.clock.moments(second)))
 
     def shifted(self, moment: datetime, span: timedelta) -> datetime:
         """A moment so much later. After whole days the clock shows the same time, also where one of them was longer.
