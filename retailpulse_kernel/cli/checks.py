@@ -119,7 +119,7 @@ def _tables_view(found: Tables, width: int) -> RenderableType:
 @app.command()
 def reconcile(
     since: Annotated[
-        str | None, typer.Option(help="Compare windows from this time on (UTC unless it has a zone).")
+        str | None, typer.Option(help="Compare windows from this time on, the shop's time unless it has a zone.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Compare windows up to this time.")] = None,
     notebook: Annotated[

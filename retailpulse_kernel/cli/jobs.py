@@ -101,13 +101,14 @@ def pair(text: str) -> tuple[str, str]:
 def figures(
     since: Annotated[
         str | None,
-        typer.Option(help="Start of the range. UTC unless the time has a zone.", show_default="the first event"),
+        typer.Option(help="Start of the range. The shop's time unless it has a zone.", show_default="the first event"),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="End of the range, not included.", show_default="the last event")
     ] = None,
     last: Annotated[
-        str | None, typer.Option(help="Length of the range up to --until or now, such as 1h or 7d. Replaces --since.")
+        str | None,
+        typer.Option(help="Length of the range up to --until or now, such as 1h, 7d or today. Replaces --since."),
     ] = None,
     by: Annotated[
         str | None,

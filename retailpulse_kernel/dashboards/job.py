@@ -65,12 +65,13 @@ def job_dashboard(job: str, tables: Sequence[TableEntry], catalogue: Catalogue) 
         Says the namespace, and which fields are personal.
     """
     version, namespace = tables[0].version, catalogue.namespace
+    calendar = catalogue.contract.shop.calendar
     made = (
         dashboard.Dashboard(job)
         .uid(f"retailpulse-job-{sha256(f'{namespace}/{job}'.encode()).hexdigest()[:16]}")
         .description(f"What the job {job} ({version}) writes in the namespace {namespace}, made from the job's plan.")
         .tags(["retailpulse", "job"])
-        .timezone("utc")
+        .timezone("utc" if calendar.is_utc else calendar.zone)
         .time("now-6h", "now")
         .refresh("30s")
         .annotation(promotions())

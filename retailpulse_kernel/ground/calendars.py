@@ -14,9 +14,9 @@ looked up once, for the years of 1970 to 2100; events are of 2000 to 2100.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Any, Final
@@ -99,18 +99,20 @@ class Calendar:
         return _midnight(self.zone, day)
 
     def moment(self, shown: datetime) -> datetime:
-        """The moment, UTC, from which on the clock shows a time or a later one.
+        """The moment, UTC, at which the clock shows a time: the first of two, the next moment where it is skipped.
 
         Parameters
         ----------
         shown : datetime
-            Without a zone.
+            Without a zone. A midnight is the beginning of its day.
         """
-        if self.is_utc:
-            return shown.replace(tzinfo=UTC)
-        second = shown.replace(microsecond=0)
-        found = int(self.clock.moments((second - _FIRST.replace(tzinfo=None)) // timedelta(seconds=1)))
-        return _FIRST + timedelta(seconds=found, microseconds=shown.microsecond)
+        if shown.time() == time():
+            return self.midnight(shown.date())
+        found = shown.replace(tzinfo=UTC if self.is_utc else self.tzinfo, fold=0).astimezone(UTC)
+        if found.astimezone(self.tzinfo).replace(tzinfo=None) == shown:
+            return found
+        second = (shown - _FIRST.replace(tzinfo=None)) // timedelta(seconds=1)
+        return _FIRST + timedelta(seconds=int(self.clock.moments(second)))
 
     def shifted(self, moment: datetime, span: timedelta) -> datetime:
         """A moment so much later. After whole days the clock shows the same time, also where one of them was longer.
@@ -242,32 +244,24 @@ class Clock:
 
     # -- in Spark SQL -----------------------------------------------------------------------
 
-    def shown_sql(self, moment: str) -> str:
-        """`shown` in Spark SQL.
+    def end_sql(self, moment: str, next_shown: Callable[[str], str]) -> str:
+        """The end of a window in Spark SQL.
 
         Parameters
         ----------
         moment : str
             An expression of whole seconds.
+        next_shown : callable
+            Gives, for the name of what the clock shows, an expression for what it shows when the window is over.
         """
-        shown = [f"least(t, {end}L) + {offset}L" for end, offset in zip(self.ends, self.offsets, strict=True)]
-        return _let("t", moment, _chosen("t < ", self.starts[1:], shown))
-
-    def moments_sql(self, shown: str) -> str:
-        """`moments` in Spark SQL.
-
-        Parameters
-        ----------
-        shown : str
-            An expression of whole seconds.
-        """
-        moments = [
-            f"greatest({start}L, b - {offset}L)" for start, offset in zip(self.starts, self.offsets, strict=True)
-        ]
-        return _let("b", shown, _chosen("b <= ", self.shown_ends[:-1], moments))
+        spans = list(zip(self.starts, self.offsets, self.ends, strict=True))
+        shown = _chosen("t < ", self.starts[1:], [f"least(t, {end}L) + {offset}L" for _, offset, end in spans])
+        ends = [f"greatest({start}L, b - {offset}L)" for start, offset, _ in spans]
+        end = _let("b", next_shown("w"), _chosen("b <= ", self.shown_ends[:-1], ends))
+        return _let("t", moment, _let("w", shown, end))
 
     def hour_end_sql(self, moment: str) -> str:
-        """The end of `hours` in Spark SQL.
+        """The end of a single hour in Spark SQL.
 
         Parameters
         ----------

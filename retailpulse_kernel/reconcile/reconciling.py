@@ -48,8 +48,8 @@ def reconcile(
     settings : Settings
         Which servers, which namespace.
     since, until : datetime or str, optional
-        Compare only windows that lie within this range; UTC unless they have a zone. Accounts and tables of rows are
-        compared as a whole.
+        Compare only windows that lie within this range; the shop's time unless they have a zone. Accounts and tables
+        of rows are compared as a whole.
     notebook : Path or str, optional
         The notebook of a job with tables of rows that was not promoted.
     progress : callable, optional
@@ -63,7 +63,7 @@ def reconcile(
         A store does not answer.
     """
     started = time.monotonic()
-    since, until = range_of(None, since, until)
+    since, until = range_of(None, since, until, calendar=contract_of(settings).shop.calendar)
     require_range(since, until)
     accounts = read_accounts(settings)
     topics = _topics(settings, accounts)

@@ -231,7 +231,7 @@ class Grain:
             return f"timestamp_seconds({self._end_sql(second)})"
         if self.name == "hour":
             return f"timestamp_seconds({clock.hour_end_sql(second)})"
-        return f"timestamp_seconds({clock.moments_sql(self._end_sql(clock.shown_sql(second)))})"
+        return f"timestamp_seconds({clock.end_sql(second, self._end_sql)})"
 
     def _end_sql(self, second: str) -> str:
         if self.unit != "month":

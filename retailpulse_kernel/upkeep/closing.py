@@ -9,9 +9,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
 from retailpulse_kernel.stores.base import EventArchive
 from retailpulse_kernel.stores.kafka.store import KafkaStore
@@ -53,7 +55,7 @@ def archived_until(settings: Settings, *, now: datetime | None = None) -> dateti
 def days_to_close(
     settings: Settings, *, settle: timedelta, look_back: timedelta, now: datetime | None = None
 ) -> list[date]:
-    """The days that are over and not closed yet, or of which events came since.
+    """The days of the shop that are over and not closed yet, or of which events came since.
 
     Parameters
     ----------
@@ -70,21 +72,46 @@ def days_to_close(
     reached = archived_until(settings, now=now)
     if reached is None:
         return []
-    over = min(reached, now - settle).date()  # not this one, but those before it
+    calendar = contract_of(settings).shop.calendar
+    over = calendar.day_of(min(reached, now - settle))  # not this one, but those before it
     store = event_archive(settings)
     _create(store, settings)
-    first = (now - look_back).date()
-    archived = _counts(store, f"count(distinct event_id) from {store.table}", first, over)
-    closed = _counts(store, f"sum(events) from {TABLE}", first, over)
+    first = calendar.day_of(now - look_back)
+    if first >= over:
+        return []
+    archived = _archived(store, calendar, first, over)
+    frame = store.query(
+        f"select dt, sum(events) from {TABLE} where dt >= :first and dt < :over group by dt",
+        {"first": first.isoformat(), "over": over.isoformat()},
+    )
+    closed = _by_day(frame)
     return sorted(day for day, count in archived.items() if count != closed.get(day))
 
 
-def _counts(store: EventArchive, what: str, first: date, over: date) -> dict[date, int]:
+def _archived(store: EventArchive, calendar: Calendar, first: date, over: date) -> dict[date, int]:
+    """How many events the archive has of each day of the shop, whose ends lie anywhere in the archive's days of UTC."""
+    days = [first + number * _DAY for number in range((over - first).days)]
+    ends = " ".join(f"when event_time < {_timestamp(calendar.midnight(day + _DAY))} then '{day}'" for day in days)
     frame = store.query(
-        f"select dt, {what} where dt >= :first and dt < :over group by dt",
-        {"first": first.isoformat(), "over": over.isoformat()},
+        f"select case {ends} end, count(distinct event_id) from {store.table} "
+        f"where {_within(calendar, first, over)} group by case {ends} end"
     )
-    return {date.fromisoformat(dt): int(count) for dt, count in frame.itertuples(index=False, name=None)}
+    return _by_day(frame)
+
+
+def _by_day(frame: Any) -> dict[date, int]:
+    return {date.fromisoformat(day): int(count) for day, count in frame.itertuples(index=False, name=None)}
+
+
+def _within(calendar: Calendar, first: date, over: date) -> str:
+    """The condition for the archive's events of some days of the shop, the last one not included."""
+    begin, end = calendar.midnight(first), calendar.midnight(over)
+    partitions = f"dt >= '{begin.date()}' and dt <= '{end.date()}'"
+    return f"{partitions} and event_time >= {_timestamp(begin)} and event_time < {_timestamp(end)}"
+
+
+def _timestamp(moment: datetime) -> str:
+    return f"cast('{moment:%Y-%m-%d %H:%M:%S}' as timestamp)"
 
 
 def close_day(settings: Settings, day: date) -> Any:
@@ -95,7 +122,7 @@ def close_day(settings: Settings, day: date) -> Any:
     settings : Settings
         Of the namespace.
     day : date
-        UTC.
+        Of the shop.
 
     Returns
     -------
@@ -109,13 +136,14 @@ def close_day(settings: Settings, day: date) -> Any:
     """
     store = event_archive(settings)
     _create(store, settings)
+    within = _within(contract_of(settings).shop.calendar, day, day + _DAY)
     keys = ", ".join(_KEYS)
     figures = ", ".join(f"{figure.sql} as `{figure.name}`" for figure in _FIGURES)
     sums = ", ".join(figure.aggregate_sql for figure in _FIGURES)
     store.query(
         f"insert overwrite table {TABLE} partition (dt = :day) "
         f"select {keys}, {sums}, sum(if(late, 1L, 0L)), cast(:closed as timestamp) from ("
-        f"select {keys}, late, {figures}, {_ONCE} as place from {store.table} where dt = :day"
+        f"select {keys}, late, {figures}, {_ONCE} as place from {store.table} where {within}"
         f") one where place = 1 group by {keys}",
         {"day": day.isoformat(), "closed": datetime.now(UTC)},
     )
@@ -124,9 +152,7 @@ def close_day(settings: Settings, day: date) -> Any:
         f"where dt = :day order by {keys}",
         {"day": day.isoformat()},
     )
-    (found,) = store.query(
-        f"select count(distinct event_id) n from {store.table} where dt = :day", {"day": day.isoformat()}
-    )["n"]
+    (found,) = store.query(f"select count(distinct event_id) n from {store.table} where {within}")["n"]
     if int(truth["events"].sum()) < int(found):
         raise JobError(
             f"The day {day} has {int(truth['events'].sum()):,} events where the archive has {int(found):,}.",

@@ -6,9 +6,11 @@ import shutil
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import CheckFailed, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.tables import GRAINS, with_late_part
 from retailpulse_kernel.stores.base import Expiring
 from retailpulse_kernel.stores.confinement import require_own
@@ -133,7 +135,8 @@ def keep_archive(settings: Settings, span: timedelta, *, now: datetime | None = 
         The days that went.
     """
     store = event_archive(settings)
-    over = ((now or datetime.now(UTC)) - span).date().isoformat()
+    calendar = contract_of(settings).shop.calendar
+    over = calendar.day_of((now or datetime.now(UTC)) - span).isoformat()
     try:
         tables = store.tables()
     except UsageError:  # there is no database yet
@@ -141,10 +144,17 @@ def keep_archive(settings: Settings, span: timedelta, *, now: datetime | None = 
     if TABLE not in tables or store.table not in tables:
         return []
     closed = set(store.query(f"select distinct dt from {TABLE} where dt < :over", {"over": over})["dt"])
-    gone = sorted({folder.parent.name.removeprefix("dt=") for folder in store.archive.partitions()} & closed)
+    days = {folder.parent.name.removeprefix("dt=") for folder in store.archive.partitions()}
+    gone = sorted(day for day in days if _days_of_shop(day, calendar) <= closed)
     for day in gone:
         # Hive forgets the day first: a reader never looks for files that are gone.
         store.query(f"alter table {store.table} drop if exists partition (dt = :day)", {"day": day})
         with store.archive.lock:
             shutil.rmtree(store.location / f"dt={day}")
     return gone
+
+
+def _days_of_shop(day: str, calendar: Calendar) -> set[str]:
+    """The days of the shop in which a day of the archive, which is one of UTC, begins and ends."""
+    begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    return {calendar.day_of(moment).isoformat() for moment in (begin, begin + timedelta(days=1, microseconds=-1))}

@@ -183,7 +183,7 @@ class Workbench:
         trigger : timedelta or str
             How often a continuous run starts a micro-batch.
         since, until : datetime or str, optional
-            The range of a backfill, UTC unless it has a zone, on whole minutes; all there is when absent.
+            The range of a backfill, the shop's time unless it has a zone, on whole minutes; all there is when absent.
         source : {"kafka", "archive"}
             Where a backfill reads.
         late : {"exclude", "include"}

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retailpulse_kernel.ground import spans
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar, clock_of
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop import fold as plain
 from retailpulse_kernel.shop.contract.comparing import changes
 from retailpulse_kernel.shop.contract.loading import shipped
@@ -244,3 +246,46 @@ def test_the_diff_of_contracts_says_what_another_zone_means() -> None:
     assert [one.what for one in found] == ["shop", "shop"]
     assert found[0].said.startswith("zone is Europe/Berlin instead of UTC: windows of hours, days")
     assert found[1].said.startswith("week_start is sunday instead of monday: weeks begin on another day")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "moment"),
+    [
+        ("2026-10-25", "Europe/Berlin", "2026-10-24T22:00"),
+        ("2026-10-25T12:00", "Europe/Berlin", "2026-10-25T11:00"),
+        ("2026-10-25T02:30", "Europe/Berlin", "2026-10-25T00:30"),  # the first of both
+        ("2026-03-29T02:30", "Europe/Berlin", "2026-03-29T01:00"),  # is skipped
+        ("2026-10-25T12:00Z", "Europe/Berlin", "2026-10-25T12:00"),
+        ("2026-10-25", "UTC", "2026-10-25T00:00"),
+    ],
+)
+def test_a_time_without_a_zone_is_the_shops(text: str, zone: str, moment: str) -> None:
+    assert spans.moment_of(text, Calendar(zone)) == moment_of(moment)
+
+
+def test_the_shops_days_weeks_and_months_are_ranges() -> None:
+    calendar = Calendar("Pacific/Apia", "sunday")
+    day, week, month = (grain_of(width, calendar) for width in ("day", "week", "month"))
+    now = datetime.now(UTC)
+    for grain, unit in ((week, "week"), (month, "month")):
+        start = grain.start(now)
+        assert spans.range_of(f"this {unit}", None, None, calendar=calendar) == (start, None)
+        assert spans.range_of(f"last {unit}", None, None, calendar=calendar) == (
+            grain.start(start - MICROSECOND),
+            start,
+        )
+    start = day.start(now)
+    assert spans.range_of("today", None, None, calendar=calendar) == (start, None)
+    assert spans.range_of("yesterday", None, None, calendar=calendar) == (day.start(start - MICROSECOND), start)
+    assert spans.moment_of("today", calendar) == day.start(now)
+    sunday = spans.moment_of("Sunday", calendar)
+    assert sunday is not None and sunday == week.start(now)
+    with pytest.raises(UsageError, match="are both given"):
+        spans.range_of("today", None, "2026-01-01", calendar=calendar)
+
+
+def test_a_shift_of_days_keeps_the_time_that_the_clock_shows() -> None:
+    berlin, noon = Calendar("Europe/Berlin"), moment_of("2026-10-26T11:00")
+    assert berlin.shifted(noon, -timedelta(days=7)) == moment_of("2026-10-19T10:00")
+    assert berlin.shifted(noon, -timedelta(hours=3)) == moment_of("2026-10-26T08:00")
+    assert (berlin.text(noon), UTC_CALENDAR.text(noon)) == ("2026-10-26T12:00:00+01:00", "2026-10-26T11:00:00Z")

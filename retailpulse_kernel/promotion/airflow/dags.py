@@ -15,6 +15,7 @@ from retailpulse_kernel.promotion.airflow.operator import PipelineOperator
 from retailpulse_kernel.promotion.registry.manifest import CONTINUOUS, Manifest
 from retailpulse_kernel.promotion.registry.registry import Current, Registry, Version
 from retailpulse_kernel.promotion.registry.schedules import asset_of, is_cron
+from retailpulse_kernel.shop.contract.loading import contract_of
 
 __all__ = ["dags"]
 
@@ -50,10 +51,11 @@ def dags(settings: Settings | None = None) -> dict[str, DAG]:
     settings : Settings, optional
         The promoted versions are read from its `pipelines`; from the environment when absent.
     """
-    registry, made = Registry(settings or Settings.load()), {}
+    settings = settings or Settings.load()
+    registry, made = Registry(settings), {}
     for name in registry.names():
         try:
-            made[name] = dag_of(registry.version(name), registry.current(name))
+            made[name] = dag_of(registry.version(name), registry.current(name), contract_of(settings).shop.zone)
         except (RetailPulseError, OSError, ValueError) as error:
             # On the page of the DAG itself: an error of this file would take all DAGs away.
             made[name] = DAG(
@@ -65,7 +67,7 @@ def dags(settings: Settings | None = None) -> dict[str, DAG]:
     return made
 
 
-def dag_of(version: Version, current: Current) -> DAG:
+def dag_of(version: Version, current: Current, zone: str = "UTC") -> DAG:
     """The DAG of a version.
 
     Parameters
@@ -74,11 +76,13 @@ def dag_of(version: Version, current: Current) -> DAG:
         What is run, and when.
     current : Current
         Whether the pipeline is held.
+    zone : str
+        The shop's, whose clock a cron schedule goes by: midnight is where a day of the shop ends.
     """
     manifest = version.manifest
     with DAG(
         dag_id=manifest.name,
-        schedule=None if current.paused else _schedule(manifest.schedule),
+        schedule=None if current.paused else _schedule(manifest.schedule, zone),
         # With a start, Airflow would run a cron DAG's last tick, maybe of last night, as soon as it meets the DAG.
         start_date=None if is_cron(manifest.schedule) else _START,
         # Of the ticks that passed while Airflow was away, the last one is made up for.
@@ -115,12 +119,12 @@ def _deadline(manifest: Manifest) -> timedelta | None:
     return span_of(run_for) + _MARGIN if run_for else None
 
 
-def _schedule(schedule: str) -> Any:
+def _schedule(schedule: str, zone: str) -> Any:
     if asset := asset_of(schedule):
         return [Asset(asset_name(asset))]
     if is_cron(schedule):
         # Not False: Airflow takes that for a tenth of the time between two ticks.
-        return CronTriggerTimetable(schedule, timezone="UTC", run_immediately=_FIRST_GRACE)
+        return CronTriggerTimetable(schedule, timezone=zone, run_immediately=_FIRST_GRACE)
     return schedule or None
 
 

@@ -177,8 +177,8 @@ class HBaseStore(HBaseSelection, FigureStore):
             Names of dimensions and figures, such as ``"revenue"``; in a table of another kind
             ``family:qualifier`` or ``family``.
         since, until : datetime or str, optional
-            Windows that start in ``[since, until)``, UTC unless they have a zone, in a table whose keys begin
-            with a window's start (``…_minute``, ``…_5m``, ``…_week``). HBase reads only those.
+            Windows that start in ``[since, until)``, the shop's time unless they have a zone, in a table whose keys
+            begin with a window's start (``…_minute``, ``…_5m``, ``…_week``). HBase reads only those.
         last : str or timedelta, optional
             Windows that start in the newest span (``"2h"``), instead of `since`.
         limit : int, optional
@@ -204,7 +204,8 @@ class HBaseStore(HBaseSelection, FigureStore):
             A time range of a table whose keys have no time, or beside a prefix.
         """
         checked_limit(limit)
-        selection = _selection(table, prefix, *range_of(last, since, until), contract_of(self._settings).shop.calendar)
+        calendar = contract_of(self._settings).shop.calendar
+        selection = _selection(table, prefix, *range_of(last, since, until, calendar=calendar), calendar)
 
         def run(hbase: happybase.Connection) -> tuple[list[tuple[bytes, dict[bytes, bytes]]], dict[str, Any]]:
             rows = self._known(hbase, table).scan(

@@ -413,7 +413,7 @@ class HiveStore(HiveRows, StatementStore):
         Parameters
         ----------
         since, until : datetime or str, optional
-            The range of event time ``[since, until)``, UTC unless it has a zone. All there is when absent.
+            The range of event time ``[since, until)``, the shop's time unless it has a zone. All there is when absent.
         last : str or timedelta, optional
             The newest span (``"2h"``), instead of `since`.
         columns : sequence of str, optional
@@ -436,7 +436,7 @@ class HiveStore(HiveRows, StatementStore):
         UnknownName
             The archive has no such column.
         """
-        begin, end = range_of(last, since, until)
+        begin, end = range_of(last, since, until, calendar=contract_of(self._settings).shop.calendar)
         found = self.record_batches(begin, end, columns=columns, late=late)
         return shaped(from_arrow(found, arrow_schema(columns, self.contract), limit=limit), as_)
 

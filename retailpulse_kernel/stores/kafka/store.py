@@ -274,7 +274,7 @@ class KafkaStore(KafkaRows):
         topic : str, optional
             Its name.
         since, until : datetime or str, optional
-            The broker's time ``[since, until)``, UTC unless it has a zone; from the beginning, and up to the
+            The broker's time ``[since, until)``, the shop's unless it has a zone; from the beginning, and up to the
             present end, when absent.
         last : str or timedelta, optional
             The newest span (``"10m"``), instead of `since` and `until`.
@@ -289,7 +289,7 @@ class KafkaStore(KafkaRows):
             As `tail` gives it.
         """
         checked_limit(limit)
-        begin, end = range_of(last, since, until)
+        begin, end = range_of(last, since, until, calendar=contract_of(self._settings).shop.calendar)
         topic = self._of_shop(topic)
         state = self._state(topic)
         table = self._table(state)

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import uuid4
 
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR
 from retailpulse_kernel.ground.errors import JobError, UnknownName, UsageError
 from retailpulse_kernel.ground.names import is_job_name
 from retailpulse_kernel.ground.settings import Namespace, Settings
@@ -77,7 +78,7 @@ class Job:
     trigger : timedelta or str
         How often a continuous run starts a micro-batch.
     since, until : datetime or str, optional
-        The range of a backfill, UTC unless it has a zone, on whole minutes; only windows that lie
+        The range of a backfill, the shop's time unless it has a zone, on whole minutes; only windows that lie
         wholly in it are written. All there is when absent.
     source : {"kafka", "archive"}
         Where a backfill reads.
@@ -129,7 +130,8 @@ class Job:
         self.mode: RunMode = run
         self.run_for = None if run_for is None else span_of(run_for)
         self.trigger = span_of(trigger)
-        self.since, self.until = range_of(None, since, until)
+        calendar = self.shop.shop.calendar if run == "backfill" else UTC_CALENDAR
+        self.since, self.until = range_of(None, since, until, calendar=calendar)
         self.source, self.late = source, late
         self.on_data_loss: OnDataLoss = on_data_loss
         self.context = current_context() if context is None else context
