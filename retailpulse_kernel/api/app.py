@@ -25,7 +25,7 @@ from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.api.tables import add_tables
 from retailpulse_kernel.catalogue.choosing import Question, choose
-from retailpulse_kernel.catalogue.completeness import complete_until
+from retailpulse_kernel.catalogue.completeness import complete_until, until_complete
 from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
 from retailpulse_kernel.shop.tables import CATEGORY, Row
@@ -80,7 +80,7 @@ _EXAMPLE = {
 }  # fmt: skip
 
 
-_NAMES = ("from", "to", "grain", "by", "shift", "limit", "table")
+_NAMES = ("from", "to", "grain", "by", "shift", "limit", "table", "complete")
 
 
 def _asked(
@@ -171,12 +171,13 @@ def create_app(
         name: str,
         question: Annotated[Asked, Depends(_asked)],
         table: Annotated[str | None, Query(description="The table that answers; the cheapest when absent.")] = None,
+        complete: Annotated[bool, Query(description="End the range where the table is complete.")] = False,
     ) -> Response:
         """Rows of a figure of any table, such as revenue, average_order_value, orders; also funnel and top_products.
 
         `/api/v1/tables` lists the figures. Any dimension is a filter: `category=a,b`, or `category=a&category=b`.
         """
-        key = (name, question, table)
+        key = (name, question, table, complete)
         if name == "top_products" and archive is not None:
             folder, title = archive(), "Top products"
             return answer(
@@ -189,7 +190,7 @@ def create_app(
                 request, key,
                 lambda: _body(name, title, "events", CATEGORY.name, question, funnel_rows(store, pool, question)),
             )  # fmt: skip
-        return answer(request, key, lambda: _figure_body(sources, pool, name, question, table))
+        return answer(request, key, lambda: _figure_body(sources, pool, name, question, table, complete=complete))
 
     add_tables(app, sources, answer)
 
@@ -203,7 +204,9 @@ def create_app(
     return app
 
 
-def _figure_body(sources: Sources, pool: Executor, name: str, question: Asked, table: str | None) -> bytes:
+def _figure_body(
+    sources: Sources, pool: Executor, name: str, question: Asked, table: str | None, *, complete: bool
+) -> bytes:
     """The rows of a figure, from the table that answers at the least cost."""
     catalogue = sources.catalogue
     every = question.grain if "bucket" in question.by and not question.any_grain else None
@@ -215,10 +218,16 @@ def _figure_body(sources: Sources, pool: Executor, name: str, question: Asked, t
             f"The figure {name!r} shows values of a personal field.", remedy="Ask for a number of values instead."
         )
     question = fitted(question, choice.table)
+    is_asked = complete or "bucket" in question.by
+    reached = complete_until(catalogue, [choice.entry]) if is_asked else datetime.now(UTC)
+    if complete:
+        question = until_complete(question, choice.table, reached)
     conversion = catalogue.conversion() if is_based(figure) else None
     store = sources.figures(choice.entry.store)
-    reached = complete_until(catalogue, [choice.entry])
-    rows = figure_rows(store, pool, figure, question, now=reached, table=choice.table, conversion=conversion)
+    is_empty = question.since >= question.until
+    rows = [] if is_empty else figure_rows(
+        store, pool, figure, question, now=reached, table=choice.table, conversion=conversion
+    )  # fmt: skip
     base = {} if conversion is None else {"base": conversion.plain()}
     return _body(name, figure.title, figure.unit, choice.entry.name, question, rows, **base)
 

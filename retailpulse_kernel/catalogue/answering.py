@@ -81,7 +81,8 @@ def answer(catalogue: Catalogue, asking: Asking, store_of: Callable[[str], Store
         for row in _read(store, choice, asking, keys, grain, begin, end, conversion):
             rows.setdefault(tuple(row[key] for key in keys), {}).update(row)
     figures = _in_order(choices, asking.figures)
-    extent = Extent(grain, begin, end, complete_until(catalogue, [choice.entry for choice in choices]))
+    entries = [choice.entry for choice in choices]
+    extent = Extent(grain, begin, end, complete_until(catalogue, entries)) if "bucket" in keys else None
     frame = figure_frame([rows[key] for key in sorted(rows)], keys, figures, extent)
     names = ", ".join(choice.entry.name for choice in choices)
     frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": names}

@@ -334,7 +334,8 @@ class Workbench:
         Parameters
         ----------
         *figures : str or Figure
-            Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all of one table when none is named.
+            Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all of one table when none is named. Money in the
+            shop's base currency is ``"revenue_base"``, where the contract names rates (docs/figures.md).
         by : str or sequence of str
             Dimensions of the table, or ``bucket`` for a series over time.
         where : mapping, optional
@@ -361,9 +362,10 @@ class Workbench:
         pandas.DataFrame
             The keys as categories, ``bucket`` as UTC time, money exact, each a `decimal.Decimal`. With
             ``as_="float"`` money is ``float64``, for plots, ``nlargest``, ``describe`` and the like. By ``bucket``
-            there is also ``complete``: false for a window that is not over, or of which the range holds only a part.
-            ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601, and
-            ``.attrs["table"]`` the table.
+            there is also ``complete``: false for a window whose end the clock or the table's job has not passed, or of
+            which the range holds only a part. ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read,
+            in ISO 8601, and ``.attrs["table"]`` the table. With money in the base currency, ``.attrs["rate_dates"]``
+            and ``.attrs["missing"]`` tell the rates that were used, and what has none.
 
         Raises
         ------
@@ -371,7 +373,8 @@ class Workbench:
             There is no such figure, dimension or table.
         UsageError
             No table keeps the figures by the dimensions; the range is empty, or begins or ends within the table's
-            finest windows; or the table's windows do not add up to those that are wanted.
+            finest windows; the table's windows do not add up to those that are wanted; or nothing says what money is
+            worth in the base currency.
         """
         from retailpulse_kernel.catalogue.answering import Asking, answer
         from retailpulse_kernel.catalogue.tables import catalogue_of

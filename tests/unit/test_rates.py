@@ -22,8 +22,9 @@ from retailpulse_kernel.answers.conversion import within_days
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.answering import Asking, answer
+from retailpulse_kernel.catalogue.overview import described
 from retailpulse_kernel.catalogue.rates import rates_of
-from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
+from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, titles
 from retailpulse_kernel.ground.errors import ContractError, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.comparing import changes
@@ -206,6 +207,13 @@ class TestContract:
             load_contract(path, thoroughly=True)
         file(tmp_path, HISTORY)
         assert load_contract(path, thoroughly=True).shop.rates == "eurofxref-hist.csv"
+
+    def test_the_shipped_example_converts_any_day_of_its_years(self) -> None:
+        path = Path(__file__).resolve().parents[2] / "notebooks" / "worked" / "shop.toml"
+        found = load_contract(path, thoroughly=True)
+        rates = ecb_rates(path.with_name(found.shop.rates), found.shop.currency)
+        days = [date(2025, 1, 6) + timedelta(days=number) for number in range(3 * 365 - 6)]
+        assert all(rates.on(currency, day) for currency in ("EUR", "USD", "GBP") for day in days)
 
     def test_a_change_is_told(self) -> None:
         other = read_contract(TABLE, name="shop.toml", base=shipped())
@@ -433,6 +441,14 @@ class TestReading:
     )
     def test_days_of_the_shop_s_zone_need_windows_that_begin_with_them(self, zone: str, kept: list[str]) -> None:
         assert [grain.name for grain in within_days(CATEGORY, contract_in(zone)).every] == kept
+
+    def test_the_catalogue_lists_it_where_there_are_rates(self, weekend: Any) -> None:
+        (entry,) = weekend[0].entries
+        names = [one["name"] for one in described(entry, contract_in())["figures"]]
+        assert names[-2:] == ["revenue_base", "average_order_value_base"]
+        assert "Total revenue in the base currency" in titles(entry, contract_in())
+        assert not any("base" in one["name"] for one in described(entry, shipped())["figures"])
+        assert not any("base" in title for title in titles(entry, shipped()))
 
     def test_without_rates_the_error_says_what_to_do(self) -> None:
         made = catalogue([], contract_in(), WEEKEND)
