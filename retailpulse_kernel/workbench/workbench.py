@@ -285,7 +285,8 @@ class Workbench:
         Returns
         -------
         pandas.DataFrame
-            Decimals are exact, times are UTC. ``.attrs["rows_read"]`` says how many rows the store gave.
+            Decimals are exact, times are UTC. ``.attrs["rows_read"]`` says how many rows the store gave, and of figures
+            ``.attrs["complete_until"]`` until when windows are complete, in ISO 8601.
 
         Raises
         ------
@@ -296,6 +297,7 @@ class Workbench:
         UsageError
             A value is none of the column's type, or no column tells the time.
         """
+        from retailpulse_kernel.catalogue.completeness import complete_until
         from retailpulse_kernel.catalogue.conditions import wanted_of
         from retailpulse_kernel.catalogue.contents import Contents
         from retailpulse_kernel.catalogue.tables import catalogue_of
@@ -310,7 +312,10 @@ class Workbench:
         wanted = wanted_of(
             contents.table, where=where, since=begin, until=end, time=time, columns=columns, order=order, limit=limit
         )
-        return contents.read(wanted).framed(as_)
+        frame = contents.read(wanted).framed(as_)
+        if found.entry.kind == "figures" and as_ in ("pandas", "float"):
+            frame.attrs["complete_until"] = complete_until(catalogue, [found.entry]).isoformat()
+        return frame
 
     def figures(
         self,

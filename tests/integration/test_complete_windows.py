@@ -58,18 +58,21 @@ def test_windows_are_complete_up_to_where_the_job_has_come(settings: Settings, t
     log = tmp_path / "job.log"
     job = JobProcess(settings, "metrics", log)
     try:
-        sold(settings, start + timedelta(hours=1), 30, "b")
-        wait_until(lambda: consumed(settings, "metrics") >= 90, f"the first events; log: {log.read_text()[-2000:]}")
-        sold(settings, start + timedelta(minutes=90), 10, "c")
-        newest = start + timedelta(minutes=89)  # of the batch before the last one
+        # A batch's clocks are those before its messages, and move the watermark of the next batch.
+        for name, first, minutes in (("b", 60, 30), ("c", 90, 10), ("d", 100, 5)):
+            sold(settings, start + first * MINUTE, minutes, name)
+            end = first + minutes
+            wait_until(lambda end=end: consumed(settings, "metrics") >= end, f"{name}; log: {log.read_text()[-2000:]}")
+        newest = start + timedelta(minutes=89)
         wait_until(lambda: newest - DELAY <= served_until(settings) < before - MINUTE, "the watermark")
         job.process.send_signal(signal.SIGTERM)
         assert job.process.wait(90) == 0
     finally:
         job.kill()
     reached = served_until(settings)
-    assert reached <= start + timedelta(minutes=99) - DELAY, "no event is newer, and late ones are waited for"
+    assert reached <= start + timedelta(minutes=104) - DELAY, "no event is newer, and late ones are waited for"
     minutes = rp.figures("revenue", by="bucket", every="minute")
-    assert len(minutes) == 100
+    assert len(minutes) == 105
     assert minutes["complete"].tolist() == [bucket + MINUTE <= reached for bucket in minutes["bucket"]]
+    assert rp.table("category").attrs["complete_until"] == reached.isoformat()
     assert not minutes["complete"].all(), "all of them are hours ago by the clock"

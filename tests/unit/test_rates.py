@@ -27,6 +27,7 @@ from retailpulse_kernel.catalogue.rates import rates_of
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, titles
 from retailpulse_kernel.ground.errors import ContractError, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.tables.figures import FigureSource
 from retailpulse_kernel.shop.contract.comparing import changes
 from retailpulse_kernel.shop.contract.loading import load_contract, read_contract, shipped
 from retailpulse_kernel.shop.contract.model import Contract
@@ -455,6 +456,16 @@ class TestReading:
         plain = Catalogue("t", "memory", made[0].entries, shipped())
         with pytest.raises(UsageError, match="the contract names no rates"):
             read((plain, made[1]), "revenue_base", by=())
+
+
+def test_a_live_view_adds_up_all_currencies_and_says_the_rates(weekend: Any) -> None:
+    asking = Asking(("revenue_base",), ("category",))
+    source = FigureSource.of(asking, lambda: weekend[0], lambda name: weekend[1])
+    reading = source.read(None, None)
+    assert reading.money == frozenset(), "it is no money of a row's currency"
+    assert [row.revenue_base for row in reading.totals.itertuples()] == [Decimal("173.0000")]
+    (said,) = reading.notes
+    assert said.startswith("Amounts in EUR use the rates for GBP of 2026-03-06") and "5.00 PLN" in said
 
 
 AVERAGE = average_of("price", where="purchase", unit="currency")
