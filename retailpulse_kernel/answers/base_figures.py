@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
 from functools import cached_property, reduce
-from typing import Final
+from typing import Any, Final
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
@@ -76,6 +76,19 @@ class BaseFigure(Figure):
             return rules
         combine = _exact_sum if rules.combination is Combination.SUM else rules.combine
         return replace(rules, combine=combine, shown=_rounded)
+
+    def combine(self, parts: Iterable[Any]) -> Any:
+        """Combine amounts of several rows; None where all that is not 0 has no rate.
+
+        Parameters
+        ----------
+        parts : iterable of object
+            What `conversion` made of each row; None where the row has no rate.
+        """
+        given = list(parts)
+        found = super().combine(given)
+        is_sum = self.is_amount and self.rules.combination is Combination.SUM
+        return None if is_sum and not found and None in given else found
 
 
 def _based(figure: Figure) -> BaseFigure:

@@ -82,7 +82,7 @@ _EXAMPLE = {
 }  # fmt: skip
 
 
-_NAMES = ("from", "to", "grain", "by", "shift", "limit", "table", "top", "compare")
+_NAMES = ("from", "to", "grain", "by", "shift", "limit", "table", "top", "compare", "complete")
 
 
 def _asked(
@@ -175,12 +175,13 @@ def create_app(
         table: Annotated[str | None, Query(description="The table that answers; the cheapest when absent.")] = None,
         top: Annotated[int, Query(description="Only the largest groups; all others are `other`.", ge=0)] = 0,
         compare: Annotated[str, Query(description="previous, yesterday or last week", max_length=20)] = "",
+        complete: Annotated[bool, Query(description="End the range where the table is complete.")] = False,
     ) -> Response:
         """Rows of a figure of any table, such as revenue, average_order_value, orders; also funnel and top_products.
 
         `/api/v1/tables` lists the figures. Any dimension is a filter: `category=a,b`, or `category=a&category=b`.
         """
-        key = (name, question, table, top, compare)
+        key = (name, question, table, top, compare, complete)
         if name in ("top_products", "funnel") and (top or compare):
             raise UsageError(f"{name!r} has neither `top` nor `compare`.", remedy="Use `limit`, or `shift`.")
         if name == "top_products" and archive is not None:
@@ -195,7 +196,8 @@ def create_app(
                 request, key,
                 lambda: body(name, title, "events", CATEGORY.name, question, funnel_rows(whole, pool, question)),
             )  # fmt: skip
-        return answer(request, key, lambda: figure_body(sources, pool, name, Wanted(question, table, top, compare)))
+        wanted = Wanted(question, table, top, compare, complete)
+        return answer(request, key, lambda: figure_body(sources, pool, name, wanted))
 
     add_tables(app, sources, answer)
     add_corrections(app, sources, answer, _asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from retailpulse_kernel.answers.rows import figure_rows
 from retailpulse_kernel.api.corrections import mark_corrected
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.choosing import Question, choose
-from retailpulse_kernel.catalogue.completeness import complete_until
+from retailpulse_kernel.catalogue.completeness import complete_until, until_complete
 from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.tables import Row
@@ -40,12 +41,15 @@ class Wanted:
         How many groups are kept by themselves; 0 for all.
     compare : str
         One of `comparing.COMPARISONS`, or empty.
+    complete : bool
+        Whether the range ends where the table is complete.
     """
 
     asked: Asked
     table: str | None = None
     top: int = 0
     compare: str = ""
+    complete: bool = False
 
 
 def figure_body(sources: Sources, pool: Executor, name: str, wanted: Wanted) -> bytes:
@@ -78,13 +82,19 @@ def figure_body(sources: Sources, pool: Executor, name: str, wanted: Wanted) -> 
         raise UsageError(
             f"The figure {name!r} shows values of a personal field.", remedy="Ask for a number of values instead."
         )
-    asked, now = fitted(asked, choice.table), complete_until(catalogue, [choice.entry])
+    asked = fitted(asked, choice.table)
+    by_progress = wanted.complete or wanted.compare or "bucket" in asked.by
+    now = complete_until(catalogue, [choice.entry]) if by_progress else datetime.now(UTC)
+    if wanted.complete:
+        asked = until_complete(asked, choice.table, now)
     largest = Largest(wanted.top, asked.by) if wanted.top else None
     conversion = catalogue.conversion() if is_based(figure) else None
     store = sources.figures(choice.entry.store)
     whole = corrected(store)
 
     def read(one: Asked) -> list[Row]:
+        if one.since >= one.until:
+            return []
         rows = figure_rows(
             whole, pool, figure, one, now=now, table=choice.table, conversion=conversion, largest=largest
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -95,7 +95,8 @@ def answer(
     widest = min((_width(choice, max) for choice in choices), key=lambda one: one.seconds)
     begin, end = minutes_of(asking.last, asking.since, asking.until, finest, calendar)
     grain = every or (finest if last is not None else max(finest, widest, key=lambda one: one.seconds))
-    now = complete_until(catalogue, [choice.entry for choice in choices])
+    by_progress = "bucket" in keys or asking.compare is not None
+    now = complete_until(catalogue, [choice.entry for choice in choices]) if by_progress else datetime.now(UTC)
     comparison = None
     if asking.compare is not None:
         series = grain if "bucket" in asking.by else None

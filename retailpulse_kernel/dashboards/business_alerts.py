@@ -1,7 +1,8 @@
 """The business' alerts, which Grafana watches itself: they read exact figures through the read API.
 
 Money is compared there as numbers to draw (`value`), which only decide whether someone looks.
-Without a range, the API answers for today so far, and with ``shift=7d`` for the same part of the day a week ago.
+Without a range, the API answers for today as far as the table is complete, and with ``shift=7d`` for the same part of
+the day a week ago.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def _rule(uid: str, title: str, figure: str, condition: str, *, column: str) -> 
         "title": title,
         "condition": "C",
         "data": [
-            _query(api_fields(figure, [column], ref="A", currency="USD", category="")),
-            _query(api_fields(figure, [column], ref="B", currency="USD", category="", shift="7d")),
+            _query(api_fields(figure, [column], ref="A", currency="USD", category="", complete="true")),
+            _query(api_fields(figure, [column], ref="B", currency="USD", category="", shift="7d", complete="true")),
             _math("C", f"($B > 0) && ({condition.replace('$today', '$A').replace('$before', '$B')})"),
         ],
         # Without last week there is nothing to compare with: that is not an alert.

@@ -286,7 +286,8 @@ class Workbench:
         Returns
         -------
         pandas.DataFrame
-            Decimals are exact, times are UTC. ``.attrs["rows_read"]`` says how many rows the store gave.
+            Decimals are exact, times are UTC. ``.attrs["rows_read"]`` says how many rows the store gave, and of figures
+            ``.attrs["complete_until"]`` until when windows are complete, in ISO 8601.
 
         Raises
         ------
@@ -297,6 +298,7 @@ class Workbench:
         UsageError
             A value is none of the column's type, or no column tells the time.
         """
+        from retailpulse_kernel.catalogue.completeness import complete_until
         from retailpulse_kernel.catalogue.conditions import wanted_of
         from retailpulse_kernel.catalogue.contents import Contents
         from retailpulse_kernel.catalogue.tables import catalogue_of
@@ -311,7 +313,10 @@ class Workbench:
         wanted = wanted_of(
             contents.table, where=where, since=begin, until=end, time=time, columns=columns, order=order, limit=limit
         )
-        return contents.read(wanted).framed(as_)
+        frame = contents.read(wanted).framed(as_)
+        if found.entry.kind == "figures" and as_ in ("pandas", "float"):
+            frame.attrs["complete_until"] = complete_until(catalogue, [found.entry]).isoformat()
+        return frame
 
     def figures(
         self,
@@ -338,7 +343,8 @@ class Workbench:
         Parameters
         ----------
         *figures : str or Figure
-            Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all of one table when none is named.
+            Which ones, such as ``"revenue"`` or `metrics.REVENUE`; all of one table when none is named. Money in the
+            shop's base currency is ``"revenue_base"``, where the contract names rates (docs/figures.md).
         by : str or sequence of str
             Dimensions of the table, or ``bucket`` for a series over time. A column of a reference table of the
             contract is one, too, where a table goes by its key: ``"products.supplier"``.
@@ -376,12 +382,13 @@ class Workbench:
         pandas.DataFrame
             The keys as categories, ``bucket`` as time in the shop's zone, money exact, each a `decimal.Decimal`. With
             ``as_="float"`` money is ``float64``, for plots, ``nlargest``, ``describe`` and the like. By ``bucket``
-            there is also ``complete``: false for a window that is not over, or of which the range holds only a part.
-            ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read, in ISO 8601, and
-            ``.attrs["table"]`` the table. Where late events were added, ``.attrs["late"]`` says how many, when and
-            how much, and by ``bucket`` there is ``corrected``: true for a window that holds some. A comparison has a
-            column ``NAME_before`` for each figure, and ``change`` and ``change_percent``; of several figures
-            ``NAME_change`` and ``NAME_change_percent``.
+            there is also ``complete``: false for a window whose end the clock or the table's job has not passed, or of
+            which the range holds only a part. ``.attrs["since"]`` and ``.attrs["until"]`` keep the range that was read,
+            in ISO 8601, and ``.attrs["table"]`` the table. Where late events were added, ``.attrs["late"]`` says how
+            many, when and how much, and by ``bucket`` there is ``corrected``: true for a window that holds some. A
+            comparison has a column ``NAME_before`` for each figure, and ``change`` and ``change_percent``; of several
+            figures ``NAME_change`` and ``NAME_change_percent``. With money in the base currency,
+            ``.attrs["rate_dates"]`` and ``.attrs["missing"]`` tell the rates that were used, and what has none.
 
         Raises
         ------
@@ -389,7 +396,8 @@ class Workbench:
             There is no such figure, dimension, table or comparison.
         UsageError
             No table keeps the figures by the dimensions; the range is empty, or begins or ends within the table's
-            finest windows; or the table's windows do not add up to those that are wanted.
+            finest windows; the table's windows do not add up to those that are wanted; or nothing says what money is
+            worth in the base currency.
         """
         from retailpulse_kernel.catalogue.answering import Asking, answer
         from retailpulse_kernel.catalogue.tables import catalogue_of

@@ -140,14 +140,15 @@ class TestOfAnswers:
         )  # fmt: skip
         assert frame["complete"].tolist() == [True] * complete + [False] * (8 - complete)
 
-    def asked(self, store: MemoryStore, reached: datetime | None) -> list[dict[str, Any]]:
+    def asked(self, store: MemoryStore, reached: datetime | None, **more: str) -> list[dict[str, Any]]:
         class Here(Sources):
             @property
             def catalogue(self) -> Catalogue:
                 return catalogue(reached)
 
         client = TestClient(create_app(store, sources=Here(store)))
-        asked = {"from": "2026-03-06T08:00:00Z", "to": "2026-03-06T16:00:00Z", "by": "bucket", "grain": "hour"}
+        asked = {"from": "2026-03-06T08:00:00Z", "to": "2026-03-06T16:00:00Z", "by": "bucket", "grain": "hour",
+                 **more}  # fmt: skip
         rows: list[dict[str, Any]] = client.get("/api/v1/figures/revenue", params=asked).json()["rows"]
         return rows
 
@@ -157,3 +158,9 @@ class TestOfAnswers:
         assert not any(row["peak"] for row in rows[5:]), "the hour of 13 would be one"
         assert rows[5]["complete_value"] is None and rows[5]["unfinished_value"] == 1000
         assert [row["peak"] for row in self.asked(store, None)].index(True) == 5
+
+    def test_the_api_ends_a_range_where_the_table_is_complete(self, store: MemoryStore) -> None:
+        rows = self.asked(store, NOON.replace(minute=30), complete="true")
+        assert [row["bucket"][11:13] for row in rows] == ["08", "09", "10", "11", "12"]
+        assert len(self.asked(store, NOON)) == 8
+        assert self.asked(store, NOON.replace(hour=7), complete="true") == []

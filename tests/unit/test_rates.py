@@ -22,10 +22,12 @@ from retailpulse_kernel.answers.conversion import within_days
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.answering import Asking, answer
+from retailpulse_kernel.catalogue.overview import described
 from retailpulse_kernel.catalogue.rates import rates_of
-from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
+from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, titles
 from retailpulse_kernel.ground.errors import ContractError, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.tables.figures import FigureSource
 from retailpulse_kernel.shop.contract.comparing import changes
 from retailpulse_kernel.shop.contract.loading import load_contract, read_contract, shipped
 from retailpulse_kernel.shop.contract.model import Contract
@@ -207,6 +209,13 @@ class TestContract:
         file(tmp_path, HISTORY)
         assert load_contract(path, thoroughly=True).shop.rates == "eurofxref-hist.csv"
 
+    def test_the_shipped_example_converts_any_day_of_its_years(self) -> None:
+        path = Path(__file__).resolve().parents[2] / "notebooks" / "worked" / "shop.toml"
+        found = load_contract(path, thoroughly=True)
+        rates = ecb_rates(path.with_name(found.shop.rates), found.shop.currency)
+        days = [date(2025, 1, 6) + timedelta(days=number) for number in range(3 * 365 - 6)]
+        assert all(rates.on(currency, day) for currency in ("EUR", "USD", "GBP") for day in days)
+
     def test_a_change_is_told(self) -> None:
         other = read_contract(TABLE, name="shop.toml", base=shipped())
         said = [change.said for change in changes(shipped(), other) if change.what == "shop"]
@@ -292,14 +301,17 @@ def looped(
     """Converted sums by key, and what was not converted by currency: event by event."""
     sums: dict[Any, Fraction] = {}
     missing: dict[str, Fraction] = defaultdict(Fraction)
+    lacking = set()
     for event in events:
         amount = Fraction(event.price or 0) * event.quantity if event.event_type == "purchase" else Fraction(0)
         rate = of(event) if amount else Fraction(1)
         if rate is None:
             missing[event.currency] += amount
+            lacking.add(key(event))
         else:
             sums[key(event)] = sums.get(key(event), Fraction(0)) + amount * rate
-    return sums, dict(missing)
+    # Views beside a purchase without a rate do not make an amount of 0.
+    return {one: amount for one, amount in sums.items() if amount or one not in lacking}, dict(missing)
 
 
 prices = st.integers(0, 10**9).map(lambda number: Decimal(number).scaleb(-4))
@@ -347,7 +359,8 @@ def test_what_is_read_is_what_a_loop_over_the_events_says(
     }
     assert {name: Fraction(amounts["revenue"]) for name, (_, amounts) in frame.attrs["missing"].items()} == missing
     total = read(made, "revenue_base", by=())
-    assert total["revenue_base"].tolist() == [half_up(sum(sums.values(), Fraction(0))) if sums else None]
+    whole = sum(sums.values(), Fraction(0))
+    assert total["revenue_base"].tolist() == [half_up(whole) if whole or not missing else None]
 
 
 WEEKEND: Published = {
@@ -434,11 +447,29 @@ class TestReading:
     def test_days_of_the_shop_s_zone_need_windows_that_begin_with_them(self, zone: str, kept: list[str]) -> None:
         assert [grain.name for grain in within_days(CATEGORY, contract_in(zone)).every] == kept
 
+    def test_the_catalogue_lists_it_where_there_are_rates(self, weekend: Any) -> None:
+        (entry,) = weekend[0].entries
+        names = [one["name"] for one in described(entry, contract_in())["figures"]]
+        assert names[-2:] == ["revenue_base", "average_order_value_base"]
+        assert "Total revenue in the base currency" in titles(entry, contract_in())
+        assert not any("base" in one["name"] for one in described(entry, shipped())["figures"])
+        assert not any("base" in title for title in titles(entry, shipped()))
+
     def test_without_rates_the_error_says_what_to_do(self) -> None:
         made = catalogue([], contract_in(), WEEKEND)
         plain = Catalogue("t", "memory", made[0].entries, shipped())
         with pytest.raises(UsageError, match="the contract names no rates"):
             read((plain, made[1]), "revenue_base", by=())
+
+
+def test_a_live_view_adds_up_all_currencies_and_says_the_rates(weekend: Any) -> None:
+    asking = Asking(("revenue_base",), ("category",))
+    source = FigureSource.of(asking, lambda: weekend[0], lambda name: weekend[1])
+    reading = source.read(None, None)
+    assert reading.money == frozenset(), "it is no money of a row's currency"
+    assert [row.revenue_base for row in reading.totals.itertuples()] == [Decimal("173.0000")]
+    (said,) = reading.notes
+    assert said.startswith("Amounts in EUR use the rates for GBP of 2026-03-06") and "5.00 PLN" in said
 
 
 AVERAGE = average_of("price", where="purchase", unit="currency")
@@ -472,7 +503,7 @@ class TestOverHttp:
                  "grain": "day"}  # fmt: skip
         rows = client.get("/api/v1/figures/revenue_base", params=asked).json()["rows"]
         assert [(row["bucket"][:10], row["decimal"]) for row in rows] == [
-            ("2026-03-06", "73.00"), ("2026-03-07", "80.00"), ("2026-03-08", "0.00"), ("2026-03-09", "20.00"),
+            ("2026-03-06", "73.00"), ("2026-03-07", "80.00"), ("2026-03-09", "20.00"),
         ]  # fmt: skip
 
     def test_averages_are_those_of_the_frame(self, client: TestClient) -> None:
