@@ -323,6 +323,29 @@ def test_a_window_whose_events_have_left_the_archive_keeps_its_correction(shop: 
     assert shop.rows(CATEGORY, GRAINS["hour"]) == hours
 
 
+def test_what_was_found_before_is_not_read_again_and_found_again_where_it_is_lost(shop: Shop) -> None:
+    shop.correct()
+    files = sorted(Path(shop.archive.root, "_late", "metrics").iterdir())
+    assert len(files) > 3
+    before = shop.rows(CATEGORY, GRAINS["hour"])
+    files[1].unlink()
+    shop.correct(NOW + MINUTE)
+    assert shop.rows(CATEGORY, GRAINS["hour"]) == before
+    assert sorted(Path(shop.archive.root, "_late", "metrics").iterdir()) == files
+
+
+def test_a_late_event_leaves_with_its_hour(shop: Shop) -> None:
+    shop.correct()
+    files = sorted(Path(shop.archive.root, "_late", "metrics").iterdir())
+    oldest, *_ = shop.archive.partitions()
+    for file in oldest.iterdir():
+        file.unlink()
+    oldest.rmdir()
+    shop.job = batches_of(shop.sent, epoch=2)
+    shop.correct()
+    assert sorted(Path(shop.archive.root, "_late", "metrics").iterdir()) == files[1:]
+
+
 class TestBackfills:
     """A backfill may count late events in the table itself."""
 
