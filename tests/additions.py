@@ -137,7 +137,7 @@ assert as_column(figure, added([figure], words, words)).to_pylist() == batch["mo
 
 TABLE = Addition(
     (
-        (TABLES, '__all__ = ["', 'BRAND", "'),
+        (TABLES, "__all__ = [\n", '    "BRAND",\n'),
         (TABLES, '    every=(GRAINS["hour"],),\n)\n',
          '\n#: A brand\'s day.\nBRAND = FigureTable(\n    "brand",\n    figures=(EVENTS, UNITS, REVENUE),\n'
          '    by=("brand", "currency"),\n    every=(GRAINS["day"],),\n)\n'),
@@ -415,14 +415,14 @@ assert "EUR" in set(shell.user_ns["known"]["currency"])
 PANEL = Addition(
     (
         ("retailpulse_kernel/dashboards/store_pulse.py", "today, decimals=2, today=True),\n",
-         '        _over_time(14, "Events over time", (0, 39, 24, 8), EVENTS, decimals=0),\n'),
+         '        _over_time(15, "Events over time", (0, 46, 24, 8), EVENTS, decimals=0),\n'),
     ),
     """
 import json
 from pathlib import Path
 
 panels = json.loads(Path("grafana/dashboards/store-pulse.json").read_text())["panels"]
-(panel,) = (panel for panel in panels if panel["id"] == 14)
+(panel,) = (panel for panel in panels if panel["id"] == 15)
 assert panel["title"] == "Events over time" and "figures/events?" in json.dumps(panel["targets"])
 """,
     "tests/unit/test_dashboards.py",

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from retailpulse_kernel.answers.corrected import corrected
 from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings, environment
@@ -27,6 +28,7 @@ from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.upkeep.correcting import correct
 from tests.jobs import JOBS, JobProcess, produce, run_here, totals, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -93,6 +95,9 @@ def test_backfills_and_new_epochs_give_what_the_stream_gave(namespace: Settings,
     closed = tables(namespace)
     events = [sum(row["events"] for row in found["category_day"].values()) for found in (stream, closed)]
     assert events[1] - events[0] > 100, "closing a day counts the late events"
+    assert correct(namespace).notes == []
+    store = corrected(CassandraStore(namespace))
+    assert sum(row["events"] for row in store.read(CATEGORY, GRAINS["day"])) == events[1], "and they count once"
 
     for name in ("metrics", "archive"):
         done = subprocess.run(

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from fastapi.testclient import TestClient
 
@@ -18,7 +19,9 @@ from retailpulse_kernel.answers.reading import grouped, money, read_rows, summar
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.catalogue.answering import Asking, answer
 from retailpulse_kernel.catalogue.tables import Catalogue
+from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at, ms_of
 from retailpulse_kernel.reconcile.comparing import Range
 from retailpulse_kernel.reconcile.late import Kept, _stored, check_late
@@ -45,8 +48,10 @@ from retailpulse_kernel.stores.kafka.store import Message
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches, newest_epochs
 from retailpulse_kernel.streaming.checkpoint.corrections import Backfilled, add_backfilled, read_corrected
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
+from retailpulse_kernel.streaming.plan.data import ExpectationPlan, Plan, TablePlan, write_plan
 from retailpulse_kernel.upkeep.correcting.job import correct_job, has_gone_back
-from retailpulse_kernel.upkeep.correcting.jobs import FigureJob
+from retailpulse_kernel.upkeep.correcting.jobs import FigureJob, figure_jobs
 from tests.archived import archive_events
 from tests.memory import MemoryStore
 
@@ -323,6 +328,29 @@ def test_a_window_whose_events_have_left_the_archive_keeps_its_correction(shop: 
     assert shop.rows(CATEGORY, GRAINS["hour"]) == hours
 
 
+def test_what_was_found_before_is_not_read_again_and_found_again_where_it_is_lost(shop: Shop) -> None:
+    shop.correct()
+    files = sorted(Path(shop.archive.root, "_late", "metrics").iterdir())
+    assert len(files) > 3
+    before = shop.rows(CATEGORY, GRAINS["hour"])
+    files[1].unlink()
+    shop.correct(NOW + MINUTE)
+    assert shop.rows(CATEGORY, GRAINS["hour"]) == before
+    assert sorted(Path(shop.archive.root, "_late", "metrics").iterdir()) == files
+
+
+def test_a_late_event_leaves_with_its_hour(shop: Shop) -> None:
+    shop.correct()
+    files = sorted(Path(shop.archive.root, "_late", "metrics").iterdir())
+    oldest, *_ = shop.archive.partitions()
+    for file in oldest.iterdir():
+        file.unlink()
+    oldest.rmdir()
+    shop.job = batches_of(shop.sent, epoch=2)
+    shop.correct()
+    assert sorted(Path(shop.archive.root, "_late", "metrics").iterdir()) == files[1:]
+
+
 class TestBackfills:
     """A backfill may count late events in the table itself."""
 
@@ -469,3 +497,49 @@ class TestReading:
         shown = {datetime.fromisoformat(row["bucket"]) - timedelta(days=1) for row in week if "corrected_at" in row}
         assert shown == {hour for hour, _ in hours if hour >= NOON - timedelta(hours=4)}
         assert (absent.status_code, wrong.status_code) == (404, 422)
+
+
+class TestPlans:
+    """What of a plan can be corrected, and what is said of the rest."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        return Settings.load(home=tmp_path / "home", pipelines=tmp_path / "pipelines", namespace="t_correcting")
+
+    def jobs(self, settings: Settings, **given: Any) -> tuple[list[FigureJob], list[str]]:
+        table = given.pop("table", CATEGORY)
+        plan = {"job": "own", "topic": "retail.events", "unique_by": "event_id", "watermark_ms": 1, "conditions": (),
+                "output": "change", "rejects": "", "tables": (TablePlan.describing(table, "cassandra"),)}  # fmt: skip
+        write_plan(new_epoch(f"{settings.checkpoints}/own", now_ms=1).path, Plan(**plan | given))
+        return figure_jobs(settings, {"own": JobBatches("own", 1)}, shipped())
+
+    def test_its_conditions_and_expectations_say_which_events_count(self, settings: Settings) -> None:
+        refusing = ExpectationPlan("retail.events", "cheap", "price < 100", "reject")
+        (job,), notes = self.jobs(settings, conditions=("event_type = 'purchase'",), expectations=(refusing,))
+        assert notes == []
+        assert [(store, table.name) for store, table in job.tables] == [("cassandra", "category")]
+        event = next(one.event for one in stream(1) if one.event.event_type == "purchase" and one.event.price < 100)
+        assert job.counts(event)
+        assert not job.counts(msgspec.structs.replace(event, event_type="view"))
+        assert not job.counts(msgspec.structs.replace(event, price=Decimal(200)))
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"unique_by": "order_id"}, "of all events of one order_id the job takes the first"),
+            ({"topic": "shop.payments"}, "the job reads the topic 'shop.payments'"),
+            ({"conditions": ("my_function(price) > 1",)}, "The table category in cassandra is not corrected"),
+            ({"table": FigureTable("a" * 38, (EVENTS,), ("category",), (GRAINS["hour"],))}, "can't be the name"),
+        ],
+    )  # fmt: skip
+    def test_what_can_not_be_corrected_is_named(self, settings: Settings, given: dict[str, Any], said: str) -> None:
+        jobs, notes = self.jobs(settings, **given)
+        assert jobs == []
+        assert len(notes) == 1 and said in notes[0] and notes[0].endswith(".")
+
+    @pytest.mark.parametrize("every", ["0s", "soon"])
+    def test_a_time_that_is_none_is_refused(self, every: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as left:
+            main(["correct", "--every", every, "--namespace", "t_correcting"])
+        assert left.value.code == 2
+        assert every in capsys.readouterr().err

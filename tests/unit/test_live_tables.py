@@ -17,6 +17,7 @@ from retailpulse_kernel.catalogue.answering import Asking
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.errors import RetailPulseError, StoreUnavailable, UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.live.tables import charts, numbers
 from retailpulse_kernel.live.tables.figures import FigureSource
 from retailpulse_kernel.live.tables.opening import Asked, open_view
@@ -30,7 +31,7 @@ from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Figure, greatest_of
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.rows import Column, RowTable
-from retailpulse_kernel.shop.tables import FigureTable, grain_of
+from retailpulse_kernel.shop.tables import FigureTable, grain_of, late_part
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.binding import only_reads
 from retailpulse_kernel.stores.rows import schema_of
@@ -99,6 +100,22 @@ class TestFigures:
         assert reading.series is not None
         assert set(reading.series.columns) >= {"bucket", "brand", "complete"} and len(reading.series) == 36
         assert reading.money == {"revenue", "average_order_value"} and reading.additive == {"revenue"}
+
+    def test_windows_with_late_events_are_marked(self, catalogue: Catalogue, store: MemoryStore) -> None:
+        (grain,), part = SALES.every, late_part(SALES)
+        late = sold(1)[1]
+        store.create(part)
+        store.write(part, grain, fold([late], part, grain), version=1)
+        reading = figures(catalogue, store, Asking(("revenue",), ("brand",), last="1h")).read("brand", None)
+        assert reading.notes == (f"Late events that were added: 1, the last at {iso_text(late.event_time)}.",)
+        assert reading.key == ("brand", "currency")
+        (chart,) = charts.drawn(reading, "line", "EUR")
+        *_, marks = chart["data"]
+        assert (marks["marker"]["symbol"], marks["name"]) == ("circle-open", "corrected")
+        assert marks["x"] == [exact(pd.Timestamp(late.event_time))]
+        assert marks["y"] == [float(2 * late.price)]
+        rows = figures(catalogue, store, Asking((), ("brand",), table="sales"), rows=True).read("brand", None)
+        assert rows.key == ("bucket", "brand", "currency") and "corrected" in rows.frame
 
     def test_without_a_dimension_there_is_a_row_for_each_currency(
         self, catalogue: Catalogue, store: MemoryStore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -155,7 +155,23 @@ def _lines(reading: Reading, frame: pd.DataFrame, number: Number) -> dict[str, A
             name, points, number, reading, COLOURS[place % len(COLOURS)] if place < _LINES else _REST_COLOUR
         )
     ]
+    if "corrected" in frame.columns:
+        data += _corrected(kept, set(frame[reading.time][frame["corrected"]]), number)
     return {"data": data, "layout": _over_time(title, number.unit, reading, legend=len(kept) > 1)}
+
+
+def _corrected(
+    lines: Mapping[str, Mapping[Any, tuple[Any, bool]]], windows: Container[Any], number: Number
+) -> list[dict[str, Any]]:
+    """A hollow dot at each value of the windows to which late events were added."""
+    marked = [(at, value) for points in lines.values() for at, (value, _) in points.items() if at in windows]
+    return [{
+        "type": "scatter", "mode": "markers", "showlegend": False, "name": "corrected",
+        "marker": {"color": _REST_COLOUR, "symbol": "circle-open", "size": 9},
+        "x": [exact(at) for at, _ in marked], "y": [float(value) for _, value in marked],
+        "customdata": [readable(value, number.unit) for _, value in marked],
+        "hovertemplate": "%{x|%b %d %H:%M}: %{customdata}, with late events<extra>corrected</extra>",
+    }]  # fmt: skip
 
 
 def _added(several: Iterable[Mapping[Any, tuple[Any, bool]]]) -> dict[Any, tuple[Any, bool]]:

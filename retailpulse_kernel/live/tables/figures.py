@@ -23,6 +23,8 @@ __all__ = ["FigureSource"]
 #: Windows that a line has at most, and widths that a line may have beside those that are stored.
 _WINDOWS = 200
 _WIDTHS = tuple(map(grain_of, ("minute", "5 minutes", "15 minutes", "hour", "6 hours", "day", "week")))
+#: Columns of a frame that say something of a window, and are neither a key nor a figure.
+_OF_WINDOWS = ("complete", "corrected")
 _NOT_PERSONAL = "Ask for a number of values instead, or read the table with `rp.table`."
 
 
@@ -162,10 +164,12 @@ class FigureSource:
         else:
             frame = totals if self.asking.by == drawn else answer(catalogue, asking, self.store_of)
         figures, found = self._figures, [(choice.entry, one) for choice in self.choices for one in choice.figures]
-        keys = [name for name in frame.columns if name not in {one.name for one in figures} and name != "complete"]
+        keys = [name for name in frame.columns if name not in {one.name for one in figures} and name not in _OF_WINDOWS]
         notes = [f"The newest {ROWS:,} of {len(frame):,} rows."] if len(frame) > ROWS else []
         if words := totals.attrs.get("conversion"):
             notes.append(words)
+        if late := totals.attrs.get("late"):
+            notes.append(f"Late events that were added: {late['events']:,}, the last at {late['corrected_at']}.")
         if not len(frame):
             notes.append(f"No events{since_words(self.asking.last)}.")
         return Reading(

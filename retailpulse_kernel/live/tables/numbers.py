@@ -69,7 +69,7 @@ class Number:
             return frame[frame["currency"] == self.currency]
         if "currency" not in frame.columns or "currency" in keys or not self.additive:
             return frame
-        kept = [name for name in (*keys, "complete") if name in frame.columns]
+        kept = [name for name in (*keys, "complete", "corrected") if name in frame.columns]
         if not kept:
             return frame[[self.name]].sum().to_frame().T
         return frame.groupby(kept, observed=True, sort=False, dropna=False)[self.name].sum().reset_index()

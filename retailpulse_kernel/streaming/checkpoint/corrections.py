@@ -37,6 +37,8 @@ class Corrected(msgspec.Struct, frozen=True):
         The offset of each partition up to which late events are in the corrections.
     hours : dict of str to str
         The archive's hours that were read, with what their files were.
+    late : dict of str to int
+        How many late events the hours hold, where they hold some.
     under_way : bool
         Whether a correction is writing, or was ended before it had written all.
     """
@@ -45,6 +47,7 @@ class Corrected(msgspec.Struct, frozen=True):
     of: str
     ends: dict[int, int]
     hours: dict[str, str]
+    late: dict[str, int] = {}
     under_way: bool = False
 
 

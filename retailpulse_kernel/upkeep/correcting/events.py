@@ -1,78 +1,55 @@
-"""The late events of a job, each once, as the archive has them."""
+"""The late events of a job, as the archive has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from retailpulse_kernel.ground.spans import ms_of
-from retailpulse_kernel.shop.decoding import reader_of
-from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.stores.hive.archive import Archive
 from retailpulse_kernel.streaming.checkpoint.lateness import Judged, Places
-from retailpulse_kernel.upkeep.correcting.jobs import FigureJob
+from retailpulse_kernel.upkeep.correcting.hours import hour_of
 
-__all__ = ["LateEvent", "late_events"]
+__all__ = ["late_rows"]
 
 #: Partition, offset and event time in milliseconds: of several events in a message, those of one time are judged alike.
 _Place = tuple[int, int, int]
+_HOUR = timedelta(hours=1)
 
 
-class LateEvent(NamedTuple):
-    """An event that a job called late.
-
-    Attributes
-    ----------
-    event : Event
-        The event.
-    partition, offset : int
-        Where it stands in the topic.
-    """
-
-    event: Event
-    partition: int
-    offset: int
-
-
-def late_events(
-    archive: Archive, job: FigureJob, places: Places, judged: Judged, since: datetime | None
-) -> list[LateEvent]:
-    """The events that a job called late and that count for it, each id once, and none that it accepted as well.
+def late_rows(
+    archive: Archive, places: Places, judged: Judged, hours: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The archive's rows of some hours that a job called late, without ids that it accepted as well.
 
     Parameters
     ----------
     archive : Archive
         The files.
-    job : FigureJob
-        The job.
     places : Places
-        Of the archive's events from `since` on.
+        Of the archive's events from the first of the hours on.
     judged : Judged
         What the job made of them.
-    since : datetime or None
-        From which event time on.
+    hours : sequence of str
+        As `hours_of` names them, in order.
     """
-    late = _chosen(places, judged.late)
+    late, taken = _chosen(places, judged.late), _chosen(places, judged.taken)
     if not late:
-        return []
-    found: dict[str, tuple[int, LateEvent]] = {}
-    for row in _rows(archive, since, "kafka_offset", sorted({offset for _, offset, _ in late})):
-        if _place(row) not in late:
-            continue
-        event = _event(archive, row)
-        arrival = 0 if row["arrival"] is None else ms_of(row["arrival"])
-        one = LateEvent(event, row["kafka_partition"], row["kafka_offset"])
-        before = found.get(event.event_id)
-        if before is None or (arrival, *one[1:]) < (before[0], *before[1][1:]):
-            found[event.event_id] = arrival, one
-    taken = _chosen(places, judged.taken)
+        return {hour: [] for hour in hours}
+    offsets = sorted({offset for _, offset, _ in late})
+    found = {
+        hour: [row for row in _rows(archive, start, start + _HOUR, "kafka_offset", offsets) if _place(row) in late]
+        for hour, start in ((hour, hour_of(hour)) for hour in hours)
+    }
+    ids = sorted({row["event_id"] for rows in found.values() for row in rows})
+    columns = ("event_id", "event_time", "kafka_partition", "kafka_offset")
     accepted = {
         row["event_id"]
-        for row in _rows(archive, since, "event_id", sorted(found))
+        for row in _rows(archive, hour_of(hours[0]), None, "event_id", ids, columns)
         if (place := _place(row)) in taken and place not in late
     }
-    return [one for name, (_, one) in found.items() if name not in accepted and job.counts(one.event)]
+    return {hour: [row for row in rows if row["event_id"] not in accepted] for hour, rows in found.items()}
 
 
 def _chosen(places: Places, flags: Any) -> set[_Place]:
@@ -80,16 +57,18 @@ def _chosen(places: Places, flags: Any) -> set[_Place]:
     return set(zip(*(column[flags].tolist() for column in columns), strict=True))
 
 
-def _rows(archive: Archive, since: datetime | None, name: str, values: list[Any]) -> Iterator[Mapping[str, Any]]:
+def _rows(
+    archive: Archive,
+    since: datetime,
+    until: datetime | None,
+    name: str,
+    values: list[Any],
+    columns: Sequence[str] | None = None,
+) -> Iterator[dict[str, Any]]:
     """The archive's rows with some values of a column."""
-    for batch in archive.record_batches(since, only={name: values}):
+    for batch in archive.record_batches(since, until, columns=columns, only={name: values}):
         yield from batch.to_pylist()
 
 
 def _place(row: Mapping[str, Any]) -> _Place:
     return row["kafka_partition"], row["kafka_offset"], ms_of(row["event_time"])
-
-
-def _event(archive: Archive, row: Mapping[str, Any]) -> Event:
-    names = (field.name for field in archive.contract.columns)
-    return reader_of(archive.contract.decoding).event(**{name: row[name] for name in names})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import datetime
 
-from retailpulse_kernel.shop.tables import late_part
+from retailpulse_kernel.shop.tables import GRAINS, late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.hive.archive import Archive
 from retailpulse_kernel.streaming.checkpoint.corrections import (
@@ -19,9 +19,10 @@ from retailpulse_kernel.streaming.checkpoint.corrections import (
     write_corrected,
 )
 from retailpulse_kernel.streaming.checkpoint.lateness import judged, read_places
-from retailpulse_kernel.upkeep.correcting.events import late_events
+from retailpulse_kernel.upkeep.correcting.events import late_rows
 from retailpulse_kernel.upkeep.correcting.hours import hour_of, hours_of, open_hours
 from retailpulse_kernel.upkeep.correcting.jobs import FigureJob
+from retailpulse_kernel.upkeep.correcting.kept import LateFiles
 from retailpulse_kernel.upkeep.correcting.result import CorrectedTable
 from retailpulse_kernel.upkeep.correcting.tables import correct_table
 
@@ -72,36 +73,43 @@ def correct_job(
     """
     hours, before, epoch = hours_of(archive), read_corrected(folder), job.batches.epoch
     backfills = backfills_of(folder, epoch)
+    files, of = LateFiles(archive, job.name), _digest(job, backfills)
     known = {} if before is None else before.hours
-    gone = {hour: files for hour, files in known.items() if hour not in hours}
-    if before is None or (before.epoch, before.of) != (epoch, _digest(job, backfills)):
+    gone = {hour: there for hour, there in known.items() if hour not in hours}
+    if before is None or (before.epoch, before.of) != (epoch, of):
         known = gone
-    changed = [hour_of(hour) for hour, files in hours.items() if known.get(hour) != files]
+    kept = files.counts()
+    lost = {} if before is None else {hour for hour in known if kept.get(hour, 0) != before.late.get(hour, 0)}
+    changed = sorted(hour for hour, there in hours.items() if known.get(hour) != there or hour in lost)
     if not changed:
         return []
-    first = min(changed)
-    since = min(grain.start(first) for _, table in job.tables for grain in table.every)
-    places = read_places(archive, since)
+    first = hour_of(changed[0])
+    places = read_places(archive, first)
     verdict = judged(places, job.batches, ends)
-    late = late_events(archive, job, places, verdict, since)
-    of = _digest(job, backfills)
-    # What is written from here on is more than was noted; of this epoch nothing is corrected yet where it is a new one.
-    write_corrected(folder, Corrected(epoch, of, dict(ends), known, under_way=True))
+    # Ended from here on, all of these hours are corrected again.
+    others = {hour: there for hour, there in known.items() if hour not in changed}
+    write_corrected(folder, Corrected(epoch, of, dict(ends), others, kept, under_way=True))
+    for hour, rows in late_rows(archive, places, verdict, changed).items():
+        files.put(hour, rows)
+    files.forget(gone)
+    since = min(grain.start(first) for _, table in job.tables for grain in table.every)
+    found = files.events([hour for hour in hours if hour_of(hour) >= GRAINS["hour"].start(since)])
+    late = [one for one in found if job.counts(one.event)]
     tables, version = [], time.time_ns() // 1_000_000
     for name, table in job.tables:
         with closing(store_of(name)) as store:
             store.create(late_part(table))
             for grain in table.every:
                 begin = grain.start(first)
-                rows = correct_table(
+                written = correct_table(
                     store, table, grain, late, since=begin, kept=[hour_of(hour) for hour in gone],
                     backfills=backfills, now=now, version=version,
                 )  # fmt: skip
                 count = sum(one.event.event_time >= begin for one in late)
-                tables.append(CorrectedTable(name, table.physical(grain), job.name, count, rows))
+                tables.append(CorrectedTable(name, table.physical(grain), job.name, count, written))
     still_open = open_hours(places, verdict)
-    done = {hour: files for hour, files in hours.items() if hour not in still_open}
-    write_corrected(folder, Corrected(epoch, of, dict(ends), known | done))
+    done = {hour: there for hour, there in hours.items() if hour not in still_open}
+    write_corrected(folder, Corrected(epoch, of, dict(ends), others | done, files.counts()))
     return tables
 
 

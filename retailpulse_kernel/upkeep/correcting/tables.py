@@ -11,7 +11,7 @@ from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import CORRECTED_AT, FigureTable, Grain, Row, late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.streaming.checkpoint.corrections import Backfilled, counts_late
-from retailpulse_kernel.upkeep.correcting.events import LateEvent
+from retailpulse_kernel.upkeep.correcting.kept import LateEvent
 
 __all__ = ["correct_table"]
 
