@@ -86,4 +86,4 @@ def test_the_run_fails_with_all_that_is_wrong() -> None:
 def test_a_share_that_can_not_be_judged_says_so() -> None:
     found = judge([], mixed(2, unknown=900), LIMITS, until=NOON, last=timedelta(hours=1))[2]
     assert (found.found, found.ok) == ("90.00%, 900 of 1,000", True)
-    assert found.expected == "not judged below 1,000 events, here and before"
+    assert found.expected == "not judged below 1,000, here and before"
