@@ -37,7 +37,6 @@ __all__ = [
     "QUESTIONS",
     "Scope",
     "brands",
-    "by_dimension",
     "categories",
     "engagement",
     "funnel",
