@@ -38,7 +38,6 @@ __all__ = [
     "QUESTIONS",
     "Scope",
     "brands",
-    "by_dimension",
     "categories",
     "engagement",
     "funnel",

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
-from retailpulse_kernel.catalogue.conditions import time_column
+from retailpulse_kernel.catalogue.conditions import time_column_if_any
 from retailpulse_kernel.catalogue.overview import Freshness, tables_of
 from retailpulse_kernel.catalogue.personal import is_personal, shows_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
-from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
+from retailpulse_kernel.ground.errors import RetailPulseError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.contract.model import Contract, Field, ReferenceTable
@@ -149,8 +148,8 @@ def _rows(entry: TableEntry, store: list[str], *more: str) -> str:
     if entry.plan.rows is None:
         given.append('last="1h"')
     else:
-        with suppress(UsageError):  # there is no such column, or several
-            given.append(f"order={_text(f'-{time_column(entry.plan.row_table)}')}")
+        time = time_column_if_any(entry.plan.row_table)
+        given += [f"order={_text(f'-{time}')}"] if time else []
     return f"rp.table({', '.join([*given, 'limit=100', *store])})"
 
 

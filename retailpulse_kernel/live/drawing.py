@@ -31,6 +31,8 @@ TITLES = {
     "hours": "Hour of day",
     "order_values": "Order values",
 }
+#: The colour of all other groups together.
+_REST = "#767676"
 #: Pixels of a bar with its label, and of what is above and below all bars.
 _ROW, _MARGIN = 24, {"l": 8, "r": 24, "t": 48, "b": 56}
 _PLAIN = {"separatethousands": True, "exponentformat": "none"}
@@ -130,7 +132,10 @@ def draw(question: str, frame: pd.DataFrame, scope: Scope) -> go.Figure:
         case "by_dimension":
             of = FIGURES.get(scope.figure)
             unit = money if of is not None and of.unit == "currency" else ""
-            figure = bars(frame.dropna(subset=[scope.figure]), scope.figure, scope.by, "", unit=unit)
+            shown = frame.dropna(subset=[scope.figure])
+            figure = bars(shown, scope.figure, scope.by, "", unit=unit)
+            if len(shown) and frame.attrs.get("others"):  # the last bar is not one of the groups
+                figure.update_traces(marker_color=[*[COLOURS[0]] * (len(shown) - 1), _REST])
             title = f"{of.title if of else scope.figure} by {scope.by}, {money}: {about}"
         case "engagement":
             figure = go.Figure([go.Bar(x=frame["events"], y=frame["sessions"], name="sessions"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["TARGET", "install"]
+__all__ = ["install"]
 
 #: The comm's name, which `lab/extension` opens.
-TARGET = "retailpulse.browse"
+_TARGET = "retailpulse.browse"
 
 
 def install(shell: Any) -> None:
@@ -20,7 +20,7 @@ def install(shell: Any) -> None:
     """
     kernel = getattr(shell, "kernel", None)
     if kernel is not None:
-        kernel.comm_manager.register_target(TARGET, _opened)
+        kernel.comm_manager.register_target(_TARGET, _opened)
 
 
 def _opened(comm: Any, _message: Any) -> None:

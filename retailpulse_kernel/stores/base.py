@@ -26,6 +26,7 @@ __all__ = [
     "EventArchive",
     "EventWriter",
     "Expiring",
+    "ExpiringRows",
     "FigureStore",
     "FigureWriter",
     "Local",
@@ -479,6 +480,22 @@ class Expiring(Protocol):
         ----------
         table, grain : FigureTable, Grain
             Which stored table; nothing is done where it is absent.
+        span : timedelta
+            From when a row is written, in whole seconds.
+        """
+
+
+@runtime_checkable
+class ExpiringRows(Protocol):
+    """A store of rows that lets rows go some time after they were written."""
+
+    def expire_rows(self, table: RowTable, span: timedelta) -> list[str]:
+        """Keep rows that are written from now on for a span; the tables that this is said of.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table; nothing is done where it is absent.
         span : timedelta
             From when a row is written, in whole seconds.
         """

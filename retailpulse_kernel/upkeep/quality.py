@@ -22,7 +22,7 @@ from retailpulse_kernel.stores.registry import serving_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
 from retailpulse_kernel.streaming.plan.finding import writer_of
 
-__all__ = ["Limits", "judge", "quality", "require"]
+__all__ = ["Expectation", "Limits", "judge", "quality", "require", "usual_share"]
 
 _MINUTE = timedelta(minutes=1)
 #: A type of event may be silent for so many times its longest silence of the time before.
@@ -58,7 +58,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Expectation:
-    """One thing that was expected, and what was found."""
+    """One thing that was expected, and what was found.
+
+    Attributes
+    ----------
+    name, found, expected : str
+        For people.
+    ok : bool
+        Whether it is so.
+    """
 
     name: str
     found: str
@@ -146,10 +154,6 @@ class _Part:
         self.events += row["events"]
         self.unknown += row["events"] * (row["category"] == UNKNOWN_CATEGORY)
 
-    @property
-    def share(self) -> float:
-        return self.unknown / self.events if self.events else 0.0
-
 
 def _share(name: str, part: int, whole: int, most: float) -> Expectation:
     share = part / whole if whole else 0.0
@@ -157,13 +161,30 @@ def _share(name: str, part: int, whole: int, most: float) -> Expectation:
 
 
 def _no_category(judged: _Part, usual: _Part, more: float) -> Expectation:
-    name, found = "events of no category", f"{judged.share:.2%}, {judged.unknown:,} of {judged.events:,}"
-    if min(judged.events, usual.events) < FEWEST:
+    return usual_share("events of no category", (judged.unknown, judged.events), (usual.unknown, usual.events), more)
+
+
+def usual_share(name: str, judged: tuple[int, int], usual: tuple[int, int], more: float) -> Expectation:
+    """Whether a share is not much above the usual one, or too little is known to tell.
+
+    Parameters
+    ----------
+    name : str
+        What it is the share of.
+    judged, usual : tuple of (int, int)
+        A part and the whole: now, and in the time before.
+    more : float
+        How far the share may be above the usual one, beside what it differs by chance.
+    """
+    (part, whole), (part_before, whole_before) = judged, usual
+    share = part / whole if whole else 0.0
+    found = f"{share:.2%}, {part:,} of {whole:,}"
+    if min(whole, whole_before) < FEWEST:
         # Short, as pandas cuts a cell of a table at 50 characters.
-        return Expectation(name, found, f"not judged below {FEWEST:,} events, here and before", ok=True)
-    p = usual.share
-    most = p + more + _CHANCE * sqrt(p * (1 - p) / judged.events)
-    return Expectation(name, found, f"at most {most:.2%}, as {p:.2%} is usual", judged.share <= most)
+        return Expectation(name, found, f"not judged below {FEWEST:,}, here and before", ok=True)
+    p = part_before / whole_before
+    most = p + more + _CHANCE * sqrt(p * (1 - p) / whole)
+    return Expectation(name, found, f"at most {most:.2%}, as {p:.2%} is usual", share <= most)
 
 
 def _silence(kind: str, seen: Sequence[datetime], least: timedelta, active: Sequence[datetime]) -> Expectation:
@@ -201,6 +222,7 @@ def require(expectations: Iterable[Expectation]) -> None:
     failed = [f"{one.name}: {one.found}, expected {one.expected}" for one in expectations if not one.ok]
     if failed:
         raise CheckFailed(
-            f"{len(failed)} of the stream's expectations do not hold: {'; '.join(failed)}.",
-            remedy="`%kafka retail.events.dlq` shows bad messages with their reasons, `retail.events.late` late ones.",
+            f"{len(failed)} expectations do not hold: {'; '.join(failed)}.",
+            remedy="`%kafka retail.events.dlq` shows bad messages with their reasons, `retail.events.late` late ones. "
+            "`retailpulse tables` says how fresh each table is.",
         )

@@ -1,4 +1,4 @@
-"""Letting old data go: of the topics, of the figures by minute, of the archive; never what a job has yet to take."""
+"""Letting old data go: of topics, of any job's tables, of the archive; never what a job has yet to take."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import shutil
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+from retailpulse_kernel.catalogue.conditions import time_column_if_any
+from retailpulse_kernel.catalogue.tables import catalogue_of
 from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import CheckFailed, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.tables import GRAINS, with_late_part
-from retailpulse_kernel.stores.base import Expiring
+from retailpulse_kernel.stores.base import Expiring, ExpiringRows
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.kafka.admin import Admin
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import topic_states
-from retailpulse_kernel.stores.registry import event_archive, figure_store
+from retailpulse_kernel.stores.registry import event_archive, figure_store, row_store
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
 from retailpulse_kernel.streaming.checkpoint.batches import newest_epochs
 from retailpulse_kernel.streaming.plan.finding import plans
 from retailpulse_kernel.upkeep.closing import TABLE
 
-__all__ = ["keep_archive", "keep_minutes", "keep_topics"]
+__all__ = ["keep_archive", "keep_minutes", "keep_rows", "keep_topics"]
 
 
 def keep_topics(settings: Settings, span: timedelta) -> list[str]:
@@ -101,19 +103,64 @@ def keep_minutes(settings: Settings, span: timedelta) -> list[str]:
         How long rows are kept.
     """
     changed: list[str] = []
-    written = {(one.store, one.name): one.table for plan in plans(settings) for one in plan.tables if one.figures}
-    short = [
-        (name, table, grain)
-        for (name, _), table in sorted(written.items(), key=lambda item: item[0])
-        for grain in table.every
-        if grain.seconds < GRAINS["hour"].seconds
-    ]
-    for name, table, grain in short:
-        with closing(figure_store(name, settings)) as store:
-            if isinstance(store, Expiring):
-                changed += [name for one in with_late_part(table) for name in store.expire(one, grain, span)]
+    for entry in catalogue_of(settings).entries:
+        if entry.figures is None:
+            continue
+        with closing(figure_store(entry.store, settings)) as store:
+            for grain in entry.figures.every:
+                if grain.seconds >= GRAINS["hour"].seconds:
+                    continue
+                if isinstance(store, Expiring):
+                    changed += [
+                        name for one in with_late_part(entry.figures) for name in store.expire(one, grain, span)
+                    ]
+                else:
+                    say(
+                        f"{entry.store} lets no figures go by their age: those of {entry.figures.physical(grain)} stay."
+                    )
+    return changed
+
+
+def keep_rows(settings: Settings, span: timedelta, *, topics: timedelta) -> list[str]:
+    """Let a store drop a row of a job's own tables some time after it was written, where a column tells its time.
+
+    A table without such a column holds what is known of users, products and the like, not what has happened: its rows
+    stay. A store that can't let rows go by their age keeps all, and a note says so.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the namespace.
+    span : timedelta
+        How long rows are kept.
+    topics : timedelta
+        How long messages are kept: reconciliation computes the rows of all messages again, and would miss those that
+        are gone.
+
+    Returns
+    -------
+    list of str
+        The tables.
+
+    Raises
+    ------
+    UsageError
+        Rows would go before the messages that they were made of.
+    """
+    if span < topics:
+        raise UsageError(
+            f"Rows that are kept for {span} would go before their messages, which are kept for {topics}.",
+            remedy="Keep rows for as long as messages, or for longer.",
+        )
+    changed: list[str] = []
+    for entry in catalogue_of(settings).entries:
+        if entry.plan.rows is None or not time_column_if_any(entry.plan.row_table):
+            continue
+        with closing(row_store(entry.store, settings)) as store:
+            if isinstance(store, ExpiringRows):
+                changed += store.expire_rows(entry.plan.row_table, span)
             else:
-                say(f"{name} lets no figures go by their age: those of {table.physical(grain)} stay.")
+                say(f"{entry.store} lets no rows go by their age: those of {entry.name} stay.")
     return changed
 
 

@@ -31,6 +31,8 @@ from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.stores.selecting import Conditions
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
 from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, write_plan
+from retailpulse_kernel.upkeep.retention import keep_rows
+from retailpulse_kernel.upkeep.table_quality import TableLimits, table_quality
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.jobs import produce
 
@@ -375,3 +377,30 @@ def test_what_is_not_there_is_said_with_what_is(written: Shop) -> None:
         rp.figures("revenue", by="brnd")
     with pytest.raises(UnknownName, match="Did you mean 'brand'"):
         rp.figures("dearest", by="brnd")
+
+
+def test_rows_with_a_time_go_by_their_age(written: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = written.rp.settings
+    week, month = timedelta(days=7), timedelta(days=30)
+    with pytest.raises(UsageError, match="before their messages"):
+        keep_rows(settings, week, topics=month)
+    assert keep_rows(settings, month, topics=week) == ["carts"]
+    said = capsys.readouterr().err
+    assert {f"those of {name} stay" in said for name in ("baskets", "crates", "log", "feed")} == {True}
+    query = "select default_time_to_live from system_schema.tables where keyspace_name = %s and table_name = %s"
+    found = written.rp.cassandra.query(query, [settings.namespace.keyspace, "carts"])
+    assert list(found["default_time_to_live"]) == [month.total_seconds()]
+
+
+def test_every_table_is_judged(written: Shop) -> None:
+    limits = TableLimits(timedelta(minutes=15), 0.1)
+    first, newest = (pick(event.event_time for event in written.events) for pick in (min, max))
+    found = {one.name: one for one in table_quality(written.rp.settings, limits, until=newest + timedelta(minutes=1),
+             last=newest - first + timedelta(minutes=1), before=timedelta(days=1), drafts=True)}  # fmt: skip
+    tables = {"brands", "views", "carts", "baskets", "crates", "log", "feed", "events"}
+    assert {f"{name} keeps up" for name in tables} <= set(found)
+    assert {f"nulls of {name}" for name in tables - {"brands", "views", "events"}} <= set(found)
+    assert [one for one in found.values() if not one.ok] == []
+    assert table_quality(written.rp.settings, limits, until=newest, last=limits.age, before=limits.age) == []
+    bought = len({event.event_id for event in written.purchases})
+    assert found["rules of carts"].found == f"none of {bought:,} rows"

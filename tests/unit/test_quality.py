@@ -77,7 +77,7 @@ def test_what_is_not_as_expected(accounts: list[Account], rows: list[dict[str, A
 def test_the_run_fails_with_all_that_is_wrong() -> None:
     found = judge([account(10, bad=6, late=3)], [row(1)], LIMITS, until=NOON, last=timedelta(hours=1))
     with pytest.raises(
-        CheckFailed, match=r"2 of .*bad messages: 6.00%, 6 of 100, expected at most 5.00%; late events: 3"
+        CheckFailed, match=r"2 expectations .*bad messages: 6.00%, 6 of 100, expected at most 5.00%; late events: 3"
     ):
         require(found)
     require(one for one in found if one.ok)
@@ -86,4 +86,4 @@ def test_the_run_fails_with_all_that_is_wrong() -> None:
 def test_a_share_that_can_not_be_judged_says_so() -> None:
     found = judge([], mixed(2, unknown=900), LIMITS, until=NOON, last=timedelta(hours=1))[2]
     assert (found.found, found.ok) == ("90.00%, 900 of 1,000", True)
-    assert found.expected == "not judged below 1,000 events, here and before"
+    assert found.expected == "not judged below 1,000, here and before"

@@ -17,7 +17,9 @@ from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.hive.store import HiveStore
 from tests.sqlite_store import SqliteStore
 
-CAPABILITIES = [getattr(base, name) for name in ("EventArchive", "Expiring", "FigureStore", "Local", "RowStore")]
+CAPABILITIES = [
+    getattr(base, name) for name in ("EventArchive", "Expiring", "ExpiringRows", "FigureStore", "Local", "RowStore")
+]
 
 
 def with_profile(folder: Path, text: str = "") -> Settings:

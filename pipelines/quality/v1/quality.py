@@ -31,6 +31,8 @@ until: datetime | None = None  # up to when, UTC; None: now
 bad: float = 0.05  # the largest share of bad messages
 late: float = 0.05  # the largest share of late events
 unknown: float = 0.1  # by how much the share of events of no category may be above the usual one
+age: timedelta = timedelta(minutes=15)  # how old a table may be while messages wait for its job
+nulls: float | None = 0.1  # by how much a column's share of nulls may be above the usual one; None: no rows are read
 silence: timedelta = timedelta(minutes=15)  # how long a type of event may be silent, or twice as long as it was before
 
 # %%
@@ -40,10 +42,20 @@ import pandas as pd
 
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.upkeep.quality import Limits, quality, require
+from retailpulse_kernel.upkeep.table_quality import TableLimits, table_quality
 
 limits = Limits(bad=bad, late=late, unknown=unknown, silence=silence)
-found = quality(Settings.load(), limits, until=until or datetime.now(UTC), last=last, before=before)
+settings, end = Settings.load(), until or datetime.now(UTC)
+found = quality(settings, limits, until=end, last=last, before=before)
 pd.DataFrame(found)
 
+# %% [markdown]
+# Every table of a promoted job is judged, too: whether its job keeps up with the topic, whether a column has more nulls
+# than usual, and whether values of columns that are called as fields of the contract keep the rules of these fields.
+
 # %%
-require(found)
+tables = table_quality(settings, TableLimits(age, nulls), until=end, last=last, before=before)
+pd.DataFrame(tables)
+
+# %%
+require([*found, *tables])

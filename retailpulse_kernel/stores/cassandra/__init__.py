@@ -1,7 +1,7 @@
 """Cassandra: the serving store of the figures, and a store of tables of rows."""
 
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.stores.base import Expiring, FigureStore, RowStore, Store
+from retailpulse_kernel.stores.base import Expiring, ExpiringRows, FigureStore, RowStore, Store
 from retailpulse_kernel.stores.registry import register
 
 
@@ -11,4 +11,4 @@ def _make(settings: Settings) -> Store:
     return CassandraStore(settings)
 
 
-register("cassandra", _make, FigureStore, RowStore, Expiring)
+register("cassandra", _make, FigureStore, RowStore, Expiring, ExpiringRows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retailpulse_kernel.ground.settings import Settings
@@ -150,6 +151,35 @@ class CassandraRows:
         )
         self._change(insert, _by_partition(table, set_, names), lambda values: [*values, stamp])
         self._change(delete, _by_partition(table, removed, table.key), lambda values: [stamp, *values])
+
+    def expire_rows(self, table: RowTable, span: timedelta) -> list[str]:
+        """Give rows a time to live, from when they are written.
+
+        Parameters
+        ----------
+        table : RowTable
+            The table; nothing is done where it is absent.
+        span : timedelta
+            From when a row is written, in whole seconds.
+
+        Raises
+        ------
+        ConfinedError
+            A notebook is being tried, and this is not its namespace.
+        StoreUnavailable
+            Cassandra can't be reached.
+        """
+        require_own(self._settings, f"Letting rows of the Cassandra table {table.name!r} go")
+        query = "select table_name from system_schema.tables where keyspace_name = %s and table_name = %s"
+        change = f"alter table {self._place(table)} with default_time_to_live = {int(span.total_seconds())}"
+
+        def run(session: Session) -> list[str]:
+            if not session.execute(query, (self.keyspace, table.name)).all():
+                return []
+            session.execute(change, timeout=60)
+            return [table.name]
+
+        return self._run(run)
 
     def read_rows(self, table: RowTable) -> pa.Table:
         """All rows that are there, page by page.
