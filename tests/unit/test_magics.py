@@ -308,6 +308,14 @@ def test_completion_in_strings(shop: InteractiveShell, code: str, words: set[str
     assert {c.text for c in _completions(shop, code)} == words
 
 
+def test_completion_knows_the_base_currency_where_there_are_rates(
+    shop: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETAILPULSE_CONTRACT", str(Path("notebooks/worked/shop.toml").resolve()))
+    shop.user_ns["bench"] = Workbench(namespace="unit")
+    assert {c.text for c in _completions(shop, 'bench.figures("rev')} == {"revenue", "revenue_base"}
+
+
 def test_completion_of_a_notebook_s_parameters(shop: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JPY_SESSION_NAME", str(Path("notebooks/jobs/metrics.ipynb").resolve()))
     assert [c.text for c in _completions(shop, "rp.promote(water")] == ["watermark="]
