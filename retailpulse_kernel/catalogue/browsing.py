@@ -20,10 +20,13 @@ from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.contract.model import Contract, Field, ReferenceTable
 from retailpulse_kernel.shop.figures import Figure, Ratio
 from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.stores.kafka.config import reach
 from retailpulse_kernel.stores.kafka.topics import topic_states
 
 __all__ = ["listed"]
 
+#: Seconds for which Kafka is asked again whether it is there.
+_PATIENCE = 2.0
 #: What `rp.kafka` calls the topics of a namespace beside that of its events.
 _SHORT = {"dlq_topic": "dlq", "late_topic": "late", "progress_topic": "progress"}
 #: The magics of the stores that take statements.
@@ -81,6 +84,7 @@ def _topics(settings: Settings, contract: Contract) -> list[Item]:
     namespace = settings.namespace
     short = {getattr(namespace, attribute): name for attribute, name in _SHORT.items()}
     further = {namespace.topic(one.topic): one.topic for one in contract.topics}
+    reach(settings, _PATIENCE)  # its client would try for long, and not tell why
     states = topic_states(settings, dict.fromkeys([*namespace.topics, *further]))
     items = []
     for state in states:

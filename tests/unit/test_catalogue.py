@@ -21,6 +21,7 @@ from retailpulse_kernel.answers.ranges import cover, cover_open
 from retailpulse_kernel.answers.request import values_of
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
+from retailpulse_kernel.catalogue.browsing import listed
 from retailpulse_kernel.catalogue.choosing import Question, choose, choose_each
 from retailpulse_kernel.catalogue.conditions import time_column, wanted_of
 from retailpulse_kernel.catalogue.overview import freshness
@@ -278,6 +279,46 @@ def test_repeated_filters_are_taken_as_they_are() -> None:
     assert values_of(["a,b"]) == values_of(["{a,b}"]) == values_of(["a", "b"]) == {"a", "b"}
     assert values_of(["all"]) == values_of([""]) == values_of(["$__all"]) == frozenset()
     assert values_of(["all", "all"]) == {"all"} and values_of(["a,b", "{c}"]) == {"a,b", "{c}"}
+
+
+class TestBrowsing:
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        (tmp_path / "shop.toml").write_text(SHOP)
+        nothing_listens = 21_000
+        return Settings.load(home=tmp_path, pipelines=tmp_path / "p", namespace="t_browse", port_offset=nothing_listens,
+                             contract=tmp_path / "shop.toml")  # fmt: skip
+
+    def test_an_empty_namespace_says_what_to_do(self, settings: Settings) -> None:
+        found = listed(settings)
+        assert found["groups"] == [] and "rp.new_job" in found["empty"]
+        assert any("retailpulse up" in problem for problem in found["problems"]), "Kafka is not there"
+
+    def test_a_table_says_what_it_holds_and_how_to_read_it(self, settings: Settings) -> None:
+        sales = FigureTable(
+            "sales", (EVENTS, REVENUE), ("currency", "brand"), (grain_of("5 minutes"), grain_of("hour"))
+        )
+        people = replace(ROWS, name="people", rows=replace(ROWS.rows, columns=(
+            ("user_id", "string"), ("at", "timestamp"), ("email", "string"))))  # type: ignore[type-var]  # fmt: skip
+        ran(settings, plan("sales", TablePlan.describing(sales, "cassandra"), conditions=("brand = 'acme'",)))
+        ran(settings, plan("people", people))
+        ran(settings, plan("again", replace(people, store="hive")))
+        (tables,) = listed(settings)["groups"]
+        found = {(one["name"], one["store"]): one for one in tables["items"]}
+        shown = found["sales", "cassandra"]
+        assert ["only", "brand = 'acme'"] in shown["about"] and ["job", "sales draft"] in shown["about"]
+        assert shown["code"] == [
+            ["Figures", 'rp.figures("events", by="brand", last="1d", table="sales")'],
+            ["Rows", 'rp.table("sales", last="1h", limit=100)'],
+            ["Live", 'rp.live("sales")'],
+            ["%%cql", "%%cql --limit 100\nselect * from sales_5m"],
+        ]
+        assert shown["parts"][1]["code"] == 'rp.figures("revenue", by="brand", last="1d", table="sales")'
+        people_in_hive = found["people", "hive"]
+        assert people_in_hive["code"][0] == ["Rows", 'rp.table("people", order="-at", limit=100, store="hive")']
+        assert {part["name"]: part["personal"] for part in people_in_hive["parts"]} == {
+            "user_id": False, "at": False, "email": True,
+        }  # fmt: skip
 
 
 class TestPersonal:
