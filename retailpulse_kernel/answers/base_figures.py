@@ -18,13 +18,11 @@ from retailpulse_kernel.shop.kinds import PLACES, Combination, Rules, Value
 
 __all__ = [
     "EXACT",
-    "SUFFIX",
     "BaseFigure",
     "all_in_base",
     "amounts_of",
     "in_base",
     "is_based",
-    "is_money",
     "stored_parts",
 ]
 

@@ -23,7 +23,7 @@ from retailpulse_kernel.shop.figures import Figure, Ratio
 from retailpulse_kernel.shop.rates.published import Rates, business_day
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 
-__all__ = ["Conversion", "Missing", "within_days"]
+__all__ = ["Conversion", "within_days"]
 
 _DAY: Final = timedelta(days=1)
 #: The days that windows are compared with: rules of zones repeat after these.

@@ -20,7 +20,7 @@ from retailpulse_kernel.shop.currencies import CURRENCIES
 if TYPE_CHECKING:
     from retailpulse_kernel.shop.contract.model import Contract
 
-__all__ = ["FACTOR_DIGITS", "OLDEST_DAYS", "Entry", "Rate", "Rates", "business_day"]
+__all__ = ["Entry", "Rate", "Rates", "business_day"]
 
 #: Significant digits of a factor: it is the quotient of two published rates, and most quotients have no end.
 FACTOR_DIGITS: Final = 28
