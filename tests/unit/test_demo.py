@@ -215,6 +215,14 @@ def test_the_demo_s_end_leaves_the_gate(worked: Worked, monkeypatch: pytest.Monk
     assert worked.programs == []
 
 
+def test_an_end_before_any_worked_notebook_runs(supervised: Settings) -> None:
+    supervision.start_program(supervised, "generator", ["sleep", "600"])
+    demo._stop(supervised, [])
+    assert supervision.programs(supervised) == ["generator"]
+    demo._stop(supervised, ["generator", "job-basket"])
+    assert supervision.programs(supervised) == []
+
+
 def test_worked_notebooks_run_without_airflow(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["demo", "--worked", "--airflow"])
