@@ -240,7 +240,7 @@ def _stop(settings: Settings, names: list[str]) -> None:
         with contextlib.suppress(RetailPulseError):  # it may never have started
             supervision.stop_program(settings, name)
 
-    with ThreadPoolExecutor(len(names)) as pool:
+    with ThreadPoolExecutor(max(1, len(names))) as pool:
         list(pool.map(stop, names))
 
 

@@ -25,6 +25,7 @@ from retailpulse_kernel.cli import app, main
 from retailpulse_kernel.demo import demo
 from retailpulse_kernel.demo import worked as module
 from retailpulse_kernel.demo.demo import demo_live, stopped_programs
+from retailpulse_kernel.demo.jobs import worked_jobs
 from retailpulse_kernel.demo.terminal import figures_line, figures_view, jobs_view, rates_of, sparkline
 from retailpulse_kernel.demo.worked import Worked, where_to_look, with_worked
 from retailpulse_kernel.ground.errors import JobError, UsageError
@@ -207,12 +208,32 @@ def test_a_worked_notebook_that_the_gate_refuses_is_not_started(
     assert caught.value.remedy == "See `retailpulse logs promote-abandoned`."
 
 
+def test_worked_notebooks_that_pass_the_gate_are_supervised(
+    supervised: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = "import sys, time; time.sleep(600 * (sys.argv[1] == 'run'))"
+    monkeypatch.setattr(module, "_CLI", (sys.executable, "-c", passes))
+    worked = Worked(with_worked(supervised))
+    worked.promote_and_start(threading.Event())
+    assert worked.programs == [f"job-{name}" for name in worked_jobs()] == sorted(supervision.programs(supervised))
+    assert all(line.endswith("0 rows written, promoted, runs") for line in worked.lines())
+    assert stopped_programs(supervised, "job-basket", worked.programs) == []
+
+
 def test_the_demo_s_end_leaves_the_gate(worked: Worked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CLI", (sys.executable, "-c", "import time; time.sleep(600)"))
     over = threading.Event()
     over.set()
     worked.promote_and_start(over)  # the time limit of the test says that it has ended
     assert worked.programs == []
+
+
+def test_an_end_before_any_worked_notebook_runs(supervised: Settings) -> None:
+    supervision.start_program(supervised, "generator", ["sleep", "600"])
+    demo._stop(supervised, [])
+    assert supervision.programs(supervised) == ["generator"]
+    demo._stop(supervised, ["generator", "job-basket"])
+    assert supervision.programs(supervised) == []
 
 
 def test_worked_notebooks_run_without_airflow(capsys: pytest.CaptureFixture[str]) -> None:
