@@ -204,6 +204,10 @@ class TestOwnFormats:
         assert [json.loads(row.value).get("shipping") for row in good] == ["4", None]
         assert [row.reason for row in found if isinstance(row, Reject)] == ["missing:event_time", "missing:price"]
 
+    def test_a_word_of_the_shop_s_own_is_a_type_too(self, tmp_path: Path) -> None:
+        text = "[event_types]\nwished = 'other'\n" + TILL.replace('LOOK = "view"', 'LOOK = "wished"')
+        assert [one.event_type for one in events(lines(tmp_path / "f", LOOK), "till", shop(text))] == ["wished"]
+
     def test_words_that_are_not_listed_are_no_events(self, tmp_path: Path) -> None:
         (row,) = read_rows(lines(tmp_path / "f", SALE | {"kind": "OPEN"}), "till", contract=shop(TILL))
         assert isinstance(row, Reject) and row.reason == "not_mapped"
@@ -229,7 +233,8 @@ class TestOwnFormats:
         [
             ('event_type = "kind"\n', "", "nothing of event_type"),
             ('"kind"', '"kind."', "'kind.' is not a path"),
-            ('SALE = "purchase"', 'SALE = "sold"', "no word for events 'sold'"),
+            ('SALE = "purchase"', 'SALE = "sold"', "no type of event 'sold'"),
+            ('lines = "receipt.positions"\n', 'lines = "receipt.positions"\nfill = [1]\n', "fill is a list of columns"),
             ("[formats.till]\n", "[formats.till]\nshape = 1\n", "no key 'shape'"),
             ('{value = "CHF"}', '{value = "CHF", path = "x"}', "a path or a value"),
             ("scale = -3", "scale = 1.5", "not a whole number of places"),

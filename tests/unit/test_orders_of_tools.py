@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from retailpulse_kernel.feed.checking import check_file
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import WHOLE_ORDER
 from retailpulse_kernel.shop.contract.loading import read_contract, shipped
+from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import REVENUE, Figure, sum_of
 from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.formats.reading import TopicReader
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 
 NOON = "2026-01-05T12:00:00Z"
@@ -180,6 +183,17 @@ def test_segment_a_batch_holds_calls(tmp_path: Path) -> None:
     reasons = [row.reason for row in found if isinstance(row, Reject)]
     assert reasons == ["not_mapped", "missing:products", "type:batch"]
     assert read_rows(tmp_path / "f").format == "segment" and read_rows(tmp_path / "f").known_by == "batch"
+
+
+def test_segment_a_call_that_its_batch_repeats_counts_once(tmp_path: Path) -> None:
+    batch = {"batch": [ORDER, call("Product Viewed", product_id="hat"), ORDER]}
+    found = list(TopicReader(replace(shipped().decoding, format="segment")).events(json.dumps(batch).encode(), 0, 0))
+    assert [one.event_id for one in found if isinstance(one, Event)] == [
+        "m-Order Completed-1", "m-Order Completed-2", "m-Product Viewed",
+    ]  # fmt: skip
+    assert [one.reason for one in found if isinstance(one, EventError)] == ["repeated:event_id"] * 2
+    check = check_file(lines(tmp_path / "f", batch), "segment")
+    assert check.revenue == {"EUR": Decimal("65.50")} and check.repeated_ids == 2
 
 
 def test_ga4_lists_with_parquet_s_own_layers() -> None:

@@ -69,7 +69,7 @@ class Declared(Adapter):
     def _element(self, record: Mapping[str, Any], line: Any, event_type: str, number: int, row: int) -> dict[str, Any]:
         inner = nested(line, dict, "line") or {}
         of_record = {name: source for name, source in self._fields.items() if number == 1 or not source.once}
-        fields = self._mapped(of_record, record, counts=False) | self._mapped(self._line, inner, counts=False)
+        fields = self._mapped(of_record, record) | self._mapped(self._line, inner)
         known = fields.get("event_id") or self._place(fields, event_type, row)
         fields |= {"event_type": event_type, "event_id": f"{known}-{number}", "order_line": number}
         return self._told(fields)
@@ -116,9 +116,7 @@ class Declared(Adapter):
         empty = {name: value for name, value in self._filled.items() if is_nothing(record.get(name))}
         return {**record, **empty} if order is not None else record
 
-    def _mapped(
-        self, sources: Mapping[str, Source], record: Mapping[str, Any], *, counts: bool = True
-    ) -> dict[str, Any]:
+    def _mapped(self, sources: Mapping[str, Source], record: Mapping[str, Any]) -> dict[str, Any]:
         values = {name: _found(source, record) for name, source in sources.items()}
         read = {name: self._read(name, sources[name], value) for name, value in values.items() if value is not None}
         return {name: value for name, value in read.items() if value is not None}

@@ -142,7 +142,7 @@ def read_contract(text: str, *, name: str, base: Contract | None, folder: Path |
     words = [*event_types.columns, *event_types.values]
     if base is not None:
         fields = own_fields(faults, fields, content.get("fields", {}), base.fields, words)
-    formats = read_formats(faults, content.get("formats", {}), words, (*FORMATS, _PLAIN))
+    formats = read_formats(faults, content.get("formats", {}), event_types.values, (*FORMATS, _PLAIN))
     contract = Contract(
         fields,
         event_types,

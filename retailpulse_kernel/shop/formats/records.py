@@ -11,7 +11,7 @@ import msgspec
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import adapters_of
-from retailpulse_kernel.shop.adapters.records import json_of, message_of
+from retailpulse_kernel.shop.adapters.records import Mapped, json_of, message_of
 from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
 from retailpulse_kernel.shop.contract.model import CHOICES
 from retailpulse_kernel.shop.formats.opening import MAPPING, Opener
@@ -31,9 +31,21 @@ class _Records:
         # An adapter counts an order's lines from record to record, so each message has one of its own.
         mapping = self._kind(source=str(partition), rules=self._rules, alone=True)
         record = self._kind.opened(message)
-        events = mapping.adapt(record, offset)
+        events = _once(mapping.adapt(record, offset))
         kept: dict[str, Any] = {name: json_of(record[name]) for name in self._kept if name in record}
         return [message_of(event if isinstance(event, EventError) else kept | event) for event in events]
+
+
+def _once(events: Sequence[Mapped]) -> list[Mapped]:
+    """The events of a message, the first of each id: a job tells an event that comes again by its message."""
+    known: set[Any] = set()
+    found: list[Mapped] = []
+    for event in events:
+        name = None if isinstance(event, EventError) else event.get("event_id")
+        again = EventError("repeated:event_id", f"the message has an event {name!r} already"[:200])
+        found.append(again if name is not None and name in known else event)
+        known.add(name)
+    return found
 
 
 def opener(format: str, options: Mapping[str, str]) -> Opener:

@@ -60,8 +60,8 @@ class RecordFormat:
     line : tuple of (str, Source)
         Fields from such an element.
     types : tuple of (str, str)
-        The record's words for events, and the words of the contract. Other records are no events. Without any, the
-        record's words are those of the contract.
+        The record's words for events, and the roles that they have. Other records are no events. Without any, the
+        record's words are the roles themselves.
     fill : tuple of str
         Columns that only the first row of an order fills.
     """

@@ -29,7 +29,7 @@ def read_formats(
     values : object
         The table ``formats`` of the file.
     words : collection of str
-        The words for events.
+        What the column of event types may hold: the roles, and words without one.
     taken : collection of str
         Names of formats that exist already.
     """
@@ -62,11 +62,11 @@ def _format(faults: Faults, name: str, values: Any, words: Collection[str], take
     types = said.take("types", "table", {})
     for word, role in types.items():
         if role not in words:
-            faults.unknown((*keys, "types", word), "word for events", str(role), words)
+            faults.unknown((*keys, "types", word), "type of event", str(role), words)
     fill = said.take("fill", "list", [])
     if not all(isinstance(one, str) for one in fill):
         faults.add((*keys, "fill"), "fill is a list of columns.", 'Such as fill = ["Created at"].')
-    if fill and "order_id" not in mapped:
+    if fill and "order_id" not in dict(fields):
         faults.add((*keys, "fill"), "fill goes by orders, and the format has no order_id.", "Add order_id to fields.")
     return RecordFormat(name, fields, lines, line, tuple(types.items()), tuple(map(str, fill)))
 
