@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Seconds = npt.NDArray[np.int64]
 
-__all__ = ["UTC_CALENDAR", "WEEKDAYS", "Calendar", "Clock", "clock_of"]
+__all__ = ["UTC_CALENDAR", "WEEKDAYS", "Calendar", "clock_of"]
 
 #: The days of a week, as `date.weekday` counts them.
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from retailpulse_kernel.answers.questions import QUESTIONS, Scope, _events
 from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.errors import UnknownName
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.live.drawing import note
 from retailpulse_kernel.live.explorer import Chart, explore
 from retailpulse_kernel.shop.columns import sums
@@ -56,7 +57,7 @@ def rp(events: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Any:
     archive = Archive(Path(tmp_path_factory.mktemp("archive")) / "events")
     archive_events(archive, events)
     archive_events(archive, [events[0]], batch=1, late=True)  # late ones are in no figure
-    return SimpleNamespace(serving=store, hive=archive)
+    return SimpleNamespace(serving=store, hive=archive, settings=Settings())
 
 
 def within(event: Event, scope: Scope) -> bool:
@@ -195,6 +196,6 @@ def test_young_data_is_shown_by_the_minute_whatever_the_range(events: list[Event
     store.create(CATEGORY)
     for grain in CATEGORY.every:
         store.write(CATEGORY, grain, fold(moved, CATEGORY, grain), version=1)
-    frame = QUESTIONS["over_time"](SimpleNamespace(serving=store), Scope(last=last))
+    frame = QUESTIONS["over_time"](SimpleNamespace(serving=store, settings=Settings()), Scope(last=last))
     assert frame["bucket"].nunique() == len({event.event_time.minute for event in moved}) > 5
     assert frame["revenue"].sum() == revenue_by(moved, "currency")["USD"]
