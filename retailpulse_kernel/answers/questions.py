@@ -110,13 +110,14 @@ def hours(rp: Workbench, scope: Scope) -> pd.DataFrame:
     scope : Scope
         Categories, range and currency.
     """
-    zone = contract_of(rp.settings).shop.calendar.tzinfo
+    calendar = contract_of(rp.settings).shop.calendar
     rows = [
-        {**row, "bucket": datetime(2000, 1, 1, row["bucket"].astimezone(zone).hour, tzinfo=UTC)}
+        {**row, "bucket": datetime(2000, 1, 1, row["bucket"].astimezone(calendar.tzinfo).hour, tzinfo=UTC)}
         for row in _rows(rp, scope, "hour")
     ]
     frame = _by([{**row, "category": "all"} for row in rows], Scope(currency=scope.currency), ["bucket"])
     frame.insert(0, "hour", frame.pop("bucket").dt.hour.astype("int64"))
+    frame.attrs["zone"] = calendar.zone
     return frame
 
 

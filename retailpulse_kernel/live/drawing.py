@@ -148,7 +148,8 @@ def draw(question: str, frame: pd.DataFrame, scope: Scope) -> go.Figure:
                        hovertemplate="%{x}:00: %{customdata}<extra></extra>")
             )  # fmt: skip
             figure.update_layout(xaxis={"range": [-0.5, 23.5], "dtick": 3})
-            title = f"Revenue by hour of the day (UTC), {money}: {about}"
+            zone = frame.attrs.get("zone", "UTC")
+            title = f"Revenue by hour of the day ({zone}), {money}: {about}"
         case "order_values":
             figure = go.Figure(go.Bar(x=frame["from"], y=frame["orders"], offset=0))
             title = f"Orders by their value, {money}: {about}"
