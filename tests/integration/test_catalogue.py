@@ -387,8 +387,10 @@ def test_rows_with_a_time_go_by_their_age(written: Shop, capsys: pytest.CaptureF
     assert keep_rows(settings, month, topics=week) == ["carts"]
     said = capsys.readouterr().err
     assert {f"those of {name} stay" in said for name in ("baskets", "crates", "log", "feed")} == {True}
-    query = "select default_time_to_live from system_schema.tables where keyspace_name = %s and table_name = %s"
-    found = written.rp.cassandra.query(query, [settings.namespace.keyspace, "carts"])
+    query = (
+        "select default_time_to_live from system_schema.tables where keyspace_name = :keyspace and table_name = 'carts'"
+    )
+    found = written.rp.cassandra.query(query, {"keyspace": settings.namespace.keyspace})
     assert list(found["default_time_to_live"]) == [month.total_seconds()]
 
 
