@@ -26,6 +26,7 @@ from retailpulse_kernel.feed.replay import replay
 from retailpulse_kernel.ground.errors import JobError, RetailPulseError
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.machine.daemon import Supervisor
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stack.airflow import login
 from retailpulse_kernel.stack.services import SERVICES
@@ -130,7 +131,9 @@ def demo_file(
             worked.read()
         return Outcome(
             settings.namespace.name,
-            summarise(serving_store(settings), now=served_until(settings)),
+            summarise(
+                serving_store(settings), now=served_until(settings), calendar=contract_of(settings).shop.calendar
+            ),
             read_accounts(settings),
             done.sent,
             done.rejected,

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -22,6 +23,7 @@ from retailpulse_kernel.catalogue.completeness import served_until
 from retailpulse_kernel.demo.worked import Worked
 from retailpulse_kernel.ground.errors import NoSuchTable, RetailPulseError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.tables import GRAINS
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import serving_store
@@ -274,11 +276,12 @@ class Dashboard:
         minute = GRAINS["minute"]
         until = minute.start(datetime.now(UTC)) + minute.width
         try:
-            now, span = served_until(self._settings), "last hour"
-            summary = summarise(self._store, since=until - _WINDOW, until=until, grain="minute", now=now)
+            calendar = contract_of(self._settings).shop.calendar
+            read = partial(summarise, self._store, now=served_until(self._settings), calendar=calendar)
+            summary, span = read(since=until - _WINDOW, until=until, grain="minute"), "last hour"
             if not summary.events_by_type:
                 # A replay keeps its own times: show all of it.
-                summary, span = summarise(self._store, now=now), ""
+                summary, span = read(), ""
         except NoSuchTable:
             return
         self._summary, self._span = summary, span

@@ -409,7 +409,7 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(stack: Settings, tmp_path: Pa
         (("figures", "--profile", "moon"), "There is no profile 'moon'"),
         (("figures", "--namespace", "Not Good"), "can't be a namespace"),
         (("figures", "--namespace", "t_never_made"), "retailpulse run"),
-        (("figures", "--since", "yesterday"), "is not a time"),
+        (("figures", "--since", "someday"), "is not a time"),
         (("demo", "--once"), "needs a file"),
         (("demo", "--input", metrics, "--format", "rees47", "--once"), "There is no format 'rees47'"),
     ]:
