@@ -19,8 +19,9 @@ import filelock
 import psutil
 from rich.console import Console
 
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
-from retailpulse_kernel.ground.settings import Settings, environment, project_root
+from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.machine import strays
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.stores.kafka.topics import ensure_topics

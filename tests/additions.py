@@ -106,7 +106,7 @@ from retailpulse_kernel.reconcile.sums import Facts, TableSums
 from retailpulse_kernel.shop.figures import Figure, largest
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
-from retailpulse_kernel.stores.base import arrow_rows
+from retailpulse_kernel.stores.figure_rows import arrow_rows
 from retailpulse_kernel.stores.cassandra.rows import ddl
 from retailpulse_kernel.stores.hbase.rows import pack_cells, pack_keys, unpack
 from retailpulse_kernel.streaming.intake.given import given_events

@@ -12,7 +12,8 @@ from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.rows import DELETED, RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
-from retailpulse_kernel.stores.base import MicroBatch, Only, Rows, combined, in_range, is_among, plain_rows
+from retailpulse_kernel.stores.base import MicroBatch
+from retailpulse_kernel.stores.figure_rows import Only, Rows, combined, in_range, is_among, plain_rows
 from retailpulse_kernel.stores.rows import prepared, require_same, schema_of
 
 __all__ = ["MemoryStore"]

@@ -24,18 +24,9 @@ from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.rows import DELETED, RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
-from retailpulse_kernel.stores.base import (
-    FigureStore,
-    Local,
-    MicroBatch,
-    Only,
-    Rows,
-    RowStore,
-    combined,
-    is_among,
-    plain_rows,
-)
+from retailpulse_kernel.stores.base import FigureStore, Local, MicroBatch, RowStore
 from retailpulse_kernel.stores.confinement import require_own
+from retailpulse_kernel.stores.figure_rows import Only, Rows, combined, is_among, plain_rows
 from retailpulse_kernel.stores.registry import register
 from retailpulse_kernel.stores.rows import check_key, check_name, prepared, require_same, schema_of
 

@@ -15,7 +15,8 @@ from typing import Any
 from retailpulse_kernel.feed.generator import Generator, Message
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stores.kafka.store import KafkaStore
-from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
+from retailpulse_kernel.streaming.checkpoint.log import newest_batch
 from retailpulse_kernel.workbench.workbench import Workbench
 
 __all__ = ["CONTRACT", "FOLDER", "WORKED", "Event", "differences", "notebook", "sent", "shop"]

@@ -10,7 +10,8 @@ from retailpulse_kernel.answers.ranges import cover_open
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.tables import CORRECTED_AT, LATE_EVENTS, FigureTable, Grain, Row, late_part
-from retailpulse_kernel.stores.base import FigureStore, Only, combined
+from retailpulse_kernel.stores.base import FigureStore
+from retailpulse_kernel.stores.figure_rows import Only, combined
 
 __all__ = ["additions", "corrected"]
 

@@ -32,7 +32,8 @@ from retailpulse_kernel.shop.figures import (
 )
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, Row, grain_of
-from retailpulse_kernel.stores.base import FigureStore, Only
+from retailpulse_kernel.stores.base import FigureStore
+from retailpulse_kernel.stores.figure_rows import Only
 from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, to_frame
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.figures import EVENTS
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
-from retailpulse_kernel.stores.base import Only
+from retailpulse_kernel.stores.figure_rows import Only
 from retailpulse_kernel.stores.hive.archive import arrow_schema
 
 if TYPE_CHECKING:

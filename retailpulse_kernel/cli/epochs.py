@@ -40,12 +40,8 @@ def epochs(
     epoch's first run starts. With --accept-loss, the job's next run accounts for the deleted messages as lost.
     """
     from retailpulse_kernel.stores.confinement import require_own
-    from retailpulse_kernel.streaming.checkpoint.epochs import (
-        find_epoch,
-        jobs_with_checkpoints,
-        new_epoch,
-        newest_batch,
-    )
+    from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch, jobs_with_checkpoints, new_epoch
+    from retailpulse_kernel.streaming.checkpoint.log import newest_batch
     from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
 
     settings = Settings.load(profile=profile, namespace=namespace)
@@ -97,7 +93,8 @@ def epochs(
 def _accept_loss(settings: Settings, job: str) -> None:
     """Note what is gone of the topic; the words go to stderr, as the list may be JSON."""
     from retailpulse_kernel.stores.kafka.store import KafkaStore
-    from retailpulse_kernel.streaming.checkpoint.epochs import newest_batch, open_epoch
+    from retailpulse_kernel.streaming.checkpoint.epochs import open_epoch
+    from retailpulse_kernel.streaming.checkpoint.log import newest_batch
     from retailpulse_kernel.streaming.checkpoint.losses import accept, consumed_offsets, gaps_of
 
     path = open_epoch(f"{settings.checkpoints}/{job}").path

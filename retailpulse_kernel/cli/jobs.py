@@ -338,7 +338,7 @@ def lab(
 
     JupyterLab listens on this machine only.
     """
-    from retailpulse_kernel.ground.settings import project_root
+    from retailpulse_kernel.ground.addresses import project_root
 
     settings = Settings.load(profile=profile, namespace=namespace)
     root = project_root() or Path.cwd()

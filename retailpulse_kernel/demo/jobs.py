@@ -6,8 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.ground.errors import UsageError
-from retailpulse_kernel.ground.settings import project_root
 
 __all__ = ["demo_jobs", "job_command", "job_notebook", "last_line", "worked_folder", "worked_jobs"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from retailpulse_kernel.ground.addresses import Profile, profiles_folder
 from retailpulse_kernel.ground.credentials import described, names_a_secret
-from retailpulse_kernel.ground.settings import Profile, profiles_folder
 
 __all__ = ["described_profile", "profile_names"]
 

@@ -23,8 +23,9 @@ from rich import progress as rich_progress
 from rich.console import Console
 from rich.progress import Progress
 
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.ground.errors import ArtifactError, UnknownName
-from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.machine.download import Fetcher, sha256
 
 __all__ = [

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.ground.errors import ArtifactError
-from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.machine import artifacts
 from retailpulse_kernel.machine.native import PLATFORMS, Library, Platform, libraries, server_jars
 

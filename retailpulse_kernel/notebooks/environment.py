@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 
-from retailpulse_kernel.ground.settings import project_root
+from retailpulse_kernel.ground.addresses import project_root
 
 __all__ = ["Environment", "environment_of", "sha256_of"]
 

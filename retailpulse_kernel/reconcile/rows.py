@@ -22,7 +22,9 @@ from retailpulse_kernel.reconcile.rowwise import compare_rows, last_is_told
 from retailpulse_kernel.reconcile.taken import Stored, point_of, stored_rows
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, checkpoint_of, epochs, newest_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, epochs
+from retailpulse_kernel.streaming.checkpoint.log import newest_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.plan.data import RowsPlan, TablePlan
 from retailpulse_kernel.streaming.run.batch import Again, Done, Point
 

@@ -16,12 +16,7 @@ from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.registry import row_store
 from retailpulse_kernel.stores.rows import rows_if_any
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    LoggedBatch,
-    committed_batch,
-    logged_sources,
-    newest_batch,
-)
+from retailpulse_kernel.streaming.checkpoint.log import LoggedBatch, committed_batch, logged_sources, newest_batch
 from retailpulse_kernel.streaming.intake.remembered import Span
 from retailpulse_kernel.streaming.intake.repeating import Step
 from retailpulse_kernel.streaming.run.batch import Point

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import jupytext
 
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
-from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.registry.registry import Registry
 from retailpulse_kernel.shop.tables import TABLES
 from retailpulse_kernel.streaming.plan.finding import plans

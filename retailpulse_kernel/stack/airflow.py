@@ -18,11 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.ground.credentials import resolve_secret
 from retailpulse_kernel.ground.errors import ServiceError
 from retailpulse_kernel.ground.extras import require_extra
 from retailpulse_kernel.ground.files import write_whole
-from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.settings import environment as of_settings
 from retailpulse_kernel.machine.daemon import Supervisor
 from retailpulse_kernel.telemetry.statsd import STATSD_PORT

@@ -14,9 +14,10 @@ from typing import Literal
 
 import psutil
 
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.ground.errors import RequirementError, StoreUnavailable
 from retailpulse_kernel.ground.extras import EXTRAS, require_extra
-from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.machine import artifacts
 from retailpulse_kernel.machine.daemon import Supervisor, unusable_characters
 from retailpulse_kernel.machine.java import find_java

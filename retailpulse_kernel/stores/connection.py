@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from retailpulse_kernel.ground.addresses import CassandraAddress, HBaseAddress, HiveAddress
 from retailpulse_kernel.ground.errors import ProfileError, StoreUnavailable
-from retailpulse_kernel.ground.settings import CassandraAddress, HBaseAddress, HiveAddress, Settings
+from retailpulse_kernel.ground.settings import Settings
 
 __all__ = [
     "CONNECT_TIMEOUT",

@@ -25,8 +25,8 @@ from retailpulse_kernel.live.assets import plotly_js
 from retailpulse_kernel.shop.events import Event, to_message
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import CATEGORY
-from retailpulse_kernel.stores.base import version_of
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.figure_rows import version_of
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Ledger
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, open_epoch

@@ -24,7 +24,8 @@ from retailpulse_kernel.promotion.gate.gate import promote
 from retailpulse_kernel.promotion.gate.trial import Candidate, Tried, try_out
 from retailpulse_kernel.promotion.registry.manifest import Manifest
 from retailpulse_kernel.promotion.registry.registry import Registry
-from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, find_epoch
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
 from tests.jobs import wait_until
 
 __all__ = ["Edit", "HandOver", "Line", "Report", "Runs", "write_edits"]

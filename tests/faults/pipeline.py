@@ -22,7 +22,8 @@ from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.machine.daemon import Supervisor, tail
 from retailpulse_kernel.machine.strays import tree
 from retailpulse_kernel.stack import supervision
-from retailpulse_kernel.streaming.checkpoint.epochs import LoggedBatch, committed_batch, find_epoch, logged_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
+from retailpulse_kernel.streaming.checkpoint.log import LoggedBatch, committed_batch, logged_batch
 from tests.jobs import JOBS, wait_until
 
 __all__ = ["PARTS", "Part", "Pipeline"]

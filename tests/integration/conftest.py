@@ -18,7 +18,9 @@ from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
-from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, committed_batch, find_epoch
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from tests.jobs import killed, produce, wait_until
 from tests.rows_jobs import CELLS, WRITES
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.ground.addresses import project_root
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.stores.hive.archive import ARCHIVE_COLUMNS, Archive
 from retailpulse_kernel.stores.hive.compaction import compact

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.ground.errors import UsageError
-from retailpulse_kernel.ground.settings import Settings, project_root
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.workbench.workbench import Workbench
 
 pytestmark = pytest.mark.integration

@@ -46,7 +46,8 @@ from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.stores.registry import figure_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Ledger, read_accounts
 from retailpulse_kernel.streaming.checkpoint.batches import newest_epochs
-from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints, new_epoch, write_note
+from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints, new_epoch
+from retailpulse_kernel.streaming.checkpoint.files import write_note
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan, write_plan
 from tests.faults.handover import Runs
 from tests.jobs import consumed, produce, wait_until

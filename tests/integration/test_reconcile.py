@@ -28,8 +28,8 @@ from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.reconcile import Reconciliation, reconcile
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION
-from retailpulse_kernel.stores.base import arrow_rows
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.figure_rows import arrow_rows
 from retailpulse_kernel.stores.hbase.rows import pack_keys
 from retailpulse_kernel.stores.hbase.store import HBaseStore
 from retailpulse_kernel.stores.hive.store import HiveStore

@@ -27,7 +27,8 @@ from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.hive.store import HiveStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
-from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, committed_batch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.reference.versions import RECORDS, Versions
 from retailpulse_kernel.streaming.run.context import RunContext
 from tests.jobs import produce, wait_until

@@ -18,7 +18,7 @@ from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
-from retailpulse_kernel.streaming.checkpoint.epochs import newest_batch
+from retailpulse_kernel.streaming.checkpoint.log import newest_batch
 from retailpulse_kernel.streaming.intake.frames import read_range
 from retailpulse_kernel.streaming.intake.judging import EVENT_COLUMNS, Intake
 from retailpulse_kernel.streaming.query.analysis import analysed

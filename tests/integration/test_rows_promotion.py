@@ -33,7 +33,9 @@ from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.stores.registry import row_store
 from retailpulse_kernel.stores.rows import schema_of
-from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, committed_batch, find_epoch, new_epoch
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch, new_epoch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, write_plan
 from tests.faults.handover import Runs
 from tests.jobs import produce, wait_until

@@ -27,8 +27,9 @@ from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, TABLES, USER, FigureTable, Grain, Row, grain_of
 from retailpulse_kernel.stores import registry
-from retailpulse_kernel.stores.base import FigureStore, arrow_rows
+from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
+from retailpulse_kernel.stores.figure_rows import arrow_rows
 from retailpulse_kernel.stores.hbase.connection import connect
 from retailpulse_kernel.stores.hbase.rows import pack_cells, pack_keys
 from retailpulse_kernel.stores.hbase.store import HBaseStore

@@ -19,7 +19,7 @@ from bench.growth import decile, seconds_per_million
 from bench.jobs import together
 from bench.notebook import MEASURING
 from bench.results import Figure, Target, Timeline, as_json, as_table, number, percentile
-from retailpulse_kernel.ground.settings import project_root
+from retailpulse_kernel.ground.addresses import project_root
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
 

@@ -11,10 +11,11 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 
+from retailpulse_kernel.ground.addresses import load_profile
 from retailpulse_kernel.ground.credentials import Secret, described, names_a_secret, resolve_secret
 from retailpulse_kernel.ground.errors import ProfileError
 from retailpulse_kernel.ground.profiles import described_profile
-from retailpulse_kernel.ground.settings import Settings, load_profile
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stores.kafka.config import client_config
 from retailpulse_kernel.workbench.workbench import Workbench
 

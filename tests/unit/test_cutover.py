@@ -29,7 +29,9 @@ from retailpulse_kernel.stores.base import FigureStore, MicroBatch, RowStore, Se
 from retailpulse_kernel.stores.registry import register
 from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Ledger
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, checkpoint_of, find_epoch, new_epoch, write_note
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch, new_epoch
+from retailpulse_kernel.streaming.checkpoint.files import write_note
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, RowsPlan, TablePlan, write_plan
 from tests.memory import MemoryStore
 

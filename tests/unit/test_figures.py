@@ -26,7 +26,7 @@ from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, Row
-from retailpulse_kernel.stores.base import arrow_rows
+from retailpulse_kernel.stores.figure_rows import arrow_rows
 from retailpulse_kernel.streaming.query.streams import stored_form
 from tests.memory import MemoryStore
 

@@ -11,22 +11,11 @@ from typing import Any
 import pytest
 
 from retailpulse_kernel.shop.lateness import PartitionClock
-from retailpulse_kernel.stores.base import version_of
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    Clock,
-    LoggedBatch,
-    committed_batch,
-    forget_outputs,
-    logged_batch,
-    new_epoch,
-    newest_batch,
-    next_start_ms,
-    open_epoch,
-    outputs_of,
-    query_of,
-    read_clock,
-    write_clock,
-)
+from retailpulse_kernel.stores.figure_rows import version_of
+from retailpulse_kernel.streaming.checkpoint.clocks import Clock, read_clock, write_clock
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch, next_start_ms, open_epoch
+from retailpulse_kernel.streaming.checkpoint.log import LoggedBatch, committed_batch, logged_batch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import forget_outputs, outputs_of, query_of
 from retailpulse_kernel.streaming.checkpoint.writer import write_drain
 from retailpulse_kernel.streaming.intake import judging as intakes
 from retailpulse_kernel.streaming.intake import source

@@ -14,7 +14,7 @@ from retailpulse_kernel.live.stream.tail import ADDITIVE, TABLE, Judge, Key, Par
 from retailpulse_kernel.shop.events import Event, parse_event, to_message
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import GRAINS
-from retailpulse_kernel.stores.base import version_of
+from retailpulse_kernel.stores.figure_rows import version_of
 from retailpulse_kernel.stores.kafka.store import Message
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 

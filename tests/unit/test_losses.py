@@ -11,7 +11,8 @@ import pytest
 from retailpulse_kernel.ground.errors import JobError, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
-from retailpulse_kernel.streaming.checkpoint.epochs import Clock, read_clock, read_note, write_clock, write_note
+from retailpulse_kernel.streaming.checkpoint.clocks import Clock, read_clock, write_clock
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
 from retailpulse_kernel.streaming.checkpoint.losses import (
     Gap,
     accept,

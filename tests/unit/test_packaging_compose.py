@@ -17,7 +17,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from retailpulse_kernel.ground.settings import load_profile
+from retailpulse_kernel.ground.addresses import load_profile
 from retailpulse_kernel.machine.java import SUPPORTED
 from retailpulse_kernel.stack import services
 

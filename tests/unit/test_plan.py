@@ -17,7 +17,8 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.registry.manifest import read_manifest
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, sum_of
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
-from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch, write_note
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
+from retailpulse_kernel.streaming.checkpoint.files import write_note
 from retailpulse_kernel.streaming.plan.data import VERSION, FigurePlan, Plan, TablePlan, read_plan, write_plan
 from retailpulse_kernel.streaming.plan.finding import archiver, plan_of_epoch, plans, writer_of
 from retailpulse_kernel.streaming.run.changes import compare

@@ -33,7 +33,8 @@ from retailpulse_kernel.promotion.registry.schedules import check_schedule
 from retailpulse_kernel.shop import figures as metrics
 from retailpulse_kernel.shop.contract.loading import contract_of, shipped
 from retailpulse_kernel.stores.kafka.store import KafkaStore
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch, open_local, write_note
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch, open_local
+from retailpulse_kernel.streaming.checkpoint.files import write_note
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan, write_plan
 from retailpulse_kernel.streaming.run.changes import Effect, compare

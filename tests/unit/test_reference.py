@@ -13,8 +13,9 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import contract_of, read_contract, shipped
 from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.contract.rows import object_rows
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, checkpoint_of, new_epoch
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch
 from retailpulse_kernel.streaming.checkpoint.notes import note_once, noted, remove_notes
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.plan.data import Plan, ReferencePlan, RowsPlan, TablePlan, read_plan, write_plan
 from retailpulse_kernel.streaming.reference.refreshing import References, TableState
 from retailpulse_kernel.streaming.reference.versions import Versions

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from retailpulse_kernel.cli import app, main
 from retailpulse_kernel.feed.replay import Replay, _Pace, replay
+from retailpulse_kernel.ground.addresses import KafkaAddress
 from retailpulse_kernel.ground.errors import StoreUnavailable, UnknownName, UsageError
-from retailpulse_kernel.ground.settings import KafkaAddress, Settings
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.events import parse_event
 from retailpulse_kernel.stores.kafka.config import client_config, failure
 

@@ -15,12 +15,8 @@ from retailpulse_kernel.promotion.cutover.retiring import retire
 from retailpulse_kernel.promotion.registry.manifest import Manifest
 from retailpulse_kernel.promotion.registry.registry import Registry
 from retailpulse_kernel.stack.airflow import delete_dag
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    jobs_with_checkpoints,
-    new_epoch,
-    remove_checkpoint,
-    write_note,
-)
+from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints, new_epoch, remove_checkpoint
+from retailpulse_kernel.streaming.checkpoint.files import write_note
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan, write_plan
 from retailpulse_kernel.telemetry.recording import Recorder, folder, forget_role

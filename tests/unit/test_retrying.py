@@ -21,7 +21,7 @@ from retailpulse_kernel.ground.retrying import _KAFKA, Patience, passes
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.stores.kafka.admin import Admin
 from retailpulse_kernel.stores.kafka.offsets import offsets_at, topic_bounds
-from retailpulse_kernel.stores.kafka.store import _finished
+from retailpulse_kernel.stores.kafka.seeking import finished_partitions
 
 CODES = {
     name: code
@@ -174,13 +174,13 @@ def test_a_reader_goes_on_behind_errors_that_pass_and_ends_with_final_ones() -> 
     def heard(code: int) -> Any:
         return SimpleNamespace(error=lambda: KafkaError(code), partition=lambda: 3)
 
-    assert _finished([heard(KafkaError._PARTITION_EOF)]) == ({3}, None)
+    assert finished_partitions([heard(KafkaError._PARTITION_EOF)]) == ({3}, None)
     for name in PASSING:
-        finished, passing = _finished([heard(CODES[name])])
+        finished, passing = finished_partitions([heard(CODES[name])])
         assert finished == set() and passing is not None and passing.name() == name
     for name in FINAL:
         with pytest.raises(KafkaException):
-            _finished([heard(CODES[name])])
+            finished_partitions([heard(CODES[name])])
 
 
 def test_a_short_wait_says_nothing() -> None:

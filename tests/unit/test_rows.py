@@ -17,7 +17,8 @@ from retailpulse_kernel.promotion.cutover.versions import resume_plan
 from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, forget_outputs, new_epoch
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch
+from retailpulse_kernel.streaming.checkpoint.outputs import forget_outputs
 from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan, read_plan, write_plan
 from retailpulse_kernel.streaming.query.functions import digest
 from retailpulse_kernel.streaming.run.changes import Effect, again, compare

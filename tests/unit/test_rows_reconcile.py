@@ -22,7 +22,7 @@ from retailpulse_kernel.reconcile.taken import point_of
 from retailpulse_kernel.shop.rows import DELETED, Column, RowTable
 from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
-from retailpulse_kernel.streaming.checkpoint.epochs import LoggedBatch
+from retailpulse_kernel.streaming.checkpoint.log import LoggedBatch
 from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.intake.remembered import Span
 from retailpulse_kernel.streaming.intake.repeating import RepeatReader, Step, steps_file, write_steps

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from retailpulse_kernel.ground.addresses import load_profile
 from retailpulse_kernel.ground.errors import EventError, ProfileError, RetailPulseError, StoreUnavailable
 from retailpulse_kernel.ground.retrying import Patience
-from retailpulse_kernel.ground.settings import Settings, load_profile
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import read_contract, shipped
 from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.shop.formats.registry import SchemaRegistry, registry_options

@@ -13,9 +13,10 @@ from retailpulse_kernel.ground.errors import StoreUnavailable, UsageError
 from retailpulse_kernel.ground.settings import Namespace, Settings
 from retailpulse_kernel.ground.spans import span_of, span_text
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS
-from retailpulse_kernel.stores.base import FigureStore, buckets, in_range, version_of
+from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.connection import Reconnecting, why_unreachable
+from retailpulse_kernel.stores.figure_rows import buckets, in_range, version_of
 from retailpulse_kernel.stores.frames import to_frame
 from retailpulse_kernel.stores.hbase.store import HBaseStore
 from retailpulse_kernel.stores.hive.store import HiveStore

@@ -20,7 +20,8 @@ from retailpulse_kernel.promotion.cutover.staging import behind, compare_closed,
 from retailpulse_kernel.promotion.cutover.versions import resume_plan
 from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.shop.comparison import Compared
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, committed_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
 from retailpulse_kernel.streaming.run.changes import compare

@@ -50,14 +50,8 @@ from retailpulse_kernel.promotion.cutover.tables import archives, drop_incompati
 from retailpulse_kernel.shop.comparison import Compared
 from retailpulse_kernel.stores.registry import event_archive
 from retailpulse_kernel.streaming.checkpoint.accounts import Ledger
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    Epoch,
-    epochs,
-    find_epoch,
-    next_start_ms,
-    read_note,
-    write_note,
-)
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, epochs, find_epoch, next_start_ms
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
 
 __all__ = ["complete", "cut_over", "is_kept"]

@@ -18,7 +18,8 @@ from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.stack.airflow import is_up
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.accounts import untaken
-from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, find_epoch
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
 from retailpulse_kernel.streaming.plan.data import Plan
 

@@ -19,7 +19,8 @@ from retailpulse_kernel.promotion.cutover.staging import follow, has_caught_up
 from retailpulse_kernel.promotion.cutover.versions import require_contract, resume_plan
 from retailpulse_kernel.promotion.registry.registry import Registry, Version
 from retailpulse_kernel.stores.confinement import require_own
-from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, new_epoch
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
 from retailpulse_kernel.streaming.run.context import RunContext

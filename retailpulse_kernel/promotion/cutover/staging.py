@@ -29,16 +29,11 @@ from retailpulse_kernel.shop.events import MAX_AHEAD
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.registry import event_archive
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    Epoch,
-    checkpoint_of,
-    committed_batch,
-    find_epoch,
-    new_epoch,
-    read_note,
-    write_note,
-)
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch, new_epoch
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
 from retailpulse_kernel.streaming.checkpoint.following import Leader
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan, write_plan
 from retailpulse_kernel.streaming.run.context import RunContext

@@ -22,8 +22,9 @@ from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
 from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain
-from retailpulse_kernel.stores.base import MicroBatch, Rows, plain_rows
+from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.confinement import refusals
+from retailpulse_kernel.stores.figure_rows import Rows, plain_rows
 from retailpulse_kernel.stores.hive.archive import Staged
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch, new_epoch

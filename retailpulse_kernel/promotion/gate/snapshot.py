@@ -15,7 +15,9 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from retailpulse_kernel.ground.errors import UsageError
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, committed_batch, logged_batch, outputs_of
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch, logged_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import outputs_of
 from retailpulse_kernel.streaming.reference.versions import RECORDS, VERSIONS
 from retailpulse_kernel.streaming.state.dedup_index import IDS
 from retailpulse_kernel.streaming.state.window_state import COPIED, SUMS, undo_file

@@ -35,7 +35,7 @@ from retailpulse_kernel.shop.contract.tables import check_rates, read_tables
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 if TYPE_CHECKING:
-    from retailpulse_kernel.ground.settings import Settings  # a tenth of a second of each worker's start
+    from retailpulse_kernel.ground.settings import Settings
 
 __all__ = ["SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"]
 

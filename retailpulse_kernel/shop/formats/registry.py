@@ -16,7 +16,7 @@ from retailpulse_kernel.ground.retrying import Patience
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema
 
-    from retailpulse_kernel.ground.settings import Settings  # a tenth of a second of each worker's start
+    from retailpulse_kernel.ground.settings import Settings
 
 __all__ = ["SchemaRegistry", "registry_options"]
 

@@ -15,7 +15,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
-from retailpulse_kernel.stores.base import PATHS, Only
+from retailpulse_kernel.stores.figure_rows import PATHS, Only
 
 __all__ = [
     "choices_of",

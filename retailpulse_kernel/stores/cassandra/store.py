@@ -14,7 +14,7 @@ from retailpulse_kernel.ground.retrying import Patience
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
-from retailpulse_kernel.stores.base import FigureStore, Only, Rows, buckets, combined, in_range, is_among, plain_rows
+from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.binding import bound, one_statement, places_of, with_literals
 from retailpulse_kernel.stores.cassandra.batches import CONCURRENCY, run_in_batches
 from retailpulse_kernel.stores.cassandra.connection import TUPLES, connect, explained, said
@@ -34,6 +34,7 @@ from retailpulse_kernel.stores.cassandra.rows import (
 from retailpulse_kernel.stores.cassandra.selection import CassandraSelection
 from retailpulse_kernel.stores.confinement import require_own, require_own_statement
 from retailpulse_kernel.stores.connection import Reconnecting
+from retailpulse_kernel.stores.figure_rows import Only, Rows, buckets, combined, in_range, is_among, plain_rows
 from retailpulse_kernel.stores.frames import ColumnKind, cut, one_of, to_frame
 from retailpulse_kernel.stores.statements import StatementStore
 

@@ -20,9 +20,10 @@ from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.figures import FIGURES, Figure
 from retailpulse_kernel.shop.tables import CATEGORY, SESSION, USER, FigureTable, Grain, Row
 from retailpulse_kernel.shop.windows import grain_with
-from retailpulse_kernel.stores.base import FigureStore, Only, Rows, arrow_rows, combined, in_range, is_among
+from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.connection import Reconnecting
+from retailpulse_kernel.stores.figure_rows import Only, Rows, arrow_rows, combined, in_range, is_among
 from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, Form, checked_limit, cut, shaped, to_frame
 from retailpulse_kernel.stores.hbase.connection import connect, explained
 from retailpulse_kernel.stores.hbase.migration import forget_old, move_in

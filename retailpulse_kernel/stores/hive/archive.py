@@ -26,7 +26,7 @@ from retailpulse_kernel.ground.errors import JobError, UnknownName, UsageError
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.types import arrow_type, sql_type
-from retailpulse_kernel.stores.base import PATHS, Only
+from retailpulse_kernel.stores.figure_rows import PATHS, Only
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,10 +17,10 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import range_of
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.contract.model import Contract
-from retailpulse_kernel.stores.base import Only
 from retailpulse_kernel.stores.binding import bound, hive_literal, one_statement, with_literals
 from retailpulse_kernel.stores.confinement import require_own, require_own_statement
 from retailpulse_kernel.stores.connection import Reconnecting
+from retailpulse_kernel.stores.figure_rows import Only
 from retailpulse_kernel.stores.frames import ColumnKind, Form, cut, from_arrow, one_of, shaped, to_frame
 from retailpulse_kernel.stores.hive.archive import (
     ARCHIVE_COLUMNS,

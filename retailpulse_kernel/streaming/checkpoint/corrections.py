@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from retailpulse_kernel.shop.windows import Grain
-from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
 
 __all__ = [
     "Backfilled",

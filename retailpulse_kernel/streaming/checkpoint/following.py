@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
 
 __all__ = ["Leader"]
 

@@ -12,15 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from retailpulse_kernel.ground.errors import JobError
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    checkpoint_of,
-    committed_batch,
-    new_epoch_remedy,
-    newest_batch,
-    outputs_of,
-    read_note,
-    write_note,
-)
+from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch_remedy
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of, outputs_of
 
 __all__ = [
     "Gap",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
 
 __all__ = ["note_once", "noted", "remove_notes"]
 

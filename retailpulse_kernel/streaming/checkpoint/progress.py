@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.ground.spans import moment_at
-from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch, find_epoch, read_note
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
+from retailpulse_kernel.streaming.checkpoint.files import read_note
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
 
 __all__ = ["READERS", "complete_until"]
 

@@ -11,7 +11,8 @@ from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.stores.kafka.admin import Admin
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, LoggedBatch, checkpoint_of, logged_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
+from retailpulse_kernel.streaming.checkpoint.log import LoggedBatch, logged_batch
 from retailpulse_kernel.streaming.checkpoint.losses import (
     Gap,
     accept,
@@ -21,6 +22,7 @@ from retailpulse_kernel.streaming.checkpoint.losses import (
     lost_between,
     open_topic,
 )
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.plan.finding import archiver
 
 if TYPE_CHECKING:

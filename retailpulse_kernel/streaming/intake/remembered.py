@@ -18,16 +18,11 @@ from typing import NamedTuple
 
 from pyspark import TaskContext
 
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    Clock,
-    logged_batch,
-    query_of,
-    read_clock,
-    read_note,
-    write_clock,
-    write_note,
-)
+from retailpulse_kernel.streaming.checkpoint.clocks import Clock, read_clock, write_clock
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
+from retailpulse_kernel.streaming.checkpoint.log import logged_batch
 from retailpulse_kernel.streaming.checkpoint.losses import accepted, start_after_gaps
+from retailpulse_kernel.streaming.checkpoint.outputs import query_of
 from retailpulse_kernel.streaming.checkpoint.progress import READERS
 from retailpulse_kernel.streaming.intake.judging import Stretch
 from retailpulse_kernel.streaming.state.dedup_index import DedupIndex, dedup_index

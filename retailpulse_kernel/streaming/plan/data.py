@@ -21,7 +21,7 @@ from retailpulse_kernel.shop.figures import FIGURES, Figure, Measure, Ratio
 from retailpulse_kernel.shop.kinds import Kind
 from retailpulse_kernel.shop.rows import Column, RowTable
 from retailpulse_kernel.shop.tables import DIMENSIONS, FigureTable, Grain, grain_of
-from retailpulse_kernel.streaming.checkpoint.epochs import read_note, write_note
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
 from retailpulse_kernel.streaming.state.window_state import is_summable
 
 __all__ = [

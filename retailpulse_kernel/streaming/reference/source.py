@@ -19,7 +19,8 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.contract.types import sql_type
 from retailpulse_kernel.stores.reference_tables import read_table
-from retailpulse_kernel.streaming.checkpoint.epochs import epochs, query_of
+from retailpulse_kernel.streaming.checkpoint.epochs import epochs
+from retailpulse_kernel.streaming.checkpoint.outputs import query_of
 from retailpulse_kernel.streaming.reference.versions import Versions
 
 if TYPE_CHECKING:

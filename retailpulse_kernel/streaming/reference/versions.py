@@ -16,8 +16,9 @@ import msgspec
 
 from retailpulse_kernel.ground.errors import JobError
 from retailpulse_kernel.shop.contract.model import ReferenceTable
-from retailpulse_kernel.streaming.checkpoint.epochs import checkpoint_of, outputs_of, read_note, write_note
+from retailpulse_kernel.streaming.checkpoint.files import read_note, write_note
 from retailpulse_kernel.streaming.checkpoint.notes import note_once, noted, remove_notes
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of, outputs_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

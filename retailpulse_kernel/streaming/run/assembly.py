@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, checkpoint_of, open_local
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, open_local
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.intake.rejects import RefusedRows
 from retailpulse_kernel.streaming.query.analysis import analysed
 from retailpulse_kernel.streaming.query.outputs import Output, Reader, RowOutput, as_of_output, require_repeatable

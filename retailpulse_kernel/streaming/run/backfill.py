@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import milliseconds, moment_at, require_minutes
 from retailpulse_kernel.shop.tables import Grain, Row
-from retailpulse_kernel.stores.base import version_of
+from retailpulse_kernel.stores.figure_rows import version_of
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import event_archive
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches, newest_epochs
 from retailpulse_kernel.streaming.checkpoint.corrections import Backfilled, add_backfilled
-from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
 from retailpulse_kernel.streaming.checkpoint.lateness import judged, read_places
+from retailpulse_kernel.streaming.checkpoint.log import newest_batch
 from retailpulse_kernel.streaming.intake.frames import read_range
 from retailpulse_kernel.streaming.intake.judging import Intake
 from retailpulse_kernel.streaming.plan.finding import archiver

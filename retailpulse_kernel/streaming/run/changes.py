@@ -16,7 +16,7 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.formats.opening import JSON
 from retailpulse_kernel.stores.base import SentRows
 from retailpulse_kernel.stores.registry import can
-from retailpulse_kernel.streaming.checkpoint.epochs import forgotten, outputs_of
+from retailpulse_kernel.streaming.checkpoint.outputs import forgotten, outputs_of
 from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, ReferencePlan, TablePlan
 
 __all__ = ["Difference", "Effect", "again", "compare", "is_sent"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.errors import FunctionFailed, JobError, cause_line
 from retailpulse_kernel.stores.spark.session import java_has_ended
-from retailpulse_kernel.streaming.checkpoint.epochs import committed_batch
+from retailpulse_kernel.streaming.checkpoint.log import committed_batch
 
 if TYPE_CHECKING:
     from retailpulse_kernel.streaming.run.queries import OutputQuery

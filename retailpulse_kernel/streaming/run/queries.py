@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from retailpulse_kernel.ground.errors import CheckFailed
 from retailpulse_kernel.ground.spans import milliseconds
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    Epoch,
-    LoggedBatch,
-    checkpoint_of,
-    committed_batch,
-    logged_batch,
-    newest_batch,
-    read_clock,
-)
+from retailpulse_kernel.streaming.checkpoint.clocks import read_clock
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
+from retailpulse_kernel.streaming.checkpoint.log import LoggedBatch, committed_batch, logged_batch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.intake.judging import (
     ACCEPTED,
     AHEAD,

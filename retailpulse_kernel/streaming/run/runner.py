@@ -15,13 +15,9 @@ from retailpulse_kernel.ground.retrying import passes
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.kafka.topics import clock_warning
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Ledger, untaken
-from retailpulse_kernel.streaming.checkpoint.epochs import (
-    LoggedBatch,
-    committed_batch,
-    forget_outputs,
-    newest_batch,
-    open_epoch,
-)
+from retailpulse_kernel.streaming.checkpoint.epochs import open_epoch
+from retailpulse_kernel.streaming.checkpoint.log import LoggedBatch, committed_batch, newest_batch
+from retailpulse_kernel.streaming.checkpoint.outputs import forget_outputs
 from retailpulse_kernel.streaming.checkpoint.writer import drain_file, write_drain, writer_lock
 from retailpulse_kernel.streaming.intake.data_loss import DataLossCheck
 from retailpulse_kernel.streaming.plan.data import read_plan, write_plan

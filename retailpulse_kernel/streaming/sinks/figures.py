@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.shop.tables import FigureTable
-from retailpulse_kernel.stores.base import FigureStore, version_of
-from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, logged_batch
+from retailpulse_kernel.stores.base import FigureStore
+from retailpulse_kernel.stores.figure_rows import version_of
+from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
+from retailpulse_kernel.streaming.checkpoint.log import logged_batch
 from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
 from retailpulse_kernel.streaming.state.aggregation import rows_by_table
 from retailpulse_kernel.streaming.state.batch_sums import aggregate_batch, contributions

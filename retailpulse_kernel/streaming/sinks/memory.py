@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.shop.rows import DELETED, RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain
-from retailpulse_kernel.stores.base import MicroBatch, Rows, plain_rows
+from retailpulse_kernel.stores.base import MicroBatch
+from retailpulse_kernel.stores.figure_rows import Rows, plain_rows
 from retailpulse_kernel.stores.hive.archive import Staged
 
 if TYPE_CHECKING:

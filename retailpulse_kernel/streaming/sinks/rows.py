@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.shop.rows import FAILED, RowTable
-from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, SentRows, version_of
+from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, SentRows
+from retailpulse_kernel.stores.figure_rows import version_of
 from retailpulse_kernel.stores.rows import with_removals
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
 from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
