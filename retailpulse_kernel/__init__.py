@@ -37,6 +37,7 @@ __all__ = [
     "promote",
     "reference",
     "serving",
+    "settings",
     "spark",
     "sql",
     "status",

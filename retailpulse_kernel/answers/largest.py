@@ -51,6 +51,7 @@ class Largest:
                 remedy="Name a dimension in `by`, such as by='category', or leave `top` away.",
             )
         self._places: dict[str, dict[Group, int]] | None = None
+        self._by_currency = False
         self._name = _OTHER
         #: How many groups are in the last one, of all currencies.
         self.others = 0
@@ -68,9 +69,11 @@ class Largest:
             What they hold; the first one decides.
         """
         if self._places is None:
-            self._places = self._ranked(grouped(rows, self._by, table, figures[:1]), figures[0].name)
+            totals = grouped(rows, self._by, table, figures[:1])
+            self._by_currency = any("currency" in row for row in totals)
+            self._places = self._ranked(totals, figures[0].name)
         rest = dict.fromkeys(self._by, self._name)
-        return [row if self._group(row) in self._places.get(_currency(row), {}) else row | rest for row in rows]
+        return [row if self._group(row) in self._places.get(self._currency(row), {}) else row | rest for row in rows]
 
     def order(self, row: Row) -> tuple[Any, ...]:
         """What rows are sorted by: the window, the currency, the place; all others are the last.
@@ -80,13 +83,13 @@ class Largest:
         row : Row
             One of the answer.
         """
-        places = (self._places or {}).get(_currency(row), {})
-        return str(row.get("bucket", "")), _currency(row), places.get(self._group(row), len(places))
+        places = (self._places or {}).get(self._currency(row), {})
+        return str(row.get("bucket", "")), self._currency(row), places.get(self._group(row), len(places))
 
     def _ranked(self, totals: Iterable[Row], figure: str) -> dict[str, dict[Group, int]]:
         found: dict[str, list[Row]] = defaultdict(list)
         for row in totals:
-            found[_currency(row)].append(row)
+            found[self._currency(row)].append(row)
         places = {}
         for currency, rows in found.items():
             known = sorted((row for row in rows if row[figure] is not None), key=lambda row: row[figure], reverse=True)
@@ -101,6 +104,6 @@ class Largest:
     def _group(self, row: Row) -> Group:
         return tuple(row[name] for name in self._by)
 
-
-def _currency(row: Row) -> str:
-    return row.get("currency", "")
+    def _currency(self, row: Row) -> str:
+        """The currency whose groups a row is ranked among; empty for figures that go over all currencies."""
+        return row.get("currency", "") if self._by_currency else ""

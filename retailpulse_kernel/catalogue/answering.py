@@ -169,7 +169,7 @@ class _Reading:
             table = self._references.widened(choice.table)
             if self._largest is not None:
                 kept = self._largest.merged(kept, table, choice.figures)
-            for row in grouped(kept, self._asking.by, table, choice.figures):
+            for row in grouped(kept, self._keys, table, choice.figures):
                 found.setdefault(tuple(row[key] for key in self._keys), {}).update(row)
         return found
 
@@ -256,9 +256,10 @@ def _amount(choice: Choice, figure: Figure, rows: Sequence[Row]) -> Any:
 def _same_keys(choices: Sequence[Choice], by: Sequence[str], references: References) -> list[str]:
     """The keys of the answer; tables that have others can't stand in one frame."""
     first, *others = choices
-    keys = keys_of(by, references.widened(first.table))
+    figures = _in_order(choices, ())
+    keys = keys_of(by, references.widened(first.table), figures)
     for other in others:
-        if keys_of(by, references.widened(other.table)) != keys:
+        if keys_of(by, references.widened(other.table), figures) != keys:
             raise UsageError(
                 f"The tables {first.entry.name!r} and {other.entry.name!r} can't answer together: only one of them "
                 "goes by currency.",

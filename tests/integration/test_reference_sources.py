@@ -126,7 +126,11 @@ def test_a_table_is_read_in_the_contract_s_types(settings: Settings, name: str) 
         ("in_cassandra", {"place": "product"}, "There is no Cassandra table 'product'. Did you mean 'products'?"),
         ("in_hive", {"place": "product"}, "There is no Hive table 'product'. Did you mean 'products'?"),
         ("in_topic", {"place": "product"}, "product"),
-        ("in_hive", {"columns": (("sku", "string"), ("color", "string"))}, "'color'. Did you mean 'colour'?"),
+        (
+            "in_hive",
+            {"columns": (("sku", "string"), ("color", "string"))},
+            "no column 'color' of Hive's table products. Did you mean 'colour'?",
+        ),
         ("in_cassandra", {"columns": (("sku", "int"),)}, "has a value that is not a int"),
         (
             "in_topic",

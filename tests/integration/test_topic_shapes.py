@@ -395,7 +395,7 @@ def test_what_a_topic_does_not_have_is_refused_by_name(rp: Workbench) -> None:
     events = job.events(topic="shop.stock")
     for figure, by, said in (
         (REVENUE, ["sku"], "'price'"),
-        (Figure("x", "X", sum_of("peices")), ["sku"], r"'peices'\. Did you mean 'pieces'\?"),
+        (Figure("x", "X", sum_of("peices")), ["sku"], r"no column 'peices' of an event\. Did you mean 'pieces'\?"),
         (EVENTS, ["category"], "There is no dimension 'category'"),
     ):
         with pytest.raises(UsageError, match=said):

@@ -86,7 +86,7 @@ def test_values_are_converted(parameters: dict, name: str, text: object, value: 
     ("name", "text"),
     [
         ("run", "sometimes"), ("rate", "many"), ("rate", "1.5"), ("rate", "None"), ("run_for", "soon"),
-        ("run_for", "10"), ("since", "1700000000"), ("since", "yesterday"), ("fast", "maybe"), ("share", "nan"),
+        ("run_for", "10"), ("since", "1700000000"), ("since", "someday"), ("fast", "maybe"), ("share", "nan"),
         ("names", "a"), ("names", "[1]"), ("pages", "['x']"), ("limit", "1,5"),
     ],
 )  # fmt: skip

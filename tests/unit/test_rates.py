@@ -328,6 +328,15 @@ publications = st.dictionaries(
 )
 
 
+def began(shown: datetime, every: str) -> datetime:
+    """The start of a window by what the shop's clock shows."""
+    hour = shown.replace(minute=0, second=0, microsecond=0)
+    if every == "hour":
+        return hour
+    day = hour.replace(hour=0)
+    return day if every == "day" else day - timedelta(days=day.weekday())
+
+
 @settings(max_examples=60)
 @given(
     sales, publications, st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"]),
@@ -347,7 +356,7 @@ def test_what_is_read_is_what_a_loop_over_the_events_says(
         return factor(published, "EUR", base, event.currency, event.event_time.astimezone(ZoneInfo(zone)).date())
 
     def key(event: Event) -> Any:
-        window = (grain_of(every).start(event.event_time), event.category)
+        window = (began(event.event_time.astimezone(ZoneInfo(zone)), every), event.category)
         return (*window, event.currency) if by_currency else window
 
     sums, missing = looped(events, of, key)
@@ -393,6 +402,13 @@ class TestReading:
         said = capsys.readouterr().err
         assert "rates for GBP of 2026-03-06, USD of 2026-03-06 to 2026-03-09" in said
         assert "no rate for PLN on 1 day (2026-03-08): revenue 5.00 PLN is not converted" in said
+
+    def test_the_largest_groups_are_ranked_over_all_currencies(self, weekend: Any) -> None:
+        frame = read(weekend, "revenue_base", by=("event_type",), top=1)
+        assert dict(zip(frame["event_type"], frame["revenue_base"], strict=True)) == {
+            "purchase": Decimal("173.0000"),
+            "other": Decimal("0.0000"),
+        }
 
     def test_it_stands_beside_the_original(self, weekend: Any) -> None:
         frame = read(weekend, "revenue", "revenue_base", by=("currency",))
