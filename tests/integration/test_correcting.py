@@ -245,18 +245,27 @@ def repeated_late(settings: Settings) -> int:
     return counts["accepted"] + counts["late"] - frame["event_id"].nunique()
 
 
-def test_a_correction_that_is_killed_at_any_moment_is_completed_by_the_next(settings: Settings) -> None:
-    correct(settings)
-    before, chance = kept(settings), random.Random(11)
+def forget_corrections(settings: Settings) -> None:
+    """Remove what was corrected, so that all of it is to be done again."""
     for name, table in (("cassandra", CATEGORY), ("hbase", SESSION), ("hbase", USER)):
         figure_store(name, settings).remove(late_part(table))
     for job in (*JOBS, "devices"):
         Path(settings.checkpoints, job, "corrected.json").unlink(missing_ok=True)
+
+
+def test_a_correction_that_is_killed_at_any_moment_is_completed_by_the_next(settings: Settings) -> None:
+    correct(settings)
+    before, chance = kept(settings), random.Random(11)
     command = [sys.executable, "-m", "retailpulse_kernel.cli", "correct"]
+    forget_corrections(settings)
+    started = time.monotonic()
+    subprocess.run(command, env={**os.environ, **environment(settings)}, check=True)
+    whole = time.monotonic() - started  # so that the kills fall into a run, on a slow machine and on a fast one
+    forget_corrections(settings)
     ended = 0
     for _ in range(8):
         process = subprocess.Popen(command, env={**os.environ, **environment(settings)}, start_new_session=True)
-        end = time.monotonic() + chance.uniform(1.5, 6)
+        end = time.monotonic() + chance.uniform(0.3, 0.95) * whole
         while process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
         ended += process.poll() is not None
