@@ -9,7 +9,7 @@ INPUTS ?= 100000
 LONG := long or browser or faults
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status lab test test-long bench bench-live unit fuzz faults handover lint format typecheck lock platforms audit clean
+.PHONY: help setup demo up down status lab test test-long bench bench-live unit fuzz faults worked handover lint format typecheck lock platforms audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ fuzz: $(READY) ## Give the parser and the adapters 100,000 inputs; INPUTS=100000
 
 faults: $(READY) ## Kill servers and jobs, round after round; ARGS="--rounds 5 --seed 7 --report FILE"
 	@RETAILPULSE_LONG=1 $(BIN)/python -m pytest tests/faults $(ARGS)
+
+worked: $(READY) ## Promote the six worked notebooks in a demo, and compare what they write with plain folds
+	@RETAILPULSE_LONG=1 $(BIN)/python -m pytest tests/integration/test_demo.py -m long -k worked $(ARGS)
 
 handover: $(READY) ## Promote, roll back and kill jobs under a million events; ARGS="--seed 7 --report FILE"
 	@RETAILPULSE_LONG=1 $(BIN)/python -m pytest tests/faults/test_handover.py -s $(ARGS)
