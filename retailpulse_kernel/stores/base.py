@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_ch
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
+from retailpulse_kernel.stores.figure_rows import Only, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
-from retailpulse_kernel.stores.figure_rows import Only, Rows
 
 __all__ = [
     "EventArchive",

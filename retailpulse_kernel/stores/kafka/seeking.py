@@ -6,7 +6,6 @@ import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
@@ -14,9 +13,6 @@ from confluent_kafka import Message as KafkaMessage
 from retailpulse_kernel.ground.retrying import Patience, passes
 from retailpulse_kernel.stores.kafka.offsets import offsets_at
 from retailpulse_kernel.stores.kafka.topics import TopicState
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "enough_since",
@@ -28,7 +24,7 @@ __all__ = [
 ]
 
 #: A little more than was asked for is read sooner than the exact place is found.
-ENOUGH = 1.05
+_ENOUGH = 1.05
 
 
 def first_offsets(consumer: Consumer, state: TopicState, since_ms: int) -> dict[int, int]:
@@ -103,7 +99,7 @@ def enough_since(consumer: Consumer, state: TopicState, since_ms: int, count: in
         How many messages were asked for.
     """
     early, late = since_ms, int(time.time() * 1000)
-    if offsets_since(consumer, state, early) <= count * ENOUGH:
+    if offsets_since(consumer, state, early) <= count * _ENOUGH:
         return early
     while late - early > 1:
         middle = (early + late) // 2
@@ -112,7 +108,7 @@ def enough_since(consumer: Consumer, state: TopicState, since_ms: int, count: in
             late = middle
         else:
             early = middle
-            if found <= count * ENOUGH:
+            if found <= count * _ENOUGH:
                 break
     return early
 
@@ -143,7 +139,7 @@ def enough_until(consumer: Consumer, state: TopicState, starts: dict[int, int], 
             early = middle
         else:
             late, ends = middle, found
-            if enough <= count * ENOUGH:
+            if enough <= count * _ENOUGH:
                 break
     return ends
 

@@ -29,12 +29,6 @@ from retailpulse_kernel.stores.frames import Form, checked_limit, shaped, to_fra
 from retailpulse_kernel.stores.kafka.config import bootstrap_addresses, client_config, failure, reach
 from retailpulse_kernel.stores.kafka.messages import CHUNK, MessageTable
 from retailpulse_kernel.stores.kafka.producer import Sender
-from retailpulse_kernel.stores.kafka.tables import KafkaRows
-from retailpulse_kernel.stores.kafka.topics import TopicState, delete_topics, topic_states
-from retailpulse_kernel.stores.registry import register
-
-if TYPE_CHECKING:
-    import pandas as pd
 from retailpulse_kernel.stores.kafka.seeking import (
     enough_since,
     enough_until,
@@ -43,11 +37,14 @@ from retailpulse_kernel.stores.kafka.seeking import (
     offsets_since,
     without_collection,
 )
+from retailpulse_kernel.stores.kafka.tables import KafkaRows
+from retailpulse_kernel.stores.kafka.topics import TopicState, delete_topics, topic_states
+from retailpulse_kernel.stores.registry import register
 
-__all__ = [
-    "KafkaStore",
-    "Message",
-]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["KafkaStore", "Message"]
 
 #: Messages that `KafkaStore.tail` and `KafkaStore.consume` read when they are not told how many.
 LIMIT = 100_000
