@@ -18,7 +18,7 @@ from retailpulse_kernel.reconcile.tables import Share, share_of, without_plan
 from retailpulse_kernel.reconcile.totals import totals_of
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
-from retailpulse_kernel.streaming.plan.finding import plan_of_epoch, plans
+from retailpulse_kernel.streaming.plan.finding import plans
 from retailpulse_kernel.telemetry.recording import recording
 
 __all__ = ["reconcile"]
@@ -124,15 +124,12 @@ def _shares(settings: Settings, topics: Iterable[FoldedTopic], ran: Container[st
     shop = contract_of(settings)
     shares: dict[str, Share] = {}
     others: set[tuple[str, str]] = set()
-    for newest in plans(settings):
-        # A younger epoch that has taken nothing yet may have another plan.
-        ran_as = plan_of_epoch(settings, newest.job, jobs[newest.job].epoch) if newest.job in jobs else None
-        plan = ran_as or newest
-        share = shares[newest.job] = share_of(plan, others=others, contract=shop.of_topic(plan.topic))
-        if newest.job not in ran:
+    for plan in plans(settings, {name: job.epoch for name, job in jobs.items()}):
+        share = shares[plan.job] = share_of(plan, others=others, contract=shop.of_topic(plan.topic))
+        if plan.job not in ran:
             never = [replace(check, state="not run", reason="") for check in share.unchecked]
-            never += [TableCheck(table.store, table.name, newest.job, "not run") for table in share.rows]
-            shares[newest.job] = replace(share, unchecked=tuple(never), rows=())
+            never += [TableCheck(table.store, table.name, plan.job, "not run") for table in share.rows]
+            shares[plan.job] = replace(share, unchecked=tuple(never), rows=())
         others |= set(share.compared) | {(check.store, check.table) for check in share.unchecked}
         others |= {(table.store, table.name) for table in share.rows}
     return shares | {name: without_plan(name) for name in jobs if name not in shares}

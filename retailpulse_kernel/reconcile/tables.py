@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,14 +15,14 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.types import element_of
 from retailpulse_kernel.shop.decoding import reader_of
-from retailpulse_kernel.shop.events import CONTRACT, EVENT_TYPES, Event
+from retailpulse_kernel.shop.events import EVENT_TYPES, Event
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.kinds import Value
-from retailpulse_kernel.shop.measuring.conditions import Condition, compiled, condition_of
 from retailpulse_kernel.shop.measuring.results import require_exact
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.registry import can
+from retailpulse_kernel.streaming.plan.counting import Counting, counting_of
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 
 __all__ = ["ARCHIVE", "Share", "share_of", "without_plan"]
@@ -136,19 +136,11 @@ def share_of(plan: Plan, *, others: Iterable[tuple[str, str]], contract: Contrac
     taken = tuple(name for table in plan.tables if table not in mine for name in table.physical)
     tables: list[tuple[str, FigureTable]] = []
     unchecked: list[TableCheck] = []
-    meets = None
-    why = _why_not(plan)
-    if not why and plan.conditions:
-        try:
-            meets = compiled(plan.conditions, shop)
-        except UsageError as error:
-            why = error.message.removesuffix(".")
-    refuses = None
-    if not why and plan.refuses(plan.topic):
-        try:
-            refuses = _refusing([condition_of(one, shop) for one in plan.refuses(plan.topic)])
-        except UsageError as error:
-            why = error.message.removesuffix(".")
+    counting, why = Counting(None, None), ""
+    try:
+        counting = counting_of(plan, shop)
+    except UsageError as error:
+        why = error.message.removesuffix(".")
     archive = None
     for table in (table for table in mine if table.rows is None):
         reason = why
@@ -162,21 +154,7 @@ def share_of(plan: Plan, *, others: Iterable[tuple[str, str]], contract: Contrac
         if reason:
             unchecked += [TableCheck(table.store, n, plan.job, "not checked", reason=reason) for n in table.physical]
     rows = tuple(table for table in mine if table.rows is not None)
-    return Share(plan.job, tuple(tables), archive, rows, plan.unique_by, meets, refuses, tuple(unchecked), taken)
-
-
-def _refusing(rules: Sequence[Condition]) -> Callable[[Event], bool]:
-    """Whether an event violates one of some conditions."""
-    return lambda event: any(rule.is_violated(event) for rule in rules)
-
-
-def _why_not(plan: Plan) -> str:
-    """Why nothing of a plan can be compared; empty where something can."""
-    if plan.contract != CONTRACT:
-        return f"its events have version {plan.contract} of the contract, and this program folds version {CONTRACT}"
-    if plan.unique_by != "event_id":
-        return f"of all events of one {plan.unique_by} it takes the first that comes, which only the job knows"
-    return ""
+    return Share(plan.job, tuple(tables), archive, rows, plan.unique_by, *counting, tuple(unchecked), taken)
 
 
 def _can(store: str, capability: type) -> bool:

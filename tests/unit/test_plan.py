@@ -20,7 +20,7 @@ from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
 from retailpulse_kernel.streaming.checkpoint.epochs import new_epoch
 from retailpulse_kernel.streaming.checkpoint.files import write_note
 from retailpulse_kernel.streaming.plan.data import VERSION, FigurePlan, Plan, TablePlan, read_plan, write_plan
-from retailpulse_kernel.streaming.plan.finding import archiver, plan_of_epoch, plans, writer_of
+from retailpulse_kernel.streaming.plan.finding import archiver, plans, writer_of
 from retailpulse_kernel.streaming.run.changes import compare
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.workbench.workbench import Workbench
@@ -165,9 +165,10 @@ class TestFinding:
         ran(settings, plan(watermark_ms=1), start_ms=1)
         ran(settings, plan(watermark_ms=2), start_ms=2)
         new_epoch(f"{settings.checkpoints}/sales", now_ms=3)
-        assert [plan_of_epoch(settings, "sales", number).watermark_ms for number in (1, 2, 3)] == [1, 2, 9]  # type: ignore[union-attr]
+        of_epochs = [one.watermark_ms for number in (1, 2, 3) for one in plans(settings, {"sales": number})]
+        assert of_epochs == [1, 2, 9], "what was promoted stands for one without a plan"
         assert [one.watermark_ms for one in plans(settings)] == [2], "the third has not run"
-        assert plan_of_epoch(settings, "other", 1) is None
+        assert [one.job for one in plans(settings, {"other": 1})] == ["sales"], "there is no such job"
 
     def test_what_can_t_be_read_hides_nothing_else(self, settings: Settings) -> None:
         ran(settings, plan("whole"), start_ms=1)

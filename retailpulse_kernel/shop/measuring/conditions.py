@@ -20,7 +20,7 @@ from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.types import decimal_digits
 from retailpulse_kernel.shop.events import Event
 
-__all__ = ["Condition", "compiled", "condition_of"]
+__all__ = ["compiled", "condition_of"]
 
 _Value = Callable[[Event], Any]
 

@@ -7,7 +7,7 @@ of a notebook says what it does.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.streaming.checkpoint.epochs import epochs, jobs_with_checkpoints
 from retailpulse_kernel.streaming.plan.data import Plan, read_plan
 
-__all__ = ["archiver", "other_writer", "plan_of_epoch", "plans", "promoted", "writer_of"]
+__all__ = ["archiver", "other_writer", "plans", "promoted", "writer_of"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,18 @@ class _Job:
     start_ms: int = 0
     epochs: dict[int, str] = field(default_factory=dict)
 
+    def plan(self, epoch: int | None) -> Plan | None:
+        """The plan of an epoch, or of the newest one that ran.
 
-def plans(settings: Settings) -> list[Plan]:
+        Early epochs have no plan beside them: what was promoted stands for it.
+        """
+        if epoch is None:
+            return self.ran or self.promoted
+        beside = _plan_beside(self.epochs[epoch]) if epoch in self.epochs else None
+        return beside or self.promoted or self.ran
+
+
+def plans(settings: Settings, epochs: Mapping[str, int] | None = None) -> list[Plan]:
     """The plan of each job that ran in a namespace or is promoted.
 
     Where several write one table, the first of them has it. Jobs that ran here come before those that did not,
@@ -64,6 +74,9 @@ def plans(settings: Settings) -> list[Plan]:
     ----------
     settings : Settings
         Its checkpoints, and its promoted versions. Checkpoints that can't be reached from here are left out.
+    epochs : mapping of str to int, optional
+        Of which epoch a job's plan is wanted, by the job's name; of the newest one that ran when absent. A younger
+        epoch that has taken nothing yet may have another plan.
     """
     found = _jobs(settings)
 
@@ -71,8 +84,9 @@ def plans(settings: Settings) -> list[Plan]:
         job = found[name]
         return job.ran is None, job.promoted is None, -job.start_ms, name
 
-    ordered = (found[name] for name in sorted(found, key=rank))
-    return [plan for job in ordered if (plan := job.ran or job.promoted) is not None]
+    wanted = epochs or {}
+    ordered = (found[name].plan(wanted.get(name)) for name in sorted(found, key=rank))
+    return [plan for plan in ordered if plan is not None]
 
 
 def writer_of(settings: Settings, table: str) -> Plan | None:
@@ -122,24 +136,6 @@ def archiver(settings: Settings) -> Plan | None:
         Whose namespace.
     """
     return next((plan for plan in plans(settings) if plan.archive is not None), None)
-
-
-def plan_of_epoch(settings: Settings, job: str, epoch: int) -> Plan | None:
-    """What an epoch of a job is the state of; what was promoted where the epoch does not say, as early ones do not.
-
-    Parameters
-    ----------
-    settings : Settings
-        Whose namespace.
-    job : str
-        Its name.
-    epoch : int
-        Its number.
-    """
-    known = _jobs(settings).get(job)
-    if known is None:
-        return None
-    return (_plan_beside(known.epochs[epoch]) if epoch in known.epochs else None) or known.promoted
 
 
 def _jobs(settings: Settings) -> dict[str, _Job]:

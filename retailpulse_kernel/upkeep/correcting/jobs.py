@@ -6,23 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
-from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.ground.settings import Namespace, Settings
 from retailpulse_kernel.shop.contract.model import Contract
-from retailpulse_kernel.shop.events import CONTRACT, Event
+from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.kinds import Value
-from retailpulse_kernel.shop.measuring.conditions import compiled, condition_of
 from retailpulse_kernel.shop.measuring.results import require_exact
 from retailpulse_kernel.shop.tables import FigureTable, late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.registry import can
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
+from retailpulse_kernel.streaming.plan.counting import counting_of
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
-from retailpulse_kernel.streaming.plan.finding import plan_of_epoch, plans
+from retailpulse_kernel.streaming.plan.finding import plans
 
 __all__ = ["FigureJob", "figure_jobs"]
-
-#: The topic whose events the archive holds, by its name within a namespace.
-_TOPIC = "retail.events"
 
 
 @dataclass(frozen=True)
@@ -66,11 +63,9 @@ def figure_jobs(
     jobs: list[FigureJob] = []
     notes: list[str] = []
     others: set[tuple[str, str]] = set()
-    for newest in plans(settings):
-        if newest.job not in batches:
+    for plan in plans(settings, {name: job.epoch for name, job in batches.items()}):
+        if plan.job not in batches:
             continue
-        # A younger epoch that has taken nothing yet may have another plan.
-        plan = plan_of_epoch(settings, newest.job, batches[newest.job].epoch) or newest
         # A table that several jobs have written is the first one's.
         mine = [one for one in plan.tables if one.figures and (one.store, one.name) not in others]
         others |= {(one.store, one.name) for one in mine}
@@ -102,15 +97,10 @@ def _counts(plan: Plan, contract: Contract) -> Callable[[Event], bool]:
     UsageError
         Only the job can tell; the message says why.
     """
-    if plan.topic != _TOPIC:
-        raise UsageError(f"the job reads the topic {plan.topic!r}, and the archive holds {_TOPIC!r}")
-    if plan.contract != CONTRACT:
-        raise UsageError(f"its events have version {plan.contract} of the contract, and this program has {CONTRACT}")
-    if plan.unique_by != "event_id":
-        raise UsageError(f"of all events of one {plan.unique_by} the job takes the first, which only the job knows")
-    meets = compiled(plan.conditions, contract)
-    refusing = [condition_of(one, contract) for one in plan.refuses(_TOPIC)]
-    return lambda event: meets(event) and not any(rule.is_violated(event) for rule in refusing)
+    if plan.topic != Namespace.EVENTS:
+        raise UsageError(f"the job reads the topic {plan.topic!r}, and the archive holds {Namespace.EVENTS!r}")
+    meets, refuses = counting_of(plan, contract)
+    return lambda event: (meets is None or meets(event)) and (refuses is None or not refuses(event))
 
 
 def _table(plan: TablePlan, contract: Contract) -> FigureTable:
