@@ -6,7 +6,7 @@ compares them with the topic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from retailpulse_kernel.catalogue.conditions import time_column_if_any, wanted_of
 from retailpulse_kernel.catalogue.contents import Contents
+from retailpulse_kernel.catalogue.overview import freshness
 from retailpulse_kernel.catalogue.tables import Catalogue, Found, TableEntry, catalogue_of
-from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
+from retailpulse_kernel.ground.errors import NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.ground.spans import moment_at
 from retailpulse_kernel.shop.contract.model import Field
 from retailpulse_kernel.shop.contract.values import typed_value
-from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.stores.kafka.topics import TopicState, topic_states
 from retailpulse_kernel.stores.registry import open_store
-from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
+from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts, untaken
 from retailpulse_kernel.streaming.checkpoint.batches import newest_epochs
 from retailpulse_kernel.upkeep.quality import Expectation, usual_share
 
@@ -82,33 +82,39 @@ def table_quality(
     catalogue = catalogue_of(settings)
     accounts = read_accounts(settings, further=True)
     since = until - last
+    entries = [one for one in catalogue.entries if one.ran and (drafts or one.is_promoted)]
+    topics = {topic for entry in entries for topic in _topics(settings, entry)}
+    # A topic that is not there has no messages.
+    states = {state.name: state for state in topic_states(settings, topics, absent=True)}
     found = []
-    for entry in (one for one in catalogue.entries if one.ran and (drafts or one.is_promoted)):
-        found.append(_freshness(settings, entry, accounts, limits.age))
+    for entry in entries:
+        read = [states[topic] for topic in _topics(settings, entry)]
+        found.append(_freshness(entry, read, accounts, limits.age))
         if limits.nulls is not None and entry.kind == "rows":
             found += _rows(settings, catalogue, entry, limits.nulls, (since - before, since, until))
     return found
 
 
-def _freshness(settings: Settings, entry: TableEntry, accounts: Sequence[Account], age: timedelta) -> Expectation:
-    own = [one for one in accounts if (one.job, one.output) == (entry.job, entry.output)]
+def _topics(settings: Settings, entry: TableEntry) -> list[str]:
+    """The topics that the query of a table reads, by their full names; one that it reads twice is there twice."""
     rows = entry.plan.rows
-    topics = [topic for topic, _ in rows.reads] if rows is not None else [entry.topic]
-    written = max((one.finished_ms for one in own), default=0)
-    behind = sum(_behind(settings, settings.namespace.topic(topic), entry.job, own) for topic in topics)
-    return keeps_up(entry.name, behind, moment_at(written) if written else None, age, now=datetime.now(UTC))
+    names = [topic for topic, _ in rows.reads] if rows is not None else [entry.topic]
+    return [settings.namespace.topic(name) for name in names]
 
 
-def _behind(settings: Settings, topic: str, job: str, accounts: Sequence[Account]) -> int:
+def _freshness(
+    entry: TableEntry, topics: Iterable[TopicState], accounts: Sequence[Account], age: timedelta
+) -> Expectation:
+    own = [one for one in accounts if (one.job, one.output) == (entry.job, entry.output)]
+    behind = sum(_behind(topic, entry.job, own) for topic in topics)
+    return keeps_up(entry.name, behind, freshness(entry, own).written, age, now=datetime.now(UTC))
+
+
+def _behind(topic: TopicState, job: str, accounts: Sequence[Account]) -> int:
     """How many messages of a topic wait for a job."""
-    try:
-        with closing(KafkaStore(settings)) as kafka:
-            offsets = kafka.offsets(topic)
-    except UsageError:
-        return 0  # a topic that is not there has no messages
-    batches = newest_epochs(accounts, topic).get(job)
-    taken = {} if batches is None else batches.ends
-    return sum(max(0, end - max(taken.get(partition, 0), begin)) for partition, (begin, end) in offsets.items())
+    batches = newest_epochs(accounts, topic.name).get(job)
+    taken = {} if batches is None else {str(partition): end for partition, end in batches.ends.items()}
+    return untaken(topic.bounds, taken)
 
 
 def keeps_up(table: str, behind: int, written: datetime | None, age: timedelta, *, now: datetime) -> Expectation:

@@ -148,8 +148,7 @@ class KafkaStore(KafkaRows):
         StoreUnavailable
             Kafka does not answer.
         """
-        state = self._state(topic)
-        return {partition: (state.begin[partition], end) for partition, end in state.end.items()}
+        return self._state(topic).bounds
 
     def messages(
         self, topic: str | None = None, *, since_ms: int | None = None, starts: dict[int, int] | None = None

@@ -66,6 +66,11 @@ class TopicState:
     end: dict[int, int]
 
     @property
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """Begin and end of each partition."""
+        return {partition: (self.begin[partition], end) for partition, end in self.end.items()}
+
+    @property
     def partitions(self) -> int:
         """How many there are."""
         return len(self.end)
