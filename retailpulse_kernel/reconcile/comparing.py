@@ -17,7 +17,7 @@ from retailpulse_kernel.shop.comparison import comparable, compare
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 
-__all__ = ["Compared", "Hours", "Range", "compare_archive", "compare_figures", "table_check"]
+__all__ = ["Compared", "Hours", "Range", "check_figures", "compare_archive", "compare_figures"]
 
 _HOUR = GRAINS["hour"]
 #: A longer range is read without its end: between two ends, Cassandra is asked for each hour there could be.
@@ -99,7 +99,7 @@ def compare_figures(store: FigureStore, fold: JobFold, tables: Iterable[FigureTa
         for grain in table.every:
             stored = _stored(store, table, grain, within)
             folded = fold.tables[table.name].rows(grain, within.start_ms, within.end_ms)
-            checks.append(_check(store.name, fold, table, grain, stored, folded))
+            checks.append(check_figures(store.name, fold.job.name, table, grain, stored, folded))
             if grain == _HOUR and hours is None and {*ARCHIVE.figures, "currency"} <= {*table.figures, *table.by}:
                 hours = Hours(table, stored, folded)
     return Compared(fold.job.name, store.name, within, checks, hours)
@@ -133,12 +133,12 @@ def _compare_archive(store: EventArchive, fold: JobFold, within: Range, spans: S
         late: sums.rows(_HOUR, within.start_ms, within.end_ms) for late, sums in ((False, in_time), (True, fold.late))
     }
     checks = [
-        _check(store.name, fold, ARCHIVE, _HOUR, stored[late], parts[late], name="events (late)" if late else "events")
-        for late in (False, True)
+        check_figures(store.name, fold.job.name, ARCHIVE, _HOUR, stored[late], parts[late], name=name)
+        for late, name in ((False, "events"), (True, "events (late)"))
     ]
     ids = {key: (value,) for key, value in fold.ids.items() if within.holds(key[0], _HOUR)}
     columns = ("hour", "late")
-    checks.append(table_check(store.name, "event ids", fold.job.name, columns, _ids_row, stored_ids, ids))
+    checks.append(_table_check(store.name, "event ids", fold.job.name, columns, _ids_row, stored_ids, ids))
     return Compared(fold.job.name, store.name, within, checks, Hours(ARCHIVE, stored[False], parts[False]))
 
 
@@ -170,19 +170,31 @@ def _key(row: Row, table: FigureTable, grain: Grain) -> Key:
     return (ms_of(moment), *dimensions)
 
 
-def _check(
-    store: str, fold: JobFold, table: FigureTable, grain: Grain, stored: Rows, folded: Rows, name: str | None = None
+def check_figures(
+    store: str, job: str, table: FigureTable, grain: Grain, stored: Rows, folded: Rows, *, name: str | None = None
 ) -> TableCheck:
+    """A table's rows, as the store has them, against those that the fold has.
+
+    Parameters
+    ----------
+    store, job : str
+        Where the table is, and who writes it.
+    table, grain : FigureTable, Grain
+        The table.
+    stored, folded : mapping of key to values
+        The rows of both sides.
+    name : str, optional
+        How the table is called; as the stored one when absent.
+    """
     names = [figure.name for figure in table.figures]
 
     def row_of(values: tuple[Any, ...]) -> Row:
         return comparable(table, dict(zip(names, values, strict=True)))
 
-    columns = table.key_columns(grain)
-    return table_check(store, name or table.physical(grain), fold.job.name, columns, row_of, stored, folded)
+    return _table_check(store, name or table.physical(grain), job, table.key_columns(grain), row_of, stored, folded)
 
 
-def table_check(
+def _table_check(
     store: str,
     table: str,
     job: str,
@@ -191,19 +203,7 @@ def table_check(
     stored: Rows,
     folded: Rows,
 ) -> TableCheck:
-    """All keys of both sides; the first that differs is named.
-
-    Parameters
-    ----------
-    store, table, job : str
-        What is compared, and who writes it.
-    columns : iterable of str
-        The columns of a key.
-    row_of : callable
-        Makes a row of values.
-    stored, folded : mapping of key to values
-        The rows as the store has them, and as the fold has them.
-    """
+    """All keys of both sides; the first that differs is named."""
     rows, differing, first = compare(stored, folded, row_of)
     if first is None:
         return TableCheck(store, table, job, "equal" if rows else "nothing", rows=rows)

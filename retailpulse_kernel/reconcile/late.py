@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import moment_at, ms_of
-from retailpulse_kernel.reconcile.comparing import Range, Rows, table_check
+from retailpulse_kernel.reconcile.comparing import Range, Rows, check_figures
 from retailpulse_kernel.reconcile.result import TableCheck
 from retailpulse_kernel.reconcile.sums import Facts, TableSums
 from retailpulse_kernel.reconcile.tables import Share
-from retailpulse_kernel.shop.comparison import comparable
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.tables import LATE_EVENTS, FigureTable, Grain, Row, with_late_part
+from retailpulse_kernel.shop.tables import LATE_EVENTS, FigureTable, Grain, with_late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.registry import figure_store
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
@@ -118,13 +117,8 @@ def check_late(job: str, kept: Kept, events: Iterable[Event], within: Range) -> 
             if late:
                 of.add(Facts([table])(late, times))
         folded = of.rows(grain, within.start_ms, within.end_ms)
-
-        def row_of(values: tuple[Any, ...], table: FigureTable = table) -> Row:
-            return comparable(table, dict(zip((one.name for one in table.figures), values, strict=True)))
-
         sides = [_compared(side, grain, within, kept.backfills) for side in (rows, folded)]
-        columns = table.key_columns(grain)
-        checks.append(table_check(store, table.physical(grain), job, columns, row_of, *sides))
+        checks.append(check_figures(store, job, table, grain, *sides))
     return checks
 
 
