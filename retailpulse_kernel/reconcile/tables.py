@@ -17,12 +17,10 @@ from retailpulse_kernel.shop.contract.types import element_of
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import EVENT_TYPES, Event
 from retailpulse_kernel.shop.figures import EVENTS, ORDERS, REVENUE, UNITS
-from retailpulse_kernel.shop.kinds import Value
-from retailpulse_kernel.shop.measuring.results import require_exact
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.stores.base import EventArchive, FigureStore
 from retailpulse_kernel.stores.registry import can
-from retailpulse_kernel.streaming.plan.counting import Counting, counting_of
+from retailpulse_kernel.streaming.plan.counting import Counting, counting_of, exact_table
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 
 __all__ = ["ARCHIVE", "Share", "share_of", "without_plan"]
@@ -175,10 +173,7 @@ def _figure_table(plan: TablePlan, contract: Contract) -> FigureTable:
     if not _can(plan.store, FigureStore):
         raise UsageError(f"the store {plan.store!r} is not known here")
     try:
-        table = plan.table
-        for figure in table.figures:
-            if figure.rules.value is Value.DECIMAL:
-                require_exact(figure.measure.of, contract.types)
+        table = exact_table(plan, contract)
         samples = _samples(contract)
         Facts([table])(samples, [0] * len(samples))
     except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:

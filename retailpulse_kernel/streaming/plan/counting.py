@@ -1,4 +1,4 @@
-"""Which events count for a job, told from its plan alone: for what computes the job's figures once more."""
+"""What a plan alone tells of a job's figures: which events count, and which tables can be computed once more."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import CONTRACT
+from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.measuring.conditions import compiled, condition_of
-from retailpulse_kernel.streaming.plan.data import Plan
+from retailpulse_kernel.shop.measuring.results import require_exact
+from retailpulse_kernel.shop.tables import FigureTable
+from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 
-__all__ = ["Counting", "counting_of"]
+__all__ = ["Counting", "counting_of", "exact_table"]
 
 
 class Counting(NamedTuple):
@@ -54,3 +57,25 @@ def counting_of(plan: Plan, contract: Contract) -> Counting:
     rules = [condition_of(one, contract) for one in plan.refuses(plan.topic)]
     refuses = (lambda event: any(rule.is_violated(event) for rule in rules)) if rules else None
     return Counting(meets, refuses)
+
+
+def exact_table(plan: TablePlan, contract: Contract) -> FigureTable:
+    """The figure table that a plan describes, where its figures can be computed exactly.
+
+    Parameters
+    ----------
+    plan : TablePlan
+        Of a table of figures.
+    contract : Contract
+        What the messages of the job's topic hold.
+
+    Raises
+    ------
+    ValueError, KeyError, UsageError
+        This program does not know such figures, windows or keys, or Spark drops decimal places of a figure.
+    """
+    table = plan.table
+    for figure in table.figures:
+        if figure.rules.value is Value.DECIMAL:
+            require_exact(figure.measure.of, contract.types)
+    return table

@@ -9,13 +9,11 @@ from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Namespace, Settings
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.kinds import Value
-from retailpulse_kernel.shop.measuring.results import require_exact
 from retailpulse_kernel.shop.tables import FigureTable, late_part
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.registry import can
 from retailpulse_kernel.streaming.checkpoint.batches import JobBatches
-from retailpulse_kernel.streaming.plan.counting import counting_of
+from retailpulse_kernel.streaming.plan.counting import counting_of, exact_table
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.plan.finding import plans
 
@@ -114,11 +112,8 @@ def _table(plan: TablePlan, contract: Contract) -> FigureTable:
     try:
         if not can(plan.store, FigureStore):
             raise UsageError(f"the store {plan.store!r} keeps no figures")
-        table = plan.table
+        table = exact_table(plan, contract)
         late_part(table)
-        for figure in table.figures:
-            if figure.rules.value is Value.DECIMAL:
-                require_exact(figure.measure.of, contract.types)
     except UnknownName as error:
         raise UsageError(error.message) from error
     except (KeyError, ValueError) as error:

@@ -24,7 +24,7 @@ def correct_table(
     grain: Grain,
     events: Iterable[LateEvent],
     *,
-    since: datetime | None,
+    since: datetime,
     kept: Collection[datetime],
     backfills: tuple[Backfilled, ...],
     now: datetime,
@@ -42,8 +42,8 @@ def correct_table(
         Which stored table is corrected.
     events : iterable of LateEvent
         All late events of the windows from `since` on.
-    since : datetime or None
-        The start of the first window; all when None.
+    since : datetime
+        The start of the first window.
     kept : collection of datetime
         Hours whose events have left the archive: windows that hold one of them stay as they are.
     backfills : tuple of Backfilled
@@ -74,13 +74,9 @@ def correct_table(
 
 
 def _by_key(
-    table: FigureTable, grain: Grain, rows: Iterable[Row], since: datetime | None, gone: Collection[datetime]
+    table: FigureTable, grain: Grain, rows: Iterable[Row], since: datetime, gone: Collection[datetime]
 ) -> _Rows:
-    return {
-        table.key(row, grain): row
-        for row in rows
-        if (since is None or row[grain.name] >= since) and row[grain.name] not in gone
-    }
+    return {table.key(row, grain): row for row in rows if row[grain.name] >= since and row[grain.name] not in gone}
 
 
 def _emptied(table: FigureTable, grain: Grain, key: tuple[Any, ...]) -> Row:
