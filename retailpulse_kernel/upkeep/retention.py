@@ -103,21 +103,19 @@ def keep_minutes(settings: Settings, span: timedelta) -> list[str]:
         How long rows are kept.
     """
     changed: list[str] = []
-    for entry in catalogue_of(settings).entries:
-        if entry.figures is None:
-            continue
-        with closing(figure_store(entry.store, settings)) as store:
-            for grain in entry.figures.every:
-                if grain.seconds >= GRAINS["hour"].seconds:
-                    continue
-                if isinstance(store, Expiring):
-                    changed += [
-                        name for one in with_late_part(entry.figures) for name in store.expire(one, grain, span)
-                    ]
-                else:
-                    say(
-                        f"{entry.store} lets no figures go by their age: those of {entry.figures.physical(grain)} stay."
-                    )
+    short = [
+        (entry.store, table, grain)
+        for entry in catalogue_of(settings).entries
+        if (table := entry.figures) is not None
+        for grain in table.every
+        if grain.seconds < GRAINS["hour"].seconds
+    ]
+    for name, table, grain in short:
+        with closing(figure_store(name, settings)) as store:
+            if isinstance(store, Expiring):
+                changed += [one for part in with_late_part(table) for one in store.expire(part, grain, span)]
+            else:
+                say(f"{name} lets no figures go by their age: those of {table.physical(grain)} stay.")
     return changed
 
 
