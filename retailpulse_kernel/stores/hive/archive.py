@@ -31,7 +31,7 @@ from retailpulse_kernel.stores.figure_rows import PATHS, Only
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARCHIVE_COLUMNS", "Archive", "ArchiveFile", "Staged", "archive_columns", "arrow_schema"]
+__all__ = ["ARCHIVE_COLUMNS", "Archive", "ArchiveFile", "Staged", "archive_columns", "arrow_schema", "start_of"]
 
 #: Columns beside those of an event, in Hive's types.
 _BESIDE = {
@@ -184,8 +184,8 @@ class Archive:
         """
         return [
             folder
-            for folder in sorted(self.root.glob("dt=????-??-??/hour=*"), key=_hour)
-            if (until is None or _hour(folder) < until) and (since is None or _hour(folder) + _HOUR > since)
+            for folder in sorted(self.root.glob("dt=????-??-??/hour=*"), key=start_of)
+            if (until is None or start_of(folder) < until) and (since is None or start_of(folder) + _HOUR > since)
         ]
 
     def files(self, partition: Path) -> list[Path]:
@@ -331,7 +331,7 @@ class Archive:
         # Spark writes times as INT96, which has no zone: Spark, Hive and this package all mean UTC.
         form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(coerce_int96_timestamp_unit="us"))
         for partition in self.partitions(since, until):
-            condition = _condition(_hour(partition), since, until, late, only)
+            condition = _condition(start_of(partition), since, until, late, only)
             with ExitStack() as stack:
                 fragments = [form.make_fragment(file) for file in self._opened(partition, stack)]
                 dataset = ds.FileSystemDataset(fragments, schema, form)
@@ -402,8 +402,14 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _hour(partition: Path) -> datetime:
-    """The start of the hour that a folder holds."""
+def start_of(partition: Path) -> datetime:
+    """The start of the hour that a folder holds.
+
+    Parameters
+    ----------
+    partition : Path
+        As `Archive.partitions` gives it.
+    """
     day, hour = partition.parent.name.removeprefix("dt="), partition.name.removeprefix("hour=")
     return datetime.fromisoformat(f"{day}T{int(hour):02d}:00:00+00:00")
 

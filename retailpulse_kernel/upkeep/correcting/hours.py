@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from retailpulse_kernel.stores.hive.archive import Archive
+from retailpulse_kernel.stores.hive.archive import Archive, start_of
 from retailpulse_kernel.streaming.checkpoint.lateness import Judged, Places
 
 __all__ = ["hour_of", "hours_of", "open_hours"]
@@ -26,8 +26,7 @@ def hours_of(archive: Archive) -> dict[str, str]:
     for partition in archive.partitions():
         if files := archive.batches(partition):
             newest = max((file.epoch, file.last) for file in files)
-            day, hour = partition.parent.name.removeprefix("dt="), int(partition.name.removeprefix("hour="))
-            found[f"{day}T{hour:02d}"] = f"{newest[0]}/{newest[1]}"
+            found[f"{start_of(partition):%Y-%m-%dT%H}"] = f"{newest[0]}/{newest[1]}"
     return found
 
 
