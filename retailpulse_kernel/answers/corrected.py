@@ -13,18 +13,23 @@ from retailpulse_kernel.shop.tables import CORRECTED_AT, LATE_EVENTS, FigureTabl
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.figure_rows import Only, combined
 
-__all__ = ["additions", "corrected"]
+__all__ = ["Late", "added", "additions", "corrected"]
+
+#: Rows of what late events add, as they are stored, each with the width of its window.
+Late = list[tuple[Grain, Row]]
 
 
-def corrected(store: FigureStore) -> FigureStore:
+def corrected(store: FigureStore, late: Late | None = None) -> FigureStore:
     """The same store, whose `read` gives the corrected figures.
 
     Parameters
     ----------
     store : FigureStore
         Where the tables are, and beside them what late events add.
+    late : list, optional
+        Takes what late events add to the rows that are read, for `added`.
     """
-    return cast("FigureStore", _Corrected(store))
+    return cast("FigureStore", _Corrected(store, [] if late is None else late))
 
 
 def additions(
@@ -65,17 +70,37 @@ def additions(
         As `read_rows`.
     """
     wanted = (*figures, LATE_EVENTS, CORRECTED_AT)
-    found = [
-        {**row, "bucket": grain.start(row[part.name])}
+    late = [
+        (part, row)
         for part, start, stop in cover_open(since, until, table.parts(grain))
         for row in _late_rows(store, table, part, start, stop, wanted, table.by, only)
     ]
+    return added(late, grain=grain, figures=figures, by=by)
+
+
+def added(late: Late, *, grain: Grain, figures: Sequence[Figure] = (), by: Sequence[str] = ()) -> list[Row]:
+    """What late events added, as `additions` gives it, of rows that were read already.
+
+    Parameters
+    ----------
+    late : list
+        The rows, with all of their keys.
+    grain : Grain
+        The windows of the result.
+    figures : sequence of Figure
+        Which figures it has.
+    by : sequence of str
+        Dimensions that it goes by.
+    """
     by_key: dict[tuple[Any, ...], list[Row]] = {}
-    for row in found:
-        by_key.setdefault((row["bucket"], *(row[name] for name in by)), []).append(row)
+    for part, row in late:
+        by_key.setdefault((grain.start(row[part.name]), *(row[name] for name in by)), []).append(row)
     return [
         dict(zip(("bucket", *by), key, strict=True))
-        | {figure.name: figure.combine(row[figure.name] for row in rows) for figure in wanted}
+        | {
+            figure.name: figure.combine(row[figure.name] for row in rows)
+            for figure in (*figures, LATE_EVENTS, CORRECTED_AT)
+        }
         for key, rows in sorted(by_key.items())
     ]
 
@@ -83,8 +108,8 @@ def additions(
 class _Corrected:
     """A store of figures with corrected figures; all but reading is the store's own."""
 
-    def __init__(self, store: FigureStore) -> None:
-        self._store = store
+    def __init__(self, store: FigureStore, late: Late) -> None:
+        self._store, self._late = store, late
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -104,7 +129,9 @@ class _Corrected:
         rows = self._store.read(table, grain, since=since, until=until, figures=figures, by=by, only=only)
         wanted = table.figures if figures is None else figures
         keys = table.by if by is None else by
-        late = _late_rows(self._store, table, grain, since, until, (*wanted, LATE_EVENTS), keys, only)
+        every = (*wanted, LATE_EVENTS, CORRECTED_AT)
+        late = _late_rows(self._store, table, grain, since, until, every, keys, only)
+        self._late.extend((grain, row) for row in late)
         return _merged(rows, late, table, grain, wanted, keys) if late else rows
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from retailpulse_kernel.answers.base_figures import is_based, stored_parts
 from retailpulse_kernel.answers.comparing import Comparison, compared, compared_frame, comparison_of
 from retailpulse_kernel.answers.conversion import Conversion
-from retailpulse_kernel.answers.corrected import additions, corrected
+from retailpulse_kernel.answers.corrected import Late, added, corrected
 from retailpulse_kernel.answers.largest import Largest
 from retailpulse_kernel.answers.ranges import Extent, minutes_of
 from retailpulse_kernel.answers.reading import figure_frame, grouped, keys_of, money, read_rows
@@ -111,6 +111,7 @@ def answer(
     conversion = catalogue.conversion() if any(map(is_based, _in_order(choices, ()))) else None
     reading = _Reading(choices, asking, keys, grain, largest, references, conversion, store_of)
     rows = reading.rows(begin, end)
+    late = reading.late()
     figures = _in_order(choices, asking.figures)
     extent = Extent(grain, begin, end, now)
     if comparison is None:
@@ -125,8 +126,7 @@ def answer(
     frame.attrs |= {"since": begin and begin.isoformat(), "until": end and end.isoformat(), "table": tables}
     if largest is not None:
         frame.attrs["others"] = largest.others
-    if asking.late == "include":
-        _mark(frame, [(choice, reading.late(choice, begin, end)) for choice in choices])
+    _mark(frame, late)
     if "bucket" in frame and not calendar.is_utc:
         frame["bucket"] = frame["bucket"].dt.tz_convert(calendar.zone)
     if conversion is not None:
@@ -154,15 +154,18 @@ class _Reading:
         self._largest, self._references, self._conversion, self._store_of = largest, references, conversion, store_of
         #: The start of the first window that was found in the last range.
         self.first: datetime | None = None
+        self._late: list[Late] = []
 
     def rows(self, begin: datetime | None, end: datetime | None) -> dict[tuple[Any, ...], Row]:
         """The figures of a range by their keys."""
         found: dict[tuple[Any, ...], Row] = {}
-        self.first = None
+        self.first, self._late = None, []
         for choice in self._choices:
-            store = self._store(choice)
+            store = cast("FigureStore", self._store_of(choice.entry.store))
+            late: Late = []
+            self._late.append(late)
             if self._asking.late == "include":
-                store = corrected(store)
+                store = corrected(store, late)
             kept = self._read(store, choice, begin, end)
             starts = [row["bucket"] for row in kept] + ([] if self.first is None else [self.first])
             self.first = min(starts, default=None)
@@ -173,18 +176,16 @@ class _Reading:
                 found.setdefault(tuple(row[key] for key in self._keys), {}).update(row)
         return found
 
-    def late(self, choice: Choice, begin: datetime | None, end: datetime | None) -> list[Row]:
-        """What late events added to the windows that are read."""
-        by = dict.fromkeys((*self._only, *(["currency"] if "currency" in choice.table.by else [])))
-        added = [figure for figure in stored_parts(choice.figures) if figure.rules.is_added]
-        rows = additions(
-            self._store(choice), choice.table, since=begin, until=end, grain=self._grain, figures=added, by=tuple(by),
-            only=self._only or None,
-        )  # fmt: skip
-        return [row for row in rows if all(row[name] in values for name, values in self._only.items())]
-
-    def _store(self, choice: Choice) -> FigureStore:
-        return cast("FigureStore", self._store_of(choice.entry.store))
+    def late(self) -> list[tuple[Choice, list[Row]]]:
+        """What late events added to the windows of the last range, by the tables."""
+        result = []
+        for choice, rows in zip(self._choices, self._late, strict=True):
+            by = tuple(dict.fromkeys((*self._only, *(["currency"] if "currency" in choice.table.by else []))))
+            figures = [figure for figure in stored_parts(choice.figures) if figure.rules.is_added]
+            found = added(rows, grain=self._grain, figures=figures, by=by)
+            only = self._only.items()
+            result.append((choice, [row for row in found if all(row[name] in values for name, values in only)]))
+        return result
 
     @property
     def _only(self) -> dict[str, Sequence[str]]:

@@ -108,5 +108,6 @@ def _changed(path: Path | None) -> int:
 
 
 def _seconds(table: ReferenceTable | None) -> float:
-    is_fixed = table is None or table.source == "file" or table.every == NEVER
-    return float("inf") if table is None or is_fixed else span_of(table.every).total_seconds()
+    if table is None or table.source == "file" or table.every == NEVER:
+        return float("inf")
+    return span_of(table.every).total_seconds()

@@ -5,8 +5,6 @@
 
 import { element } from "./dom.mjs";
 
-const KINDS = { topic: "topic", figures: "figures", rows: "rows", events: "events", reference: "reference" };
-
 class Browser {
   constructor(model, el) {
     this.model = model;
@@ -58,7 +56,7 @@ class Browser {
   entry(group, item, words, isOpen) {
     const entry = element(
       "details", { open: isOpen, "data-key": `${group}/${item.name}/${item.store ?? ""}` },
-      element("summary", {}, element("b", { text: item.name }), " ", element("i", { text: KINDS[item.kind] })),
+      element("summary", {}, element("b", { text: item.name }), " ", element("i", { text: item.kind })),
     );
     // Long lists: what is inside is made once it is looked at.
     const fill = () => {
