@@ -141,7 +141,7 @@ class Reading:
 
     def _named(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """A table's row with the standard fields under their names, where the contract has other columns for them."""
-        moved = {field.name: at(record, field.steps) for field in self._contract.standard if field.is_moved}
+        moved = {field.name: at(record, field.steps) for field in self._contract.moved}
         return {name: value for name, value in moved.items() if value is not None} | {**record} if moved else record
 
 

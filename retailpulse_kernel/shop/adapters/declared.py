@@ -58,7 +58,7 @@ class Declared(Adapter):
         if event_type is None:
             raise EventError("not_mapped", f"{(word or '')[:60]!r} is no event of the format {self.name}")
         list_of = self.mapping.lines
-        lines = nested(at(record, Source((list_of,)).steps[0]), list, list_of) if list_of else None
+        lines = nested(at(record, self.mapping.list_steps), list, list_of) if list_of else None
         if lines:
             return self.lines(lines, lambda number, line: self._element(record, line, event_type, number, row))
         if list_of and event_type in ORDER_EVENTS:
@@ -181,7 +181,7 @@ def declared(format: RecordFormat) -> type[Adapter]:
     """
     of_record = {name: source for name, source in format.fields if source.paths}
     needed = [str(of_record[name].steps[0][0]) for name in _NEEDED if name in of_record]
-    inside = [str(Source((format.lines,)).steps[0][0])] if format.lines else []
+    inside = [str(step) for step in format.list_steps[:1]]
     reads = _first_steps(of_record.values())
     names = {
         "name": format.name,
