@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -46,7 +45,6 @@ class Declared(Adapter):
         super().__init__(**given)
         self._fields, self._line = dict(self.mapping.fields), dict(self.mapping.line)
         self._types = dict(self.mapping.types)
-        self._counted: Counter[tuple[str, str]] = Counter()
         self._order: str | None = None
         self._filled: dict[str, Any] = {}
 
@@ -84,8 +82,7 @@ class Declared(Adapter):
         if fields.get("price") is None:  # a bad row takes no line of the order
             raise EventError("missing:price", "a line of an order needs a price")
         if fields.get("order_line") is None and order is not None:
-            self._counted[order, fields["event_type"]] += 1
-            fields["order_line"] = self._counted[order, fields["event_type"]]
+            fields["order_line"] = self.next_line((order, fields["event_type"]))
             if self.alone:
                 fields["order_id"] = fields.get("event_id") or self.event_id(row)
             elif "event_id" not in fields:
