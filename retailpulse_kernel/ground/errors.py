@@ -53,9 +53,9 @@ __all__ = [
 
 #: The start of a line that names an exception, as Python's and Java's tracebacks write it.
 _NAMED = re.compile(r"(?:Caused by: )?((?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)): (.+)")
-#: What Kafka's client says of itself.
 #: What Spark puts behind a sentence.
 _SPARK_S_END = re.compile(r"(?: SQLSTATE: \w{5})?;?$")
+#: What Kafka's client says of itself.
 _KAFKA_ERROR = re.compile(r'KafkaError\{code=\w+,val=-?\d+,str="(.*?)"\}')
 #: Exceptions that only hand another one on.
 _CARRIERS = frozenset(

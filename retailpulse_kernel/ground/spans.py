@@ -113,14 +113,18 @@ def moment_of(text: str | datetime | None, calendar: Calendar = UTC_CALENDAR) ->
 def _named_day(name: str, calendar: Calendar) -> date | None:
     today = calendar.day_of(datetime.now(UTC))
     if name in WEEKDAYS:
-        return today - timedelta(days=(today.weekday() - WEEKDAYS.index(name)) % len(WEEKDAYS))
+        return _last_weekday(name, today)
     return {"today": today, "yesterday": today - timedelta(days=1)}.get(name)
+
+
+def _last_weekday(name: str, today: date) -> date:
+    return today - timedelta(days=(today.weekday() - WEEKDAYS.index(name)) % len(WEEKDAYS))
 
 
 def _period(name: str, calendar: Calendar) -> tuple[datetime, datetime | None]:
     """The range behind one of `PERIODS`; one that is not over has no end."""
     today = calendar.day_of(datetime.now(UTC))
-    week = today - timedelta(days=(today.weekday() - WEEKDAYS.index(calendar.week_start)) % len(WEEKDAYS))
+    week = _last_weekday(calendar.week_start, today)
     month = today.replace(day=1)
     days = {
         "today": (today, None),

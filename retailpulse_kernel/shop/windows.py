@@ -226,9 +226,10 @@ class Grain:
         column : str
             A column of timestamps, or an expression.
         """
-        second, clock = f"unix_seconds({column})", self.calendar.clock
+        second = f"unix_seconds({column})"
         if self.calendar.is_utc:
             return f"timestamp_seconds({self._end_sql(second)})"
+        clock = self.calendar.clock
         if self.name == "hour":
             return f"timestamp_seconds({clock.hour_end_sql(second)})"
         return f"timestamp_seconds({clock.end_sql(second, self._end_sql)})"

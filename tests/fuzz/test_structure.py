@@ -340,7 +340,7 @@ def parquets(draw: st.DrawFn) -> tuple[bytes, Orders] | None:
     given = draw(orders(NESTED | FLAT))
     buffer = io.BytesIO()
     try:
-        table = pa.Table.from_pylist([given.records[0], *given.records[1:]])
+        table = pa.Table.from_pylist(given.records)
         pq.write_table(table.select(draw(st.permutations(table.column_names))), buffer)
     except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
         return None

@@ -23,6 +23,7 @@ from retailpulse_kernel.ground.errors import ContractError, UnknownName, UsageEr
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop import figures
 from retailpulse_kernel.shop.adapters.declared import shipped_formats
+from retailpulse_kernel.shop.adapters.snowplow import Snowplow
 from retailpulse_kernel.shop.contract.comparing import changes
 from retailpulse_kernel.shop.contract.loading import read_contract, shipped
 from retailpulse_kernel.shop.contract.model import TOOLS, Contract
@@ -31,6 +32,7 @@ from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.shop.formats.reading import TopicReader
 from retailpulse_kernel.streaming.intake.judging import Intake, Stretch
 from retailpulse_kernel.streaming.intake.opening import Chunk
+from tests.adapters import lines
 from tests.fuzz.test_adapters import RECORDS
 
 TILL = """
@@ -109,11 +111,6 @@ VALUES = {
 
 def shop(text: str) -> Contract:
     return read_contract(text, name="shop.toml", base=shipped())
-
-
-def lines(path: Path, *records: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
 
 
 def table(path: Path, *rows: dict[str, Any]) -> Path:
@@ -352,15 +349,11 @@ class TestOwnColumns:
 
 class TestSnowplow:
     def row(self, **more: Any) -> str:
-        from retailpulse_kernel.shop.adapters.snowplow import Snowplow
-
         record = RECORDS["snowplow"] | more
         cells = (record.get(name, "") for name in Snowplow.headless)
         return "\t".join(json.dumps(one) if isinstance(one, dict) else str(one) for one in cells) + "\n"
 
     def test_a_file_without_a_header(self, tmp_path: Path) -> None:
-        from retailpulse_kernel.shop.adapters.snowplow import Snowplow
-
         (tmp_path / "f").write_text(self.row(page_title='"Sale", he said') + self.row(event_id="e2"))
         reading = read_rows(tmp_path / "f")
         found = [row.event for row in reading if isinstance(row, Accepted)]

@@ -24,7 +24,7 @@ from retailpulse_kernel.feed.adapters import Reject, Rules, adapt, read, read_ro
 from retailpulse_kernel.ground.errors import EventError, RetailPulseError, UnknownName, UsageError
 from retailpulse_kernel.shop.adapters.values import exact_price, utc_time
 from retailpulse_kernel.shop.events import Event, parse_event
-from tests.adapters import BUY, HEADER, VIEW, events_of, rees46, rejects_of
+from tests.adapters import BUY, HEADER, VIEW, events_of, lines, rees46, rejects_of
 
 # Numbers
 
@@ -34,11 +34,6 @@ def segment_order(**more: Any) -> dict[str, Any]:
     properties = {"order_id": "o", "currency": "EUR", "products": [product | more.pop("product", {})]}
     call = {"messageId": "m", "type": "track", "event": "Order Completed", "timestamp": "2026-03-01T10:00:00Z"}
     return call | {"userId": "u", "properties": properties | more.pop("properties", {})} | more
-
-
-def lines(path: Path, *records: dict[str, Any] | str) -> Path:
-    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records))
-    return path
 
 
 @pytest.mark.parametrize("number", ["18446744073709551617", "123456789012345678901234567890", "-9223372036854775809"])

@@ -20,6 +20,7 @@ from retailpulse_kernel.shop.figures import REVENUE, Figure, sum_of
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.formats.reading import TopicReader
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
+from tests.adapters import lines
 
 NOON = "2026-01-05T12:00:00Z"
 NET = """
@@ -35,11 +36,6 @@ type = "decimal(18,4)"
 
 [fields.coupon]
 """
-
-
-def lines(path: Path, *records: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
 
 
 def call(event: str, **properties: Any) -> dict[str, Any]:

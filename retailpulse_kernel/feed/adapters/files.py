@@ -47,11 +47,6 @@ class Row:
     arrival_ms: int | None = None
 
     @property
-    def record(self) -> dict[str, Any]:
-        """The fields; read from the JSON only when asked."""
-        return self.fields if self.fields is not None else record_of(self.value or b"")
-
-    @property
     def raw(self) -> str:
         """The row as it stands in the file; a Parquet row as JSON."""
         if self.text is not None:
@@ -169,7 +164,7 @@ def _too_long(line: Line) -> BadRow:
 
 def _keys(row: Row) -> tuple[str, ...]:
     try:
-        return tuple(row.record)
+        return tuple(record_of(row.value or b""))
     except EventError:
         return ()
 

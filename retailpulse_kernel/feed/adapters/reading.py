@@ -141,7 +141,7 @@ class Reading:
 
     def _named(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """A table's row with the standard fields under their names, where the contract has other columns for them."""
-        moved = {field.name: at(record, field.steps) for field in self._contract.standard if field.is_moved}
+        moved = {field.name: at(record, field.steps) for field in self._contract.moved}
         return {name: value for name, value in moved.items() if value is not None} | {**record} if moved else record
 
 
@@ -209,13 +209,14 @@ def read_rows(
         What a message holds, and the shop's own formats; the shipped one when absent.
     """
     path = Path(path)
-    own = contract.formats if contract else ()
+    contract = shipped() if contract is None else contract
+    own = contract.formats
     if format != AUTO:
         adapter(format, own=own)  # an unknown one is told before the file is opened
     prices = Items.load(items) if items else None
     known = adapters_of(own)
     rows = open_rows(path, [kind.headless for kind in known.values() if kind.headless and format in (AUTO, kind.name)])
-    names = {path_text(field.steps): field.name for field in contract.standard} if contract else {}
+    names = {path_text(field.steps): field.name for field in contract.moved}
     columns = tuple(names.get(name, name) for name in rows.columns or ())
     known_by = ""
     if format == AUTO:

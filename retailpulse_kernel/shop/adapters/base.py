@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -92,6 +93,7 @@ class Adapter:
         self.items = items
         self.rules = rules or Rules()
         self.changed: list[str] = []
+        self._counted: Counter[Any] = Counter()
 
     @classmethod
     def found_in(cls, columns: Sequence[str]) -> list[str]:
@@ -168,6 +170,17 @@ class Adapter:
             except EventError as error:
                 found.append(error)
         return found
+
+    def next_line(self, order: Any) -> int:
+        """The number of an order's next line, where each line is a record: they are counted as they come.
+
+        Parameters
+        ----------
+        order : object
+            What tells the order from all others.
+        """
+        self._counted[order] += 1
+        return self._counted[order]
 
     def event_id(self, row: int) -> str:
         """An id for a record that has none: where it comes from.

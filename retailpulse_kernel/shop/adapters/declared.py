@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -46,7 +45,6 @@ class Declared(Adapter):
         super().__init__(**given)
         self._fields, self._line = dict(self.mapping.fields), dict(self.mapping.line)
         self._types = dict(self.mapping.types)
-        self._counted: Counter[tuple[str, str]] = Counter()
         self._order: str | None = None
         self._filled: dict[str, Any] = {}
 
@@ -58,7 +56,7 @@ class Declared(Adapter):
         if event_type is None:
             raise EventError("not_mapped", f"{(word or '')[:60]!r} is no event of the format {self.name}")
         list_of = self.mapping.lines
-        lines = nested(at(record, Source((list_of,)).steps[0]), list, list_of) if list_of else None
+        lines = nested(at(record, self.mapping.list_steps), list, list_of) if list_of else None
         if lines:
             return self.lines(lines, lambda number, line: self._element(record, line, event_type, number, row))
         if list_of and event_type in ORDER_EVENTS:
@@ -84,8 +82,7 @@ class Declared(Adapter):
         if fields.get("price") is None:  # a bad row takes no line of the order
             raise EventError("missing:price", "a line of an order needs a price")
         if fields.get("order_line") is None and order is not None:
-            self._counted[order, fields["event_type"]] += 1
-            fields["order_line"] = self._counted[order, fields["event_type"]]
+            fields["order_line"] = self.next_line((order, fields["event_type"]))
             if self.alone:
                 fields["order_id"] = fields.get("event_id") or self.event_id(row)
             elif "event_id" not in fields:
@@ -181,7 +178,7 @@ def declared(format: RecordFormat) -> type[Adapter]:
     """
     of_record = {name: source for name, source in format.fields if source.paths}
     needed = [str(of_record[name].steps[0][0]) for name in _NEEDED if name in of_record]
-    inside = [str(Source((format.lines,)).steps[0][0])] if format.lines else []
+    inside = [str(step) for step in format.list_steps[:1]]
     reads = _first_steps(of_record.values())
     names = {
         "name": format.name,

@@ -9,7 +9,16 @@ from typing import Any, ClassVar
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter
 from retailpulse_kernel.shop.adapters.records import Mapped
-from retailpulse_kernel.shop.adapters.values import canonical, digest, exact_price, nested, text, whole
+from retailpulse_kernel.shop.adapters.values import (
+    canonical,
+    coupon_of,
+    digest,
+    exact_price,
+    first_of,
+    nested,
+    text,
+    whole,
+)
 
 __all__ = ["GA4"]
 
@@ -89,7 +98,7 @@ class GA4(Adapter):
         }
         currency = _set(params.get("currency"))
         if not items:
-            value = self.price(_first(ecommerce.get("refund_value"), params.get("value")))
+            value = self.price(first_of(ecommerce.get("refund_value"), params.get("value")))
             if value is None:
                 raise EventError("missing:items", f"a {name} without items and without a value")
             return [shared | self.whole_refund(f"{hit}-1", order, value, currency)]
@@ -101,7 +110,7 @@ class GA4(Adapter):
                 {"event_id": f"{hit}-{line}", "order_line": line}
                 | shared
                 | self._item(item, currency)
-                | {name: value for name, value in {"coupon": _set(item.get("coupon")) or coupon}.items() if value}
+                | coupon_of(_set(item.get("coupon")) or coupon)
                 | (order_wide if line == 1 else {})
             ),
         )
@@ -111,19 +120,19 @@ class GA4(Adapter):
         suffix = "" if _set(params.get("currency")) else "_in_usd"
 
         def found(name: str) -> Any:
-            local = _first(ecommerce.get(f"{name}_value"), params.get(name))
-            return _first(ecommerce.get(f"{name}_value{suffix}"), local)
+            local = first_of(ecommerce.get(f"{name}_value"), params.get(name))
+            return first_of(ecommerce.get(f"{name}_value{suffix}"), local)
 
         return self.amounts(shipping=found("shipping"), tax=found("tax"))
 
     def _item(self, item: Mapping[str, Any], currency: str | None) -> dict[str, Any]:
         quantity = whole(item.get("quantity"))
+        pieces = quantity if isinstance(quantity, int) and not isinstance(quantity, bool) and quantity > 0 else 1
         amounts = ("_in_usd", "") if currency is None else ("", "_in_usd")
-        found = ((suffix, self._price_of(item, suffix, quantity)) for suffix in amounts)
+        found = ((suffix, self._price_of(item, suffix, pieces)) for suffix in amounts)
         suffix, price = next((one for one in found if one[1] is not None), ("", None))
         if suffix:
             self.changed.append("chosen:price_in_usd")
-        pieces = quantity if isinstance(quantity, int) and quantity > 0 else 1
         parts = [part.strip().replace(".", "_") for name in _CATEGORIES if (part := _set(item.get(name)))]
         return {
             "product_id": _set(item.get("item_id")) or self._named(_set(item.get("item_name"))),
@@ -135,17 +144,15 @@ class GA4(Adapter):
             **self.amounts(discount_in_price=_times(item.get("discount"), pieces)),
         }
 
-    def _price_of(self, item: Mapping[str, Any], suffix: str, quantity: Any) -> str | None:
+    def _price_of(self, item: Mapping[str, Any], suffix: str, pieces: int) -> str | None:
         """The item's price, else its share of what its pieces brought in."""
         if (price := self.price(item.get(f"price{suffix}"))) is not None:
             return price
         revenue = exact_price(item.get(f"item_revenue{suffix}"), every=True)
         if revenue is None:
             return None
-        pieces = quantity if isinstance(quantity, int) and not isinstance(quantity, bool) and quantity > 0 else 1
         self.changed.append("derived:price")
-        share = Decimal(revenue) / pieces
-        return exact_price(share, self.changed, every=True)
+        return exact_price(Decimal(revenue) / pieces, self.changed, every=True)
 
     def _named(self, name: str | None) -> str | None:
         if name is None:
@@ -164,10 +171,6 @@ def _identity(
         [[item.get(field) for field in _ITEM_IDENTITY] for item in items],
     ]
     return digest(canonical(content))
-
-
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value not in (None, "")), None)
 
 
 def _times(amount: Any, pieces: int) -> Any:

@@ -140,7 +140,7 @@ def placed(fields: Mapping[str, Any], contract: Contract, kept: Mapping[str, Any
     kept : mapping
         What of the record the shop's own fields need.
     """
-    moved = {field.name: field.steps for field in contract.standard if field.is_moved}
+    moved = {field.name: field.steps for field in contract.moved}
     found = {**kept, **{name: value for name, value in fields.items() if name not in moved}}
     for name, steps in moved.items():
         if name in fields:

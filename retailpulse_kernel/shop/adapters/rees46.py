@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -45,10 +44,6 @@ class Rees46(Adapter):
     )
     needs_source: ClassVar[bool] = True
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self._lines: Counter[str] = Counter()
-
     def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
         """One event for the row."""
         name = text(record.get("event_type"))
@@ -76,6 +71,5 @@ class Rees46(Adapter):
             if price is None:  # a bad row takes no line of the order
                 raise EventError("missing:price", "a purchase needs a price")
             order = fields["event_id"] if self.alone else session
-            self._lines[order] += 1
-            fields |= {"order_id": order, "order_line": self._lines[order]}
+            fields |= {"order_id": order, "order_line": self.next_line(order)}
         return [fields]

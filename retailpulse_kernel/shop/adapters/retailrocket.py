@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -28,10 +27,6 @@ class RetailRocket(Adapter):
     name: ClassVar[str] = "retailrocket"
     columns: ClassVar[tuple[str, ...]] = ("timestamp", "visitorid", "event", "itemid", "transactionid")
     needs_source: ClassVar[bool] = True
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self._lines: Counter[str] = Counter()
 
     def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
         """One event for the row."""
@@ -61,6 +56,5 @@ class RetailRocket(Adapter):
             order = text(record.get("transactionid"))
             if order is None:
                 raise EventError("missing:order_id", "a transaction needs a transactionid")
-            self._lines[order] += 1
-            fields |= {"order_id": order, "order_line": self._lines[order]}
+            fields |= {"order_id": order, "order_line": self.next_line(order)}
         return [fields]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter
 from retailpulse_kernel.shop.adapters.records import Mapped
-from retailpulse_kernel.shop.adapters.values import category_path, nested, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.values import category_path, coupon_of, first_of, nested, text, utc_time, whole
 
 __all__ = ["Segment"]
 
@@ -86,7 +86,7 @@ class Segment(Adapter):
         if message is None:
             raise EventError("missing:event_id", "the call has no messageId")
         user = text(record.get("userId")) or text(record.get("anonymousId"))
-        time = utc_time(_first(record, _TIMES))
+        time = utc_time(first_of(*map(record.get, _TIMES)))
         shared = {
             "event_type": event_type,
             "event_time": time,
@@ -115,12 +115,12 @@ class Segment(Adapter):
     def _line(self, product: Mapping[str, Any], properties: Mapping[str, Any], once: dict[str, str]) -> dict[str, Any]:
         """A product of an order, with what is known beside its price."""
         own = {} if properties.get("discount") not in (None, "") else self.amounts(discount=product.get("discount"))
-        coupon = text(product.get("coupon")) or text(properties.get("coupon"))
-        return self._product(product, properties) | own | once | ({"coupon": coupon} if coupon else {})
+        coupon = coupon_of(text(product.get("coupon")) or text(properties.get("coupon")))
+        return self._product(product, properties) | own | once | coupon
 
     def _for_products(self, properties: Mapping[str, Any]) -> str | None:
         """What was paid for an order's products, without shipping and tax; None where the call does not say."""
-        if (paid := self.price(_first(properties, _FOR_PRODUCTS))) is not None:
+        if (paid := self.price(first_of(*map(properties.get, _FOR_PRODUCTS)))) is not None:
             return paid
         if (total := self.price(properties.get("total"))) is None:
             return None
@@ -145,10 +145,6 @@ def _merged(shared: Mapping[str, Any], call: Mapping[str, Any]) -> Mapping[str, 
     return {key: value for context in contexts for key, value in context.items()}
 
 
-def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The first of several fields that is set."""
-    return next((record[name] for name in names if record.get(name) not in (None, "")), None)
-
-
 def _text(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    return text(_first(record, names))
+    """The first of several fields that is set."""
+    return text(first_of(*map(record.get, names)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter
 from retailpulse_kernel.shop.adapters.records import Mapped
-from retailpulse_kernel.shop.adapters.values import category_path, nested, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.values import category_path, coupon_of, first_of, nested, text, utc_time, whole
 
 __all__ = ["Snowplow"]
 
@@ -67,10 +66,6 @@ class Snowplow(Adapter):
     reads: ClassVar[tuple[str, ...]] = _COLUMNS
     headless: ClassVar[tuple[str, ...]] = _COLUMNS
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self._lines: Counter[str] = Counter()
-
     @classmethod
     def opened(cls, message: bytes) -> Mapping[str, Any]:
         """The columns of a line, which is what the stream of enriched events has; or a JSON object of them."""
@@ -118,13 +113,12 @@ class Snowplow(Adapter):
         once = self.amounts(
             discount=of_order.get("discount_amount"), shipping=of_order.get("shipping"), tax=of_order.get("tax")
         )
-        coupon = text(of_order.get("discount_code"))
+        coupon = coupon_of(text(of_order.get("discount_code")))
 
         def fields_of(line: int, product: Mapping[str, Any]) -> dict[str, Any]:
             fields = {"event_id": message if len(products) == 1 and not is_order else f"{message}-{line}"} | shared
             if is_order:
-                fields |= {"order_id": order, "order_line": line} | (once if line == 1 else {})
-                fields |= {"coupon": coupon} if coupon else {}
+                fields |= {"order_id": order, "order_line": line} | (once if line == 1 else {}) | coupon
             price = self.price(product.get("price"))
             return fields | {
                 "product_id": text(product.get("id")),
@@ -145,12 +139,11 @@ class Snowplow(Adapter):
         if order is None:
             raise EventError("missing:order_id", "a line of an order needs ti_orderid")
         message = text(record.get("event_id"))
-        self._lines[order] += 1
         return shared | {
             "event_id": message,
             "event_type": "purchase",
             "order_id": message if self.alone else order,
-            "order_line": self._lines[order],
+            "order_line": self.next_line(order),
             "product_id": text(record.get("ti_sku")) or text(record.get("ti_name")),
             "category": category_path(record.get("ti_category")),
             "price": price,
@@ -160,7 +153,7 @@ class Snowplow(Adapter):
 
     def _shared(self, record: Mapping[str, Any]) -> dict[str, Any]:
         user = next((found for name in _USERS if (found := text(record.get(name)))), None)
-        time = utc_time(next((record[name] for name in _TIMES if record.get(name) not in (None, "")), None))
+        time = utc_time(first_of(*map(record.get, _TIMES)))
         session = self.session(text(record.get("domain_sessionid")), user, time)
         return {"event_time": time, "user_id": user, "session_id": session}
 

@@ -19,10 +19,12 @@ from retailpulse_kernel.ground.spans import moment_at
 __all__ = [
     "canonical",
     "category_path",
+    "coupon_of",
     "currency_code",
     "day_session",
     "digest",
     "exact_price",
+    "first_of",
     "is_nothing",
     "nested",
     "text",
@@ -90,6 +92,17 @@ def is_nothing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
+def first_of(*values: Any) -> Any:
+    """The first of several values that is set; None where none is.
+
+    Parameters
+    ----------
+    *values : object
+        As the file has them.
+    """
+    return next((value for value in values if value not in (None, "")), None)
+
+
 def whole(value: Any) -> Any:
     """A count: 2, "2" and 2.0 are the same; anything else is left to the contract to refuse.
 
@@ -135,7 +148,7 @@ def exact_price(
     EventError
         It is not a number, or has more than four decimal places.
     """
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if is_nothing(value):
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise EventError("type:price", f"a price was expected, found {type(value).__name__}")
@@ -176,6 +189,17 @@ def category_path(value: Any) -> str:
         As the file has it.
     """
     return ".".join(part for part in _PATH.split((text(value) or "").strip()) if part)
+
+
+def coupon_of(coupon: str | None) -> dict[str, str]:
+    """A coupon as a further field of an event; no field where there is none.
+
+    Parameters
+    ----------
+    coupon : str or None
+        Its code.
+    """
+    return {"coupon": coupon} if coupon else {}
 
 
 def currency_code(value: Any) -> str | None:

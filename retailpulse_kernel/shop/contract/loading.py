@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from retailpulse_kernel.ground.calendars import WEEKDAYS
 from retailpulse_kernel.ground.errors import ContractError, did_you_mean
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.checking import Fault, Faults, Places, Reading
@@ -44,7 +45,6 @@ SHIPPED: Final = Path(__file__).with_name("shop.toml")
 
 #: The formats of messages that are read.
 FORMATS: Final = ("json", *REGISTERED, *TOOLS)
-_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _ROOMS: Final = ("shop", "event_types", "topics", "fields", "formats", "tables")
 #: The format of a file of events as the contract has them.
 _PLAIN: Final = "retailpulse"
@@ -191,8 +191,8 @@ def _event_types(faults: Faults, values: Any, base: Contract | None) -> EventTyp
 def _topics(
     faults: Faults, values: Any, base: Contract | None, words: Sequence[str], formats: Sequence[RecordFormat]
 ) -> tuple[Topic, ...]:
-    of_tools = (*TOOLS, *(one.name for one in formats))
-    known = (*FORMATS, *of_tools[len(TOOLS) :])
+    own = tuple(one.name for one in formats)
+    of_tools, known = (*TOOLS, *own), (*FORMATS, *own)
     versions = {one.name: (("mapping_version", one.version),) for one in formats}
     found = {one.name: one for one in base.topics} if base else {}
     for name, value in Reading(faults, ("topics",), values).values.items():
@@ -258,8 +258,8 @@ def _shop(faults: Faults, values: Any, base: Contract | None) -> Shop:
             f"{did_you_mean(shop.zone, available_timezones())}Use a name of the IANA database, such as Europe/Berlin."
         )
         faults.add(("shop", "zone"), f"There is no time zone {shop.zone!r}.", remedy)
-    if shop.week_start not in _DAYS:
-        faults.unknown(("shop", "week_start"), "day", shop.week_start, _DAYS)
+    if shop.week_start not in WEEKDAYS:
+        faults.unknown(("shop", "week_start"), "day", shop.week_start, WEEKDAYS)
     if shop.currency not in CURRENCIES:
         near = did_you_mean(shop.currency, CURRENCIES)
         faults.add(("shop", "currency"), f"{shop.currency!r} is not a currency of ISO 4217.", f"{near}Such as EUR.")

@@ -315,6 +315,11 @@ class Contract:
         return tuple(one for one in self.fields if not one.is_own)
 
     @cached_property
+    def moved(self) -> tuple[Field, ...]:
+        """The fields of the standard event that are elsewhere than under their names."""
+        return tuple(one for one in self.standard if one.is_moved)
+
+    @cached_property
     def own(self) -> tuple[Field, ...]:
         """The fields of the shop's own."""
         return tuple(one for one in self.fields if one.is_own)
@@ -358,7 +363,7 @@ class Contract:
     @cached_property
     def is_plain(self) -> bool:
         """Whether messages are read as by the shipped contract."""
-        return not self.own and not any(one.is_moved for one in self.standard) and self.event_types.are_plain
+        return not self.own and not self.moved and self.event_types.are_plain
 
     @cached_property
     def decoding(self) -> Contract:

@@ -42,8 +42,9 @@ def _once(events: Sequence[Mapped]) -> list[Mapped]:
     found: list[Mapped] = []
     for event in events:
         name = None if isinstance(event, EventError) else event.get("event_id")
-        again = EventError("repeated:event_id", f"the message has an event {name!r} already"[:200])
-        found.append(again if name is not None and name in known else event)
+        if name is not None and name in known:
+            event = EventError("repeated:event_id", f"the message has an event {name!r} already"[:200])
+        found.append(event)
         known.add(name)
     return found
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
-from zoneinfo import ZoneInfo
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.currencies import CURRENCIES
@@ -41,7 +40,7 @@ def business_day(moment: datetime, contract: Contract) -> date:
     contract : Contract
         The shop's, whose zone says when a day begins.
     """
-    return moment.astimezone(ZoneInfo(contract.shop.zone)).date()
+    return contract.shop.calendar.day_of(moment)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -39,10 +40,10 @@ class Source:
     hash: bool = False
     once: bool = False
 
-    @property
-    def steps(self) -> list[tuple[Step, ...]]:
+    @cached_property
+    def steps(self) -> tuple[tuple[Step, ...], ...]:
         """The steps to each of the places."""
-        return [steps_of(path) or (path,) for path in self.paths]
+        return tuple(_steps(path) for path in self.paths)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,16 @@ class RecordFormat:
     types: tuple[tuple[str, str], ...] = ()
     fill: tuple[str, ...] = ()
 
+    @cached_property
+    def list_steps(self) -> tuple[Step, ...]:
+        """The steps to the list; none where there is no list."""
+        return _steps(self.lines) if self.lines else ()
+
     @property
     def version(self) -> str:
         """What changes with the mapping: a job that reads such records compares it."""
         return hashlib.blake2b(msgspec.json.encode(self), digest_size=6).hexdigest()
+
+
+def _steps(path: str) -> tuple[Step, ...]:
+    return steps_of(path) or (path,)
