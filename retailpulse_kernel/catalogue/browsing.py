@@ -27,8 +27,6 @@ __all__ = ["listed"]
 
 #: Seconds for which Kafka is asked again whether it is there.
 _PATIENCE = 2.0
-#: What `rp.kafka` calls the topics of a namespace beside that of its events.
-_SHORT = {"dlq_topic": "dlq", "late_topic": "late", "progress_topic": "progress"}
 #: The magics of the stores that take statements.
 _MAGICS = {"cassandra": "%%cql", "hive": "%%hive"}
 
@@ -82,7 +80,8 @@ def listed(settings: Settings) -> dict[str, Any]:
 def _topics(settings: Settings, contract: Contract) -> list[Item]:
     """The namespace's topics, and those of the contract."""
     namespace = settings.namespace
-    short = {getattr(namespace, attribute): name for attribute, name in _SHORT.items()}
+    # What `rp.kafka` calls the topics of a namespace beside that of its events.
+    short = {namespace.dlq_topic: "dlq", namespace.late_topic: "late", namespace.progress_topic: "progress"}
     further = {namespace.topic(one.topic): one.topic for one in contract.topics}
     reach(settings, _PATIENCE)  # its client would try for long, and not tell why
     states = topic_states(settings, dict.fromkeys([*namespace.topics, *further]))

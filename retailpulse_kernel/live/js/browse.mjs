@@ -5,8 +5,6 @@
 
 import { element } from "./dom.mjs";
 
-const KINDS = { topic: "topic", figures: "figures", rows: "rows", events: "events", reference: "reference" };
-
 class Browser {
   constructor(model, el) {
     this.model = model;
@@ -50,15 +48,15 @@ class Browser {
     const groups = this.model.get("content").groups.map((group) => [group.title, found(group.items, words)]);
     this.list.replaceChildren(...groups.filter(([, items]) => items.length).map(([title, items]) => element(
       "section", {}, element("h3", { text: `${title} (${items.length})` }),
-      ...items.map((item) => this.entry(title, item, words, open.has(`${title}/${item.name}/${item.store ?? ""}`))),
+      ...items.map((item) => this.entry(`${title}/${item.name}/${item.store ?? ""}`, item, words, open)),
     )));
     if (!this.list.children.length && words.length) this.list.append(element("p", { className: "rp-none", text: "Nothing has these words." }));
   }
 
-  entry(group, item, words, isOpen) {
+  entry(key, item, words, open) {
     const entry = element(
-      "details", { open: isOpen, "data-key": `${group}/${item.name}/${item.store ?? ""}` },
-      element("summary", {}, element("b", { text: item.name }), " ", element("i", { text: KINDS[item.kind] })),
+      "details", { open: open.has(key), "data-key": key },
+      element("summary", {}, element("b", { text: item.name }), " ", element("i", { text: item.kind })),
     );
     // Long lists: what is inside is made once it is looked at.
     const fill = () => {
