@@ -19,7 +19,6 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.contract.model import Contract, Field, ReferenceTable
 from retailpulse_kernel.shop.figures import Figure, Ratio
-from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.stores.kafka.config import reach
 from retailpulse_kernel.stores.kafka.topics import topic_states
 
@@ -173,7 +172,8 @@ def _figures(catalogue: Catalogue, entry: TableEntry) -> list[Item]:
     kept: list[Figure | Ratio] = [*table.figures, *table.ratios]
     figures = [
         _part(
-            one.name, "figure", ", ".join(filter(None, [one.title, one.unit, _estimated(one)])),
+            one.name, "figure",
+            ", ".join(filter(None, [one.title, one.unit, "estimated" if entry.is_estimated(one) else ""])),
             personal=shows_personal(one, catalogue.contract), code=_asked(catalogue, entry, one),
         )
         for one in kept
@@ -184,10 +184,6 @@ def _figures(catalogue: Catalogue, entry: TableEntry) -> list[Item]:
         for name in table.by
     ]  # fmt: skip
     return [*figures, *dimensions]
-
-
-def _estimated(figure: Figure | Ratio) -> str:
-    return "estimated" if isinstance(figure, Figure) and figure.rules.value is Value.SKETCH else ""
 
 
 def _columns(catalogue: Catalogue, entry: TableEntry, store: list[str]) -> list[Item]:
