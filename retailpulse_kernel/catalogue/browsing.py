@@ -19,7 +19,6 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.contract.model import Contract, Field, ReferenceTable
 from retailpulse_kernel.shop.figures import Figure, Ratio
-from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.stores.kafka.config import reach
 from retailpulse_kernel.stores.kafka.topics import topic_states
 
@@ -27,8 +26,6 @@ __all__ = ["listed"]
 
 #: Seconds for which Kafka is asked again whether it is there.
 _PATIENCE = 2.0
-#: What `rp.kafka` calls the topics of a namespace beside that of its events.
-_SHORT = {"dlq_topic": "dlq", "late_topic": "late", "progress_topic": "progress"}
 #: The magics of the stores that take statements.
 _MAGICS = {"cassandra": "%%cql", "hive": "%%hive"}
 
@@ -82,7 +79,8 @@ def listed(settings: Settings) -> dict[str, Any]:
 def _topics(settings: Settings, contract: Contract) -> list[Item]:
     """The namespace's topics, and those of the contract."""
     namespace = settings.namespace
-    short = {getattr(namespace, attribute): name for attribute, name in _SHORT.items()}
+    # What `rp.kafka` calls the topics of a namespace beside that of its events.
+    short = {namespace.dlq_topic: "dlq", namespace.late_topic: "late", namespace.progress_topic: "progress"}
     further = {namespace.topic(one.topic): one.topic for one in contract.topics}
     reach(settings, _PATIENCE)  # its client would try for long, and not tell why
     states = topic_states(settings, dict.fromkeys([*namespace.topics, *further]))
@@ -174,7 +172,8 @@ def _figures(catalogue: Catalogue, entry: TableEntry) -> list[Item]:
     kept: list[Figure | Ratio] = [*table.figures, *table.ratios]
     figures = [
         _part(
-            one.name, "figure", ", ".join(filter(None, [one.title, one.unit, _estimated(one)])),
+            one.name, "figure",
+            ", ".join(filter(None, [one.title, one.unit, "estimated" if entry.is_estimated(one) else ""])),
             personal=shows_personal(one, catalogue.contract), code=_asked(catalogue, entry, one),
         )
         for one in kept
@@ -185,10 +184,6 @@ def _figures(catalogue: Catalogue, entry: TableEntry) -> list[Item]:
         for name in table.by
     ]  # fmt: skip
     return [*figures, *dimensions]
-
-
-def _estimated(figure: Figure | Ratio) -> str:
-    return "estimated" if isinstance(figure, Figure) and figure.rules.value is Value.SKETCH else ""
 
 
 def _columns(catalogue: Catalogue, entry: TableEntry, store: list[str]) -> list[Item]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,7 +17,7 @@ from rich.text import Text
 
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.jobs import pair
-from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, print_json
+from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, end_asked, print_json
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import span_of
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _EXIT_CODES = {"equal": 0, "differs": 1, "not checked": 3}
-
-
 #: Columns of a terminal from which on the tables' columns are listed, too.
 _WIDE = 110
 
@@ -262,15 +258,13 @@ def correct(
     seconds = span_of(every).total_seconds()
     if seconds <= 0:
         raise UsageError(f"--every {every} is no time to wait.", remedy="Give a time such as 1m.")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    while not stop.is_set():
+    end = end_asked()
+    while not end.is_set():
         try:
             _show_corrections(correct_figures(settings), as_json)
         except RetailPulseError as error:  # what does not answer now is asked again
             Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
-        stop.wait(seconds)
+        end.wait(seconds)
 
 
 def _show_corrections(done: Corrections, as_json: bool) -> None:

@@ -228,6 +228,7 @@ def demo(
     require_extra("stack")
 
     from retailpulse_kernel.demo import demo as demos
+    from retailpulse_kernel.demo.jobs import CLI, demo_jobs
     from retailpulse_kernel.demo.servers import airflow_fits
     from retailpulse_kernel.demo.worked import NAMESPACE, Worked, where_to_look, with_worked
     from retailpulse_kernel.feed.adapters import read
@@ -260,12 +261,11 @@ def demo(
     if airflow is None:
         airflow = input is None and not seconds and not worked and airflow_fits(settings, console)
     if not once:
-        command = [sys.executable, "-m", "retailpulse_kernel.cli"]
         if input is None:
-            feed = [*command, "generate", "--rate", f"{rate:g}", "--seconds", "0", "--seed", "1"]
+            feed = [*CLI, "generate", "--rate", f"{rate:g}", "--seconds", "0", "--seed", "1"]
             feed += ["--context"] if worked else []
         else:
-            feed = [*command, "replay", str(input.resolve()), "--format", format, "--speed", f"{speed:g}"]
+            feed = [*CLI, "replay", str(input.resolve()), "--format", format, "--speed", f"{speed:g}"]
         name = "generator" if input is None else "replay"
         demos.demo_live(
             settings,
@@ -282,7 +282,6 @@ def demo(
     if as_json:
         print_json({"namespace": outcome.namespace, **outcome.figures.to_json()})
         return
-    from retailpulse_kernel.demo.jobs import demo_jobs
     from retailpulse_kernel.demo.terminal import figures_view, jobs_view
 
     console.print(figures_view(outcome.figures))

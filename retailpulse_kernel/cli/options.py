@@ -23,6 +23,7 @@ __all__ = [
     "NamespaceOption",
     "OrderlyConsole",
     "ProfileOption",
+    "end_asked",
     "interruptible",
     "print_json",
     "progress_bar",
@@ -89,6 +90,14 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_asked() -> threading.Event:
+    """The event that Ctrl-C or SIGTERM sets from now on, for a command that goes on until then."""
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
+    return asked
 
 
 @contextmanager

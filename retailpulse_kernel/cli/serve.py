@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import threading
 from typing import Annotated
 
 import typer
 
 from retailpulse_kernel.cli.app import app
-from retailpulse_kernel.cli.options import NamespaceOption, ProfileOption
+from retailpulse_kernel.cli.options import NamespaceOption, ProfileOption, end_asked
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.extras import require_extra
 from retailpulse_kernel.ground.settings import Settings
@@ -97,8 +96,6 @@ def monitor(
     from retailpulse_kernel.stack.observers import MONITOR_PORT
 
     settings = Settings.load(profile=profile)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    end = end_asked()
     further = {"dashboards": lambda _values: keep_dashboards(settings)}
-    Monitor(settings, further).serve(port or MONITOR_PORT + settings.port_offset, stop, statsd_host=statsd_host)
+    Monitor(settings, further).serve(port or MONITOR_PORT + settings.port_offset, end, statsd_host=statsd_host)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from rich.console import Console
 
 from retailpulse_kernel.answers.reading import Summary, summarise
 from retailpulse_kernel.catalogue.completeness import served_until
-from retailpulse_kernel.demo.jobs import demo_jobs, job_command, last_line
+from retailpulse_kernel.demo.jobs import CLI, demo_jobs, failed, job_command, start_logged
 from retailpulse_kernel.demo.servers import only_demo, servers
 from retailpulse_kernel.demo.terminal import Dashboard
 from retailpulse_kernel.demo.worked import Worked, where_to_look
@@ -173,7 +171,7 @@ def demo_live(
     with only_demo(settings), servers(settings, console, airflow=airflow) as stop_again:
         ensure_topics(settings)
         jobs = demo_jobs()
-        names = [] if airflow else [f"job-{name}" for name in jobs]
+        programs = {} if airflow else _programs(jobs)
         variables = environment(settings)
         over = threading.Event()
         later = [threading.Thread(target=_start_for_questions, args=(settings, jobs, over), name="spark-connect")]
@@ -183,30 +181,31 @@ def demo_live(
             for thread in later:
                 thread.start()
             supervision.start_program(settings, feed_name, feed, env=variables, autorestart=False)
-            for name in jobs if names else ():
-                command = job_command(name, run="continuous")
-                supervision.start_program(settings, f"job-{name}", command, env=variables)
-            if names:
-                command = [sys.executable, "-m", "retailpulse_kernel.cli", "correct", "--every", _CORRECT_EVERY]
-                supervision.start_program(settings, _CORRECTING, command, env=variables)
-                names.append(_CORRECTING)
+            for name, command in programs.items():
+                supervision.start_program(settings, name, command, env=variables)
             if airflow:
                 place = login(settings)
                 console.print(
                     f"[bold]Airflow[/]    {place.url}  user {place.user}, password in {place.passwords}", soft_wrap=True
                 )
             airflows = [service.name for service in SERVICES.values() if service.group == "airflow"]
-            _show(settings, feed_name, names or airflows, worked, seconds, console)
+            _show(settings, feed_name, [*programs] or airflows, worked, seconds, console)
         finally:
             console.print("[bold]stopping[/]   the feed and the jobs, each after its micro-batch")
             over.set()
-            _stop(settings, [feed_name, *names, *(worked.programs if worked else ())])
+            _stop(settings, [feed_name, *programs, *(worked.programs if worked else ())])
             for thread in later:
                 thread.join()
             if worked is not None:
                 _stop(settings, worked.programs)  # one may have started meanwhile
     if worked is not None:
         where_to_look(settings, console, servers_stopped=stop_again)
+
+
+def _programs(jobs: Sequence[str]) -> dict[str, list[str]]:
+    """What the supervisor runs in Airflow's place, with the commands: the jobs, and what adds late events."""
+    commands = {f"job-{name}": job_command(name, run="continuous") for name in jobs}
+    return {**commands, _CORRECTING: [*CLI, "correct", "--every", _CORRECT_EVERY]}
 
 
 def _start_for_questions(settings: Settings, jobs: Sequence[str], over: threading.Event) -> None:
@@ -302,20 +301,11 @@ def stopped_programs(settings: Settings, feed: str, programs: Sequence[str]) -> 
 
 def _run_to_end(settings: Settings, console: Console) -> None:
     """Run every job as one bounded run, all at once."""
-    logs = settings.home / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
     running: dict[str, subprocess.Popen[bytes]] = {}
     started = time.monotonic()
     try:
         for name in demo_jobs():
-            with (logs / f"job-{name}.log").open("wb") as log:
-                running[name] = subprocess.Popen(
-                    job_command(name, run="available_now"),
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **environment(settings)},
-                    start_new_session=True,
-                )
+            running[name] = start_logged(settings, job_command(name, run="available_now"), f"job-{name}")
         with console.status("starting Spark …") as status:
             while running:
                 status.update(f"waiting for {', '.join(running)} ({time.monotonic() - started:.0f} s)")
@@ -325,10 +315,7 @@ def _run_to_end(settings: Settings, console: Console) -> None:
                         continue
                     del running[name]
                     if code:
-                        raise JobError(
-                            f"The job {name!r} failed: {last_line(logs / f'job-{name}.log')}",
-                            remedy=f"See `retailpulse logs job-{name}`.",
-                        )
+                        raise failed(settings, f"The job {name!r}", f"job-{name}")
                     console.print(f"  [green]✓[/] {name:<12} {time.monotonic() - started:5.1f} s")
     finally:
         for process in running.values():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -14,10 +11,8 @@ from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 
-from retailpulse_kernel.demo.jobs import last_line, worked_folder, worked_jobs
-from retailpulse_kernel.ground.errors import JobError
+from retailpulse_kernel.demo.jobs import CLI, failed, start_logged, worked_folder, worked_jobs
 from retailpulse_kernel.ground.settings import Settings, environment
-from retailpulse_kernel.machine.daemon import log_path
 from retailpulse_kernel.stack import supervision
 from retailpulse_kernel.streaming.checkpoint.accounts import Accounts
 
@@ -26,7 +21,6 @@ __all__ = ["NAMESPACE", "Worked", "where_to_look", "with_worked"]
 #: The namespace of the worked notebooks' live events; a file has one of its own.
 NAMESPACE = "worked"
 _LOOK_SECONDS = 0.5
-_CLI = (sys.executable, "-m", "retailpulse_kernel.cli")
 #: How a notebook is promoted whose job ends with the topic.
 _TO_THE_END = ("-p", "run=available_now", "--schedule", "")
 
@@ -136,7 +130,7 @@ class Worked:
                 return
             if passed:
                 self.programs.append(f"job-{name}")
-                command, variables = [*_CLI, "run", name], environment(self._settings)
+                command, variables = [*CLI, "run", name], environment(self._settings)
                 supervision.start_program(self._settings, f"job-{name}", command, env=variables)
                 self._states[name] = "promoted, runs"
 
@@ -158,14 +152,11 @@ class Worked:
             began = time.monotonic()
             with console.status(f"{name} is at the gate …"):
                 passed = self._promote(name, over, *_TO_THE_END)
-            log = f"job-{name}"
+            if not passed:
+                raise failed(self._settings, f"The worked notebook {name!r}", _gate_log(name))
             with console.status(f"{name} takes the topic to its end …"):
-                if not passed or not self._ends_well(["run", name], log, over):
-                    log = log if passed else _gate_log(name)
-                    raise JobError(
-                        f"The worked notebook {name!r} failed: {last_line(log_path(self._settings, log))}",
-                        remedy=f"See `retailpulse logs {log}`.",
-                    )
+                if not self._ends_well(["run", name], f"job-{name}", over):
+                    raise failed(self._settings, f"The worked notebook {name!r}", f"job-{name}")
             self._states[name] = "promoted, has taken all"
             console.print(f"  [green]✓[/] {name:<16} {time.monotonic() - began:5.1f} s")
 
@@ -180,16 +171,7 @@ class Worked:
 
     def _ends_well(self, arguments: Sequence[str], log: str, over: threading.Event) -> bool:
         """Whether a command ends without an error. It is ended in order where the demo is over before."""
-        path = log_path(self._settings, log)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            process = subprocess.Popen(
-                [*_CLI, *arguments],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environment(self._settings)},
-                start_new_session=True,
-            )
+        process = start_logged(self._settings, [*CLI, *arguments], log)
         try:
             while process.poll() is None and not over.wait(_LOOK_SECONDS):
                 pass

@@ -140,6 +140,7 @@ def without_outputs(content: Any) -> Any:
         As `read_notebook` gives it; it is not changed.
     """
     content = copy.deepcopy(content)
+    content.metadata.pop("widgets", None)
     for cell in content.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

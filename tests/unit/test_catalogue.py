@@ -33,9 +33,11 @@ from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.contract.loading import contract_of, read_contract, shipped
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.figures import (
+    ACTIVE_USERS,
     EVENTS,
     REVENUE,
     Figure,
+    Ratio,
     average_of,
     count,
     distinct_of,
@@ -319,6 +321,15 @@ class TestBrowsing:
         assert {part["name"]: part["personal"] for part in people_in_hive["parts"]} == {
             "user_id": False, "at": False, "email": True,
         }  # fmt: skip
+
+    def test_what_comes_from_a_sketch_is_said_to_be_estimated(self, settings: Settings) -> None:
+        each = Ratio("events_per_user", "Events per user", EVENTS, ACTIVE_USERS)
+        table = FigureTable("visits", (EVENTS, ACTIVE_USERS), ("category",), (grain_of("hour"),), (each,))
+        ran(settings, plan("visits", TablePlan.describing(table, "cassandra")))
+        (tables,) = listed(settings)["groups"]
+        (shown,) = tables["items"]
+        estimated = {part["name"]: "estimated" in part["about"] for part in shown["parts"]}
+        assert estimated == {"events": False, "active_users": True, "events_per_user": True, "category": False}
 
 
 class TestPersonal:

@@ -199,7 +199,7 @@ def test_each_worked_notebook_has_a_line(worked: Worked) -> None:
 def test_a_worked_notebook_that_the_gate_refuses_is_not_started(
     worked: Worked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CLI", (sys.executable, "-c", "raise SystemExit('the tests failed')"))
+    monkeypatch.setattr(module, "CLI", (sys.executable, "-c", "raise SystemExit('the tests failed')"))
     worked.promote_and_start(threading.Event())
     assert worked.programs == []
     assert "  basket: 0 rows written, was not promoted: `retailpulse logs promote-basket` shows why" in worked.lines()
@@ -212,7 +212,7 @@ def test_worked_notebooks_that_pass_the_gate_are_supervised(
     supervised: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = "import sys, time; time.sleep(600 * (sys.argv[1] == 'run'))"
-    monkeypatch.setattr(module, "_CLI", (sys.executable, "-c", passes))
+    monkeypatch.setattr(module, "CLI", (sys.executable, "-c", passes))
     worked = Worked(with_worked(supervised))
     worked.promote_and_start(threading.Event())
     assert worked.programs == [f"job-{name}" for name in worked_jobs()] == sorted(supervision.programs(supervised))
@@ -221,7 +221,7 @@ def test_worked_notebooks_that_pass_the_gate_are_supervised(
 
 
 def test_the_demo_s_end_leaves_the_gate(worked: Worked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CLI", (sys.executable, "-c", "import time; time.sleep(600)"))
+    monkeypatch.setattr(module, "CLI", (sys.executable, "-c", "import time; time.sleep(600)"))
     over = threading.Event()
     over.set()
     worked.promote_and_start(over)  # the time limit of the test says that it has ended

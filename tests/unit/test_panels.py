@@ -45,6 +45,7 @@ def changed(path: Path, *cells: str) -> Path:
     content.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
     content.cells[2].outputs = [nbformat.v4.new_output("stream", text="what it said")]
     content.cells[2].execution_count = 3
+    content.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
     nbformat.write(content, path)
     return path
 
@@ -54,6 +55,7 @@ def test_what_is_promoted_is_the_job_and_nothing_of_the_work_on_it(tmp_path: Pat
     clean = cleaned(source, tmp_path / "clean")
     assert same_code(read_notebook(clean), read_notebook(job_notebook("metrics")))
     assert "what it said" in source.read_text() and "what it said" not in clean.read_text()
+    assert "widgets" in read_notebook(source).metadata and "widgets" not in read_notebook(clean).metadata
     kept = cleaned(changed(tmp_path / "other.ipynb", "gate = rp.promote()\nprint(gate)"), tmp_path / "clean")
     assert "gate = rp.promote()" in kept.read_text(), "only a cell that does nothing else"
 

@@ -48,14 +48,14 @@ class Browser {
     const groups = this.model.get("content").groups.map((group) => [group.title, found(group.items, words)]);
     this.list.replaceChildren(...groups.filter(([, items]) => items.length).map(([title, items]) => element(
       "section", {}, element("h3", { text: `${title} (${items.length})` }),
-      ...items.map((item) => this.entry(title, item, words, open.has(`${title}/${item.name}/${item.store ?? ""}`))),
+      ...items.map((item) => this.entry(`${title}/${item.name}/${item.store ?? ""}`, item, words, open)),
     )));
     if (!this.list.children.length && words.length) this.list.append(element("p", { className: "rp-none", text: "Nothing has these words." }));
   }
 
-  entry(group, item, words, isOpen) {
+  entry(key, item, words, open) {
     const entry = element(
-      "details", { open: isOpen, "data-key": `${group}/${item.name}/${item.store ?? ""}` },
+      "details", { open: open.has(key), "data-key": key },
       element("summary", {}, element("b", { text: item.name }), " ", element("i", { text: item.kind })),
     );
     // Long lists: what is inside is made once it is looked at.

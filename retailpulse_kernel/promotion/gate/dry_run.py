@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from retailpulse_kernel.stores.base import EventArchive, FigureStore, RowStore
 from retailpulse_kernel.stores.confinement import Refusal, refusals
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import can, event_archive, figure_store, row_store
-from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
+from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.run.context import RunContext
 from retailpulse_kernel.streaming.run.report import met
@@ -90,9 +90,10 @@ def dry_run(
     if plan is None:
         return
     yield _tables(shadow, plan)
-    yield from _failed(shadow, plan)
-    yield _conservation(shadow, plan)
-    yield from _expectations(shadow, plan)
+    accounts = [account for account in read_accounts(shadow, further=True) if account.job == plan.job]
+    yield from _failed(accounts)
+    yield _conservation(shadow, plan, accounts)
+    yield from _expectations(plan, accounts)
     yield from _late(shadow, plan)
 
 
@@ -216,29 +217,29 @@ def _figures(store: FigureStore, table: FigureTable, counts: Counter[str]) -> It
                 yield f"{figure} is {wanted[figure]} in {first} and {total} in {name}"
 
 
-def _expectations(shadow: Settings, plan: Plan) -> Iterator[Step]:
+def _expectations(plan: Plan, accounts: Iterable[Account]) -> Iterator[Step]:
     """How many events of the sample met each expectation."""
     found: dict[str, Counter[str]] = {one.name: Counter() for one in plan.expectations}
-    for account in read_accounts(shadow, further=True):
-        for name, (violated, judged) in account.expectations.items() if account.job == plan.job else ():
+    for account in accounts:
+        for name, (violated, judged) in account.expectations.items():
             found.setdefault(name, Counter()).update(violated=violated, judged=judged)
     for number, (name, counts) in enumerate(found.items()):
         said = met(name, counts["violated"], counts["judged"])
         yield Step("" if number else "expectations", said, "warning" if counts["violated"] else "ok")
 
 
-def _failed(shadow: Settings, plan: Plan) -> Iterator[Step]:
+def _failed(accounts: Iterable[Account]) -> Iterator[Step]:
     """How many rows of the sample a function of the job failed for."""
     failed = Counter[str]()
-    for account in read_accounts(shadow, further=True):
-        failed[account.output] += account.failed_rows if account.job == plan.job else 0
+    for account in accounts:
+        failed[account.output] += account.failed_rows
     if said := ", ".join(
         f"{count:,} row{'' if count == 1 else 's'} of {output}" for output, count in failed.items() if count
     ):
         yield Step("functions", f"a function failed for {said}, which went to the dead-letter topic", "warning")
 
 
-def _conservation(shadow: Settings, plan: Plan) -> Step:
+def _conservation(shadow: Settings, plan: Plan, accounts: Iterable[Account]) -> Step:
     """Whether each output has taken every message of its topics, and every event is accounted for."""
     offsets = KafkaStore(shadow).offsets
     held = {
@@ -246,10 +247,9 @@ def _conservation(shadow: Settings, plan: Plan) -> Step:
         for topic in plan.topics
     }
     taken = {output: Counter[str]() for output in plan.outputs}
-    for account in read_accounts(shadow, further=True):
-        if account.job == plan.job:
-            names = ("consumed", "further_events", "accepted", "duplicate", "late", "bad")
-            taken.setdefault(account.output, Counter()).update({n: getattr(account, n) for n in names})
+    for account in accounts:
+        names = ("consumed", "further_events", "accepted", "duplicate", "late", "bad")
+        taken.setdefault(account.output, Counter()).update({n: getattr(account, n) for n in names})
     checks = [_output_of(taken[output], sum(held[t] for t in topics)) for output, topics in plan.outputs.items()]
     return next((check for check in checks if not check.ok), checks[0])
 

@@ -29,7 +29,6 @@ from retailpulse_kernel.streaming.state.dedup_index import DedupIndex, dedup_ind
 
 __all__ = ["ReaderNote", "Remembered", "Span", "dealt", "folder_of", "remembered", "tell_readers"]
 
-#: The note beside a query's checkpoint that says what its readers are.
 #: Messages that are worth a task.
 _TASK_MESSAGES = 10_000
 _EPOCH = re.compile(r"(?:.*/)?e(\d{4,})(?:/outputs/[^/]+)?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from retailpulse_kernel.streaming.sinks.base import Sink
 
-__all__ = ["Output", "OutputMode", "Reader", "RowOutput", "as_of_output", "require_repeatable", "row_output"]
+__all__ = [
+    "Output",
+    "OutputMode",
+    "Reader",
+    "RowOutput",
+    "as_of_output",
+    "counted_once",
+    "require_repeatable",
+    "row_output",
+]
 
 OutputMode = Literal["append", "update", "complete"]
 
@@ -334,3 +343,17 @@ def as_of_output(reader: Reader, *, publishes: bool) -> Reader:
         Whether this output sends the rejects of the topic.
     """
     return replace(reader, publishes=reader.publishes and publishes)
+
+
+def counted_once(readers: Iterable[Reader]) -> list[Reader]:
+    """The first reader of each topic: the messages of a topic that is read twice are counted once.
+
+    Parameters
+    ----------
+    readers : iterable of Reader
+        Those of one query.
+    """
+    first: dict[str, Reader] = {}
+    for reader in readers:
+        first.setdefault(reader.topic, reader)
+    return list(first.values())

@@ -16,7 +16,7 @@ from retailpulse_kernel.ground.errors import JobError, cause_line
 from retailpulse_kernel.streaming.intake.judging import ACCEPTED, BAD, FURTHER, LATE, OBSERVED_INTAKE
 from retailpulse_kernel.streaming.intake.repeating import Step, steps_file, write_steps
 from retailpulse_kernel.streaming.query.closing import Batch, as_written
-from retailpulse_kernel.streaming.query.outputs import RowOutput
+from retailpulse_kernel.streaming.query.outputs import RowOutput, counted_once
 from retailpulse_kernel.streaming.run.report import Report
 from retailpulse_kernel.streaming.sinks.rows import computed, with_keys
 
@@ -192,10 +192,10 @@ def _keep(output: RowOutput, frame: DataFrame, file: Path) -> None:
 
 
 def _consumed(output: RowOutput, frame: DataFrame) -> int:
-    """How many messages were read, as the batch has observed it; a topic that is read twice is counted once."""
+    """How many messages were read, as the batch has observed it."""
     metrics = frame._jdf.queryExecution().observedMetrics()
     consumed = 0
-    for reader in {reader.topic: reader for reader in reversed(output.readers)}.values():
+    for reader in counted_once(output.readers):
         row = metrics.apply(f"{OBSERVED_INTAKE}_{reader.number}")
         counts = dict(zip(row.schema().fieldNames(), range(row.size()), strict=True))
         events = sum(row.get(counts[name]) or 0 for name in (ACCEPTED, LATE, BAD))

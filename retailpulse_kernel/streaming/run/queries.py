@@ -27,7 +27,7 @@ from retailpulse_kernel.streaming.intake.judging import (
 )
 from retailpulse_kernel.streaming.intake.refusing import REFUSED
 from retailpulse_kernel.streaming.intake.remembered import ReaderNote, folder_of, tell_readers
-from retailpulse_kernel.streaming.query.outputs import Output, Reader
+from retailpulse_kernel.streaming.query.outputs import Output, Reader, counted_once
 from retailpulse_kernel.streaming.sinks.rows import RowSink
 
 if TYPE_CHECKING:
@@ -245,11 +245,9 @@ class OutputQuery:
     def _account(self, batch_id: int, rows: int, started_ms: int) -> Account | None:
         """The batch's account; None for a batch without messages, which Spark runs to free state."""
         assert self.query is not None
-        found, counted = observed(self.query), dict[str, Reader]()
-        for reader in self.output.readers:
-            counted.setdefault(reader.topic, reader)  # a topic that is read twice is counted once
-        intakes = [found.get(f"{OBSERVED_INTAKE}_{reader.number}", {}) for reader in counted.values()]
-        uniques = [found.get(f"{OBSERVED_UNIQUE}_{reader.number}", {}) for reader in counted.values()]
+        found, counted = observed(self.query), counted_once(self.output.readers)
+        intakes = [found.get(f"{OBSERVED_INTAKE}_{reader.number}", {}) for reader in counted]
+        uniques = [found.get(f"{OBSERVED_UNIQUE}_{reader.number}", {}) for reader in counted]
         read = {name: sum(one.get(name) or 0 for one in intakes) for name in (ACCEPTED, LATE, BAD, AHEAD, FURTHER)}
         accepted = sum(one.get(ACCEPTED) or 0 for one in uniques)
         consumed = read[ACCEPTED] + read[LATE] + read[BAD] - read[FURTHER]
@@ -286,7 +284,7 @@ class OutputQuery:
             null_keys=null_keys,
             failed_rows=failed,
             further_events=read[FURTHER],
-            expectations=self._judged(counted.values(), found),
+            expectations=self._judged(counted, found),
         )
 
     def _judged(self, readers: Collection[Reader], found: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:

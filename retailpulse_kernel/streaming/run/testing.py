@@ -32,7 +32,7 @@ from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch
 from retailpulse_kernel.streaming.intake.given import GivenMessage, GivenMessages, given_message
 from retailpulse_kernel.streaming.intake.judging import LATE, OBSERVED_INTAKE
-from retailpulse_kernel.streaming.query.outputs import Output, as_of_output
+from retailpulse_kernel.streaming.query.outputs import Output, as_of_output, counted_once
 from retailpulse_kernel.streaming.reference.versions import Versions
 from retailpulse_kernel.streaming.run.assembly import outputs_of
 from retailpulse_kernel.streaming.run.differing import differences
@@ -283,13 +283,12 @@ def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> dict[s
 
     stopped: list[CheckFailed] = []  # what Spark hands on is only its text
     late = Counter[str]()
-    counted = {reader.topic: reader.number for reader in reversed(quiet.readers)}
 
     def write(frame: DataFrame, batch: int) -> None:
         done = quiet.sink.compute(frame, epoch=epoch, batch=batch)
         found = observed(query)
-        for topic, number in counted.items():
-            late[topic] += found.get(f"{OBSERVED_INTAKE}_{number}", {}).get(LATE) or 0
+        for reader in counted_once(quiet.readers):
+            late[reader.topic] += found.get(f"{OBSERVED_INTAKE}_{reader.number}", {}).get(LATE) or 0
         try:
             require_expected(job, quiet, found)
         except CheckFailed as error:
