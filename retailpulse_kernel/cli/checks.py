@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_EXIT_CODES = {"equal": 0, "differs": 1, "not checked": 3}
 #: Columns of a terminal from which on the tables' columns are listed, too.
 _WIDE = 110
+_EXIT_CODES = {"equal": 0, "differs": 1, "not checked": 3}
 
 
 @app.command()
