@@ -172,12 +172,15 @@ def session_conf(settings: Settings, java: str, *, hive: bool) -> dict[str, str]
     from retailpulse_kernel.machine import artifacts
 
     scratch = scratch_folder(settings)
-    if settings.confined_to:
-        java += " " + shlex.quote(f"-Djava.io.tmpdir={scratch}")
+    # A Java that is killed leaves its files, and these are found by who looks into the home.
+    (scratch / "tmp").mkdir(exist_ok=True)
+    java += " " + shlex.quote(f"-Djava.io.tmpdir={scratch / 'tmp'}")
     conf = {
         "spark.jars": ",".join(map(str, artifacts.jars(settings, "spark-kafka"))),
         "spark.local.dir": str(scratch / "local"),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        # By default Hive's client leaves a folder for each session.
+        "spark.hadoop.hive.downloaded.resources.dir": str(scratch / "resources"),
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",
         # State partitions are frozen at a checkpoint's first batch: near the number of cores.
