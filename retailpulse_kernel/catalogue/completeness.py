@@ -1,7 +1,8 @@
 """Until when tables are complete: the one rule behind the column ``complete``, dashed lines, peaks and alerts.
 
-A window is complete once its end has been passed by the clock and by the jobs that write the tables. A table of which
-no checkpoint tells how far its job has come goes by the clock alone.
+A window is complete once its end has been passed by the clock and by the jobs that write the tables: by the newest
+event of each partition of what they read. A table of which no checkpoint tells how far its job has come goes by the
+clock alone.
 """
 
 from __future__ import annotations

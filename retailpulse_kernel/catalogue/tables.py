@@ -290,7 +290,9 @@ def catalogue_of(settings: Settings) -> Catalogue:
     found: dict[tuple[str, str], TableEntry] = {}
     ran = _with_checkpoints(settings)
     # What a promoted version writes and no run has written yet is told, too.
+    ahead_ms: dict[str, int] = {}
     for plan in (*plans(settings), *(plan for _, plan in promoted.values())):
+        ahead_ms.setdefault(plan.job, plan.shown_ms)
         version, frozen = promoted.get(plan.job, (DRAFT, None))
         for table in plan.tables:
             is_promoted = frozen is not None and any(_same(table, one) for one in frozen.tables)
@@ -307,7 +309,8 @@ def catalogue_of(settings: Settings) -> Catalogue:
     entries = tuple(found[key] for key in sorted(found))
     return Catalogue(
         settings.namespace.name, settings.profile.serving.store, entries, contract_of(settings),
-        partial(rates_of, settings), lambda job: complete_until(f"{settings.checkpoints}/{job}"),
+        partial(rates_of, settings),
+        lambda job: complete_until(f"{settings.checkpoints}/{job}", ahead_ms=ahead_ms[job]),
     )  # fmt: skip
 
 

@@ -22,8 +22,6 @@ from tests.jobs import JobProcess, consumed, produce, run_here, wait_until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 MINUTE = timedelta(minutes=1)
-#: What the job waits for late events.
-DELAY = timedelta(minutes=10)
 
 
 @pytest.fixture
@@ -64,13 +62,13 @@ def test_windows_are_complete_up_to_where_the_job_has_come(settings: Settings, t
             end = first + minutes
             wait_until(lambda end=end: consumed(settings, "metrics") >= end, f"{name}; log: {log.read_text()[-2000:]}")
         newest = start + timedelta(minutes=89)
-        wait_until(lambda: newest - DELAY <= served_until(settings) < before - MINUTE, "the watermark")
+        wait_until(lambda: newest <= served_until(settings) < before - MINUTE, "the partition's newest event")
         job.process.send_signal(signal.SIGTERM)
         assert job.process.wait(90) == 0
     finally:
         job.kill()
     reached = served_until(settings)
-    assert reached <= start + timedelta(minutes=104) - DELAY, "no event is newer, and late ones are waited for"
+    assert reached <= start + timedelta(minutes=104), "no event is newer"
     minutes = rp.figures("revenue", by="bucket", every="minute")
     assert len(minutes) == 105
     assert minutes["complete"].tolist() == [bucket + MINUTE <= reached for bucket in minutes["bucket"]]

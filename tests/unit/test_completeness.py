@@ -30,6 +30,8 @@ from tests.memory import MemoryStore
 
 NOON = datetime(2026, 3, 6, 12, tzinfo=UTC)
 LATER = NOON + timedelta(days=1)
+DELAY = timedelta(minutes=10)
+DELAY_MS = 600_000
 
 
 def committed(epoch: str, batch: int, watermark: datetime | None, *, done: bool = True) -> None:
@@ -57,6 +59,13 @@ class TestOfACheckpoint:
         committed(epoch, 2, LATER, done=False)
         assert complete_until(str(tmp_path)) == NOON, "a batch that is under way has not written all of its rows"
 
+    def test_windows_that_are_shown_before_they_close_are_ahead_of_the_watermark(self, tmp_path: Path) -> None:
+        epoch = new_epoch(str(tmp_path)).path
+        committed(epoch, 0, None)
+        assert complete_until(str(tmp_path), ahead_ms=DELAY_MS) == datetime(1970, 1, 1, tzinfo=UTC)
+        committed(epoch, 1, NOON)
+        assert complete_until(str(tmp_path), ahead_ms=DELAY_MS) == NOON + DELAY
+
     def test_a_bounded_run_is_complete_until_it_began(self, tmp_path: Path) -> None:
         epoch = new_epoch(str(tmp_path)).path
         told(epoch, bounded=True, began=NOON)
@@ -83,21 +92,25 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.load(home=tmp_path / "home", pipelines=tmp_path / "pipelines", namespace="t_complete")
 
 
-def ran(settings: Settings, watermark: datetime) -> None:
+def ran(settings: Settings, watermark: datetime, output: str = "change") -> None:
     """A job that writes the table which is served."""
     epoch = new_epoch(f"{settings.checkpoints}/sales").path
-    plan = Plan("sales", "retail.events", "event_id", 600_000, (), "change", "publish",
+    plan = Plan("sales", "retail.events", "event_id", DELAY_MS, (), output, "publish",
                 tables=(TablePlan.describing(CATEGORY, "cassandra"),))  # fmt: skip
     write_plan(epoch, plan)
     committed(epoch, 0, watermark)
 
 
 class TestOfATable:
-    def test_the_clock_bounds_the_watermark(self, settings: Settings) -> None:
+    def test_the_clock_bounds_what_the_job_has_passed(self, settings: Settings) -> None:
         assert served_until(settings, NOON) == NOON, "no job has written the table here"
         ran(settings, NOON)
-        assert served_until(settings, LATER) == NOON
+        assert served_until(settings, LATER) == NOON + DELAY, "as far as the partitions have come"
         assert served_until(settings, NOON - timedelta(hours=1)) == NOON - timedelta(hours=1)
+
+    def test_what_is_written_when_it_closes_is_complete_until_the_watermark(self, settings: Settings) -> None:
+        ran(settings, NOON, "close")
+        assert served_until(settings, LATER) == NOON
 
     def test_of_several_tables_the_slowest_counts(self) -> None:
         reached = {"fast": LATER, "slow": NOON, "unknown": None}

@@ -20,16 +20,18 @@ __all__ = ["READERS", "complete_until"]
 READERS: Final = "readers.json"
 
 
-def complete_until(checkpoint: str) -> datetime | None:
+def complete_until(checkpoint: str, *, ahead_ms: int = 0) -> datetime | None:
     """Until when the figures of a job's newest epoch are complete; None where nothing tells that.
 
-    A continuous run waits for late events: until its watermark. A bounded run holds the watermark back and takes all
-    that the topic held when the run began: until then.
+    A continuous run has them as far as all partitions have come, or its watermark. A bounded run holds the watermark
+    back and takes all that the topic held when the run began: until then.
 
     Parameters
     ----------
     checkpoint : str
         The job's checkpoint folder, a path or a URI; it may be absent.
+    ahead_ms : int
+        How far the partitions are ahead of the watermark: the delay, where windows are written before they close.
     """
     try:
         epoch = find_epoch(checkpoint)
@@ -40,4 +42,4 @@ def complete_until(checkpoint: str) -> datetime | None:
     except (OSError, pa.ArrowException, JobError):
         return None  # the checkpoints can't be reached from here
     began_ms = min((reader.get("began_ms", 0) for reader in readers.values() if reader.get("bounded")), default=0)
-    return moment_at(max(batch.watermark_ms, began_ms))
+    return moment_at(max(batch.watermark_ms + ahead_ms if batch.watermark_ms else 0, began_ms))

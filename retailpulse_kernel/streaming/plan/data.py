@@ -387,6 +387,11 @@ class Plan:
         return tuple({figure.name: figure for table in self.tables for figure in table.figures}.values())
 
     @property
+    def shown_ms(self) -> int:
+        """How far the tables of figures are ahead of the watermark, which waits for late events."""
+        return self.watermark_ms if self.output == "change" else 0
+
+    @property
     def uses_window_state(self) -> bool:
         """Whether an epoch on one machine may keep its window state in own files, without the windows' keys."""
         summable = [is_summable(figure.kind, figure.of) for figure in self.state]
