@@ -26,6 +26,7 @@ from rich.console import Console
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.machine import artifacts
 from retailpulse_kernel.stack import supervision
+from retailpulse_kernel.stores.connection import close_all
 from retailpulse_kernel.workbench.default import use_workbench
 
 REUSED_HOME = os.environ.get("RETAILPULSE_TEST_HOME")
@@ -71,6 +72,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the test servers and delete their data, whatever the tests did."""
+    close_all()
     if LOCK.is_locked:
         _end_and_delete(Settings.load())
         LOCK.release()

@@ -22,6 +22,7 @@ from retailpulse_kernel.cli import (
 )
 from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.ground.errors import RetailPulseError
+from retailpulse_kernel.stores.connection import close_all
 
 __all__ = [
     "app",
@@ -59,3 +60,5 @@ def main(argv: list[str] | None = None) -> None:
             raise
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(error.exit_code)
+    finally:
+        close_all()

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,7 @@ __all__ = [
     "Address",
     "Reconnecting",
     "causes",
+    "close_all",
     "refused",
     "tls_context",
     "unavailable",
@@ -34,6 +36,9 @@ CONNECT_TIMEOUT = 3.0
 
 C = TypeVar("C")
 T = TypeVar("T")
+
+
+_used: weakref.WeakSet[Reconnecting[Any]] = weakref.WeakSet()
 
 
 class Reconnecting(Generic[C]):
@@ -66,6 +71,7 @@ class Reconnecting(Generic[C]):
         self._connection: C | None = None
         self._opening = threading.RLock()
         self._turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if shared else self._opening
+        _used.add(self)
 
     def run(self, request: Callable[[C], T]) -> T:
         """The request's result; its error when a new connection does not help either.
@@ -112,6 +118,15 @@ class Reconnecting(Generic[C]):
                 self._connection = None
         with contextlib.suppress(Exception):  # a broken connection can't always be closed in order
             self._close(connection)
+
+
+def close_all() -> None:
+    """Close the connections of this process, which is about to end.
+
+    Cassandra's driver closes its own after Python has ended the threads that it works with, and prints a traceback.
+    """
+    for connection in list(_used):
+        connection.close()
 
 
 def why_unreachable(addresses: Iterable[Address], timeout: float = CONNECT_TIMEOUT) -> str | None:

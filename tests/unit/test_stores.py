@@ -15,7 +15,7 @@ from retailpulse_kernel.ground.spans import span_of, span_text
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
-from retailpulse_kernel.stores.connection import Reconnecting, why_unreachable
+from retailpulse_kernel.stores.connection import Reconnecting, close_all, why_unreachable
 from retailpulse_kernel.stores.figure_rows import buckets, in_range, version_of
 from retailpulse_kernel.stores.frames import to_frame
 from retailpulse_kernel.stores.hbase.store import HBaseStore
@@ -105,6 +105,15 @@ def test_a_refused_request_keeps_the_connection() -> None:
     client.close()
     client.close()
     assert server.closed == [1]
+
+
+def test_all_connections_are_closed_when_a_process_ends() -> None:
+    servers = [Server(), Server()]
+    clients = [server.client() for server in servers]
+    clients[0].run(servers[0].ask)
+    close_all()
+    assert [server.closed for server in servers] == [[1], []]
+    assert clients[0].run(servers[0].ask) == "answer on 2", "who goes on all the same has a new one"
 
 
 def test_threads_take_turns_on_one_connection() -> None:
