@@ -6,14 +6,12 @@ is kept anywhere else, so a table is there as soon as its job has run or is prom
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
 from typing import Literal
 
-import msgspec
 import pyarrow as pa
 
 from retailpulse_kernel.answers.base_figures import all_in_base, is_based
@@ -30,8 +28,8 @@ from retailpulse_kernel.shop.rates.published import Rates
 from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, Grain
 from retailpulse_kernel.streaming.checkpoint.epochs import jobs_with_checkpoints
 from retailpulse_kernel.streaming.checkpoint.progress import complete_until
-from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
-from retailpulse_kernel.streaming.plan.finding import plans
+from retailpulse_kernel.streaming.plan.data import TablePlan
+from retailpulse_kernel.streaming.plan.finding import plans, promoted
 
 __all__ = ["Catalogue", "Found", "TableEntry", "catalogue_of", "titles"]
 
@@ -286,20 +284,20 @@ def catalogue_of(settings: Settings) -> Catalogue:
     settings : Settings
         Whose namespace.
     """
-    promoted = dict(_promoted(settings))
+    current = {one.plan.job: one for one in promoted(settings)}
     found: dict[tuple[str, str], TableEntry] = {}
     ran = _with_checkpoints(settings)
     # What a promoted version writes and no run has written yet is told, too.
     ahead_ms: dict[str, int] = {}
-    for plan in (*plans(settings), *(plan for _, plan in promoted.values())):
+    for plan in (*plans(settings), *(one.plan for one in current.values())):
         ahead_ms.setdefault(plan.job, plan.shown_ms)
-        version, frozen = promoted.get(plan.job, (DRAFT, None))
+        frozen = current.get(plan.job)
         for table in plan.tables:
-            is_promoted = frozen is not None and any(_same(table, one) for one in frozen.tables)
+            is_promoted = frozen is not None and any(_same(table, one) for one in frozen.plan.tables)
             entry = TableEntry(
                 table,
                 plan.job,
-                version if is_promoted else DRAFT,
+                frozen.name if frozen and is_promoted else DRAFT,
                 plan.topic,
                 plan.conditions,
                 table.rows is not None or len([one for one in plan.tables if one.rows is None]) == 1,
@@ -324,19 +322,6 @@ def _with_checkpoints(settings: Settings) -> set[str]:
 
 def _same(table: TablePlan, other: TablePlan) -> bool:
     return (table.name, table.store) == (other.name, other.store)
-
-
-def _promoted(settings: Settings) -> Iterator[tuple[str, tuple[str, Plan]]]:
-    """The current versions of the jobs, with their plans, by the jobs' names."""
-    for current in sorted(settings.pipelines.glob("*/current.toml")):
-        try:
-            version = tomllib.loads(current.read_text())["version"]
-            manifest = tomllib.loads((current.parent / f"v{version}" / "manifest.toml").read_text())
-            if "plan" in manifest:
-                plan = msgspec.convert(manifest["plan"], Plan)
-                yield plan.job, (f"v{version}", plan)
-        except (OSError, tomllib.TOMLDecodeError, KeyError, msgspec.ValidationError):
-            continue  # `retailpulse jobs` says what is wrong with it
 
 
 def titles(entry: TableEntry, contract: Contract) -> Sequence[str]:

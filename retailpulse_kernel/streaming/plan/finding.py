@@ -28,8 +28,10 @@ class _Promoted:
 
     Attributes
     ----------
-    label : str
-        Its name and number, such as ``carts v3``.
+    name : str
+        The version's, such as ``v3``.
+    pipeline : str
+        The pipeline's, such as ``carts``.
     plan : Plan
         What it means.
     notebook : Path
@@ -38,10 +40,16 @@ class _Promoted:
         What it is run with, as text.
     """
 
-    label: str
+    name: str
+    pipeline: str
     plan: Plan
     notebook: Path
     parameters: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """Both names, such as ``carts v3``."""
+        return f"{self.pipeline} {self.name}"
 
 
 @dataclass
@@ -185,7 +193,7 @@ def promoted(settings: Settings) -> Iterator[_Promoted]:
             folder = current.parent / f"v{version}"
             manifest = tomllib.loads((folder / "manifest.toml").read_text())
             if "plan" in manifest:
-                plan, label = msgspec.convert(manifest["plan"], Plan), f"{current.parent.name} v{version}"
-                yield _Promoted(label, plan, folder / manifest.get("notebook", ""), manifest.get("parameters", {}))
+                plan, notebook = msgspec.convert(manifest["plan"], Plan), folder / manifest.get("notebook", "")
+                yield _Promoted(folder.name, current.parent.name, plan, notebook, manifest.get("parameters", {}))
         except (OSError, tomllib.TOMLDecodeError, KeyError, msgspec.ValidationError):
             continue  # `retailpulse jobs` says what is wrong with it
