@@ -82,6 +82,8 @@ _EXAMPLE = {
 }  # fmt: skip
 
 
+#: The value of the filter `currency` that asks for money of all currencies in the base currency.
+_BASE = "base"
 _NAMES = ("from", "to", "grain", "by", "shift", "limit", "table", "top", "compare", "complete")
 
 
@@ -103,6 +105,8 @@ def _asked(
             if name not in known:
                 raise UnknownName("parameter", name, (*_NAMES, *known))
             only.setdefault(name, []).append(value)
+    if only.get("currency") == [_BASE]:
+        del only["currency"]
     return asked(
         since=since, until=until, grain=grain, by=by, only=only, shift=shift, limit=limit, now=datetime.now(UTC),
         dimensions=sorted(known), calendar=catalogue.contract.shop.calendar,
@@ -180,8 +184,10 @@ def create_app(
         """Rows of a figure of any table, such as revenue, average_order_value, orders; also funnel and top_products.
 
         `/api/v1/tables` lists the figures. Any dimension is a filter: `category=a,b`, or `category=a&category=b`.
+        `currency=base` asks for money of all currencies in the base currency, as the name `revenue_base` does.
         """
-        key = (name, question, table, top, compare, complete)
+        in_base = request.query_params.getlist("currency") == [_BASE]
+        key = (name, question, table, top, compare, complete, in_base)
         if name in ("top_products", "funnel") and (top or compare):
             raise UsageError(f"{name!r} has neither `top` nor `compare`.", remedy="Use `limit`, or `shift`.")
         if name == "top_products" and archive is not None:
@@ -196,7 +202,7 @@ def create_app(
                 request, key,
                 lambda: body(name, title, "events", CATEGORY.name, question, funnel_rows(whole, pool, question)),
             )  # fmt: skip
-        wanted = Wanted(question, table, top, compare, complete)
+        wanted = Wanted(question, table, top, compare, complete, in_base)
         return answer(request, key, lambda: figure_body(sources, pool, name, wanted))
 
     add_tables(app, sources, answer)

@@ -141,8 +141,8 @@ class TestFigures:
         }  # fmt: skip
 
     def test_the_funnel_has_each_step(self, client: TestClient) -> None:
-        assert [(r["step"], r["value"], r["percent"]) for r in rows(client, "funnel")] == [
-            ("view", 200, 100.0), ("add_to_cart", 0, 0.0), ("purchase", 200, 100.0),
+        assert [(r["step"], r["value"], r["percent"], r["of_before"]) for r in rows(client, "funnel")] == [
+            ("view", 200, 100.0, 100.0), ("add_to_cart", 0, 0.0, 0.0), ("purchase", 200, 100.0, None),
         ]  # fmt: skip
 
 
