@@ -39,7 +39,7 @@ def unlike_the_rules(panel: dict[str, Any]) -> list[str]:
         "names and values at its bars": panel["type"] != "bargauge" or options["namePlacement"] == "left",
         "colours that are no limits": panel["type"] not in ("timeseries", "bargauge", "piechart")
         or config["defaults"].get("color", {}).get("mode") in ("fixed", "palette-classic", "palette-classic-by-name"),
-        "links without a machine": all(link["url"].startswith("/") for link in panel.get("links", [])),
-        "links of numbers": panel["type"] != "stat" or bool(panel.get("links")),
+        "links without a machine": all(link["url"].startswith("/") for link in config["defaults"].get("links", [])),
+        "links of numbers": panel["type"] != "stat" or bool(config["defaults"].get("links")),
     }  # fmt: skip
     return [f"{panel['title'] or panel['id']} has not {rule}" for rule, kept in rules.items() if not kept]

@@ -17,7 +17,14 @@ from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
 from retailpulse_kernel.dashboards.grid import WIDTH, Grid
 from retailpulse_kernel.dashboards.panels import COUNT, DASHES, MONEY, Place, bars, line, number, rows, told
-from retailpulse_kernel.dashboards.queries import API, PROMETHEUS, api_fields, api_query, prometheus_query, rows_query
+from retailpulse_kernel.dashboards.queries import (
+    API,
+    PROMETHEUS,
+    api_query,
+    prometheus_query,
+    rows_query,
+    values_fields,
+)
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
@@ -27,8 +34,8 @@ from retailpulse_kernel.streaming.plan.data import FigurePlan
 
 __all__ = ["job_dashboard", "promoted_jobs"]
 
-#: Values of a dimension that a variable offers, bars of a panel, and rows of a table.
-_VALUES, _BARS, _ROWS = 200, 20, 100
+#: Bars of a panel, and rows of a table.
+_BARS, _ROWS = 20, 100
 _STATE = 4
 #: How high a figure and a table of rows are.
 _FIGURE, _TABLE = 8, 10
@@ -227,11 +234,9 @@ def _variables(shown: Sequence[_Figures]) -> Iterator[dashboard.QueryVariable]:
         for name in one.by:
             tables.setdefault(name, one)
     for name, one in tables.items():
-        figure = one.figures[0].name
-        query = api_fields(figure, [name], ref="variable", filters=(), table=one.entry.name, by=name, limit=_VALUES)
         made = dashboard.QueryVariable(name).label(name).datasource(API)
         made.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        made.query({"queryType": "infinity", "infinityQuery": query})
+        made.query({"queryType": "infinity", "infinityQuery": values_fields(name, table=one.entry.name)})
         yield made if name == "currency" else made.multi(True).include_all(True).all_value("all")
 
 

@@ -35,6 +35,8 @@ Queries = Sequence[Builder[variants.Dataquery]]
 MONEY, COUNT, PERCENT = "currency:financial: ", "locale", "percent"
 #: The name of a series: that of its column. Of two queries, Grafana itself puts their letters before it.
 _COLUMN = "${__field.name}"
+#: How narrow a column may be, in pixels: on a small screen the last one is seen, too.
+_NARROW = 60
 #: A window that is not over is not a fall: it continues the line in dashes.
 DASHES = [DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [4, 6]}),
           DynamicConfigValue("custom.fillOpacity", 0)]  # fmt: skip
@@ -82,6 +84,7 @@ def number(
     """
     values = common.ReduceDataOptions().values(True).calcs(["lastNotNull"])
     made: stat.Panel = _placed(stat.Panel(), id_, title, place, queries, source)
+    made.text(common.VizTextDisplayOptions().title_size(12))
     made.text_mode(options.BigValueTextMode.VALUE_AND_NAME if named else options.BigValueTextMode.VALUE)
     return made.reduce_options(values).unit(unit).decimals(decimals).graph_mode(options.BigValueGraphMode.NONE)
 
@@ -231,7 +234,7 @@ def rows(id_: int, title: str, place: Place, queries: Queries, *, source: DataSo
         What answers the queries.
     """
     made: table.Panel = _placed(table.Panel(), id_, title, place, queries, source)
-    return made.filterable(True)
+    return made.filterable(True).min_width(_NARROW)
 
 
 def told(
@@ -252,12 +255,13 @@ def told(
         The values from which a colour holds, and the colours; green below the first. Without any, no value is good
         or bad, and all have the colour of text.
     link : (str, str), optional
-        What the panel leads to: words, and an address without a machine.
+        What the values lead to: words, and an address without a machine.
     """
     steps = [Threshold(value=None, color="green" if limits else "text")]
     steps += [Threshold(value=value, color=colour) for value, colour in limits]
     thresholds = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
     if link:
+        # A link of the values, which are pressed themselves: one of the panel takes the place of its title.
         words, address = link
-        panel.links([dashboard.DashboardLink(words).url(address)])
+        panel.data_links([dashboard.DashboardLink(words).url(address)])
     return panel.description(description).no_value(nothing).thresholds(thresholds)

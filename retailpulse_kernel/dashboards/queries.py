@@ -14,7 +14,16 @@ from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import DataSourceRef
 
-__all__ = ["API", "PROMETHEUS", "api_fields", "api_query", "corrections_query", "prometheus_query", "rows_query"]
+__all__ = [
+    "API",
+    "PROMETHEUS",
+    "api_fields",
+    "api_query",
+    "corrections_query",
+    "prometheus_query",
+    "rows_query",
+    "values_fields",
+]
 
 API = DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid="retailpulse-api")
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
@@ -34,7 +43,7 @@ _TYPES = {
 #: Names that Grafana shows; the others are shown as they are. The plugin puts columns into the order of their names.
 _SHOWN = {
     "bucket": "Time", "running_total": "Running total", "peak_value": "Peak", "percent": "Of views (%)",
-    "of_before": "Of the step before", "step": "Event", "change_percent": "against a week before",
+    "of_before": "Of the step before", "step": "Event", "change_percent": "vs last week",
     "unfinished_value": "So far", "category": "Category", "event_type": "Event", "product_id": "Product",
 }  # fmt: skip
 #: Of these the first that is among the columns gets the query's title, or else the last column.
@@ -121,6 +130,20 @@ def api_query(name: str, columns: Sequence[str], **options: Any) -> Builder[vari
         As `api_fields` takes them.
     """
     return _Made(ApiQuery(api_fields(name, columns, **options)))
+
+
+def values_fields(dimension: str, **asked: str) -> dict[str, Any]:
+    """A query for the values that a dimension has in the dashboard's range, as a variable asks it.
+
+    Parameters
+    ----------
+    dimension : str
+        Its name.
+    **asked : str
+        Further parameters of the API.
+    """
+    url = f"/api/v1/values/{dimension}?" + urlencode({"from": "${__from}", "to": "${__to}", **asked}, safe="${}:,")
+    return _fields(url, [{"selector": dimension, "text": dimension, "type": "string"}], "variable")
 
 
 def corrections_query(columns: Mapping[str, str], *, ref: str = "A", **asked: Any) -> Builder[variants.Dataquery]:

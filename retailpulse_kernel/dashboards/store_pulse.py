@@ -28,7 +28,7 @@ from retailpulse_kernel.dashboards.panels import (
     spark,
     told,
 )
-from retailpulse_kernel.dashboards.queries import API, api_fields, api_query, corrections_query
+from retailpulse_kernel.dashboards.queries import API, api_query, corrections_query, values_fields
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
 from retailpulse_kernel.shop.tables import GRAINS
@@ -48,13 +48,14 @@ _BEHIND = [DynamicConfigValue("color", {"mode": "fixed", "fixedColor": "text"}),
 _CHANGE = [
     DynamicConfigValue("unit", PERCENT),
     DynamicConfigValue("decimals", 1),
-    DynamicConfigValue("noValue", "nothing to compare with"),
-    DynamicConfigValue("thresholds", {"mode": "absolute", "steps": [{"value": None, "color": "red"},
-                                                                    {"value": 0, "color": "green"}]}),
+    DynamicConfigValue("noValue", "-"),
+    DynamicConfigValue("thresholds", {"mode": "absolute", "steps": [
+        {"value": None, "color": "text"}, {"value": -1e9, "color": "red"}, {"value": 0, "color": "green"}]}),
 ]  # fmt: skip
 _RATE = [
     DynamicConfigValue("unit", PERCENT),
     DynamicConfigValue("decimals", 2),
+    DynamicConfigValue("noValue", "-"),
     DynamicConfigValue("min", 0),
     DynamicConfigValue("max", 100),
     DynamicConfigValue("color", {"mode": "fixed", "fixedColor": "blue"}),
@@ -128,9 +129,10 @@ def _numbers(filters: Sequence[str]) -> list[Any]:
             api_query(figure.name, ["change_percent"], ref="B", filters=filters, compare="last week"),
         ]
         made = number(place + 1, title, (6 * place, 0, 6, 4), asked, unit=unit, decimals=decimals, named=True)
-        made.override_by_name("against a week before", _CHANGE)
+        made.override_by_name("vs last week", _CHANGE)
         description = f"{figure.title} of the range, and its change against the same part of the range a week before."
-        panels.append(told(made, description, nothing=_NOTHING, link=_HEALTH))
+        nothing = "no visitors" if figure is ACTIVE_USERS else "no sales"
+        panels.append(told(made, description, nothing=nothing, link=_HEALTH))
         series = api_query(figure.name, ["bucket", "complete_value"], title=figure.title, filters=filters, **_GRAIN)
         drawn = spark(place + 15, "", (6 * place, 4, 6, 2), [series], unit=unit, decimals=decimals,
                       colour=colour)  # fmt: skip
@@ -153,7 +155,7 @@ def _over(filters: Sequence[str]) -> list[Any]:
         api_query(REVENUE.name, total, title="A week before", ref="B", shift="7d", **hourly),
     ]
     over = _over_time(5, "Revenue over time, $currency", (0, 6, 15, 9), REVENUE, filters, "peak_value")
-    both = line(12, "Revenue today and a week before, $currency", (15, 6, 9, 9), today, unit=MONEY, decimals=2,
+    both = line(12, "Today and a week before, $currency", (15, 6, 9, 9), today, unit=MONEY, decimals=2,
                 today=True, colour=_COLOURS[REVENUE])  # fmt: skip
     return [
         told(
@@ -178,7 +180,7 @@ def _split(filters: Sequence[str]) -> list[Any]:
     categories = bars(7, "Total revenue per category, $currency", (0, 15, 10, 10), [top], unit=MONEY, decimals=2)
     categories.data_links([dashboard.DashboardLink("Only this category").url(
         f"{_THIS}&var-category=${{__data.fields.Category}}")])  # fmt: skip
-    steps = rows(9, "Conversion funnel", (17, 15, 7, 10), [funnel]).unit(COUNT)
+    steps = rows(9, "Conversion funnel", (17, 15, 7, 10), [funnel]).unit(COUNT).filterable(False)
     return [
         told(categories, f"The {_CATEGORIES} largest categories, and all others together.", nothing=_NOTHING),
         told(pie(8, "Event distribution", (10, 15, 7, 10), [types]), "Events by their type.", nothing=_NO_EVENTS),
@@ -213,7 +215,6 @@ def _below(filters: Sequence[str]) -> list[Any]:
 
 def _asked_variable(name: str, label: str, *, several: bool) -> dashboard.QueryVariable:
     """A variable whose values are those that the shown range has."""
-    query = api_fields(EVENTS.name, [name], ref="variable", filters=(), by=name)
     made = dashboard.QueryVariable(name).label(label).datasource(API).refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-    made.query({"queryType": "infinity", "infinityQuery": query})
+    made.query({"queryType": "infinity", "infinityQuery": values_fields(name)})
     return made.multi(True).include_all(True).all_value("all") if several else made
