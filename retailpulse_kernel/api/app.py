@@ -107,7 +107,8 @@ def _asked(
                 raise UnknownName("parameter", name, (*_NAMES, *known))
             only.setdefault(name, []).append(value)
     if only.get("currency") == [_BASE]:
-        del only["currency"]
+        shop = catalogue.contract.shop
+        only["currency"] = [] if shop.rates else [shop.currency]
     return asked(
         since=since, until=until, grain=grain, by=by, only=only, shift=shift, limit=limit, now=datetime.now(UTC),
         dimensions=sorted(known), calendar=catalogue.contract.shop.calendar,
@@ -185,9 +186,11 @@ def create_app(
         """Rows of a figure of any table, such as revenue, average_order_value, orders; also funnel and top_products.
 
         `/api/v1/tables` lists the figures. Any dimension is a filter: `category=a,b`, or `category=a&category=b`.
-        `currency=base` asks for money of all currencies in the base currency, as the name `revenue_base` does.
+        `currency=base` asks for money of all currencies in the base currency, as the name `revenue_base` does. Where
+        the contract names no rates, it asks for what is in that currency.
         """
-        in_base = request.query_params.getlist("currency") == [_BASE]
+        has_rates = bool(sources.catalogue.contract.shop.rates)
+        in_base = has_rates and request.query_params.getlist("currency") == [_BASE]
         key = (name, question, table, top, compare, complete, in_base)
         if name in ("top_products", "funnel") and (top or compare):
             raise UsageError(f"{name!r} has neither `top` nor `compare`.", remedy="Use `limit`, or `shift`.")

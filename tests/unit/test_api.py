@@ -151,6 +151,9 @@ class TestFigures:
         assert {row["category"] for row in found} == {row["category"] for row in rows(client, "events", by="category")}
         assert client.get("/api/v1/values/colour", params=asked).status_code == 422
 
+    def test_without_rates_the_currency_base_is_that_of_the_books(self, client: TestClient) -> None:
+        assert rows(client, "revenue", currency="base") == rows(client, "revenue", currency="USD") != []
+
     @pytest.mark.parametrize(("dimension", "value"), [("currency", "USD"), ("category", "")])
     def test_a_variable_has_a_value_before_the_first_event(
         self, client: TestClient, dimension: str, value: str
