@@ -414,15 +414,16 @@ assert "EUR" in set(shell.user_ns["known"]["currency"])
 
 PANEL = Addition(
     (
-        ("retailpulse_kernel/dashboards/store_pulse.py", "today, decimals=2, today=True),\n",
-         '        _over_time(15, "Events over time", (0, 46, 24, 8), EVENTS, decimals=0),\n'),
+        ("retailpulse_kernel/dashboards/store_pulse.py", '"Events by their type.", nothing=_NO_EVENTS),\n',
+         '        told(_over_time(20, "Events over time", (0, 40, 24, 8), EVENTS, filters), "Events of each window.",\n'
+         '             nothing=_NO_EVENTS),\n'),
     ),
     """
 import json
 from pathlib import Path
 
 panels = json.loads(Path("grafana/dashboards/store-pulse.json").read_text())["panels"]
-(panel,) = (panel for panel in panels if panel["id"] == 15)
+(panel,) = (panel for panel in panels if panel["id"] == 20)
 assert panel["title"] == "Events over time" and "figures/events?" in json.dumps(panel["targets"])
 """,
     "tests/unit/test_dashboards.py",

@@ -116,7 +116,7 @@ def figure_rows(
 
 
 def funnel_rows(store: FigureStore, pool: Executor, asked: Asked) -> list[Row]:
-    """Events of each step from looking to buying, with their share of the first step in percent.
+    """Events of each step from looking to buying, with their shares of the first step and of the one before in percent.
 
     Parameters
     ----------
@@ -130,15 +130,20 @@ def funnel_rows(store: FigureStore, pool: Executor, asked: Asked) -> list[Row]:
     by_type = {
         row["event_type"]: row["minor"] for row in figure_rows(store, pool, EVENTS.name, _by(asked, "event_type"))
     }
-    first = by_type.get(FUNNEL[0], 0)
+    counts = [by_type.get(step, 0) for step in FUNNEL]
     return [
         {
             "step": step,
-            **valued(by_type.get(step, 0), is_money=False),
-            "percent": round(100 * by_type.get(step, 0) / first, 2) if first else None,
+            **valued(count, is_money=False),
+            "percent": _percent(count, counts[0]),
+            "of_before": _percent(count, before),
         }
-        for step in FUNNEL
+        for step, count, before in zip(FUNNEL, counts, [counts[0], *counts], strict=False)
     ]
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return round(100 * part / whole, 2) if whole else None
 
 
 def _by(asked: Asked, dimension: str) -> Asked:

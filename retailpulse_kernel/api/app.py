@@ -26,6 +26,7 @@ from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.api.tables import add_tables
+from retailpulse_kernel.api.values import add_values
 from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
 from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.base import FigureStore
@@ -82,6 +83,8 @@ _EXAMPLE = {
 }  # fmt: skip
 
 
+#: The value of the filter `currency` that asks for money of all currencies in the base currency.
+_BASE = "base"
 _NAMES = ("from", "to", "grain", "by", "shift", "limit", "table", "top", "compare", "complete")
 
 
@@ -103,6 +106,9 @@ def _asked(
             if name not in known:
                 raise UnknownName("parameter", name, (*_NAMES, *known))
             only.setdefault(name, []).append(value)
+    if only.get("currency") == [_BASE]:
+        shop = catalogue.contract.shop
+        only["currency"] = [] if shop.rates else [shop.currency]
     return asked(
         since=since, until=until, grain=grain, by=by, only=only, shift=shift, limit=limit, now=datetime.now(UTC),
         dimensions=sorted(known), calendar=catalogue.contract.shop.calendar,
@@ -180,8 +186,12 @@ def create_app(
         """Rows of a figure of any table, such as revenue, average_order_value, orders; also funnel and top_products.
 
         `/api/v1/tables` lists the figures. Any dimension is a filter: `category=a,b`, or `category=a&category=b`.
+        `currency=base` asks for money of all currencies in the base currency, as the name `revenue_base` does. Where
+        the contract names no rates, it asks for what is in that currency.
         """
-        key = (name, question, table, top, compare, complete)
+        has_rates = bool(sources.catalogue.contract.shop.rates)
+        in_base = has_rates and request.query_params.getlist("currency") == [_BASE]
+        key = (name, question, table, top, compare, complete, in_base)
         if name in ("top_products", "funnel") and (top or compare):
             raise UsageError(f"{name!r} has neither `top` nor `compare`.", remedy="Use `limit`, or `shift`.")
         if name == "top_products" and archive is not None:
@@ -196,11 +206,12 @@ def create_app(
                 request, key,
                 lambda: body(name, title, "events", CATEGORY.name, question, funnel_rows(whole, pool, question)),
             )  # fmt: skip
-        wanted = Wanted(question, table, top, compare, complete)
+        wanted = Wanted(question, table, top, compare, complete, in_base)
         return answer(request, key, lambda: figure_body(sources, pool, name, wanted))
 
     add_tables(app, sources, answer)
     add_corrections(app, sources, answer, _asked)
+    add_values(app, sources, pool, answer, _asked)
 
     @app.get("/api/v1/health", response_model=Health, responses={503: ERRORS[503]})
     def health(request: Request) -> Response:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from retailpulse_kernel.answers.base_figures import is_based
+from retailpulse_kernel.answers.base_figures import SUFFIX, is_based, is_money
 from retailpulse_kernel.answers.compared_rows import compared_rows
 from retailpulse_kernel.answers.corrected import corrected
 from retailpulse_kernel.answers.largest import Largest
@@ -43,6 +43,8 @@ class Wanted:
         One of `comparing.COMPARISONS`, or empty.
     complete : bool
         Whether the range ends where the table is complete.
+    in_base : bool
+        Whether money is wanted in the base currency.
     """
 
     asked: Asked
@@ -50,6 +52,7 @@ class Wanted:
     top: int = 0
     compare: str = ""
     complete: bool = False
+    in_base: bool = False
 
 
 def figure_body(sources: Sources, pool: Executor, name: str, wanted: Wanted) -> bytes:
@@ -78,6 +81,10 @@ def figure_body(sources: Sources, pool: Executor, name: str, wanted: Wanted) -> 
     span = asked.until - asked.since
     choice = choose(catalogue, Question((name,), asked.dimensions, every, span=span), table=wanted.table)
     (figure,) = choice.figures
+    if wanted.in_base and is_money(figure, choice.table.by):
+        based = Question((f"{name}{SUFFIX}",), asked.dimensions, every, span=span)
+        choice = choose(catalogue, based, table=wanted.table)
+        (figure,) = choice.figures
     if shows_personal(figure, catalogue.contract):
         raise UsageError(
             f"The figure {name!r} shows values of a personal field.", remedy="Ask for a number of values instead."

@@ -1,12 +1,12 @@
-"""What is marked on every chart: promotions of jobs, and reconciliations that found a difference."""
+"""What is marked on charts: promotions of jobs, reconciliations that found a difference, and corrected windows."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard
 
-from retailpulse_kernel.dashboards.queries import PROMETHEUS
+from retailpulse_kernel.dashboards.queries import API, PROMETHEUS, corrections_query
 
-__all__ = ["failed_reconciliations", "promotions"]
+__all__ = ["corrections", "failed_reconciliations", "promotions"]
 
 
 def _marked(name: str, color: str, expression: str, title: str) -> dashboard.AnnotationQuery:
@@ -33,3 +33,10 @@ def failed_reconciliations() -> dashboard.AnnotationQuery:
     return _marked(
         "Failed reconciliations", "red", "retailpulse_reconcile_equal == 0", "{{namespace}}: the stores differ"
     )
+
+
+def corrections() -> dashboard.AnnotationQuery:
+    """The windows to which late events were added after they had been shown."""
+    found = corrections_query({"bucket": "time", "late_events": "text"}, ref="corrections", grain="auto")
+    made = dashboard.AnnotationQuery().name("Corrected windows").datasource(API).enable(True).icon_color("orange")
+    return made.target(found)

@@ -8,15 +8,23 @@ from hashlib import sha256
 from typing import Any
 
 from grafana_foundation_sdk.builders import dashboard
-from grafana_foundation_sdk.models.dashboard import GridPos, VariableRefresh
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType, VariableRefresh
 
 from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.catalogue.conditions import time_column_if_any
 from retailpulse_kernel.catalogue.personal import is_personal, names_personal, shows_personal, without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
-from retailpulse_kernel.dashboards.panels import DASHES, Place, bars, line, number, rows, told
-from retailpulse_kernel.dashboards.queries import API, PROMETHEUS, api_fields, api_query, prometheus_query, rows_query
+from retailpulse_kernel.dashboards.grid import WIDTH, Grid
+from retailpulse_kernel.dashboards.panels import COUNT, DASHES, MONEY, Place, bars, line, number, rows, told
+from retailpulse_kernel.dashboards.queries import (
+    API,
+    PROMETHEUS,
+    api_query,
+    prometheus_query,
+    rows_query,
+    values_fields,
+)
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
@@ -26,14 +34,15 @@ from retailpulse_kernel.streaming.plan.data import FigurePlan
 
 __all__ = ["job_dashboard", "promoted_jobs"]
 
-#: Values of a dimension that a variable offers, bars of a panel, and rows of a table.
-_VALUES, _BARS, _ROWS = 200, 20, 100
-_WIDTH, _STATE, _TITLE = 24, 4, 1
+#: Bars of a panel, and rows of a table.
+_BARS, _ROWS = 20, 100
+_STATE = 4
 #: How high a figure and a table of rows are.
 _FIGURE, _TABLE = 8, 10
 #: From when on a job is late, in seconds since its last micro-batch and in messages that it has not taken yet.
 _LATE = ((120.0, "orange"), (600.0, "red"))
 _BEHIND = ((10_000.0, "orange"), (1_000_000.0, "red"))
+_SHOP = ("Store pulse", "/d/retailpulse-store-pulse?${__url_time_range}")
 _REJECTED = ((1.0, "orange"), (60.0, "red"))
 
 
@@ -74,13 +83,15 @@ def job_dashboard(job: str, tables: Sequence[TableEntry], catalogue: Catalogue) 
         .timezone("utc" if calendar.is_utc else calendar.zone)
         .time("now-6h", "now")
         .refresh("30s")
+        .link(dashboard.DashboardLink("RetailPulse").type(DashboardLinkType.DASHBOARDS).tags(["retailpulse"])
+              .as_dropdown(True).keep_time(True))
         .annotation(promotions())
         .annotation(failed_reconciliations())
-    )
+    )  # fmt: skip
     shown = [_Figures.of(entry, entry.figures, catalogue.contract) for entry in tables if entry.figures is not None]
     for variable in _variables(shown):
         made.with_variable(variable)
-    grid = _Grid()
+    grid = _Numbered()
     for panel in _state(grid, namespace, job):
         made.with_panel(panel)
     for one in shown:
@@ -93,52 +104,49 @@ def job_dashboard(job: str, tables: Sequence[TableEntry], catalogue: Catalogue) 
     return made
 
 
-class _Grid:
-    """Hands out ids and places, from the top down."""
+class _Numbered:
+    """Hands out ids with the places."""
 
     def __init__(self) -> None:
-        self._id, self._top = 0, 0
+        self._grid, self._id = Grid(), 0
 
-    def next_id(self) -> int:
+    def _next(self) -> int:
         self._id += 1
         return self._id
 
     def band(self, height: int, *widths: int) -> list[tuple[int, Place]]:
         """Places beside one another."""
-        lefts = [sum(widths[:i]) for i in range(len(widths))]
-        places = [(self.next_id(), (left, self._top, width, height)) for left, width in zip(lefts, widths, strict=True)]
-        self._top += height
-        return places
+        return [(self._next(), place) for place in self._grid.band(height, *widths)]
 
     def title(self, text: str) -> dashboard.Row:
         """A line across the dashboard."""
-        ((id_, (x, y, width, height)),) = self.band(_TITLE, _WIDTH)
-        return dashboard.Row(text).id(id_).grid_pos(GridPos(x=x, y=y, w=width, h=height))
+        return self._grid.title(self._next(), text)
 
 
-def _state(grid: _Grid, namespace: str, job: str) -> Iterator[Any]:
+def _state(grid: _Numbered, namespace: str, job: str) -> Iterator[Any]:
     """How the job runs, as Prometheus sees it."""
+    health = ("Pipeline health", f"/d/retailpulse-pipeline-health?var-namespace={namespace}&${{__url_time_range}}")
     its = f'namespace="{namespace}",job_name="{job}"'
     fresh = f"time() - max(retailpulse_job_last_batch_timestamp_seconds{{{its}}})"
     messages = f"rate(retailpulse_job_messages_total{{{its}}}[$__rate_interval])"
     rejected = messages.replace("}", ',status=~"late|bad"}', 1)
     shown: list[tuple[str, str, str, str, Sequence[tuple[float, str]]]] = [
         ("Freshness", "s", fresh, "Seconds since the job has written its last micro-batch.", _LATE),
-        ("Events a second", "cps", f"sum({messages})", "Messages that the job takes, with those it rejects.", ()),
-        ("Rejects a minute", "none", f"60 * sum({rejected})", "Late and bad messages; both are in topics of their own.",
+        ("Events a second", "mps", f"sum({messages})", "Messages that the job takes, with those it rejects.", ()),
+        ("Rejects a minute", COUNT, f"60 * sum({rejected})", "Late and bad messages; both are in topics of their own.",
          _REJECTED),
-        ("Lag", "none", f"sum(retailpulse_job_lag_messages{{{its}}})", "Messages that the job has not taken yet.",
+        ("Lag", COUNT, f"sum(retailpulse_job_lag_messages{{{its}}})", "Messages that the job has not taken yet.",
          _BEHIND),
     ]  # fmt: skip
     for (title, unit, expression, description, limits), (id_, place) in zip(
         shown, grid.band(_STATE, 6, 6, 6, 6), strict=True
     ):
         query = prometheus_query(expression, title, instant=True)
-        panel = number(id_, title, place, [query], unit=unit, decimals=1 if unit == "cps" else 0, source=PROMETHEUS)
-        yield told(panel, description, nothing="not running", limits=limits)
-    ((id_, place),) = grid.band(_FIGURE, _WIDTH)
+        panel = number(id_, title, place, [query], unit=unit, decimals=1 if unit == "mps" else 0, source=PROMETHEUS)
+        yield told(panel, description, nothing="not running", limits=limits, link=health)
+    ((id_, place),) = grid.band(_FIGURE, WIDTH)
     query = prometheus_query(f"sum by (status) ({messages})", "{{status}}")
-    drawn = line(id_, "Messages a second, by what became of them", place, [query], unit="cps", source=PROMETHEUS)
+    drawn = line(id_, "Messages a second, by what became of them", place, [query], unit="mps", source=PROMETHEUS)
     yield told(drawn, "docs/metrics.md says what each status means.", nothing="not running")
 
 
@@ -158,7 +166,7 @@ class _Figures:
         by = tuple(name for name in entry.key if not is_personal(name, contract))
         return cls(entry, kept, by, contract)
 
-    def panels(self, grid: _Grid) -> Iterator[Any]:
+    def panels(self, grid: _Numbered) -> Iterator[Any]:
         """A band for each figure, by its kind: a number, the number over time, and by a dimension."""
         for figure in self.figures:
             look = _Look.of(figure, self.entry)
@@ -171,15 +179,16 @@ class _Figures:
             yield told(
                 number(id_, title, place, [api_query(figure.name, ["value"], **asked)], unit=look.unit,
                        decimals=look.decimals),
-                description, nothing=nothing,
+                description, nothing=nothing, link=_SHOP,
             )  # fmt: skip
             columns = ["bucket", "complete_value", "unfinished_value"]
             series = api_query(figure.name, columns, by="bucket", grain="auto", **asked)
-            drawn = line(over[0], f"{title} over time", over[1], [series], unit=look.unit, decimals=look.decimals)
+            drawn = line(over[0], f"{title} over time", over[1], [series], unit=look.unit, decimals=look.decimals,
+                         colour="blue")  # fmt: skip
             yield told(drawn.override_by_name("So far", DASHES), description, nothing=nothing)
             for id_, place in beside:
                 largest = api_query(figure.name, [by, "value"], by=by, limit=_BARS, **asked)
-                panel = bars(id_, f"{title} by {by}", place, [largest], decimals=look.decimals).unit(look.unit)
+                panel = bars(id_, f"{title} by {by}", place, [largest], unit=look.unit, decimals=look.decimals)
                 yield told(panel, f"{description} The {_BARS} largest.", nothing=nothing)
 
     def _described(self, figure: Figure | Ratio) -> str:
@@ -209,13 +218,13 @@ class _Look:
     def of(cls, figure: Figure | Ratio, entry: TableEntry) -> _Look:
         """Money with two places, shares in percent, times as dates, counts whole."""
         if entry.may_be_money(figure):
-            return cls("none", 2, is_money=True)
+            return cls(MONEY, 2, is_money=True)
         if isinstance(figure, Ratio):
             share = all(part.rules.counts for part in parts_of([figure]))
-            return cls("percentunit", 1) if share else cls("none", 2)
+            return cls("percentunit", 1) if share else cls(COUNT, 2)
         if figure.rules.value is Value.TIME:
             return cls("dateTimeAsIso", 0)
-        return cls("none", 2 if figure.rules.value is Value.DECIMAL else 0)
+        return cls(COUNT, 2 if figure.rules.value is Value.DECIMAL else 0)
 
 
 def _variables(shown: Sequence[_Figures]) -> Iterator[dashboard.QueryVariable]:
@@ -225,15 +234,13 @@ def _variables(shown: Sequence[_Figures]) -> Iterator[dashboard.QueryVariable]:
         for name in one.by:
             tables.setdefault(name, one)
     for name, one in tables.items():
-        figure = one.figures[0].name
-        query = api_fields(figure, [name], ref="variable", filters=(), table=one.entry.name, by=name, limit=_VALUES)
         made = dashboard.QueryVariable(name).label(name).datasource(API)
         made.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        made.query({"queryType": "infinity", "infinityQuery": query})
+        made.query({"queryType": "infinity", "infinityQuery": values_fields(name, table=one.entry.name)})
         yield made if name == "currency" else made.multi(True).include_all(True).all_value("all")
 
 
-def _newest(grid: _Grid, entry: TableEntry, contract: Contract) -> Any:
+def _newest(grid: _Numbered, entry: TableEntry, contract: Contract) -> Any:
     """The newest rows of a table; of one without a column of times, any."""
     try:
         table = without_personal(entry, entry.plan.row_table, contract)
@@ -246,7 +253,7 @@ def _newest(grid: _Grid, entry: TableEntry, contract: Contract) -> Any:
     asked = {"store": entry.store, "limit": str(_ROWS)}
     if time:
         asked |= {"order": f"-{time}", "time": time, "since": "${__from:date:iso}", "until": "${__to:date:iso}"}
-    ((id_, place),) = grid.band(_TABLE, _WIDTH)
+    ((id_, place),) = grid.band(_TABLE, WIDTH)
     which = "The newest" if time else "Some"
     query = rows_query(entry.name, columns, **asked)
     panel = rows(id_, f"{entry.name}: {which.lower()} rows in {entry.store}", place, [query])

@@ -14,7 +14,16 @@ from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import DataSourceRef
 
-__all__ = ["API", "PROMETHEUS", "api_fields", "api_query", "corrections_query", "prometheus_query", "rows_query"]
+__all__ = [
+    "API",
+    "PROMETHEUS",
+    "api_fields",
+    "api_query",
+    "corrections_query",
+    "prometheus_query",
+    "rows_query",
+    "values_fields",
+]
 
 API = DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid="retailpulse-api")
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
@@ -26,13 +35,16 @@ _TYPES = {
     "complete_value": "number",
     "unfinished_value": "number",
     "percent": "number",
+    "of_before": "number",
+    "change_percent": "number",
     "late_events": "number",
     "corrected_at": "timestamp",
 }
-#: Names that Grafana shows; the others are shown as they are.
+#: Names that Grafana shows; the others are shown as they are. The plugin puts columns into the order of their names.
 _SHOWN = {
     "bucket": "Time", "running_total": "Running total", "peak_value": "Peak", "percent": "Of views (%)",
-    "unfinished_value": "So far",
+    "of_before": "Of the step before", "step": "Event", "change_percent": "vs last week",
+    "unfinished_value": "So far", "category": "Category", "event_type": "Event", "product_id": "Product",
 }  # fmt: skip
 #: Of these the first that is among the columns gets the query's title, or else the last column.
 _TITLED = ("value", "complete_value")
@@ -120,13 +132,29 @@ def api_query(name: str, columns: Sequence[str], **options: Any) -> Builder[vari
     return _Made(ApiQuery(api_fields(name, columns, **options)))
 
 
-def corrections_query(columns: Mapping[str, str], **asked: Any) -> Builder[variants.Dataquery]:
+def values_fields(dimension: str, **asked: str) -> dict[str, Any]:
+    """A query for the values that a dimension has in the dashboard's range, as a variable asks it.
+
+    Parameters
+    ----------
+    dimension : str
+        Its name.
+    **asked : str
+        Further parameters of the API.
+    """
+    url = f"/api/v1/values/{dimension}?" + urlencode({"from": "${__from}", "to": "${__to}", **asked}, safe="${}:,")
+    return _fields(url, [{"selector": dimension, "text": dimension, "type": "string"}], "variable")
+
+
+def corrections_query(columns: Mapping[str, str], *, ref: str = "A", **asked: Any) -> Builder[variants.Dataquery]:
     """A query for the windows to which late events were added.
 
     Parameters
     ----------
     columns : mapping of str to str
         The fields that become columns, each with what it is called.
+    ref : str
+        The query's name.
     **asked
         Parameters of the API; the dashboard's range and its filters are added.
     """
@@ -136,7 +164,7 @@ def corrections_query(columns: Mapping[str, str], **asked: Any) -> Builder[varia
         {"selector": name, "text": text, "type": _TYPES.get(name.rpartition(".")[2], "string")}
         for name, text in columns.items()
     ]
-    return _Made(ApiQuery(_fields(url, shown, "A")))
+    return _Made(ApiQuery(_fields(url, shown, ref)))
 
 
 def rows_query(table: str, columns: Mapping[str, str], **asked: str) -> Builder[variants.Dataquery]:

@@ -19,6 +19,8 @@ from retailpulse_kernel.ground.errors import UsageError
 
 __all__ = ["ALERTS", "OBJECTIVES", "AlertSettings", "rules"]
 
+#: Where the metrics of every alert are drawn.
+_DASHBOARD = "/d/retailpulse-pipeline-health"
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 #: Pairs of windows, how many times the budget's own pace both must burn at, and what that is.
 _BURNS: tuple[tuple[str, str, float, Literal["critical", "warning"]], ...] = (
@@ -152,8 +154,8 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "NoEvents",
-        'sum by (namespace) (increase(retailpulse_topic_messages_total{topic="retail.events"}[10m])) == 0'
-        ' and on (namespace) max by (namespace) (retailpulse_process_up{component="job"}) == 1',
+        'max by (namespace) (retailpulse_process_up{component="job"}) == 1 unless on (namespace)'
+        ' sum by (namespace) (increase(retailpulse_topic_messages_total[10m])) > 0',
         "5m", "warning", "No event has come into {{ $labels.namespace }} for 10 minutes.",
     ),
     Alert(
@@ -248,5 +250,5 @@ def _rule(name: str, expr: str, hold: str, severity: str, summary: str) -> dict[
         "expr": expr,
         "for": hold,
         "labels": {"severity": severity},
-        "annotations": {"summary": summary, "runbook": f"docs/runbooks/{name}.md"},
+        "annotations": {"summary": summary, "runbook": f"docs/runbooks/{name}.md", "dashboard": _DASHBOARD},
     }

@@ -38,6 +38,7 @@ from retailpulse_kernel.stores.namespaces import drop
 from retailpulse_kernel.streaming.checkpoint.accounts import read_accounts
 from retailpulse_kernel.telemetry.definitions import METRICS
 from tests.jobs import JobProcess, consumed, totals, wait_until
+from tests.panels import every_panel
 
 pytestmark = [
     pytest.mark.integration,
@@ -144,7 +145,7 @@ def value(settings: Settings, expression: str) -> float | None:
 
 PANELS = [
     pytest.param(panel["title"], target["expr"], id=f"{panel['id']}{target['refId']}")
-    for panel in json.loads((ROOT / "grafana" / "dashboards" / "pipeline-health.json").read_text())["panels"]
+    for panel in every_panel(json.loads((ROOT / "grafana" / "dashboards" / "pipeline-health.json").read_text()))
     for target in panel["targets"]
 ]
 #: What there is nothing of until something goes wrong, or Airflow runs.

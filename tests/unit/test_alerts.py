@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from retailpulse_kernel.dashboards.business_alerts import BUSINESS_ALERTS
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.monitoring.alerts import ALERTS, OBJECTIVES, AlertSettings, rules
 
@@ -70,6 +71,7 @@ CASES: list[tuple[str, str, list[tuple[str, str]], bool]] = [
     ("ReconcileDiffers", "differs", [('retailpulse_reconcile_equal{namespace="shop"}', "1x119 0")], True),
     ("ReconcileDiffers", "equal again", [('retailpulse_reconcile_equal{namespace="shop"}', "0x119 1")], False),
     ("NoEvents", "silence", [(TOPIC, "0+100x100 10000x20"), RUNNING], True),
+    ("NoEvents", "the topic is not measured", [RUNNING], True),
     ("NoEvents", "events", [(TOPIC, "0+1x120"), RUNNING], False),
     ("NoEvents", "silence where nothing should run", [(TOPIC, "46000x120")], False),
     ("LagGrowing", "grows", [(LAG, "0x80 0+2000x40")], True),
@@ -100,8 +102,10 @@ CASES: list[tuple[str, str, list[tuple[str, str]], bool]] = [
 
 def test_each_alert_has_a_runbook_that_says_what_to_do() -> None:
     folder = ROOT / "docs" / "runbooks"
-    assert sorted(path.stem for path in folder.glob("*.md") if path.stem != "README") == sorted(NAMES)
-    for name in NAMES:
+    names = [*NAMES, *BUSINESS_ALERTS]
+    assert len(set(names)) == len(names), "one cause has one alert, in Prometheus or in Grafana"
+    assert sorted(path.stem for path in folder.glob("*.md") if path.stem != "README") == sorted(names)
+    for name in names:
         text = (folder / f"{name}.md").read_text()
         assert text.startswith(f"# {name}\n")
         for part in ("## It means", "## Look", "## Do", "## Tried"):
@@ -114,6 +118,7 @@ def test_each_rule_says_how_bad_it_is_and_where_to_look() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert (ROOT / rule["annotations"]["runbook"]).is_file()
         assert rule["annotations"]["summary"].endswith(".")
+        assert rule["annotations"]["dashboard"].startswith("/d/retailpulse-")
 
 
 def test_each_alert_has_cases_both_ways() -> None:

@@ -141,9 +141,25 @@ class TestFigures:
         }  # fmt: skip
 
     def test_the_funnel_has_each_step(self, client: TestClient) -> None:
-        assert [(r["step"], r["value"], r["percent"]) for r in rows(client, "funnel")] == [
-            ("view", 200, 100.0), ("add_to_cart", 0, 0.0), ("purchase", 200, 100.0),
+        assert [(r["step"], r["value"], r["percent"], r["of_before"]) for r in rows(client, "funnel")] == [
+            ("view", 200, 100.0, 100.0), ("add_to_cart", 0, 0.0, 0.0), ("purchase", 200, 100.0, None),
         ]  # fmt: skip
+
+    def test_the_values_of_a_dimension_are_those_of_the_range(self, client: TestClient) -> None:
+        asked = {"from": START.isoformat(), "to": END.isoformat()}
+        found = client.get("/api/v1/values/category", params=asked).json()["rows"]
+        assert {row["category"] for row in found} == {row["category"] for row in rows(client, "events", by="category")}
+        assert client.get("/api/v1/values/colour", params=asked).status_code == 422
+
+    def test_without_rates_the_currency_base_is_that_of_the_books(self, client: TestClient) -> None:
+        assert rows(client, "revenue", currency="base") == rows(client, "revenue", currency="USD") != []
+
+    @pytest.mark.parametrize(("dimension", "value"), [("currency", "USD"), ("category", "")])
+    def test_a_variable_has_a_value_before_the_first_event(
+        self, client: TestClient, dimension: str, value: str
+    ) -> None:
+        found = client.get(f"/api/v1/values/{dimension}", params={"from": "2020-01-01", "to": "2020-01-02"})
+        assert found.json()["rows"] == [{dimension: value}]
 
 
 class TestRefusals:

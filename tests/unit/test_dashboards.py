@@ -17,9 +17,13 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.cli import main
+from retailpulse_kernel.dashboards.panels import COUNT, MONEY
 from retailpulse_kernel.dashboards.pushing import Grafana, GrafanaSettings
-from retailpulse_kernel.dashboards.writing import stale, write
+from retailpulse_kernel.dashboards.store_pulse import store_pulse
+from retailpulse_kernel.dashboards.writing import as_json, stale, write
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import RequirementError, UsageError
+from tests.panels import every_panel, unlike_the_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "grafana" / "dashboards"
@@ -32,8 +36,11 @@ SOURCES = {
 TARGETS = [
     pytest.param(target, id=f"{name}-{panel['id']}{target['refId']}")
     for name, made in DASHBOARDS.items()
-    for panel in made["panels"]
+    for panel in every_panel(made)
     for target in panel["targets"]
+]
+PANELS = [
+    pytest.param(panel, id=f"{name}-{panel['id']}") for name, made in DASHBOARDS.items() for panel in every_panel(made)
 ]
 
 
@@ -57,7 +64,7 @@ def test_identities_are_unique_and_stable() -> None:
         "pipeline-health": "retailpulse-pipeline-health", "store-pulse": "retailpulse-store-pulse",
     }  # fmt: skip
     for made in DASHBOARDS.values():
-        ids = [panel["id"] for panel in made["panels"]]
+        ids = [panel["id"] for panel in (*every_panel(made), *(one for one in made["panels"] if one["type"] == "row"))]
         assert len(set(ids)) == len(ids)
 
 
@@ -95,14 +102,14 @@ def test_a_query_leads_to_a_provisioned_source_and_a_figure(target: dict[str, An
 def test_names_no_machine_and_adds_nothing_up(name: str) -> None:
     text = json.dumps(DASHBOARDS[name])
     assert not re.search(r"https?://|localhost|127\.0\.0\.1", text)
-    for panel in DASHBOARDS[name]["panels"]:
+    for panel in every_panel(DASHBOARDS[name]):
         assert not panel.get("transformations")
         assert "sum" not in json.dumps(panel.get("options", {}).get("reduceOptions", {}))
 
 
 def test_a_number_is_one_and_shown_to_its_last_digit() -> None:
     """Grafana shows a number for each row: of a range query one for each of its points."""
-    for panel in (panel for made in DASHBOARDS.values() for panel in made["panels"] if panel["type"] == "stat"):
+    for panel in (panel for made in DASHBOARDS.values() for panel in every_panel(made) if panel["type"] == "stat"):
         for target in panel["targets"]:
             assert panel["options"]["reduceOptions"]["values"]
             if target["datasource"]["type"] == "prometheus":
@@ -110,12 +117,12 @@ def test_a_number_is_one_and_shown_to_its_last_digit() -> None:
             else:
                 assert target["format"] == "table"
                 # `short` makes 102.53 K of it.
-                assert panel["fieldConfig"]["defaults"]["unit"] == "none", panel["title"]
+                assert panel["fieldConfig"]["defaults"]["unit"] in (MONEY, COUNT), panel["title"]
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_panel_s_lines_have_names_of_their_own(name: str) -> None:
-    for panel in DASHBOARDS[name]["panels"]:
+    for panel in every_panel(DASHBOARDS[name]):
         shown = [column["text"] for target in panel["targets"] for column in target.get("columns", [])]
         shown += [target["legendFormat"] for target in panel["targets"] if "legendFormat" in target]
         lines = [text for text in shown if text != "Time"]
@@ -123,13 +130,55 @@ def test_a_panel_s_lines_have_names_of_their_own(name: str) -> None:
 
 
 def test_a_window_that_is_not_over_is_drawn_in_dashes() -> None:
-    """Of every line that is no running total: else its last point is a fall."""
-    for panel in DASHBOARDS["store-pulse"]["panels"]:
+    """Of every line that is no running total: else its last point is a fall. The line below a number leaves it out."""
+    for panel in every_panel(DASHBOARDS["store-pulse"]):
         shown = {column["selector"] for target in panel["targets"] for column in target["columns"]}
-        if panel["type"] == "timeseries" and shown != {"bucket", "running_total"}:
+        if panel["type"] == "timeseries" and panel["title"] and shown != {"bucket", "running_total"}:
             assert {"complete_value", "unfinished_value"} <= shown and "value" not in shown, panel["title"]
             styles = {o["matcher"]["options"]: o["properties"] for o in panel["fieldConfig"]["overrides"]}
             assert {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [4, 6]}} in styles["So far"]
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_keeps_the_rules_of_all(panel: dict[str, Any]) -> None:
+    assert unlike_the_rules(panel) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"description": ""}, "description"),
+        ({"fieldConfig": {"defaults": {"thresholds": {"steps": [{"value": None, "color": "green"},
+                                                               {"value": 80, "color": "red"}]}}}}, "Grafana's own"),
+        ({"fieldConfig": {"defaults": {}}}, "thresholds"),
+        ({"options": {}}, "legend"),
+    ],
+)  # fmt: skip
+def test_the_rules_see_what_is_missing(change: dict[str, Any], rule: str) -> None:
+    panel = next(one for one in every_panel(DASHBOARDS["store-pulse"]) if one["type"] == "timeseries")
+    assert any(rule in broken for broken in unlike_the_rules(panel | change))
+
+
+@pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0]["type"] == "table"])
+def test_columns_are_in_the_order_of_their_names(panel: dict[str, Any]) -> None:
+    """The plugin sorts them: they are listed as they are seen."""
+    names = [column["text"] for target in panel["targets"] for column in target["columns"]]
+    assert names == sorted(names)
+
+
+def test_the_first_screen_of_pipeline_health_has_a_dozen_panels_and_the_rest_is_closed() -> None:
+    made = DASHBOARDS["pipeline-health"]["panels"]
+    assert len([panel for panel in made if panel["type"] != "row"]) <= 12
+    rows = [panel for panel in made if panel["type"] == "row"]
+    assert rows and all(row["collapsed"] and row["panels"] for row in rows)
+
+
+def test_the_days_of_the_dashboard_are_those_of_the_shop() -> None:
+    made = as_json(store_pulse(Calendar("Europe/Berlin"), ["brand"]))
+    assert made["timezone"] == "Europe/Berlin"
+    assert [one["name"] for one in made["templating"]["list"]] == ["currency", "category", "brand", "grain"]
+    asked = [target["url"] for panel in every_panel(made) for target in panel["targets"] if "figures" in target["url"]]
+    assert all("brand=${brand:csv}" in url for url in asked)
 
 
 class TestGrafanaThatRuns:
@@ -209,16 +258,28 @@ BUSINESS = yaml.safe_load((ROOT / "grafana" / "provisioning" / "alerting" / "bus
 
 
 @pytest.mark.parametrize("rule", BUSINESS["groups"][0]["rules"], ids=lambda rule: rule["uid"])
-def test_a_business_alert_compares_today_with_the_same_day_last_week(rule: dict[str, Any]) -> None:
-    today, before, condition = rule["data"]
+def test_a_business_alert_compares_with_the_week_before_and_says_where_to_look(rule: dict[str, Any]) -> None:
+    now, before, condition = rule["data"]
     assert rule["condition"] == condition["refId"]
-    for query in (today, before):
+    for query in (now, before):
         assert SOURCES[query["datasourceUid"]]["type"] == query["model"]["datasource"]["type"]
         address = urlsplit(query["model"]["url"])
         assert (address.scheme, address.netloc) == ("", "")
-        assert "$" not in query["model"]["url"]
+        # The plugin fills in the range of an alert, and no variable of a dashboard.
+        assert set(re.findall(r"\$\{[^}]*\}", query["model"]["url"])) == {"${__from}", "${__to}"}
     assert parse_qs(urlsplit(before["model"]["url"]).query)["shift"] == ["7d"]
-    assert (ROOT / rule["annotations"]["runbook"]).is_file()
+    said = rule["annotations"]
+    assert said["summary"].endswith(".") and (ROOT / said["runbook"]).is_file()
+    shown = [str(panel["id"]) for panel in every_panel(DASHBOARDS["store-pulse"])]
+    assert said["__dashboardUid__"] == DASHBOARDS["store-pulse"]["uid"] and said["__panelId__"] in shown
+
+
+def test_a_business_alert_reaches_alertmanager() -> None:
+    (point,), (policy,) = BUSINESS["contactPoints"], BUSINESS["policies"]
+    assert policy["receiver"] == point["name"]
+    assert [one["type"] for one in point["receivers"]] == ["prometheus-alertmanager"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert compose["grafana"]["environment"]["ALERTMANAGER_URL"] == "http://alertmanager:9093"
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)

@@ -514,6 +514,12 @@ class TestOverHttp:
         }  # fmt: skip
         assert "base" not in client.get("/api/v1/figures/revenue", params=asked).json()
 
+    def test_the_currency_base_is_all_money_converted_and_all_of_what_is_no_money(self, client: TestClient) -> None:
+        asked = {"from": START.isoformat(), "to": (START + timedelta(days=4)).isoformat()}
+        for name, by_name in (("revenue", "revenue_base"), ("orders", "orders")):
+            found = client.get(f"/api/v1/figures/{name}", params={**asked, "currency": "base"}).json()["rows"]
+            assert found and found == client.get(f"/api/v1/figures/{by_name}", params=asked).json()["rows"]
+
     def test_a_series_of_days_over_any_range(self, client: TestClient) -> None:
         asked = {"from": START.isoformat(), "to": (START + timedelta(days=4)).isoformat(), "by": "bucket",
                  "grain": "day"}  # fmt: skip
