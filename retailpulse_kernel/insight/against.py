@@ -95,7 +95,7 @@ def ranges_of(
     name = against if isinstance(against, str) and other is None else "previous"
     found = comparison_of(name, since, until, finest=finest, now=reached, calendar=calendar)
     begin, end = found.before if other is None else other
-    words = _WORDS[name] if other is None else f"{iso_text(begin)} to {iso_text(end)}"
+    words = _WORDS[name] if other is None else f"the range {iso_text(begin)} to {iso_text(end)}"
     ranges = Ranges(found.since, found.until, begin, end, words)
     if ranges.scale != 1 and not scale:
         raise UsageError(

@@ -271,6 +271,11 @@ def _known(totals: tuple[Any, Any], figure: Figure | Ratio, ranges: Ranges) -> t
 
 def _missing(both: Both, ranges: Ranges) -> list[str]:
     """What is said of an earlier range without figures, or without any at its beginning."""
+    if not (both.before or both.after):
+        raise UsageError(
+            f"There is no {both.figures[0].name} in either range.",
+            remedy="Ask for a longer range, or for other values in `where`.",
+        )
     shift = ranges.since - ranges.since_before
     comparison = Comparison(ranges.since, ranges.since + (ranges.until_before - ranges.since_before), shift)
     first = min((row["bucket"] for row in both.before), default=None)

@@ -19,9 +19,11 @@ __all__ = ["waterfall"]
 #: Of a rise, a fall and a whole: Okabe and Ito's colours, which stay apart for every kind of colour vision.
 _RISE, _FALL, _WHOLE = "#0072B2", "#D55E00", "#767676"
 #: Pixels of a bar with its label, and of what is above and below all bars.
-_ROW, _MARGIN = 30, {"l": 8, "r": 24, "t": 56, "b": 56}
-#: Letters of a line of the title, and its height in pixels.
+_ROW, _MARGIN = 30, {"l": 8, "r": 24, "t": 44, "b": 52}
+#: Letters of a line of the title, and pixels of its height.
 _LETTERS, _LINE = 110, 18
+#: Pixels above the title.
+_GAP = 12
 #: The part of the width that is left free for the numbers beside the bars.
 _ROOM = 0.12
 
@@ -70,10 +72,11 @@ def waterfall(
     )  # fmt: skip
     lines = textwrap.wrap(title, _LETTERS) or [""]
     above = _MARGIN["t"] + _LINE * (len(lines) - 1)
+    height = above + _MARGIN["b"] + _ROW * max(len(labels), 3)
     figure.update_layout(
         title={"text": "<br>".join(html.escape(line, quote=False) for line in lines), "font": {"size": 13}, "x": 0.01,
-               "y": 1, "yanchor": "top", "pad": {"t": 14}},
-        margin={**_MARGIN, "t": above}, height=above + _MARGIN["b"] + _ROW * max(len(labels), 3), showlegend=False,
+               "y": 1 - _GAP / height, "yanchor": "top"},
+        margin={**_MARGIN, "t": above}, height=height, showlegend=False,
         xaxis={"range": _extent(float(before), steps), "separatethousands": True, "exponentformat": "none",
                "title": {"text": html.escape(unit, quote=False), "font": {"size": 12}}},
         # Labels of their own: an axis of numbers, dates or marked-up text would be something else.

@@ -61,12 +61,12 @@ def sentence_of(
     share = "" if percent is None else f" ({percent:+.1f} %)"
     moved = [one for one in movers if one.contribution]
     if not change and not moved:
-        return f"{title} is the same as in {other}: {amount_text(after)}{behind}."
+        return f"{title} is unchanged from {other}: {amount_text(after)}{behind}."
     if change:
         size, above = (change, "above") if change > 0 else (-change, "below")
         said = f"{title} is {amount_text(after)}{behind}, {amount_text(size)}{share} {above} {other}"
     else:
-        said = f"{title} is the same as in {other}, {amount_text(after)}{behind}, but its parts moved"
+        said = f"{title} is unchanged from {other}, {amount_text(after)}{behind}, but its parts moved"
     named = [one for one in moved if not one.others][:_NAMED]
     parts = [
         f"{one.value} {amount_text(one.contribution, signed=True)}{f' ({one.reason})' if one.reason else ''}"

@@ -109,7 +109,7 @@ class TestPlantedCauses:
         found = both_days({("shoes", "acme"): (5, 2, "20"), ("hats", "acme"): (10, 1, "32.50")})()
         assert found.change == 0
         assert contributions(found, "category") == {"hats": 200, "shoes": -200, "cups": 0}
-        assert "is the same as in the same time a week before, 1,150.00 USD, but its parts moved: hats +200.00" in (
+        assert "is unchanged from the same time a week before, 1,150.00 USD, but its parts moved: hats +200.00" in (
             found.sentence
         )
 
@@ -224,6 +224,8 @@ class TestRangesAndMoney:
             ask(against="lastweek")
         with pytest.raises(UsageError, match=r"There is no average_order_value from 2026-03-08 00:00.*orders is 0"):
             ask("average_order_value", against="yesterday")
+        with pytest.raises(UsageError, match="There is no revenue in either range"):
+            ask(where={"category": ["shoe"]})
         with pytest.raises(UnknownName, match="colour"):
             ask(by=("colour",), table="category")
 
