@@ -44,6 +44,7 @@ __all__ = [
     "store",
     "table",
     "tables",
+    "why",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Commands about what is stored or computed: tables, test, reconcile, correct."""
+"""Commands about what is stored or computed: tables, why, test, reconcile, correct."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from retailpulse_kernel.cli.app import app
 from retailpulse_kernel.cli.jobs import pair
 from retailpulse_kernel.cli.options import AsJson, NamespaceOption, ProfileOption, end_asked, print_json
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
+from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import span_of
 
@@ -49,6 +50,57 @@ def tables(
     else:
         console = Console(highlight=False)
         console.print(_tables_view(found, console.width))
+
+
+@app.command()
+def why(
+    figure: Annotated[str, typer.Argument(help="The figure: revenue, orders, average_order_value ...")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A dimension that is tried; repeatable.", show_default="all with few values"),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only this value of a dimension; repeatable.", show_default=False),
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option(help="Length of the range up to --until or now, such as 1h, 7d or today.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Start of the range, instead of --last. The shop's time unless it has a zone.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="End of the range, not included.", show_default="now")] = None,
+    against: Annotated[
+        str, typer.Option(help="The range to compare with: previous, yesterday, last week, or START/END.")
+    ] = "previous",
+    currency: Annotated[str | None, typer.Option(help="Whose money.", show_default="the shop's currency")] = None,
+    table: Annotated[str | None, typer.Option(help="The table that answers.", show_default=False)] = None,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Scale the earlier amounts where the ranges are of different lengths.")
+    ] = False,
+    top: Annotated[int, typer.Option(help="Values that stand by themselves; the others are summed up.", min=1)] = 10,
+    profile: ProfileOption = None,
+    namespace: NamespaceOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a figure moved: what each value of a dimension contributes, adding up to the change exactly."""
+    from retailpulse_kernel.workbench.workbench import Workbench
+
+    conditions: dict[str, list[str]] = {}
+    for text in where or []:
+        name, separator, value = text.partition("=")
+        if not (name and separator):
+            raise UsageError(f"{text!r} is not a condition.", remedy="Write --where NAME=VALUE.")
+        conditions.setdefault(name, []).append(value)
+    with unsaid():
+        found = Workbench(profile=profile, namespace=namespace).why(
+            figure, by=by or [], where=conditions, last=last, since=since, until=until, against=against,
+            currency=currency, table=table, scale=scale, top=top,
+        )  # fmt: skip
+    if as_json:
+        print_json(found.to_json())
+    else:
+        Console(highlight=False, soft_wrap=True).print(repr(found), markup=False)
 
 
 @app.command()

@@ -220,6 +220,13 @@ _TAKES: dict[str, dict[str, tuple[str, tuple[str, ...] | Words]]] = {
         **_CURRENCY,
         **_FORM,
     },
+    "why": {
+        "figure": ("figure", _figures),
+        "by": ("dimension", _dimensions),
+        "table": ("table", _figure_tables),
+        "against": ("value", _comparisons),
+        **_CURRENCY,
+    },
     "table": {
         "name": ("table", _catalogued),
         "columns": ("column", _columns_of_table),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from retailpulse_kernel.catalogue.overview import Tables
+    from retailpulse_kernel.insight.against import Against
+    from retailpulse_kernel.insight.explanation import Explanation
     from retailpulse_kernel.live.browsing import Browser
     from retailpulse_kernel.live.canvas import Canvas
     from retailpulse_kernel.live.explorer import Explorer
@@ -412,6 +414,70 @@ class Workbench:
         asking = Asking(figures, tuple(dimensions), only, last, since, until, every or grain, table, late, top, compare)
         rows_of = partial(self.reference, as_="arrow")
         return shaped(answer(catalogue_of(self.settings), asking, self.store, rows_of), as_)
+
+    def why(
+        self,
+        figure: str | Figure | Ratio,
+        *,
+        by: str | Sequence[str] = (),
+        where: Mapping[str, str | Sequence[str]] | None = None,
+        last: str | timedelta | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        against: Against = "previous",
+        currency: str | None = None,
+        table: str | None = None,
+        scale: bool = False,
+        top: int | None = 10,
+    ) -> Explanation:
+        """Why a figure moved: what each value of a dimension contributes, adding up to the change exactly.
+
+        Parameters
+        ----------
+        figure : str or Figure or Ratio
+            What adds up, such as ``"revenue"``, ``"revenue_base"`` or ``"orders"``, or a ratio of two such.
+        by : str or sequence of str
+            The dimensions that are tried. When absent, all with few values that a table has for the figure. The one
+            that explains best stands first (docs/why.md).
+        where : mapping, optional
+            A value, or a list of values, by dimension.
+        last : str or timedelta, optional
+            The newest span, or ``"today"`` and the like, as in `figures`.
+        since, until : datetime or str, optional
+            The range, as in `figures`. It ends with the last window that is over.
+        against : str or tuple
+            ``"previous"``, ``"yesterday"`` or ``"last week"``; or another range, as ``(start, end)`` or
+            ``"START/END"``.
+        currency : str, optional
+            Whose money. When absent, the shop's currency, or the only one that there is.
+        table : str, optional
+            The table that answers.
+        scale : bool
+            Whether ranges of different lengths are compared: the earlier amounts are then multiplied by the ratio of
+            the lengths.
+        top : int, optional
+            So many values stand by themselves, those that moved most; all when None.
+
+        Returns
+        -------
+        Explanation
+            Shows a sentence and a waterfall. Its ``.frame`` is exact, ``.by(...)`` asks the next question, and
+            ``.drill()`` asks by a click.
+
+        Raises
+        ------
+        UnknownName
+            There is no such figure, dimension, table or comparison.
+        UsageError
+            The figure does not add up, or the ranges can't be compared.
+        """
+        from retailpulse_kernel.catalogue.tables import catalogue_of
+        from retailpulse_kernel.insight.explaining import Asked, explain
+
+        only = {name: [value] if isinstance(value, str) else list(value) for name, value in (where or {}).items()}
+        dimensions = (by,) if isinstance(by, str) else tuple(by)
+        asked = Asked(figure, dimensions, only, last, since, until, against, currency, table, scale, top)
+        return explain(catalogue_of(self.settings), asked, self.store, partial(self.reference, as_="arrow"))
 
     def reference(self, name: str, *, as_: Form = "pandas") -> Any:
         """The rows of a reference table of the contract, as a job would read them now.

@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "retailpulse_kernel"
 #: Rooms in which every public function has its section. Add yours.
 DONE = (
-    "answers", "api", "catalogue", "cli", "dashboards", "demo", "feed", "ground", "lab", "live", "machine",
+    "answers", "api", "catalogue", "cli", "dashboards", "demo", "feed", "ground", "insight", "lab", "live", "machine",
     "magics", "monitoring", "notebooks", "promotion", "reconcile", "scaffold", "shop", "stack", "stores",
     "streaming", "telemetry", "upkeep", "workbench",
 )  # fmt: skip

@@ -1,0 +1,277 @@
+"""Why a figure moved: planted causes are found, and whatever the numbers are, contributions add up to the change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.insight.explaining import Asked, explain
+from retailpulse_kernel.insight.explanation import Explanation
+from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.events import Event
+from retailpulse_kernel.shop.figures import ORDERS, REVENUE, UNITS
+from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
+from retailpulse_kernel.streaming.plan.data import TablePlan
+from tests.memory import MemoryStore
+
+#: Days that are over, so that no test depends on the time of day.
+DAY = datetime(2026, 3, 9, tzinfo=UTC)
+WEEK, HOURS = timedelta(days=7), timedelta(hours=1)
+BRANDS = FigureTable("brands", (REVENUE, ORDERS, UNITS), ("currency", "brand"), (GRAINS["hour"],))
+
+#: Orders by category and brand: how many, with how many units each, at which price.
+Sales = dict[tuple[str, str], tuple[int, int, str]]
+USUAL: Sales = {
+    ("shoes", "acme"): (10, 2, "20"), ("shoes", "zeta"): (10, 2, "20"),
+    ("cups", "acme"): (10, 1, "5"), ("cups", "zeta"): (10, 1, "5"),
+    ("hats", "acme"): (10, 1, "12.50"), ("hats", "zeta"): (10, 1, "12.50"),
+}  # fmt: skip
+Ask = Callable[..., Explanation]
+
+
+def events(sales: Sales, day: datetime, currency: str = "USD") -> list[Event]:
+    made = []
+    for (category, brand), (orders, units, price) in sales.items():
+        for number in range(orders):
+            name = f"{day:%d}-{category}-{brand}-{currency}-{number}"
+            made.append(Event(f"e{name}", "purchase", day + HOURS * (number % 20), f"u{number % 3}", "s", "p", category,
+                              brand, Decimal(price), units, currency, f"o{name}", 1))  # fmt: skip
+    return made
+
+
+def asking(sold: list[Event], *tables: FigureTable) -> Ask:
+    """Asks of tables that hold some events, the table of the categories first."""
+    store = MemoryStore()
+    for table in (CATEGORY, *tables):
+        store.create(table)
+        for grain in table.every:
+            store.write(table, grain, fold(sold, table, grain), version=1)
+    entries = [TableEntry(TablePlan.describing(table, store.name), table.name, "v1", ran=True)
+               for table in (CATEGORY, *tables)]  # fmt: skip
+    catalogue = Catalogue("t", store.name, tuple(entries), shipped())
+
+    def asked(figure: str = "revenue", **given: Any) -> Explanation:
+        given = {"since": DAY, "until": DAY + timedelta(days=1), "against": "last week"} | given
+        return explain(catalogue, Asked(figure, **given), lambda _: store)
+
+    return asked
+
+
+def both_days(sales: Sales) -> Ask:
+    return asking(events(USUAL, DAY - WEEK) + events(USUAL | sales, DAY), BRANDS)
+
+
+def contributions(found: Explanation, dimension: str) -> dict[str, Any]:
+    frame = found.frame_of(dimension)
+    return dict(zip(frame[dimension], frame["contribution"], strict=True))
+
+
+class TestPlantedCauses:
+    def test_fewer_orders_in_one_category(self) -> None:
+        found = both_days({("shoes", "acme"): (4, 2, "20"), ("shoes", "zeta"): (4, 2, "20")})()
+        assert (found.before, found.after, found.change) == (1150, 670, -480)
+        assert found.dimension == "category"
+        assert contributions(found, "category") == {"shoes": -480, "cups": 0, "hats": 0}
+        assert found.frame["reason"][0] == "fewer orders"
+        assert found.effects["price"] == 0
+        assert found.sentence == (
+            "Total revenue is 670.00 USD, 480.00 (-41.7 %) below the same time a week before: "
+            "shoes -480.00 (fewer orders)."
+        )
+
+    def test_a_price_rise(self) -> None:
+        found = both_days({("hats", "acme"): (10, 1, "15"), ("hats", "zeta"): (10, 1, "15")})()
+        assert contributions(found, "category") == {"hats": 50, "cups": 0, "shoes": 0}
+        assert found.frame["reason"][0] == "higher price"
+        assert found.effects == {"orders": 0, "quantity": 0, "mix": 0, "price": 50}
+
+    def test_a_mix_shift_between_two_categories(self) -> None:
+        """As many units and orders as before, at the same prices: only other ones are sold."""
+        found = both_days({("cups", "acme"): (15, 1, "5"), ("hats", "acme"): (5, 1, "12.50")})()
+        assert found.effects == {"orders": 0, "quantity": 0, "mix": Decimal("-37.5"), "price": 0}
+        assert contributions(found, "category") == {"hats": Decimal("-62.5"), "cups": 25, "shoes": 0}
+
+    def test_more_units_in_each_order(self) -> None:
+        found = both_days({place: (orders, 2 * units, price) for place, (orders, units, price) in USUAL.items()})()
+        assert found.effects == {"orders": 0, "quantity": 1150, "mix": 0, "price": 0}
+        assert found.frame["reason"][0] == "more units per order"
+
+    def test_changes_that_cancel_out_are_told(self) -> None:
+        found = both_days({("shoes", "acme"): (5, 2, "20"), ("hats", "acme"): (10, 1, "32.50")})()
+        assert found.change == 0
+        assert contributions(found, "category") == {"hats": 200, "shoes": -200, "cups": 0}
+        assert "is unchanged from the same time a week before, 1,150.00 USD, but its parts moved: hats +200.00" in (
+            found.sentence
+        )
+
+    def test_the_dimension_of_the_cause_stands_first(self) -> None:
+        found = both_days(
+            {(category, "acme"): (3, *USUAL[category, "acme"][1:]) for category in ("shoes", "cups", "hats")}
+        )()
+        assert list(found.dimensions["dimension"]) == ["brand", "event_type", "category"]
+        assert list(found.dimensions["apart"][1:]) == [0, 0], "every category moved as the whole did"
+        assert found.frame["brand"][0] == "acme" and found.frame["reason"][0] == "fewer orders"
+
+    def test_a_value_that_is_new_or_gone_says_so(self) -> None:
+        found = both_days(
+            {("bags", "acme"): (1, 1, "7"), ("cups", "acme"): (0, 1, "5"), ("cups", "zeta"): (0, 1, "5")}
+        )()
+        reasons = dict(zip(found.frame["category"], found.frame["reason"], strict=True))
+        assert (reasons["bags"], reasons["cups"]) == ("new", "gone")
+
+    def test_an_average_splits_into_rate_and_mix(self) -> None:
+        dearer = both_days({("hats", "acme"): (10, 1, "18.50"), ("hats", "zeta"): (10, 1, "18.50")})
+        found = dearer("average_order_value")
+        assert found.change == 2 and found.effects == {"rate": 2, "mix": 0}
+        assert found.frame["reason"][0] == "higher average order value"
+        sold: Sales = {("shoes", "acme"): (5, 2, "20"), ("cups", "acme"): (15, 1, "5")}
+        fewer = both_days(sold)("average_order_value", by=("category",))
+        assert fewer.effects["rate"] == 0 and fewer.effects["mix"] == fewer.change < 0
+
+    def test_a_count_has_contributions_in_whole_numbers(self) -> None:
+        found = both_days({("shoes", "acme"): (4, 2, "20")})("orders")
+        assert contributions(found, "category") == {"shoes": -6, "cups": 0, "hats": 0}
+        assert all(isinstance(number, int) for number in found.frame["contribution"])
+        assert found.sentence == "Orders is 54, 6 (-10.0 %) below the same time a week before: shoes -6."
+
+
+class TestDrilling:
+    def test_the_next_question_is_asked_within_a_value(self) -> None:
+        found = both_days({("shoes", "acme"): (4, 2, "20")})()
+        brands = asking(events(USUAL, DAY - WEEK) + events(USUAL | {("shoes", "acme"): (4, 2, "20")}, DAY),
+                        replace(BRANDS, by=("currency", "category", "brand")))()  # fmt: skip
+        within = brands.by("brand", where={"category": "shoes"})
+        assert (within.before, within.change) == (800, -240)
+        assert contributions(within, "brand") == {"acme": -240, "zeta": 0}
+        assert within.by("category").where == {"category": ["shoes"], "currency": ["USD"]}
+        with pytest.raises(UsageError, match="No table keeps revenue by brand and category"):
+            found.by("brand", where={"category": "shoes"})
+
+    def test_all_dimensions_that_are_left_are_tried(self) -> None:
+        within = both_days({("shoes", "acme"): (4, 2, "20")})().by(where={"category": "shoes"})
+        assert [one.dimension for one in within.breakdowns] == ["event_type"]
+
+    def test_a_click_asks_within_the_value_and_back_leads_up(self) -> None:
+        cause = {("shoes", "acme"): (4, 2, "20")}
+        table = replace(BRANDS, by=("currency", "category", "brand"))
+        found = asking(events(USUAL, DAY - WEEK) + events(USUAL | cause, DAY), table)(by=("category", "event_type"))
+        drill = found.drill()
+        assert drill.dimension == "category"
+        drill.into("shoes")
+        assert drill.dimension == "brand" and drill.explanation.where["category"] == ["shoes"]
+        assert contributions(drill.explanation, "brand") == {"acme": -240, "zeta": 0}
+        drill.into("3 others")
+        assert len(drill.path) == 2, "what stands together is not a value"
+        drill.back()
+        assert drill.explanation is found
+
+
+class TestRangesAndMoney:
+    def test_unequal_ranges_are_refused_or_scaled(self) -> None:
+        ask = both_days({})
+        earlier = (DAY - WEEK, DAY - WEEK + timedelta(days=2))
+        with pytest.raises(UsageError, match="not as long as one another: 1d and 2d"):
+            ask(against=earlier)
+        found = ask(against=earlier, scale=True)
+        assert (found.before, found.change) == (575, 575)
+        assert "scaled by 1/2" in found.notes[-1]
+        assert sum(found.frame["contribution"]) == found.change
+
+    def test_a_day_of_23_hours_is_not_as_long_as_another(self) -> None:
+        sold = events(USUAL, datetime(2026, 3, 22, tzinfo=UTC))
+        ask = asking(sold)
+        hours = (datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC))
+        before = (datetime(2026, 3, 21, 23, tzinfo=UTC), datetime(2026, 3, 22, 23, tzinfo=UTC))
+        with pytest.raises(UsageError, match="23h and 1d"):
+            ask(since=hours[0], until=hours[1], against=before)
+
+    def test_a_range_is_given_as_text(self) -> None:
+        found = both_days({("shoes", "acme"): (4, 2, "20")})(against="2026-03-02/2026-03-03")
+        assert found.change == -240
+        assert "2026-03-02T00:00:00Z to 2026-03-03T00:00:00Z" in found.sentence
+
+    def test_an_earlier_range_without_figures_is_told(self) -> None:
+        found = both_days({})(against="yesterday")
+        assert (found.before, found.change) == (0, 1150)
+        assert found.notes[0].startswith("There are no figures from 2026-03-08T00:00:00Z")
+
+    def test_currencies_stay_apart(self) -> None:
+        sold = events(USUAL, DAY - WEEK) + events(USUAL, DAY) + events(USUAL, DAY, "EUR")
+        ask = asking(sold)
+        found = ask()
+        assert (found.unit, found.change) == ("USD", 0)
+        assert found.notes == ("This is USD. There is also money in EUR: name it with currency=...",)
+        assert ask(currency="EUR").change == 1150
+        counted = ask("orders", by=("currency",))
+        assert contributions(counted, "currency") == {"EUR": 60, "USD": 0}
+        with pytest.raises(UsageError, match="money in CHF, EUR, which does not add up"):
+            asking(events(USUAL, DAY, "EUR") + events(USUAL, DAY, "CHF"))()
+
+    def test_what_does_not_add_up_is_refused(self) -> None:
+        ask = both_days({})
+        with pytest.raises(UsageError, match=r"'active_users' does not add up.*at once"):
+            ask("active_users")
+        with pytest.raises(UnknownName, match="previous"):
+            ask(against="lastweek")
+        with pytest.raises(UsageError, match=r"There is no average_order_value from 2026-03-08 00:00.*orders is 0"):
+            ask("average_order_value", against="yesterday")
+        with pytest.raises(UsageError, match="There is no revenue in either range"):
+            ask(where={"category": ["shoe"]})
+        with pytest.raises(UnknownName, match="colour"):
+            ask(by=("colour",), table="category")
+
+    def test_a_table_that_counts_something_else_explains_nothing(self) -> None:
+        store_ask = asking(events(USUAL, DAY - WEEK) + events(USUAL, DAY))
+        assert store_ask().dimension  # the table of categories alone
+        store = MemoryStore()
+        for table, sold in ((CATEGORY, USUAL), (BRANDS, {("shoes", "acme"): (1, 1, "1")})):
+            store.create(table)
+            for grain in table.every:
+                store.write(table, grain, fold(events(sold, DAY), table, grain), version=1)
+        entries = tuple(TableEntry(TablePlan.describing(one, "memory"), one.name, "v1", ran=True)
+                        for one in (CATEGORY, BRANDS))  # fmt: skip
+        question = Asked("revenue", since=DAY, until=DAY + timedelta(days=1))
+        found = explain(Catalogue("t", "memory", entries, shipped()), question, lambda _: store)
+        assert "brand" not in [one.dimension for one in found.breakdowns]
+        assert any("'brands' has another total than 'category', so brand can't" in note for note in found.notes)
+
+
+class TestShowing:
+    def test_values_beyond_the_first_stand_together(self) -> None:
+        sold: Sales = {(f"c{number:02}", "acme"): (1, 1, str(number)) for number in range(1, 21)}
+        found = asking(events(sold, DAY))(by=("category",), top=5, against="yesterday")
+        frame = found.frame
+        assert list(frame["category"]) == ["c20", "c19", "c18", "c17", "c16", "15 others"]
+        assert frame["contribution"].iloc[-1] == sum(range(1, 16))
+        assert sum(frame["contribution"]) == found.change == 210
+        assert len(found.frame_of("category", top=100)) == 20
+
+    def test_json_has_exact_texts(self) -> None:
+        found = both_days({("hats", "acme"): (10, 1, "15.005")})().to_json()
+        assert (found["before"], found["after"], found["change"]) == ("1150.0000", "1175.0500", "25.0500")
+        movers = next(one for one in found["dimensions"] if one["dimension"] == "category")["movers"]
+        assert movers[0]["value"] == "hats" and movers[0]["contribution"] == "25.0500"
+        assert sum(Fraction(text) for text in movers[0]["effects"].values()) == Fraction("25.05")
+
+    def test_the_waterfall_goes_from_the_earlier_to_the_later_figure(self) -> None:
+        found = both_days({("shoes", "<b>acme"): (4, 2, "20")})()
+        (bars,) = found.figure("category").data
+        assert list(bars.measure) == ["absolute", "relative", "relative", "relative", "total"]
+        assert (bars.x[0], bars.x[-1]) == (1150, 1310)
+        assert bars.x[0] + sum(bars.x[1:-1]) == bars.x[-1]
+        assert "&lt;b&gt;acme " in found.figure("brand").layout.yaxis.ticktext
+
+    def test_a_notebook_shows_sentence_and_frame(self) -> None:
+        found = both_days({("shoes", "acme"): (4, 2, "20")})(by=("category",))
+        bundle = found._repr_mimebundle_()
+        assert found.sentence in bundle["text/plain"]
+        assert "shoes" in bundle["text/html"] and "fewer orders" in bundle["text/html"]
