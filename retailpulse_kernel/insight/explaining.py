@@ -89,28 +89,30 @@ def explain(
     (figure,) = tables.main.figures
     ranges = ranges or _ranges(catalogue, tables.main, asked)
     places = places_of(figure, is_scaled=ranges.scale != 1)
-    conversion = catalogue.conversion() if is_based(figure) else None
     currency = asked.currency
     notes: list[str] = []
     read: list[_Read] = []
-    reader = Reader(where, references, store_of, conversion)
     for choice, names in tables.plans(ranges):
         decomposition = decomposition_of(choice.figures[0], choice.table)
+        # Each table has a conversion of its own, which counts what has no rate.
+        conversion = catalogue.conversion() if is_based(figure) else None
+        reader = Reader(where, references, store_of, conversion)
         both = reader.read(choice, decomposition.parts, ranges)
         if tables.is_money:
             currency = currency or _currency(both, catalogue, notes)
             both = both.of(currency)
-        read.append(_Read(choice, tuple(names), decomposition, both, ranges.scale, places))
+        read.append(_Read(choice, tuple(names), decomposition, both, ranges.scale, places, conversion))
     first, *others = read
     before, after = _known(first.totals, figure, ranges)
     notes += _missing(first.both, ranges)
     notes += [one.doubt(first) for one in others if one.totals != first.totals]
-    notes += _remarks(catalogue, tables, ranges, conversion)
+    notes += _remarks(catalogue, tables, ranges, first.conversion)
     for note in notes:
         say(note)
     found = [one for each in read if each.totals == first.totals for one in each.breakdowns()]
     found.sort(key=lambda one: (-one.apart, len(one.movers), one.dimension))
-    unit = (currency or figure.unit) if tables.is_money else conversion.base if conversion else figure.unit
+    base = first.conversion.base if first.conversion else figure.unit
+    unit = currency if tables.is_money and currency else base
 
     def again(by: tuple[str, ...], further: Mapping[str, Sequence[str]]) -> Explanation:
         question = replace(asked, by=by, where={**asked.where, **further}, currency=currency)
@@ -132,6 +134,7 @@ class _Read:
     both: Both
     scale: Fraction
     places: int
+    conversion: Conversion | None
 
     @cached_property
     def totals(self) -> tuple[Fraction | None, Fraction | None]:

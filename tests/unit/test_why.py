@@ -19,6 +19,7 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.rates.published import Entry, Rates
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
 from retailpulse_kernel.streaming.plan.data import TablePlan
 from tests.memory import MemoryStore
@@ -215,6 +216,27 @@ class TestRangesAndMoney:
         assert contributions(counted, "currency") == {"EUR": 60, "USD": 0}
         with pytest.raises(UsageError, match="money in CHF, EUR, which does not add up"):
             asking(events(USUAL, DAY, "EUR") + events(USUAL, DAY, "CHF"))()
+
+    def test_money_in_the_base_currency_adds_up_all_currencies(self) -> None:
+        rates = Rates.of_entries(
+            [Entry("line", (DAY - WEEK).date(), "USD", Decimal("1.2")), Entry("line", DAY.date(), "USD", Decimal("3"))],
+            base="EUR", per="EUR", name="rates.csv",
+        )  # fmt: skip
+        sold = events(USUAL, DAY - WEEK) + events(USUAL, DAY) + events(USUAL, DAY, "EUR") + events(USUAL, DAY, "SEK")
+        store, entry = MemoryStore(), TableEntry(TablePlan.describing(CATEGORY, "memory"), "metrics", "v1", ran=True)
+        store.create(CATEGORY)
+        for grain in CATEGORY.every:
+            store.write(CATEGORY, grain, fold(sold, CATEGORY, grain), version=1)
+        shop = shipped()
+        contract = replace(shop, shop=replace(shop.shop, currency="EUR", rates="rates.csv"))
+        catalogue = Catalogue("t", "memory", (entry,), contract, lambda: rates)
+        asked = Asked("revenue_base", since=DAY, until=DAY + timedelta(days=1), against="last week")
+        found = explain(catalogue, asked, lambda _: store)
+        assert (found.unit, found.before, found.after) == ("EUR", Decimal("958.3333"), Decimal("1533.3333"))
+        for one in found.breakdowns:
+            assert sum(mover.contribution for mover in one.movers) == found.change == 575
+        assert contributions(found, "currency") == {"EUR": 1150, "USD": -575}
+        assert "There is no rate for SEK on 1 day (2026-03-09): revenue 1150.00 SEK is not converted." in found.notes[0]
 
     def test_what_does_not_add_up_is_refused(self) -> None:
         ask = both_days({})
