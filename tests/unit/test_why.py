@@ -10,7 +10,9 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.insight.explaining import Asked, explain
@@ -283,6 +285,23 @@ class TestShowing:
         movers = next(one for one in found["dimensions"] if one["dimension"] == "category")["movers"]
         assert movers[0]["value"] == "hats" and movers[0]["contribution"] == "25.0500"
         assert sum(Fraction(text) for text in movers[0]["effects"].values()) == Fraction("25.05")
+
+    def test_the_api_gives_the_same(self) -> None:
+        store = MemoryStore()
+        store.create(CATEGORY)
+        sold = events(USUAL, DAY - WEEK) + events(USUAL | {("shoes", "acme"): (4, 2, "20")}, DAY)
+        for grain in CATEGORY.every:
+            store.write(CATEGORY, grain, fold(sold, CATEGORY, grain), version=1)
+        client = TestClient(create_app(store))
+        asked = {"from": "2026-03-09", "to": "2026-03-10", "compare": "last week", "by": "category"}
+        found = client.get("/api/v1/why/revenue", params=asked).json()
+        assert found["change"] == "-240.0000" and found["dimensions"][0]["movers"][0]["reason"] == "fewer orders"
+        within = client.get("/api/v1/why/orders", params=asked | {"category": "cups,shoes", "by": "event_type"}).json()
+        assert within["where"] == {"category": ["cups", "shoes"]} and within["change"] == -6
+        refused = client.get("/api/v1/why/active_users", params=asked)
+        assert refused.status_code == 422 and "does not add up" in refused.json()["detail"]
+        assert client.get("/api/v1/why/revenu", params=asked).status_code == 404
+        assert client.get("/api/v1/why/revenue", params=asked | {"shift": "7d"}).status_code == 422
 
     def test_the_waterfall_goes_from_the_earlier_to_the_later_figure(self) -> None:
         found = both_days({("shoes", "<b>acme"): (4, 2, "20")})()
