@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.insight.against import ranges_of
 from retailpulse_kernel.insight.explaining import Asked, explain
 from retailpulse_kernel.insight.explanation import Explanation
-from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.loading import read_contract, shipped
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.fold import fold
@@ -177,6 +180,24 @@ class TestDrilling:
         drill.back()
         assert drill.explanation is found
 
+    def test_a_column_of_a_reference_table_is_a_dimension(self) -> None:
+        suppliers = read_contract(
+            '[tables.brands]\nfile = "brands.csv"\nkey = "brand"\n'
+            'columns = {brand = "string", supplier = "string"}\n', name="shop.toml", base=shipped()
+        )  # fmt: skip
+        rows = pa.table({"brand": ["acme", "zeta"], "supplier": ["north", "south"]})
+        store = MemoryStore()
+        store.create(BRANDS)
+        sold = events(USUAL, DAY - WEEK) + events(USUAL | {("shoes", "acme"): (4, 2, "20")}, DAY)
+        store.write(BRANDS, BRANDS.every[0], fold(sold, BRANDS, BRANDS.every[0]), version=1)
+        entry = TableEntry(TablePlan.describing(BRANDS, "memory"), "job", "v1", ran=True)
+        catalogue = Catalogue("t", "memory", (entry,), suppliers)
+        asked = Asked("revenue", ("brands.supplier",), since=DAY, until=DAY + timedelta(days=1), against="last week")
+        found = explain(catalogue, asked, lambda _: store, lambda _: rows)
+        assert contributions(found, "brands.supplier") == {"north": -240, "south": 0}
+        within = found.by("brand", where={"brands.supplier": "north"})
+        assert contributions(within, "brand") == {"acme": -240}
+
 
 class TestRangesAndMoney:
     def test_unequal_ranges_are_refused_or_scaled(self) -> None:
@@ -189,13 +210,21 @@ class TestRangesAndMoney:
         assert "scaled by 1/2" in found.notes[-1]
         assert sum(found.frame["contribution"]) == found.change
 
-    def test_a_day_of_23_hours_is_not_as_long_as_another(self) -> None:
-        sold = events(USUAL, datetime(2026, 3, 22, tzinfo=UTC))
-        ask = asking(sold)
-        hours = (datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC))
-        before = (datetime(2026, 3, 21, 23, tzinfo=UTC), datetime(2026, 3, 22, 23, tzinfo=UTC))
+    def test_a_day_of_23_hours_is_not_as_long_as_the_day_before(self) -> None:
+        """In Berlin, 29 March 2026 has 23 hours."""
+        berlin = Calendar("Europe/Berlin")
+        day = [berlin.midnight(date(2026, 3, number)) for number in (28, 29, 30)]
+        given: dict[str, Any] = {"finest": GRAINS["minute"], "reached": day[2] + HOURS, "calendar": berlin}
         with pytest.raises(UsageError, match="23h and 1d"):
-            ask(since=hours[0], until=hours[1], against=before)
+            ranges_of("yesterday", day[1], day[2], **given)
+        found = ranges_of("yesterday", day[1], day[2], scale=True, **given)
+        assert (found.since_before, found.until_before, found.scale) == (day[0], day[1], Fraction(23, 24))
+
+    def test_a_running_range_ends_with_the_last_window_that_is_over(self) -> None:
+        reached = DAY + HOURS * 10 + timedelta(minutes=20, seconds=30)
+        given: dict[str, Any] = {"finest": GRAINS["minute"], "reached": reached, "calendar": UTC_CALENDAR}
+        found = ranges_of("yesterday", DAY, None, **given)
+        assert found.until == reached.replace(second=0) and found.until_before == found.until - timedelta(days=1)
 
     def test_a_range_is_given_as_text(self) -> None:
         found = both_days({("shoes", "acme"): (4, 2, "20")})(against="2026-03-02/2026-03-03")
