@@ -17,7 +17,7 @@ from retailpulse_kernel.answers.referencing import references_of
 from retailpulse_kernel.catalogue.choosing import Choice
 from retailpulse_kernel.catalogue.completeness import complete_until
 from retailpulse_kernel.catalogue.tables import Catalogue
-from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import PERIODS, span_of
 from retailpulse_kernel.insight.against import Against, Ranges, ranges_of
@@ -97,7 +97,12 @@ def explain(
         # Each table has a conversion of its own, which counts what has no rate.
         conversion = catalogue.conversion() if is_based(figure) else None
         reader = Reader(where, references, store_of, conversion)
-        both = reader.read(choice, decomposition.parts, ranges)
+        try:
+            both = reader.read(choice, decomposition.parts, ranges)
+        except NoSuchTable:
+            if asked.by or not read:
+                raise
+            continue  # its job has not run yet, and nobody asked for its dimensions
         if tables.is_money:
             currency = currency or _currency(both, catalogue, notes)
             both = both.of(currency)

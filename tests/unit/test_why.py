@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
-from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
 from retailpulse_kernel.insight.against import ranges_of
 from retailpulse_kernel.insight.explaining import Asked, explain
 from retailpulse_kernel.insight.explanation import Explanation
@@ -281,6 +281,19 @@ class TestRangesAndMoney:
             ask(where={"category": ["shoe"]})
         with pytest.raises(UnknownName, match="colour"):
             ask(by=("colour",), table="category")
+
+    def test_a_table_that_is_not_written_yet_stops_nothing(self) -> None:
+        store = MemoryStore()
+        store.create(CATEGORY)
+        for grain in CATEGORY.every:
+            store.write(CATEGORY, grain, fold(events(USUAL, DAY), CATEGORY, grain), version=1)
+        entries = tuple(TableEntry(TablePlan.describing(one, "memory"), one.name, "v1", ran=one is CATEGORY)
+                        for one in (CATEGORY, BRANDS))  # fmt: skip
+        catalogue = Catalogue("t", "memory", entries, shipped())
+        question = Asked("revenue", since=DAY, until=DAY + timedelta(days=1))
+        assert explain(catalogue, question, lambda _: store).after == 1150
+        with pytest.raises(NoSuchTable, match="has not written it"):
+            explain(catalogue, replace(question, by=("brand",)), lambda _: store)
 
     def test_a_table_that_counts_something_else_explains_nothing(self) -> None:
         store_ask = asking(events(USUAL, DAY - WEEK) + events(USUAL, DAY))
