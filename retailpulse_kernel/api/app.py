@@ -27,6 +27,7 @@ from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.api.tables import add_tables
 from retailpulse_kernel.api.values import add_values
+from retailpulse_kernel.api.why import add_why
 from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
 from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.base import FigureStore
@@ -212,6 +213,7 @@ def create_app(
     add_tables(app, sources, answer)
     add_corrections(app, sources, answer, _asked)
     add_values(app, sources, pool, answer, _asked)
+    add_why(app, sources, answer, _asked)
 
     @app.get("/api/v1/health", response_model=Health, responses={503: ERRORS[503]})
     def health(request: Request) -> Response:

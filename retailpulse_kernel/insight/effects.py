@@ -10,21 +10,35 @@ was not sold, counts there as on the other side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
-from retailpulse_kernel.shop.figures import Figure, Ratio
+from retailpulse_kernel.shop.figures import Figure
 
-__all__ = ["Added", "Change", "Decomposition", "Divided", "Groups", "Parts", "Sold", "total_of"]
+__all__ = [
+    "NOTHING",
+    "Added",
+    "Change",
+    "Decomposition",
+    "Groups",
+    "Parts",
+    "by_sign",
+    "came_or_went",
+    "mean_of",
+    "part_of",
+    "quotients",
+    "total_of",
+]
 
 #: The parts of a figure, such as a ratio's numerator and denominator, by their names.
 Parts = Mapping[str, Fraction]
 #: The parts by the value of a dimension.
 Groups = Mapping[Any, Parts]
 
-_NONE = Fraction(0)
+#: What a part is that a value does not have.
+NOTHING = Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,7 @@ class Added:
         parts : mapping
             The parts by name.
         """
-        return parts.get(self.figure.name, _NONE)
+        return parts.get(self.figure.name, NOTHING)
 
     def share(self, parts: Parts) -> Fraction:
         """The figure itself; see `Decomposition`.
@@ -133,7 +147,7 @@ class Added:
         parts : mapping
             The parts by name.
         """
-        return parts.get(self.figure.name, _NONE)
+        return parts.get(self.figure.name, NOTHING)
 
     def changes(self, before: Groups, after: Groups) -> dict[Any, Change]:
         """Each value's own change; see `Decomposition`.
@@ -159,203 +173,7 @@ class Added:
         change : Change
             Its change.
         """
-        return _came_or_went(before, after)
-
-
-@dataclass(frozen=True)
-class Sold:
-    """An amount that is sold in units and orders: price, mix, quantity and orders apart.
-
-    A value's amount is units times price. The units change because all units do, or because the value's share of them
-    does, which is the mix. All units are orders times units per order. Without units, orders stand in their place.
-
-    Attributes
-    ----------
-    amount : Figure
-        The money.
-    units, orders : Figure, optional
-        What the table counts; one of them at least.
-    """
-
-    amount: Figure
-    units: Figure | None
-    orders: Figure | None
-
-    @property
-    def parts(self) -> tuple[Figure, ...]:
-        """The amount, and what is counted."""
-        return tuple(figure for figure in (self.amount, self.units, self.orders) if figure is not None)
-
-    @property
-    def effects(self) -> tuple[str, ...]:
-        """As fine as what is counted allows."""
-        orders = ("orders",) if self.orders else ()
-        return (*orders, "quantity", "mix", "price") if self.units else (*orders, "mix", "order value")
-
-    def value(self, parts: Parts) -> Fraction | None:
-        """The amount; see `Decomposition`.
-
-        Parameters
-        ----------
-        parts : mapping
-            The parts by name.
-        """
-        return self.share(parts)
-
-    def share(self, parts: Parts) -> Fraction:
-        """The amount; see `Decomposition`.
-
-        Parameters
-        ----------
-        parts : mapping
-            The parts by name.
-        """
-        return _of(self.amount, parts)
-
-    def changes(self, before: Groups, after: Groups) -> dict[Any, Change]:
-        """Each value's change, split into the effects; see `Decomposition`.
-
-        Parameters
-        ----------
-        before, after : mapping
-            The parts by value.
-        """
-        volume = self.units or self.orders
-        whole = total_of(before), total_of(after)
-        volumes = [_of(volume, parts) for parts in whole]
-        orders = [_of(self.orders, parts) for parts in whole]
-        per_order = _mean(*_quotients(volumes, orders))
-        found = {}
-        for value in {**before, **after}:
-            sides = before.get(value, {}), after.get(value, {})
-            amounts = [_of(self.amount, parts) for parts in sides]
-            own = [_of(volume, parts) for parts in sides]
-            change = amounts[1] - amounts[0]
-            price = _mean(*_quotients(amounts, own))
-            of_volume = price * (own[1] - own[0])
-            with_all = price * _mean(*_quotients(own, volumes)) * (volumes[1] - volumes[0])
-            effects = {"mix": of_volume - with_all, self.effects[-1]: change - of_volume}
-            if self.units and self.orders:
-                share = _mean(*_quotients(own, volumes))
-                effects["orders"] = price * share * per_order * (orders[1] - orders[0])
-                effects["quantity"] = with_all - effects["orders"]
-            else:
-                effects["quantity" if self.units else "orders"] = with_all
-            ordered = {name: effects[name] for name in self.effects}
-            found[value] = Change(amounts[0], amounts[1], change, ordered)
-        return found
-
-    def reason(self, before: Parts, after: Parts, change: Change) -> str:
-        """By the value's own units and orders; see `Decomposition`.
-
-        Parameters
-        ----------
-        before, after : mapping
-            The value's parts.
-        change : Change
-            Its change.
-        """
-        if word := _came_or_went(before, after):
-            return word
-        price = change.effects[self.effects[-1]]
-        volume = change.contribution - price
-        if abs(price) > abs(volume):
-            return f"{_up(price, 'higher', 'lower')} {self.effects[-1]}"
-        units, orders = ([_of(figure, parts) for parts in (before, after)] for figure in (self.units, self.orders))
-        if self.units is None:
-            return f"{_up(volume, 'more', 'fewer')} orders"
-        by_orders = _mean(*_quotients(units, orders)) * (orders[1] - orders[0])
-        if not all(orders):  # an order counts where its first line does
-            return f"{_up(volume, 'more', 'fewer')} units"
-        if abs(by_orders) >= abs(units[1] - units[0] - by_orders):
-            return f"{_up(by_orders, 'more', 'fewer')} orders"
-        return f"{_up(volume, 'more', 'fewer')} units per order"
-
-
-@dataclass(frozen=True)
-class Divided:
-    """A ratio: each value's own rate, and its share of what is divided by, apart.
-
-    A value whose share grows adds as much as its rate differs from that of the whole. Where a value has something to
-    divide and nothing to divide by, there is no rate to tell apart, and all of it counts as the effect of the rate.
-
-    Attributes
-    ----------
-    ratio : Ratio
-        Which one.
-    """
-
-    ratio: Ratio
-    effects: tuple[str, ...] = ("rate", "mix")
-
-    @property
-    def parts(self) -> tuple[Figure, ...]:
-        """Numerator and denominator."""
-        return (self.ratio.over, self.ratio.under)
-
-    def value(self, parts: Parts) -> Fraction | None:
-        """The ratio; see `Decomposition`.
-
-        Parameters
-        ----------
-        parts : mapping
-            The parts by name.
-        """
-        over, under = (_of(figure, parts) for figure in self.parts)
-        return over / under if under else None
-
-    def share(self, parts: Parts) -> Fraction:
-        """What is divided by; see `Decomposition`.
-
-        Parameters
-        ----------
-        parts : mapping
-            The parts by name.
-        """
-        return _of(self.ratio.under, parts)
-
-    def changes(self, before: Groups, after: Groups) -> dict[Any, Change]:
-        """Each value's contribution, split into rate and mix; see `Decomposition`.
-
-        Parameters
-        ----------
-        before, after : mapping
-            The parts by value. In both ranges there must be something to divide by.
-        """
-        wholes = [total_of(groups) for groups in (before, after)]
-        unders = [_of(self.ratio.under, parts) for parts in wholes]
-        mean = _mean(*(_of(self.ratio.over, parts) / under for parts, under in zip(wholes, unders, strict=True)))
-        found = {}
-        for value in {**before, **after}:
-            sides = before.get(value, {}), after.get(value, {})
-            overs = [_of(self.ratio.over, parts) for parts in sides]
-            own = [_of(self.ratio.under, parts) for parts in sides]
-            shares = [part / whole for part, whole in zip(own, unders, strict=True)]
-            weighed = [part / whole for part, whole in zip(overs, unders, strict=True)]
-            contribution = weighed[1] - weighed[0] - mean * (shares[1] - shares[0])
-            has_rates = all(under or not over for over, under in zip(overs, own, strict=True))
-            rate = _mean(*_quotients(overs, own))
-            mix = (shares[1] - shares[0]) * (rate - mean) if has_rates else _NONE
-            effects = {"rate": contribution - mix, "mix": mix}
-            found[value] = Change(self.value(sides[0]), self.value(sides[1]), contribution, effects)
-        return found
-
-    def reason(self, before: Parts, after: Parts, change: Change) -> str:
-        """The rate or the share; see `Decomposition`.
-
-        Parameters
-        ----------
-        before, after : mapping
-            The value's parts.
-        change : Change
-            Its change.
-        """
-        if word := _came_or_went(before, after):
-            return word
-        rate, mix = change.effects["rate"], change.effects["mix"]
-        if abs(rate) >= abs(mix):
-            return f"{_up(rate, 'higher', 'lower')} {_small(self.ratio.title)}"
-        return f"mix of {_small(self.ratio.under.title)}"
+        return came_or_went(before, after)
 
 
 def total_of(groups: Groups) -> dict[str, Fraction]:
@@ -369,34 +187,67 @@ def total_of(groups: Groups) -> dict[str, Fraction]:
     found: dict[str, Fraction] = {}
     for parts in groups.values():
         for name, part in parts.items():
-            found[name] = found.get(name, _NONE) + part
+            found[name] = found.get(name, NOTHING) + part
     return found
 
 
-def _of(figure: Figure | None, parts: Parts) -> Fraction:
-    return _NONE if figure is None else parts.get(figure.name, _NONE)
+def part_of(figure: Figure | None, parts: Parts) -> Fraction:
+    """One of the parts; 0 where it is absent, or where there is no such figure.
+
+    Parameters
+    ----------
+    figure : Figure or None
+        Which one.
+    parts : mapping
+        The parts by name.
+    """
+    return NOTHING if figure is None else parts.get(figure.name, NOTHING)
 
 
-def _mean(*numbers: Fraction) -> Fraction:
-    return sum(numbers, _NONE) / len(numbers)
+def mean_of(numbers: Sequence[Fraction]) -> Fraction:
+    """The mean of some numbers.
+
+    Parameters
+    ----------
+    numbers : sequence of Fraction
+        One at least.
+    """
+    return sum(numbers, NOTHING) / len(numbers)
 
 
-def _quotients(over: Iterable[Fraction], under: Iterable[Fraction]) -> list[Fraction]:
-    """Quotients on both sides. The one that is not known is that of the other side, and 0 where none is."""
+def quotients(over: Sequence[Fraction], under: Sequence[Fraction]) -> list[Fraction]:
+    """Quotients in both ranges. The one that is not known is that of the other range, and 0 where none is.
+
+    Parameters
+    ----------
+    over, under : sequence of Fraction
+        What is divided, and by what, in both ranges.
+    """
     found = [one / by if by else None for one, by in zip(over, under, strict=True)]
-    known = next((one for one in found if one is not None), _NONE)
+    known = next((one for one in found if one is not None), NOTHING)
     return [known if one is None else one for one in found]
 
 
-def _came_or_went(before: Parts, after: Parts) -> str:
-    """A value without any parts in one of the ranges."""
+def came_or_went(before: Parts, after: Parts) -> str:
+    """What is said of a value that has no parts in one of the ranges; empty otherwise.
+
+    Parameters
+    ----------
+    before, after : mapping
+        The value's parts.
+    """
     there = [any(parts.values()) for parts in (before, after)]
     return {(False, True): "new", (True, False): "gone"}.get((there[0], there[1]), "")
 
 
-def _up(number: Fraction, more: str, less: str) -> str:
+def by_sign(number: Fraction, more: str, less: str) -> str:
+    """One of two words.
+
+    Parameters
+    ----------
+    number : Fraction
+        Any.
+    more, less : str
+        The word for a number above 0, and the one for others.
+    """
     return more if number > 0 else less
-
-
-def _small(title: str) -> str:
-    return title[:1].lower() + title[1:]

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.answers.base_figures import BaseFigure, is_based
+from retailpulse_kernel.answers.base_figures import is_based
 from retailpulse_kernel.answers.comparing import Comparison
+from retailpulse_kernel.answers.conversion import Conversion
 from retailpulse_kernel.answers.ranges import minutes_of
 from retailpulse_kernel.answers.referencing import references_of
-from retailpulse_kernel.catalogue.choosing import Choice, Question, choose
+from retailpulse_kernel.catalogue.choosing import Choice
 from retailpulse_kernel.catalogue.completeness import complete_until
-from retailpulse_kernel.catalogue.personal import is_personal
-from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
-from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.catalogue.tables import Catalogue
+from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
 from retailpulse_kernel.ground.spans import PERIODS, span_of
 from retailpulse_kernel.insight.against import Against, Ranges, ranges_of
 from retailpulse_kernel.insight.breakdown import Breakdown, breakdown_of, change_between
-from retailpulse_kernel.insight.effects import Added, Decomposition, Divided, Sold
+from retailpulse_kernel.insight.effects import Decomposition
 from retailpulse_kernel.insight.explanation import Explanation
-from retailpulse_kernel.insight.reading import Both, Reader, fits
-from retailpulse_kernel.shop.figures import ORDERS, REVENUE, UNITS, Figure, Ratio, parts_of
-from retailpulse_kernel.shop.kinds import PLACES, Value
-from retailpulse_kernel.shop.tables import CATEGORY, FigureTable
+from retailpulse_kernel.insight.reading import Both, Reader
+from retailpulse_kernel.insight.splitting import decomposition_of, places_of
+from retailpulse_kernel.insight.tables import Tables
+from retailpulse_kernel.shop.figures import Figure, Ratio
 from retailpulse_kernel.stores.base import Store
-from retailpulse_kernel.stores.frames import CATEGORIES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Asked", "explain"]
-
-#: Decimal places of ratios: a conversion of 0.0213 would lose its change with the four of money.
-_RATIO_PLACES = 6
 
 
 @dataclass(frozen=True)
@@ -87,75 +84,80 @@ def explain(
     """
     where = dict(asked.where) | ({} if asked.currency is None else {"currency": [asked.currency]})
     references = references_of(catalogue.contract, [*asked.by, *where], rows_of)
-
-    def chosen(*dimensions: str, table: str | None = asked.table) -> Choice:
-        names = references.dimensions([*dimensions, *where])
-        span = None if asked.last is None or asked.last in PERIODS else span_of(asked.last)
-        return choose(catalogue, Question((asked.figure,), names, span=span), table=table)
-
-    main = _main(catalogue, asked, chosen)
-    (figure,) = main.figures
-    if ranges is None:
-        ranges = _ranges(catalogue, main, asked)
-    conversion = catalogue.conversion() if is_based(figure) else None
-    reader = Reader(where, references, store_of, conversion)
-    is_money = main.entry.may_be_money(figure) and "currency" in main.table.by
-    dimensions = asked.by or tuple(_dimensions(catalogue, figure, where, is_money=is_money))
+    span = None if asked.last is None or asked.last in PERIODS else span_of(asked.last)
+    tables = Tables(catalogue, asked.figure, asked.by, where, references, span, asked.table)
+    (figure,) = tables.main.figures
+    ranges = ranges or _ranges(catalogue, tables.main, asked)
+    places = places_of(figure, is_scaled=ranges.scale != 1)
+    currency = asked.currency
     notes: list[str] = []
-    plans = _plans(main, dimensions, chosen, ranges, is_named=bool(asked.by))
-    decomposition = _decomposition(figure, main.table)
-    places = _RATIO_PLACES if isinstance(figure, Ratio) else _places(figure, is_scaled=ranges.scale != 1)
-    unit = conversion.base if conversion else figure.unit
-    breakdowns: list[Breakdown] = []
-    totals = None
-    for choice, names in plans:
-        if (choice.entry.name, choice.entry.store) != (main.entry.name, main.entry.store):
-            decomposition = _decomposition(figure, choice.table)
-        both = reader.read(choice, decomposition.parts, ranges)
-        if is_money:
-            both, unit = _of_one_currency(both, unit, catalogue, notes)
-        found = change_between(decomposition, *both.by("", ranges.scale), places)
-        if totals is None:
-            totals = _known(found, figure, ranges)
-            notes += _missing(both, ranges)
-        elif found != totals:
-            notes.append(
-                f"The table {choice.entry.name!r} has another total than {main.entry.name!r}, so {', '.join(names)} "
-                "can't explain the change."
-            )
-            continue
-        breakdowns += [breakdown_of(name, decomposition, *both.by(name, ranges.scale), places) for name in names]
-    assert totals is not None, "the table of the figure was read"
-    if asked.table is None and not catalogue.is_served(main.entry):
-        notes.append(f"{main.words}.")
-    if conversion is not None and conversion.words:
-        notes.append(conversion.words)
-    if ranges.scale != 1:
-        notes.append(f"The ranges are {ranges.spans} long: the earlier amounts are scaled by {ranges.scale}.")
-    notes = list(dict.fromkeys(notes))
+    read: list[_Read] = []
+    for choice, names in tables.plans(ranges):
+        decomposition = decomposition_of(choice.figures[0], choice.table)
+        # Each table has a conversion of its own, which counts what has no rate.
+        conversion = catalogue.conversion() if is_based(figure) else None
+        reader = Reader(where, references, store_of, conversion)
+        try:
+            both = reader.read(choice, decomposition.parts, ranges)
+        except NoSuchTable:
+            if asked.by or not read:
+                raise
+            continue  # its job has not run yet, and nobody asked for its dimensions
+        if tables.is_money:
+            currency = currency or _currency(both, catalogue, notes)
+            both = both.of(currency)
+        read.append(_Read(choice, tuple(names), decomposition, both, ranges.scale, places, conversion))
+    first, *others = read
+    before, after = _known(first.totals, figure, ranges)
+    notes += _missing(first.both, ranges)
+    notes += [one.doubt(first) for one in others if one.totals != first.totals]
+    notes += _remarks(catalogue, tables, ranges, first.conversion)
     for note in notes:
         say(note)
-    breakdowns.sort(key=lambda one: (-one.apart, len(one.movers), one.dimension))
-    fixed = replace(asked, currency=unit if is_money else asked.currency)
+    found = [one for each in read if each.totals == first.totals for one in each.breakdowns()]
+    found.sort(key=lambda one: (-one.apart, len(one.movers), one.dimension))
+    base = first.conversion.base if first.conversion else figure.unit
+    unit = currency if tables.is_money and currency else base
 
     def again(by: tuple[str, ...], further: Mapping[str, Sequence[str]]) -> Explanation:
-        question = replace(fixed, by=by, where={**fixed.where, **further})
+        question = replace(asked, by=by, where={**asked.where, **further}, currency=currency)
         return explain(catalogue, question, store_of, rows_of, ranges)
 
     return Explanation(
-        figure.name, figure.title, unit, ranges, *totals, tuple(breakdowns), where, tuple(notes), asked.top, places,
+        figure.name, figure.title, unit, ranges, before, after, tuple(found), where, tuple(notes), asked.top, places,
         again,
     )  # fmt: skip
 
 
-def _main(catalogue: Catalogue, asked: Asked, chosen: Callable[..., Choice]) -> Choice:
-    """The table whose total is explained: the one that the dashboards show, where it can answer."""
-    if asked.table is None:
-        with suppress(UsageError):
-            served = chosen(*asked.by[:1], table=CATEGORY.name)
-            if catalogue.is_served(served.entry) and served.entry.ran:
-                return served
-    return chosen(*asked.by[:1])
+@dataclass(frozen=True)
+class _Read:
+    """What was read of one table."""
+
+    choice: Choice
+    names: tuple[str, ...]
+    decomposition: Decomposition
+    both: Both
+    scale: Fraction
+    places: int
+    conversion: Conversion | None
+
+    @cached_property
+    def totals(self) -> tuple[Fraction | None, Fraction | None]:
+        """The whole figure in both ranges."""
+        return change_between(self.decomposition, *self.both.by("", self.scale), self.places)
+
+    def breakdowns(self) -> list[Breakdown]:
+        """The change by each dimension."""
+        return [
+            breakdown_of(name, self.decomposition, *self.both.by(name, self.scale), self.places) for name in self.names
+        ]
+
+    def doubt(self, main: _Read) -> str:
+        """Why the table explains nothing."""
+        return (
+            f"The table {self.choice.entry.name!r} has another total than {main.choice.entry.name!r}, so "
+            f"{', '.join(self.names)} can't explain the change."
+        )
 
 
 def _ranges(catalogue: Catalogue, choice: Choice, asked: Asked) -> Ranges:
@@ -169,89 +171,30 @@ def _ranges(catalogue: Catalogue, choice: Choice, asked: Asked) -> Ranges:
     )  # fmt: skip
 
 
-def _decomposition(figure: Figure | Ratio, table: FigureTable) -> Decomposition:
-    """How the changes of a figure split, by what its table also keeps."""
-    for part in parts_of([figure]):
-        if not part.rules.is_added:
-            why = "different values, which may be among those of two groups at once"
-            kept = f"counts {why}" if part.rules.value is Value.SKETCH else "is one value of many"
-            raise UsageError(
-                f"The figure {figure.name!r} does not add up: {part.name!r} {kept}. Its changes can't be split.",
-                remedy="Ask for a figure that adds up, such as events, orders or revenue, or for a ratio of two such.",
-            )
-    if isinstance(figure, Ratio):
-        return Divided(figure)
-    units, orders = (one if one in table.figures else None for one in (UNITS, ORDERS))
-    source = figure.source if isinstance(figure, BaseFigure) else figure
-    return Sold(figure, units, orders) if source == REVENUE and (units or orders) else Added(figure)
-
-
-def _places(figure: Figure, *, is_scaled: bool) -> int:
-    """The decimal places of what is added up: none where it is counted."""
-    return 0 if figure.rules.value is Value.WHOLE and not is_scaled else PLACES
-
-
-def _dimensions(
-    catalogue: Catalogue, figure: Figure | Ratio, where: Mapping[str, Sequence[str]], *, is_money: bool
-) -> list[str]:
-    """What may explain a figure: dimensions with few values. Users, sessions and products are asked for by name."""
-    found = []
-    for entry in catalogue.figures:
-        found += [name for name in (entry.figures.by if entry.figures else ()) if _is_tried(name, entry, catalogue)]
-    # One value explains nothing, and sums of money do not cross currencies.
-    fixed = {name for name, values in where.items() if len(values) == 1} | ({"currency"} if is_money else set())
-    return [name for name in dict.fromkeys(found) if name not in fixed]
-
-
-def _is_tried(name: str, entry: TableEntry, catalogue: Catalogue) -> bool:
-    contract = catalogue.contract.of_topic(entry.topic)
-    known = contract.by_name.get(name)
-    is_own = known is not None and known.is_own
-    return (name in CATEGORIES or is_own) and not is_personal(name, catalogue.contract)
-
-
-def _plans(
-    main: Choice, dimensions: Sequence[str], chosen: Callable[..., Choice], ranges: Ranges, *, is_named: bool
-) -> list[tuple[Choice, list[str]]]:
-    """The tables to read, the main one first, and the dimensions that each tells."""
-    plans: dict[tuple[str, str], tuple[Choice, list[str]]] = {(main.entry.name, main.entry.store): (main, [])}
-    for name in dimensions:
-        choice = main
-        if name not in main.table.by:
-            try:
-                choice = chosen(name)
-            except UsageError:
-                if is_named:
-                    raise
-                continue
-            if not fits(choice, ranges):
-                if is_named:
-                    raise UsageError(
-                        f"The table {choice.entry.name!r} has no windows that begin and end where the ranges do.",
-                        remedy="Give ranges of whole windows of the table, such as whole hours or days.",
-                    )
-                continue
-        plans.setdefault((choice.entry.name, choice.entry.store), (choice, []))[1].append(name)
-    return list(plans.values())
-
-
-def _of_one_currency(both: Both, unit: str, catalogue: Catalogue, notes: list[str]) -> tuple[Both, str]:
-    """The rows of the currency that is explained: the only one, or the shop's; the others are named."""
-    found = both.currencies
-    base = catalogue.contract.shop.currency
-    if unit in found:  # that of the first table
-        return both.of(unit), unit
+def _currency(both: Both, catalogue: Catalogue, notes: list[str]) -> str:
+    """The currency that is explained: the only one, or the shop's. A note names the others."""
+    found, base = both.currencies, catalogue.contract.shop.currency
     if len(found) > 1 and base not in found:
         raise UsageError(
             f"There is money in {', '.join(found)}, which does not add up.", remedy="Name one: currency=..."
         )
-    if not found:
-        return both, base
-    chosen = base if base in found else found[0]
+    chosen = base if base in found or not found else found[0]
     others = [one for one in found if one != chosen]
     if others:
         notes.append(f"This is {chosen}. There is also money in {', '.join(others)}: name it with currency=...")
-    return both.of(chosen), chosen
+    return chosen
+
+
+def _remarks(catalogue: Catalogue, tables: Tables, ranges: Ranges, conversion: Conversion | None) -> list[str]:
+    """What should be known of the answer."""
+    found = []
+    if tables.table is None and not catalogue.is_served(tables.main.entry):
+        found.append(f"{tables.main.words}.")
+    if conversion is not None and conversion.words:
+        found.append(conversion.words)
+    if ranges.scale != 1:
+        found.append(f"The ranges are {ranges.spans} long: the earlier amounts are scaled by {ranges.scale}.")
+    return found
 
 
 def _known(totals: tuple[Any, Any], figure: Figure | Ratio, ranges: Ranges) -> tuple[Any, Any]:

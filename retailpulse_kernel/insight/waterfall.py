@@ -19,11 +19,11 @@ __all__ = ["waterfall"]
 #: Of a rise, a fall and a whole: Okabe and Ito's colours, which stay apart for every kind of colour vision.
 _RISE, _FALL, _WHOLE = "#0072B2", "#D55E00", "#767676"
 #: Pixels of a bar with its label, and of what is above and below all bars.
-_ROW, _MARGIN = 30, {"l": 8, "r": 24, "t": 44, "b": 52}
+_ROW, _MARGIN = 30, {"l": 8, "r": 24, "t": 52, "b": 52}
 #: Letters of a line of the title, and pixels of its height.
 _LETTERS, _LINE = 110, 18
 #: Pixels above the title.
-_GAP = 12
+_GAP = 24
 #: The part of the width that is left free for the numbers beside the bars.
 _ROOM = 0.12
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from fastapi.testclient import TestClient
 
+from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
-from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
+from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName, UsageError
+from retailpulse_kernel.insight.against import ranges_of
 from retailpulse_kernel.insight.explaining import Asked, explain
 from retailpulse_kernel.insight.explanation import Explanation
-from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.loading import read_contract, shipped
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import ORDERS, REVENUE, UNITS
 from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.rates.published import Entry, Rates
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable
 from retailpulse_kernel.streaming.plan.data import TablePlan
 from tests.memory import MemoryStore
@@ -174,6 +180,24 @@ class TestDrilling:
         drill.back()
         assert drill.explanation is found
 
+    def test_a_column_of_a_reference_table_is_a_dimension(self) -> None:
+        suppliers = read_contract(
+            '[tables.brands]\nfile = "brands.csv"\nkey = "brand"\n'
+            'columns = {brand = "string", supplier = "string"}\n', name="shop.toml", base=shipped()
+        )  # fmt: skip
+        rows = pa.table({"brand": ["acme", "zeta"], "supplier": ["north", "south"]})
+        store = MemoryStore()
+        store.create(BRANDS)
+        sold = events(USUAL, DAY - WEEK) + events(USUAL | {("shoes", "acme"): (4, 2, "20")}, DAY)
+        store.write(BRANDS, BRANDS.every[0], fold(sold, BRANDS, BRANDS.every[0]), version=1)
+        entry = TableEntry(TablePlan.describing(BRANDS, "memory"), "job", "v1", ran=True)
+        catalogue = Catalogue("t", "memory", (entry,), suppliers)
+        asked = Asked("revenue", ("brands.supplier",), since=DAY, until=DAY + timedelta(days=1), against="last week")
+        found = explain(catalogue, asked, lambda _: store, lambda _: rows)
+        assert contributions(found, "brands.supplier") == {"north": -240, "south": 0}
+        within = found.by("brand", where={"brands.supplier": "north"})
+        assert contributions(within, "brand") == {"acme": -240}
+
 
 class TestRangesAndMoney:
     def test_unequal_ranges_are_refused_or_scaled(self) -> None:
@@ -186,13 +210,21 @@ class TestRangesAndMoney:
         assert "scaled by 1/2" in found.notes[-1]
         assert sum(found.frame["contribution"]) == found.change
 
-    def test_a_day_of_23_hours_is_not_as_long_as_another(self) -> None:
-        sold = events(USUAL, datetime(2026, 3, 22, tzinfo=UTC))
-        ask = asking(sold)
-        hours = (datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC))
-        before = (datetime(2026, 3, 21, 23, tzinfo=UTC), datetime(2026, 3, 22, 23, tzinfo=UTC))
+    def test_a_day_of_23_hours_is_not_as_long_as_the_day_before(self) -> None:
+        """In Berlin, 29 March 2026 has 23 hours."""
+        berlin = Calendar("Europe/Berlin")
+        day = [berlin.midnight(date(2026, 3, number)) for number in (28, 29, 30)]
+        given: dict[str, Any] = {"finest": GRAINS["minute"], "reached": day[2] + HOURS, "calendar": berlin}
         with pytest.raises(UsageError, match="23h and 1d"):
-            ask(since=hours[0], until=hours[1], against=before)
+            ranges_of("yesterday", day[1], day[2], **given)
+        found = ranges_of("yesterday", day[1], day[2], scale=True, **given)
+        assert (found.since_before, found.until_before, found.scale) == (day[0], day[1], Fraction(23, 24))
+
+    def test_a_running_range_ends_with_the_last_window_that_is_over(self) -> None:
+        reached = DAY + HOURS * 10 + timedelta(minutes=20, seconds=30)
+        given: dict[str, Any] = {"finest": GRAINS["minute"], "reached": reached, "calendar": UTC_CALENDAR}
+        found = ranges_of("yesterday", DAY, None, **given)
+        assert found.until == reached.replace(second=0) and found.until_before == found.until - timedelta(days=1)
 
     def test_a_range_is_given_as_text(self) -> None:
         found = both_days({("shoes", "acme"): (4, 2, "20")})(against="2026-03-02/2026-03-03")
@@ -216,9 +248,30 @@ class TestRangesAndMoney:
         with pytest.raises(UsageError, match="money in CHF, EUR, which does not add up"):
             asking(events(USUAL, DAY, "EUR") + events(USUAL, DAY, "CHF"))()
 
+    def test_money_in_the_base_currency_adds_up_all_currencies(self) -> None:
+        rates = Rates.of_entries(
+            [Entry("line", (DAY - WEEK).date(), "USD", Decimal("1.2")), Entry("line", DAY.date(), "USD", Decimal("3"))],
+            base="EUR", per="EUR", name="rates.csv",
+        )  # fmt: skip
+        sold = events(USUAL, DAY - WEEK) + events(USUAL, DAY) + events(USUAL, DAY, "EUR") + events(USUAL, DAY, "SEK")
+        store, entry = MemoryStore(), TableEntry(TablePlan.describing(CATEGORY, "memory"), "metrics", "v1", ran=True)
+        store.create(CATEGORY)
+        for grain in CATEGORY.every:
+            store.write(CATEGORY, grain, fold(sold, CATEGORY, grain), version=1)
+        shop = shipped()
+        contract = replace(shop, shop=replace(shop.shop, currency="EUR", rates="rates.csv"))
+        catalogue = Catalogue("t", "memory", (entry,), contract, lambda: rates)
+        asked = Asked("revenue_base", since=DAY, until=DAY + timedelta(days=1), against="last week")
+        found = explain(catalogue, asked, lambda _: store)
+        assert (found.unit, found.before, found.after) == ("EUR", Decimal("958.3333"), Decimal("1533.3333"))
+        for one in found.breakdowns:
+            assert sum(mover.contribution for mover in one.movers) == found.change == 575
+        assert contributions(found, "currency") == {"EUR": 1150, "USD": -575}
+        assert "There is no rate for SEK on 1 day (2026-03-09): revenue 1150.00 SEK is not converted." in found.notes[0]
+
     def test_what_does_not_add_up_is_refused(self) -> None:
         ask = both_days({})
-        with pytest.raises(UsageError, match=r"'active_users' does not add up.*at once"):
+        with pytest.raises(UsageError, match=r"'active_users' does not add up.*two groups may share some"):
             ask("active_users")
         with pytest.raises(UnknownName, match="previous"):
             ask(against="lastweek")
@@ -228,6 +281,19 @@ class TestRangesAndMoney:
             ask(where={"category": ["shoe"]})
         with pytest.raises(UnknownName, match="colour"):
             ask(by=("colour",), table="category")
+
+    def test_a_table_that_is_not_written_yet_stops_nothing(self) -> None:
+        store = MemoryStore()
+        store.create(CATEGORY)
+        for grain in CATEGORY.every:
+            store.write(CATEGORY, grain, fold(events(USUAL, DAY), CATEGORY, grain), version=1)
+        entries = tuple(TableEntry(TablePlan.describing(one, "memory"), one.name, "v1", ran=one is CATEGORY)
+                        for one in (CATEGORY, BRANDS))  # fmt: skip
+        catalogue = Catalogue("t", "memory", entries, shipped())
+        question = Asked("revenue", since=DAY, until=DAY + timedelta(days=1))
+        assert explain(catalogue, question, lambda _: store).after == 1150
+        with pytest.raises(NoSuchTable, match="has not written it"):
+            explain(catalogue, replace(question, by=("brand",)), lambda _: store)
 
     def test_a_table_that_counts_something_else_explains_nothing(self) -> None:
         store_ask = asking(events(USUAL, DAY - WEEK) + events(USUAL, DAY))
@@ -261,6 +327,23 @@ class TestShowing:
         movers = next(one for one in found["dimensions"] if one["dimension"] == "category")["movers"]
         assert movers[0]["value"] == "hats" and movers[0]["contribution"] == "25.0500"
         assert sum(Fraction(text) for text in movers[0]["effects"].values()) == Fraction("25.05")
+
+    def test_the_api_gives_the_same(self) -> None:
+        store = MemoryStore()
+        store.create(CATEGORY)
+        sold = events(USUAL, DAY - WEEK) + events(USUAL | {("shoes", "acme"): (4, 2, "20")}, DAY)
+        for grain in CATEGORY.every:
+            store.write(CATEGORY, grain, fold(sold, CATEGORY, grain), version=1)
+        client = TestClient(create_app(store))
+        asked = {"from": "2026-03-09", "to": "2026-03-10", "compare": "last week", "by": "category"}
+        found = client.get("/api/v1/why/revenue", params=asked).json()
+        assert found["change"] == "-240.0000" and found["dimensions"][0]["movers"][0]["reason"] == "fewer orders"
+        within = client.get("/api/v1/why/orders", params=asked | {"category": "cups,shoes", "by": "event_type"}).json()
+        assert within["where"] == {"category": ["cups", "shoes"]} and within["change"] == -6
+        refused = client.get("/api/v1/why/active_users", params=asked)
+        assert refused.status_code == 422 and "does not add up" in refused.json()["detail"]
+        assert client.get("/api/v1/why/revenu", params=asked).status_code == 404
+        assert client.get("/api/v1/why/revenue", params=asked | {"shift": "7d"}).status_code == 422
 
     def test_the_waterfall_goes_from_the_earlier_to_the_later_figure(self) -> None:
         found = both_days({("shoes", "<b>acme"): (4, 2, "20")})()

@@ -10,8 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from retailpulse_kernel.insight.breakdown import breakdown_of, change_between
-from retailpulse_kernel.insight.effects import Added, Decomposition, Divided, Groups, Sold, total_of
+from retailpulse_kernel.insight.divided import Divided
+from retailpulse_kernel.insight.effects import Added, Decomposition, Groups, total_of
 from retailpulse_kernel.insight.shown import shared
+from retailpulse_kernel.insight.sold import Sold
 from retailpulse_kernel.shop.figures import AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, UNITS
 
 AMOUNTS = st.decimals(-(10**12), 10**12, places=4).map(Fraction)
