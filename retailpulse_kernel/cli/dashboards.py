@@ -41,6 +41,7 @@ def dashboards(
     Both include a dashboard for each promoted job of the namespace. `retailpulse monitor` writes these as files, too.
     """
     from retailpulse_kernel.dashboards.pushing import Grafana, GrafanaSettings
+    from retailpulse_kernel.dashboards.writing import dashboards as shop_dashboards
     from retailpulse_kernel.dashboards.writing import job_dashboards, stale, write
 
     settings = GrafanaSettings()
@@ -50,8 +51,9 @@ def dashboards(
         return
     if verb is _Verb.PUSH:
         grafana = Grafana(settings.require())
-        for address in grafana.push(job_dashboards(Settings.load(profile=profile, namespace=namespace))):
-            typer.echo(address)
+        whose = Settings.load(profile=profile, namespace=namespace)
+        for line in grafana.push(job_dashboards(whose), shop_dashboards(whose)):
+            typer.echo(line)
         return
     if differing := stale(root):
         raise RetailPulseError(
@@ -59,8 +61,8 @@ def dashboards(
         )
     if not settings.url:
         return
-    jobs = job_dashboards(Settings.load(profile=profile, namespace=namespace))
-    if differing := Grafana(settings.require()).differing(jobs):
+    whose = Settings.load(profile=profile, namespace=namespace)
+    if differing := Grafana(settings.require()).differing(job_dashboards(whose), shop_dashboards(whose)):
         raise RetailPulseError(
             f"These dashboards differ in {settings.url}: {', '.join(differing)}.",
             remedy="Run `retailpulse dashboards push`.",

@@ -35,7 +35,7 @@ from retailpulse_kernel.streaming.plan.data import FigurePlan
 __all__ = ["job_dashboard", "promoted_jobs"]
 
 #: Bars of a panel, and rows of a table.
-_BARS, _ROWS = 20, 100
+_BARS, _ROWS = 9, 100
 _STATE = 4
 #: How high a figure and a table of rows are.
 _FIGURE, _TABLE = 8, 10

@@ -145,7 +145,10 @@ def pie(id_: int, title: str, place: Place, queries: Queries, *, unit: str = COU
     legend = piechart.PieChartLegendOptions().show_legend(True).display_mode(options.LegendDisplayMode.TABLE)
     legend.placement(options.LegendPlacement.BOTTOM)
     legend.values([pies.PieChartLegendValues.PERCENT, pies.PieChartLegendValues.VALUE])
-    made.legend(legend).display_labels([pies.PieChartLabels.PERCENT]).unit(unit).decimals(0)
+    # In a ring, the shares of small slices stand further apart.
+    made.pie_type(pies.PieChartType.DONUT).legend(legend).display_labels([pies.PieChartLabels.PERCENT]).unit(
+        unit
+    ).decimals(0)
     coloured: piechart.Panel = _coloured(made, "")
     return coloured.reduce_options(common.ReduceDataOptions().values(True).calcs(["lastNotNull"]))
 

@@ -15,7 +15,7 @@ from retailpulse_kernel.dashboards.annotations import failed_reconciliations, pr
 from retailpulse_kernel.dashboards.grid import Grid
 from retailpulse_kernel.dashboards.health_rows import TOPICS
 from retailpulse_kernel.dashboards.measured import IN, Measured, quantile, rate, share
-from retailpulse_kernel.dashboards.panels import COUNT, number, told
+from retailpulse_kernel.dashboards.panels import COUNT, Place, number, told
 from retailpulse_kernel.dashboards.queries import PROMETHEUS, prometheus_query
 
 __all__ = ["pipeline_health"]
@@ -25,7 +25,7 @@ _NAMESPACES = (
     "query_result(sort_desc(sum by (namespace) (retailpulse_process_up)"
     " or 0 * sum by (namespace) (retailpulse_process_starts_total)))"
 )
-_NUMBER, _LINE = 4, 8
+_NUMBER, _LINE = 3, 8
 #: None is good, one is bad; and from when on figures or a reconciliation are old, in seconds.
 _NONE = ((1.0, "red"),)
 _OLD, _UNCHECKED = ((120.0, "orange"), (600.0, "red")), ((7_200.0, "orange"), (86_400.0, "red"))
@@ -95,7 +95,7 @@ def _state(grid: Grid) -> list[Any]:
             description, nothing=nothing, limits=limits, link=link,
         )
         for (id_, title, expr, unit, description, limits, link, nothing), place in zip(
-            shown, grid.band(_NUMBER, *[4] * 6), strict=True
+            shown, _two_bands(grid, _NUMBER), strict=True
         )
     ]  # fmt: skip
 
@@ -125,5 +125,9 @@ def _flow(grid: Grid) -> list[Any]:
                  "and of those that came too late. Runbooks: BadShareHigh, LateShareHigh.",
                  ((share("bad"), "{{job_name}}: bad"), (share("late"), "{{job_name}}: late"))),
     )  # fmt: skip
-    places = [place for _ in range(2) for place in grid.band(_LINE, 8, 8, 8)]
-    return [panel.at(place) for panel, place in zip(panels, places, strict=True)]
+    return [panel.at(place) for panel, place in zip(panels, _two_bands(grid, _LINE), strict=True)]
+
+
+def _two_bands(grid: Grid, height: int) -> list[Place]:
+    """Places for six panels. Three beside one another show their titles on a screen of 900 pixels, too."""
+    return [place for _ in range(2) for place in grid.band(height, 8, 8, 8)]

@@ -13,6 +13,8 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
+from retailpulse_kernel.catalogue.personal import is_personal
+from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.dashboards.annotations import corrections, failed_reconciliations, promotions
 from retailpulse_kernel.dashboards.panels import (
     COUNT,
@@ -33,7 +35,7 @@ from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
 from retailpulse_kernel.shop.tables import GRAINS
 
-__all__ = ["store_pulse"]
+__all__ = ["shop_dimensions", "store_pulse"]
 
 #: Peaks are marked on the line of which they are a part.
 _POINTS = [
@@ -110,6 +112,19 @@ def store_pulse(calendar: Calendar = UTC_CALENDAR, dimensions: Sequence[str] = (
     for panel in [*_numbers(filters), *_over(filters), *_split(filters), *_below(filters)]:
         made.with_panel(panel)
     return made
+
+
+def shop_dimensions(catalogue: Catalogue) -> list[str]:
+    """The dimensions by which tables of revenue go, beside those that the dashboard has a place for.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        The tables of a namespace.
+    """
+    tables = [one for one in catalogue.figures if one.figures and REVENUE.name in {f.name for f in one.figures.figures}]
+    found = {name for one in tables for name in one.key if not is_personal(name, catalogue.contract)}
+    return sorted(found - {"currency", "category", "event_type"})
 
 
 def _money(figure: Figure | Ratio) -> tuple[str, int, str]:

@@ -56,8 +56,14 @@ def as_json(made: Any) -> dict[str, Any]:
     return found
 
 
-def dashboards() -> dict[str, Any]:
+def dashboards(settings: Settings | None = None) -> dict[str, Any]:
     """Each dashboard of the checkout by its file's name.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Whose shop: in its zone, and with a variable for each dimension that its tables of revenue go by. The shipped
+        contract's when absent.
 
     Raises
     ------
@@ -66,9 +72,14 @@ def dashboards() -> dict[str, Any]:
     """
     _require_sdk()
     from retailpulse_kernel.dashboards.pipeline_health import pipeline_health
-    from retailpulse_kernel.dashboards.store_pulse import store_pulse
+    from retailpulse_kernel.dashboards.store_pulse import shop_dimensions, store_pulse
 
-    made = {"pipeline-health": pipeline_health(), "store-pulse": store_pulse()}
+    if settings is None:
+        pulse = store_pulse()
+    else:
+        catalogue = catalogue_of(settings)
+        pulse = store_pulse(catalogue.contract.shop.calendar, shop_dimensions(catalogue))
+    made = {"pipeline-health": pipeline_health(), "store-pulse": pulse}
     return {f"{name}.json": as_json(one) for name, one in made.items()}
 
 

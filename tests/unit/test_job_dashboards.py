@@ -28,7 +28,7 @@ from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.dashboards.keeping import keep_dashboards
 from retailpulse_kernel.dashboards.panels import COUNT, MONEY
-from retailpulse_kernel.dashboards.writing import job_dashboards
+from retailpulse_kernel.dashboards.writing import dashboards, job_dashboards
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, Ratio, average_of, count, last, users_of
@@ -207,6 +207,14 @@ class TestLook:
         register_default_plugins()
         assert json.loads(json.dumps(Dashboard.from_json(made), cls=JSONEncoder)) == made
         assert len(made["uid"]) <= 40 and not re.search(r"https?://|localhost", json.dumps(made))
+
+
+def test_store_pulse_of_a_shop_has_its_zone_and_its_dimensions(settings: Settings) -> None:
+    assert settings.contract is not None
+    settings.contract.write_text(CONTRACT + '[shop]\nzone = "Europe/Berlin"\n')
+    made = dashboards(settings)["store-pulse.json"]
+    assert made["timezone"] == "Europe/Berlin"
+    assert [one["name"] for one in made["templating"]["list"]] == ["currency", "category", "brand", "grain"]
 
 
 def test_files_follow_promotions_and_retirements(settings: Settings) -> None:

@@ -74,6 +74,9 @@ class TestComposeFile:
         assert {service.name for service in services.SERVICES.values()} <= SERVICES.keys()
         assert {"jupyterlab", "airflow-scheduler", "prometheus", "alertmanager", "grafana"} <= SERVICES.keys()
 
+    def test_grafana_sends_its_alerts_to_alertmanager(self) -> None:
+        assert SERVICES["grafana"]["environment"]["ALERTMANAGER_URL"] == "http://alertmanager:9093"
+
     @pytest.mark.parametrize("name", SERVICES)
     def test_pins_the_image(self, name: str) -> None:
         tag = SERVICES[name]["image"].rpartition(":")[2]
