@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,12 +11,11 @@ import orjson
 from fastapi import Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel
 
-from retailpulse_kernel.answers.corrected import additions
+from retailpulse_kernel.answers.corrected import Late, additions
 from retailpulse_kernel.answers.request import Asked, fitted
 from retailpulse_kernel.answers.rows import valued
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.sources import Sources
-from retailpulse_kernel.catalogue.choosing import Choice
 from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.errors import UnknownName
@@ -71,15 +71,13 @@ def add_corrections(app: FastAPI, sources: Sources, answer: Answering, asking: C
         return answer(request, ("corrections", question, table), lambda: _body(sources, question, table))
 
 
-def mark_corrected(store: FigureStore, choice: Choice, question: Asked, rows: list[Row]) -> None:
+def mark_corrected(late: Late, question: Asked, rows: list[Row]) -> None:
     """Say of the rows of a series when their windows were corrected, where late events were added.
 
     Parameters
     ----------
-    store : FigureStore
-        Where the table is.
-    choice : Choice
-        The table that answered.
+    late : list
+        What late events added to the rows that were read, as `corrected` takes it.
     question : Asked
         What was asked of the table.
     rows : list of Row
@@ -88,13 +86,31 @@ def mark_corrected(store: FigureStore, choice: Choice, question: Asked, rows: li
     if "bucket" not in question.by or not rows:
         return
     keys = [name for name in dict.fromkeys((*question.by, "currency")) if name in rows[0]]
+    events: dict[tuple[Any, ...], int] = defaultdict(int)
     at: dict[tuple[Any, ...], datetime] = {}
-    for row in _added(store, choice.table, question, (), tuple(keys)):
+    for counted, row in _asked_rows(late, question):
         key = tuple(row[name] for name in keys)
+        events[key] += counted
         at[key] = max(row[CORRECTED_AT.name], at.get(key, row[CORRECTED_AT.name]))
     for row in rows:
-        if moment := at.get(tuple(row[name] for name in keys)):
-            row[CORRECTED_AT.name] = iso_text(moment)
+        key = tuple(row[name] for name in keys)
+        if events.get(key, 0) > 0:
+            row[CORRECTED_AT.name] = iso_text(at[key])
+
+
+def _asked_rows(late: Late, question: Asked) -> Iterator[tuple[int, Row]]:
+    """The rows with the values that were asked for, each with its late events; fewer than none of what was taken away.
+
+    A part of a wide window may be read as the whole window less the narrow ones that the range leaves out.
+    """
+    calendar = question.calendar
+    since, until = (calendar.shifted(end, -question.shift) for end in (question.since, question.until))
+    for grain, row in late:
+        if all(row[name] in values for name, values in question.where):
+            start = row[grain.name]
+            sign = 1 if start < until and grain.end(start) > since else -1
+            bucket = calendar.text(calendar.shifted(question.grain.start(start), question.shift))
+            yield sign * row[LATE_EVENTS.name], {**row, "bucket": bucket}
 
 
 def _body(sources: Sources, question: Asked, name: str) -> bytes:
@@ -132,7 +148,7 @@ def _entry(sources: Sources, name: str) -> TableEntry:
 
 
 def _added(
-    store: FigureStore, table: FigureTable, question: Asked, figures: list[Figure] | tuple[()], keys: tuple[str, ...]
+    store: FigureStore, table: FigureTable, question: Asked, figures: list[Figure], keys: tuple[str, ...]
 ) -> list[Row]:
     """What late events added, by some keys, as the rows of a figure have these."""
     filters = dict(question.where)

@@ -12,7 +12,7 @@ import orjson
 
 from retailpulse_kernel.answers.base_figures import SUFFIX, is_based, is_money
 from retailpulse_kernel.answers.compared_rows import compared_rows
-from retailpulse_kernel.answers.corrected import corrected
+from retailpulse_kernel.answers.corrected import Late, corrected
 from retailpulse_kernel.answers.largest import Largest
 from retailpulse_kernel.answers.request import Asked, fitted
 from retailpulse_kernel.answers.rows import figure_rows
@@ -97,15 +97,16 @@ def figure_body(sources: Sources, pool: Executor, name: str, wanted: Wanted) -> 
     largest = Largest(wanted.top, asked.by) if wanted.top else None
     conversion = catalogue.conversion() if is_based(figure) else None
     store = sources.figures(choice.entry.store)
-    whole = corrected(store)
 
     def read(one: Asked) -> list[Row]:
         if one.since >= one.until:
             return []
+        late: Late = []
         rows = figure_rows(
-            whole, pool, figure, one, now=now, table=choice.table, conversion=conversion, largest=largest
-        )
-        mark_corrected(store, choice, one, rows)
+            corrected(store, late), pool, figure, one, now=now, table=choice.table, conversion=conversion,
+            largest=largest,
+        )  # fmt: skip
+        mark_corrected(late, one, rows)
         return rows
 
     said: dict[str, Any] = {}

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from retailpulse_kernel.answers.corrected import corrected
 from retailpulse_kernel.answers.reading import CurrencySummary, Summary, money, summarise
+from retailpulse_kernel.catalogue.completeness import served_until
 from retailpulse_kernel.demo.worked import Worked
 from retailpulse_kernel.ground.errors import NoSuchTable, RetailPulseError
 from retailpulse_kernel.ground.settings import Settings
@@ -276,8 +277,7 @@ class Dashboard:
         until = minute.start(datetime.now(UTC)) + minute.width
         try:
             calendar = contract_of(self._settings).shop.calendar
-            # By the clock: the watermark is minutes behind it, so nothing would be over in the demo's first minutes.
-            read = partial(summarise, self._store, calendar=calendar)
+            read = partial(summarise, self._store, now=served_until(self._settings), calendar=calendar)
             summary, span = read(since=until - _WINDOW, until=until, grain="minute"), "last hour"
             if not summary.events_by_type:
                 # A replay keeps its own times: show all of it.

@@ -498,6 +498,35 @@ class TestReading:
         assert shown == {hour for hour, _ in hours if hour >= NOON - timedelta(hours=4)}
         assert (absent.status_code, wrong.status_code) == (404, 422)
 
+    def test_a_part_of_a_day_is_marked_by_the_late_events_of_this_part(self, shop: Shop, whole: list[Event]) -> None:
+        """Most of a day is read as the day less the hours that are left out, whatever late events these have."""
+        late = [event.event_time for event in shop.late()]
+        seen = set()
+        with TestClient(create_app(shop.store)) as client:
+            for hour in range(24):
+                since = GRAINS["day"].start(NOON) + timedelta(hours=hour)
+                until = GRAINS["day"].end(NOON)
+                asked = {"from": since.isoformat(), "to": until.isoformat(), "grain": "day", "by": "bucket"}
+                rows = client.get("/api/v1/figures/events", params=asked).json()["rows"]
+                marked = any("corrected_at" in row for row in rows)
+                assert marked == any(since <= moment < until for moment in late), since
+                seen.add(marked)
+        assert seen == {True, False}
+
+    def test_the_read_api_reads_what_late_events_add_once(self, shop: Shop, whole: list[Event]) -> None:
+        read: list[str] = []
+
+        class Noted(MemoryStore):
+            def read(self, table: FigureTable, *args: Any, **named: Any) -> list[Row]:
+                read.append(table.name)
+                return shop.store.read(table, *args, **named)
+
+        asked = {"from": (NOON - timedelta(hours=4)).isoformat(), "to": NOON.isoformat(), "grain": "hour"}
+        with TestClient(create_app(Noted())) as client:
+            rows = client.get("/api/v1/figures/revenue", params={**asked, "by": "bucket"}).json()["rows"]
+        assert any("corrected_at" in row for row in rows)
+        assert sorted(read) == [CATEGORY.name, late_part(CATEGORY).name]
+
 
 class TestPlans:
     """What of a plan can be corrected, and what is said of the rest."""
