@@ -25,12 +25,18 @@ _QUOTED = {
     # In CQL a backslash is a character like any other, and $$ quotes too.
     "cql": r"'[^']*' | \"[^\"]*\" | \$\$.*?\$\$",
     "hive": _BACKSLASHED,
-    "spark": _BACKSLASHED,
+    # A raw string's backslash is a character like any other.
+    "spark": rf"(?<!\w)[rR](?:'[^']*' | \"[^\"]*\") | {_BACKSLASHED}",
 }
-_COMMENT = r"--[^\n]* | /\*.*?\*/"
-_COMMENTS = {"cql": rf"{_COMMENT} | //[^\n]*", "hive": _COMMENT, "spark": _COMMENT}
+_LINE = r"--[^\n]*"
+_COMMENT = rf"{_LINE} | /\*.*?\*/"
+# Spark's comments nest; a pattern can follow them to a fixed depth only.
+_NESTED = r"/\*(?:(?!/\*|\*/).)*\*/"
+for _ in range(3):
+    _NESTED = rf"/\*(?:(?!/\*|\*/).|{_NESTED})*\*/"
+_COMMENTS = {"cql": rf"{_COMMENT} | //[^\n]*", "hive": _COMMENT, "spark": rf"{_LINE} | {_NESTED}"}
 # Not `a::int`, nor `{'a':true}`, nor `[1:n]`.
-_PARAMETER = r"(?<![\w:'\"`\])}]):(?P<name>[A-Za-z_]\w*)"
+_PARAMETER = r"(?<![\w:'\"`\])}]):(?P<name>[^\W\d]\w*)"
 _PATTERNS = {
     dialect: re.compile(f"{_QUOTED[dialect]} | {_COMMENTS[dialect]} | {_PARAMETER}", re.DOTALL | re.VERBOSE)
     for dialect in _QUOTED
