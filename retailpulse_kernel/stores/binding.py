@@ -222,6 +222,11 @@ def _of_array(name: str, value: Any) -> Any:
         return times if value.ndim else times[0]
     if str(value.dtype) in ("datetime64[ps]", "datetime64[fs]", "datetime64[as]"):
         raise UsageError(f"The time {name!r} is finer than a microsecond, which no store keeps.")
+    if str(value.dtype) in ("datetime64[Y]", "datetime64[M]", "datetime64[W]"):
+        raise UsageError(
+            f"The time {name!r} names no day, which every store would invent.",
+            remedy='Use `.astype("datetime64[D]")`.',
+        )
     plain = value.tolist()
     if hasattr(plain, "dtype"):  # numpy has no Python number for its longest floats
         raise UsageError(f"The variable {name!r} is a {value.dtype}, which no store keeps.", remedy="Use float(...).")

@@ -190,6 +190,8 @@ def test_every_type_is_bound_exactly(value: object, plain: object) -> None:
         (np.datetime64("2026-03-01T10:00:00.123456789", "ns"), "finer than a microsecond"),
         (pd.Timestamp("2026-03-01T10:00:00.123456789"), "finer than a microsecond"),
         (np.datetime64("2026-03-01T10:00:00", "ps"), "finer than a microsecond"),
+        (np.datetime64("2026-03"), "names no day"),
+        (np.array(["2026"], "datetime64[Y]"), "names no day"),
         (np.timedelta64(1, "s"), "is a time span"),
         (pd.Timedelta("1s"), "is a Timedelta"),
         (timedelta(seconds=1), "is a timedelta"),
