@@ -25,12 +25,18 @@ _QUOTED = {
     # In CQL a backslash is a character like any other, and $$ quotes too.
     "cql": r"'[^']*' | \"[^\"]*\" | \$\$.*?\$\$",
     "hive": _BACKSLASHED,
-    "spark": _BACKSLASHED,
+    # A raw string's backslash is a character like any other.
+    "spark": rf"(?<!\w)[rR](?:'[^']*' | \"[^\"]*\") | {_BACKSLASHED}",
 }
-_COMMENT = r"--[^\n]* | /\*.*?\*/"
-_COMMENTS = {"cql": rf"{_COMMENT} | //[^\n]*", "hive": _COMMENT, "spark": _COMMENT}
+_LINE = r"--[^\n]*"
+_COMMENT = rf"{_LINE} | /\*.*?\*/"
+# Spark's comments nest; a pattern can follow them to a fixed depth only.
+_NESTED = r"/\*(?:(?!/\*|\*/).)*\*/"
+for _ in range(3):
+    _NESTED = rf"/\*(?:(?!/\*|\*/).|{_NESTED})*\*/"
+_COMMENTS = {"cql": rf"{_COMMENT} | //[^\n]*", "hive": _COMMENT, "spark": rf"{_LINE} | {_NESTED}"}
 # Not `a::int`, nor `{'a':true}`, nor `[1:n]`.
-_PARAMETER = r"(?<![\w:'\"`\])}]):(?P<name>[A-Za-z_]\w*)"
+_PARAMETER = r"(?<![\w:'\"`\])}]):(?P<name>[^\W\d]\w*)"
 _PATTERNS = {
     dialect: re.compile(f"{_QUOTED[dialect]} | {_COMMENTS[dialect]} | {_PARAMETER}", re.DOTALL | re.VERBOSE)
     for dialect in _QUOTED
@@ -216,6 +222,11 @@ def _of_array(name: str, value: Any) -> Any:
         return times if value.ndim else times[0]
     if str(value.dtype) in ("datetime64[ps]", "datetime64[fs]", "datetime64[as]"):
         raise UsageError(f"The time {name!r} is finer than a microsecond, which no store keeps.")
+    if str(value.dtype) in ("datetime64[Y]", "datetime64[M]", "datetime64[W]"):
+        raise UsageError(
+            f"The time {name!r} names no day, which every store would invent.",
+            remedy='Use `.astype("datetime64[D]")`.',
+        )
     plain = value.tolist()
     if hasattr(plain, "dtype"):  # numpy has no Python number for its longest floats
         raise UsageError(f"The variable {name!r} is a {value.dtype}, which no store keeps.", remedy="Use float(...).")

@@ -111,7 +111,8 @@ def test_any_text_after_the_header(tmp_path_factory: pytest.TempPathFactory, lin
 @given(st.lists(st.lists(st.text(alphabet='ab,"\n é', max_size=8), min_size=9, max_size=9), min_size=1, max_size=4))
 @settings(max_examples=200, deadline=None)
 def test_csv_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]) -> None:
-    from retailpulse_kernel.feed.adapters.files import Row, open_rows
+    from retailpulse_kernel.feed.adapters.files import open_rows
+    from retailpulse_kernel.feed.adapters.rows import Row
 
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([HEADER.strip().split(","), *rows])

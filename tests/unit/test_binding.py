@@ -43,6 +43,14 @@ from retailpulse_kernel.stores.binding import (
         ("select `:no`, (:yes)", "hive", ["yes"]),
         ("select timestamp '2026-01-01 10:00:00', :yes", "hive", ["yes"]),
         ("limit :n", "cql", ["n"]),
+        ("select /* a /* b */ :no */ :yes", "spark", ["yes"]),  # Spark's comments nest
+        ("select /* a /* b */ :yes", "hive", ["yes"]),
+        ("select /* a /* b /* c */ */ :no */ :yes", "spark", ["yes"]),
+        (r"select r'\', :yes, 'b'", "spark", ["yes"]),  # a raw string has no escapes
+        (r"select bar'\', :no', :yes", "spark", ["yes"]),
+        ("select :été, :größe", "hive", ["été", "größe"]),
+        ("select 1 --:no\n, :yes", "hive", ["yes"]),
+        ("select '%s ? {{:no}}', :yes", "cql", ["yes"]),
     ],
 )
 def test_the_parameters_of_a_statement(statement: str, dialect: str, names: list[str]) -> None:
@@ -182,6 +190,8 @@ def test_every_type_is_bound_exactly(value: object, plain: object) -> None:
         (np.datetime64("2026-03-01T10:00:00.123456789", "ns"), "finer than a microsecond"),
         (pd.Timestamp("2026-03-01T10:00:00.123456789"), "finer than a microsecond"),
         (np.datetime64("2026-03-01T10:00:00", "ps"), "finer than a microsecond"),
+        (np.datetime64("2026-03"), "names no day"),
+        (np.array(["2026"], "datetime64[Y]"), "names no day"),
         (np.timedelta64(1, "s"), "is a time span"),
         (pd.Timedelta("1s"), "is a Timedelta"),
         (timedelta(seconds=1), "is a timedelta"),
@@ -208,6 +218,8 @@ def test_or_refused(value: object, says: str) -> None:
          "begin batch insert into t (a) values (1); apply batch"),
         (r"select 'it\'s;' ;", "spark", r"select 'it\'s;'"),
         ("-- nothing", "spark", ""),
+        ("select 1; /* a /* b */ c */", "spark", "select 1"),
+        (r"select r'\'; -- done", "spark", r"select r'\'"),
     ],
 )  # fmt: skip
 def test_a_statement_ends_before_its_semicolon_and_comments(statement: str, dialect: str, alone: str) -> None:

@@ -7,8 +7,8 @@ can't be one. `adapt` maps one record, whatever it came from: files and topics s
 
 from __future__ import annotations
 
-from retailpulse_kernel.feed.adapters.files import Row, Rows
 from retailpulse_kernel.feed.adapters.reading import AUTO, Accepted, Reading, Reject, read, read_rows
+from retailpulse_kernel.feed.adapters.rows import Row, Rows
 from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import FORMATS, adapt, adapter
 from retailpulse_kernel.shop.adapters.items import Items

@@ -37,11 +37,12 @@ _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeErr
 
 
 class Line(NamedTuple):
-    """A line without its end; `whole` is false when it was cut."""
+    """A line without its end, which is part of the text within quotes; `whole` is false when it was cut."""
 
     number: int
     value: bytes
     whole: bool
+    end: bytes
 
 
 @dataclass
@@ -75,7 +76,8 @@ class Opened:
                 rest = b"" if whole else line
                 while rest and not rest.endswith(b"\n"):
                     rest = self.content.readline(MAX_LINE)
-                yield Line(number, line.rstrip(b"\r\n"), whole)
+                value = line.rstrip(b"\r\n")
+                yield Line(number, value, whole, line[len(value) :])
 
     def damaged(self, where: str, why: object) -> RetailPulseError:
         """The error of a file that ends too early or holds what can't be.
@@ -219,7 +221,11 @@ def _as_utf8(content: io.BufferedReader, path: Path) -> io.BufferedReader:
     if encoding is None and not bare_cr:
         content.read(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
         return content
-    text = io.TextIOWrapper(content, encoding or "utf-8-sig", "surrogateescape" if encoding is None else "strict", None)
+    if encoding is not None:
+        start = head[: len(head) // 4 * 4].decode(encoding, errors="ignore")
+        bare_cr = "\r" in start.rstrip("\r") and "\n" not in start
+    errors = "surrogateescape" if encoding is None else "strict"
+    text = io.TextIOWrapper(content, encoding or "utf-8-sig", errors, newline=None if bare_cr else "")
     return io.BufferedReader(_Encoded(text), _HEAD)
 
 

@@ -4,79 +4,31 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import ijson
 import msgspec
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from retailpulse_kernel.feed.adapters.containers import MAX_LINE, Line, Opened, opened
-from retailpulse_kernel.ground.errors import EventError, RetailPulseError, UsageError
+from retailpulse_kernel.feed.adapters.parquet import parquet_rows
+from retailpulse_kernel.feed.adapters.rows import BadRow, Row, Rows, readable
+from retailpulse_kernel.ground.errors import EventError, UsageError
 from retailpulse_kernel.shop.adapters.items import refuse_doubles
 from retailpulse_kernel.shop.adapters.records import record_of
 
-__all__ = ["BadRow", "Row", "Rows", "open_rows"]
+__all__ = ["open_rows"]
 
 _MAX_RECORD_LINES = 50  # a quoted CSV field may span lines, but a lost quote must not swallow the file
-_BATCH = 4096
 #: JSON objects whose keys tell a file's columns: one alone may lack what is null in it.
 _LOOKED_AT = 20
 
 # Numbers keep all their digits: a float in between would change them.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-
-
-@dataclass(slots=True)
-class Row:
-    """One row of a file: its `fields`, or the JSON (`value`) that holds them; of a topic with the broker's time."""
-
-    line: int
-    fields: dict[str, Any] | None = None
-    value: bytes | None = None
-    text: str | None = None
-    arrival_ms: int | None = None
-
-    @property
-    def raw(self) -> str:
-        """The row as it stands in the file; a Parquet row as JSON."""
-        if self.text is not None:
-            return _readable(self.text)
-        if self.value is not None:
-            return self.value.decode(errors="replace")
-        return json.dumps(self.fields, default=str)
-
-
-class BadRow(NamedTuple):
-    """A row that can't even be read as one."""
-
-    line: int
-    reason: str
-    detail: str
-    raw: str
-
-
-@dataclass
-class Rows:
-    """A file's rows, and its columns: all of them (`fixed`), or those of the first JSON object."""
-
-    columns: tuple[str, ...] | None
-    fixed: bool
-    each: Iterator[Row | BadRow]
-    fraction: Callable[[int], float]
-    """How much of the file has been read, from 0 to 1, once this many rows have."""
-
-    def __iter__(self) -> Iterator[Row | BadRow]:
-        return self.each
 
 
 def open_rows(path: Path, headless: Collection[tuple[str, ...]] = ()) -> Rows:
@@ -102,7 +54,7 @@ def open_rows(path: Path, headless: Collection[tuple[str, ...]] = ()) -> Rows:
                 f"{path} is Parquet inside {file.packed}.", remedy="Unpack it: Parquet packs its own columns."
             )
         file.content.close()
-        return _parquet(path)
+        return parquet_rows(path)
     start = file.head().lstrip(b" \t\r\n")
     if start.startswith(b"[") or _is_spread(start):
         return _json(file, _values(file, "item" if start.startswith(b"[") else ""))
@@ -201,14 +153,16 @@ def _records(
         taken: list[Line] = []
         while fields is None and len(taken) < _MAX_RECORD_LINES and (more := following()) is not None:
             taken.append(more)
-            longer = b"\n".join([line.value, *(part.value for part in taken)]).decode(errors="surrogateescape")
+            longer = b"".join(
+                [line.value + line.end, *(part.value + part.end for part in taken[:-1]), more.value]
+            ).decode(errors="surrogateescape")
             fields = _fields(longer, delimiter)
         if fields is not None and len(fields) == len(columns):
             yield Row(line.number, dict(zip(columns, fields, strict=True)), text=longer if taken else text)
             continue
         waiting.extendleft(reversed(taken))
         found = "an open quote" if fields is None or taken else f"{len(fields)} fields"
-        yield BadRow(line.number, "format:row", f"{found}; the header has {len(columns)} columns", _readable(text))
+        yield BadRow(line.number, "format:row", f"{found}; the header has {len(columns)} columns", readable(text))
 
 
 #: Only LF ends a line here; `str.splitlines` would also cut at characters that a name may hold, such as U+2028.
@@ -223,76 +177,3 @@ def _fields(text: str, delimiter: str) -> list[str] | None:
         return next(csv.reader(_LINES.findall(text), delimiter=delimiter, strict=True))
     except (csv.Error, StopIteration):
         return None
-
-
-def _readable(text: str) -> str:
-    return text.encode(errors="surrogateescape").decode(errors="replace")
-
-
-def _parquet(path: Path) -> Rows:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{path} is not a Parquet file that can be read: {error}.") from error
-    refuse_doubles(_leaf_names(file.schema_arrow), path)
-    total = max(1, file.metadata.num_rows)
-    return Rows(
-        tuple(file.schema_arrow.names),
-        fixed=True,
-        each=_parquet_rows(file, path),
-        fraction=lambda read: read / total,
-    )
-
-
-def _leaf_names(fields: Iterable[pa.Field], above: str = "") -> list[str]:
-    """The names of all columns, those within records too, by their path."""
-    names = []
-    for field in fields:
-        inner = field.type
-        while pa.types.is_list(inner) or pa.types.is_large_list(inner):
-            inner = inner.value_type
-        names.append(above + field.name)
-        if pa.types.is_struct(inner):
-            names += _leaf_names((inner.field(index) for index in range(inner.num_fields)), f"{above}{field.name}.")
-    return names
-
-
-def _parquet_rows(file: pq.ParquetFile, path: Path) -> Iterator[Row | BadRow]:
-    number = 0
-    reads = [_exact(field.type) for field in file.schema_arrow]
-    try:
-        with file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield Row(
-                        number,
-                        {
-                            n: read(value) if read else value
-                            for (n, value), read in zip(record.items(), reads, strict=True)
-                        },
-                    )
-    except (pa.ArrowException, OSError) as error:
-        raise RetailPulseError(f"{path} is damaged after row {number}: {error}.") from error
-
-
-def _exact(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """How a value of a type that holds short floats, however deep, keeps its digits; None when there are none.
-
-    As a double 19.99 of 32 bits is 19.989999771118164; its shortest text is what was written.
-    """
-    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        short = np.float32 if pa.types.is_float32(kind) else np.float16
-        return lambda value: None if value is None else Decimal(str(short(value)))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        each = _exact(kind.value_type)
-        return each and (lambda values: None if values is None else [each(value) for value in values])
-    if pa.types.is_struct(kind):
-        fields = [kind.field(index) for index in range(kind.num_fields)]
-        reads = {field.name: read for field in fields if (read := _exact(field.type))}
-        return (
-            (lambda record: record and record | {name: read(record[name]) for name, read in reads.items()})
-            if reads
-            else None
-        )
-    return None

@@ -8,19 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from retailpulse_kernel.feed.adapters.files import BadRow, Row, Rows, open_rows
+from retailpulse_kernel.feed.adapters.files import open_rows
+from retailpulse_kernel.feed.adapters.rows import BadRow, Row, Rows
 from retailpulse_kernel.ground.errors import EventError, UsageError
 from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import adapter, adapters_of
 from retailpulse_kernel.shop.adapters.items import Items
 from retailpulse_kernel.shop.adapters.placing import at, kept_cells, kept_parts, placed
-from retailpulse_kernel.shop.adapters.records import message_of
+from retailpulse_kernel.shop.adapters.records import message_of, record_of
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
+from retailpulse_kernel.shop.adapters.values import is_cut
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event, Message, fields_of, to_message
+from retailpulse_kernel.shop.messages import ORDER_EVENTS
 
 __all__ = ["AUTO", "Accepted", "Reading", "Reject", "read", "read_rows"]
 
@@ -107,25 +110,37 @@ class Reading:
     def _judged(self, row: Row, value: bytes) -> Accepted | Reject:
         """The event of a message that is sent as it is."""
         try:
-            return Accepted(self._parse(value, arrival_ms=row.arrival_ms), value)
+            event = self._parse(value, arrival_ms=row.arrival_ms)
         except EventError as error:
             return _reject(row, error)
+        record = record_of(value)
+        given = self._named(record)
+        self.changed.update(set(_assumed(given, event)))
+        currency = self._mapping.rules.currency
+        if event.price is None or given.get("currency") is not None or currency == Rules.currency:
+            return Accepted(event, value)
+        value = self._message({"currency": currency}, record)
+        return Accepted(self._parse(value, arrival_ms=row.arrival_ms), value)
 
     def _mapped(self, row: Row) -> Iterator[Accepted | Reject]:
         """The events of a row, each judged by the contract, and written as its message."""
         record = self._mapping.opened(row.value or b"") if row.fields is None else self._named(row.fields)
         self._mapping.changed.clear()
         found = self._mapping.adapt(record, self.rows)
-        self.changed.update(set(self._mapping.changed))
+        changed = set(self._mapping.changed)
         own = self._contract.own
         kept: Mapping[str, Any] = kept_parts(record, own) if row.fields is None else kept_cells(record, own)
         for fields in found:
             try:
                 if isinstance(fields, EventError):
                     raise fields
-                yield self._written(row, fields, kept)
+                accepted = self._written(row, fields, kept)
             except EventError as error:
                 yield _reject(row, error)
+                continue
+            changed |= set(_assumed(fields, accepted.event))
+            yield accepted
+        self.changed.update(changed)
 
     def _written(self, row: Row, fields: dict[str, Any], kept: Mapping[str, Any]) -> Accepted:
         further = {name: value for name, value in fields.items() if name not in Message.__struct_fields__}
@@ -143,6 +158,16 @@ class Reading:
         """A table's row with the standard fields under their names, where the contract has other columns for them."""
         moved = {field.name: at(record, field.steps) for field in self._contract.moved}
         return {name: value for name, value in moved.items() if value is not None} | {**record} if moved else record
+
+
+def _assumed(given: Mapping[str, Any], event: Event) -> Iterator[str]:
+    """What the contract assumes or cuts, where an amount or a time depends on it."""
+    if event.event_type in ORDER_EVENTS and given.get("quantity") is None:
+        yield "defaulted:quantity"
+    if event.price is not None and given.get("currency") is None:
+        yield "defaulted:currency"
+    if is_cut(given.get("event_time")):
+        yield "cut:event_time"
 
 
 def _reject(row: Row, error: EventError) -> Reject:

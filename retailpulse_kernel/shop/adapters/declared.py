@@ -13,7 +13,16 @@ from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter
 from retailpulse_kernel.shop.adapters.placing import at
 from retailpulse_kernel.shop.adapters.records import Mapped
-from retailpulse_kernel.shop.adapters.values import category_path, digest, is_nothing, nested, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.values import (
+    category_path,
+    digest,
+    has_odd_digits,
+    is_nothing,
+    nested,
+    text,
+    utc_time,
+    whole,
+)
 from retailpulse_kernel.shop.contract.checking import Faults, Places
 from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat, Source
 from retailpulse_kernel.shop.contract.mapping.reading import read_formats
@@ -149,7 +158,7 @@ def _scaled(value: Any, scale: int) -> Any:
     """A number with its point moved; anything else is left to the contract to refuse."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return value
-    if isinstance(value, str) and len(value) > _LONGEST:
+    if isinstance(value, str) and (len(value) > _LONGEST or has_odd_digits(value)):
         return value
     try:
         number = Decimal(repr(value) if isinstance(value, float) else value)

@@ -30,6 +30,8 @@ _TYPES = {
     "purchase": "purchase",
     "refund": "refund",
 }
+#: Fields of a parameter's value.
+_TYPED = ("string_value", "int_value", "float_value", "double_value")
 _CATEGORIES = ("item_category", "item_category2", "item_category3", "item_category4", "item_category5")
 #: What a shop that gives no ids calls its products may be longer than an id.
 _LONGEST_ID = 128
@@ -87,7 +89,10 @@ class GA4(Adapter):
             self.changed.append("derived:user_id")
             user = f"no-consent.{hit}"
         micros = whole(record.get("event_timestamp"))
-        time = micros // 1000 if isinstance(micros, int) and not isinstance(micros, bool) else micros
+        time = micros
+        if isinstance(micros, int) and not isinstance(micros, bool):
+            time, below = divmod(micros, 1000)
+            self.changed += ["cut:event_time"] if below else []
         session = text(params.get("ga_session_id"))
         shared = {
             "event_type": event_type,
@@ -133,7 +138,9 @@ class GA4(Adapter):
         suffix, price = next((one for one in found if one[1] is not None), ("", None))
         if suffix:
             self.changed.append("chosen:price_in_usd")
-        parts = [part.strip().replace(".", "_") for name in _CATEGORIES if (part := _set(item.get(name)))]
+        words = [word.strip() for name in _CATEGORIES if (word := _set(item.get(name)))]
+        parts = [word.replace(".", "_") for word in words]
+        self.changed += ["replaced:category"] if parts != words else []
         return {
             "product_id": _set(item.get("item_id")) or self._named(_set(item.get("item_name"))),
             "category": ".".join(part for part in parts if part),
@@ -190,9 +197,16 @@ def _set(value: Any) -> str | None:
 
 def _params(params: list[Any] | None) -> dict[str, Any]:
     """Event parameters: a list of keys, each with a value in one of four typed fields."""
-    found = {}
+    found: dict[str, Any] = {}
     for param in params or ():
-        if isinstance(param, Mapping) and isinstance(value := param.get("value"), Mapping):
-            fields = ("string_value", "int_value", "float_value", "double_value")
-            found[str(param.get("key"))] = next((value[f] for f in fields if value.get(f) is not None), None)
+        name, value = (param.get("key"), param.get("value")) if isinstance(param, Mapping) else (None, param)
+        if value is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise EventError(
+                "type:event_params", f"a parameter is a key and a value of typed fields, not {value!r:.60}"
+            )
+        said = next((value[f] for f in _TYPED if value.get(f) is not None), None)
+        if found.setdefault(str(name), said) != said:
+            raise EventError("type:event_params", f"the parameter {str(name)[:60]!r} comes twice, with two values")
     return found

@@ -25,6 +25,8 @@ __all__ = [
     "digest",
     "exact_price",
     "first_of",
+    "has_odd_digits",
+    "is_cut",
     "is_nothing",
     "nested",
     "text",
@@ -36,6 +38,12 @@ __all__ = [
 _FLOAT_DIGITS: Final = 15
 _PLACES: Final = Decimal("0.0001")
 _LONGEST_NUMBER: Final = 40
+#: From here on a binary float does not tell neighbours apart: an id that came through one has lost its last digits.
+_EXACT_FLOATS: Final = 2**53
+#: What Python would read as a number, and nobody's shop writes: digits of other scripts, and ``1_000``.
+_ODD_DIGITS: Final = re.compile(r"[^\x00-\x7f]|_")
+#: Digits of a time behind its milliseconds, of which one is not zero.
+_BELOW_MS: Final = re.compile(r"\.\d{3}\d*[1-9]", re.ASCII)
 # Minutes are optional in an offset, and so is the colon before them (ISO 8601).
 _OFFSET: Final = re.compile(r"(?<=[0-9])\s*([+-])(\d\d):?(\d\d)?$", re.ASCII)
 _WHOLE_FLOAT: Final = re.compile(r"(-?\d+)\.0+", re.ASCII)
@@ -73,12 +81,38 @@ def text(value: Any) -> str | None:
 
 def _number(value: float | Decimal) -> str | None:
     """A number as an identifier: a column of ids with gaps becomes float on its way through pandas, and 17.0 was 17."""
+    if isinstance(value, float) and _EXACT_FLOATS <= abs(value) < math.inf:
+        raise EventError(
+            "type:row", f"{value!r} is a float, whose last digits are not known: store ids as text or as whole numbers"
+        )
     exact = Decimal(repr(value)) if isinstance(value, float) else value
     if not exact.is_finite():
         return None
     if abs(exact.adjusted()) > _LONGEST_NUMBER:
         return str(value)
     return format(exact.to_integral_value() if exact == exact.to_integral_value() else exact, "f")
+
+
+def has_odd_digits(value: Any) -> bool:
+    """Whether a value is a text that Python would read as a number, and the contract does not: ``1_000``.
+
+    Parameters
+    ----------
+    value : object
+        As the file has it.
+    """
+    return isinstance(value, str) and _ODD_DIGITS.search(value) is not None
+
+
+def is_cut(time: Any) -> bool:
+    """Whether a time is finer than the milliseconds that an event keeps.
+
+    Parameters
+    ----------
+    time : object
+        RFC 3339, or milliseconds since 1970.
+    """
+    return isinstance(time, str) and _BELOW_MS.search(time) is not None
 
 
 def is_nothing(value: Any) -> bool:
@@ -119,8 +153,10 @@ def whole(value: Any) -> Any:
             plain = found[1]
         return int(plain) if plain.isascii() and plain.isdigit() and len(plain) < 19 else value
     if isinstance(value, (float, Decimal)):
-        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
+        if value != value:  # the NaN that pandas writes for a gap
             return None
+        if abs(value) == math.inf:
+            return str(value)  # JSON has no infinity: a null in its place would count as one piece
         if -(10**18) < value < 10**18 and value == int(value):
             return int(value)
     return value
@@ -156,6 +192,8 @@ def exact_price(
         value = value.strip()
         if len(value) > _LONGEST_NUMBER:
             raise EventError("format:price", f"{value[:40]!r} is too long for a price")
+        if has_odd_digits(value):
+            raise EventError("format:price", f"{value!r} is not a number")
     try:
         price = Decimal(repr(value) if isinstance(value, float) else value)
         if not price.is_finite() or price.adjusted() > 15:
@@ -225,7 +263,7 @@ def utc_time(value: Any) -> Any:
     if isinstance(value, datetime):
         value = (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     elif isinstance(value, date):
-        value = f"{value.isoformat()}T00:00:00Z"
+        value = value.isoformat()  # a day is no time, in Parquet as in text: the contract refuses it
     if not isinstance(value, str):
         return value
     value = value.strip().removesuffix(" UTC")
@@ -310,6 +348,10 @@ def canonical(value: Any) -> str:
         return "[" + ",".join(canonical(inner) for inner in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float | Decimal) and math.isfinite(value):
+        # A column of decimals writes 1.10, one of floats 1.1.
+        exact = Decimal(repr(value)) if isinstance(value, float) else value
+        return text(exact.normalize() if exact else Decimal(0)) or ""
     if isinstance(value, str) and (found := _WHOLE_FLOAT.fullmatch(value)):
         return found[1]
     try:
