@@ -125,6 +125,8 @@ class TestJudging:
             ),
             (PLAN, Started("no state"), Started(), "new epoch", "can't continue .* no state"),
             (PLAN, Started("no state"), Started("no column"), "refused", "no column"),
+            (PLAN, Started("the key is ambiguous", refused=True), None, "refused", "^the key is ambiguous$"),
+            (table(name="x"), Started("the key is ambiguous", refused=True), None, "refused", "is ambiguous"),
             (replace(PLAN, watermark_ms=1), Started(compared=9, differing=1), None, "resume", "watermark"),
             (table(name="x"), Started(batches=2), None, "new epoch", "from category to x"),
         ],

@@ -139,6 +139,8 @@ def judge(old: Plan | None, tried: Tried, copied: Snapshot, *, compared: bool) -
     if failure := _failure(tried):
         return Verdict("refused", (failure,), plan=tried.plan)
     assert tried.plan is not None and tried.copy is not None
+    if tried.copy.refused:
+        return Verdict("refused", (tried.copy.error or "",), plan=tried.plan)
     # The batch shows whether the revision is another one.
     differences = None if old is None else compare(old, replace(tried.plan, revision=old.revision))
     if tried.copy.error is not None and (tried.fresh is None or tried.fresh.error is not None):

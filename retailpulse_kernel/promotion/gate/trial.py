@@ -58,6 +58,8 @@ class Started:
     ----------
     error : str, optional
         Why the job failed, in one line.
+    refused : bool
+        Whether the job refused rows of its own, which it would do on any checkpoint.
     batches : int
         Micro-batches that the job did.
     rows : int
@@ -71,6 +73,7 @@ class Started:
     """
 
     error: str | None = None
+    refused: bool = False
     batches: int = 0
     rows: int = 0
     compared: int = 0
