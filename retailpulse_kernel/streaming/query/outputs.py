@@ -225,13 +225,20 @@ def require_repeatable(found: Analysis, what: str) -> None:
     Raises
     ------
     UsageError
-        The query looks at the clock, draws by chance, or the like.
+        The query looks at the clock, draws by chance, or takes rows in the order in which Spark has them.
     """
     if found.changing:
         raise UsageError(
             f"{found.changing[0]} gives {what} another value each time: a micro-batch that is done again after a "
             "failure would not give the same.",
             remedy="Use event_time in place of the clock, and a hash of event_id in place of a random number.",
+        )
+    if found.ordered:
+        part = found.ordered[0]
+        raise UsageError(
+            f"{part.what} makes {what} depend on the order in which Spark has the events: a micro-batch that is done "
+            "again after a failure, or a batch over the same events, would not give the same.",
+            remedy=part.remedy,
         )
 
 
