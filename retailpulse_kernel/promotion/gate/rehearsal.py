@@ -19,7 +19,7 @@ from retailpulse_kernel.notebooks.running import checked_parameters
 from retailpulse_kernel.notebooks.shells import load_anew, trial_shell
 from retailpulse_kernel.promotion.gate.isolation import CELL, explained
 from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
-from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
+from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows, shared_columns
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 from retailpulse_kernel.stores.base import MicroBatch
@@ -274,8 +274,11 @@ class _Recorder:
 
 
 def _compared(started: Started, rows: _Rows, first: _Rows) -> Started:
-    """The same batch by two notebooks, in the tables that both write."""
-    found = sum(
-        (compared_rows(table, first[table], rows[table]) for table in sorted(rows.keys() & first.keys())), Compared()
-    )
-    return replace(started, compared=found.rows, differing=found.differing, first=found.first)
+    """The same batch by two notebooks, in the tables and columns that both write."""
+    found = Compared()
+    for table in sorted(rows.keys() & first.keys()):
+        before, now = first[table], rows[table]
+        names = [list(next(iter(version.values()), {})) for version in (before, now)]
+        columns = shared_columns(table, *names) if before and now else ""
+        found += replace(compared_rows(table, before, now), columns=columns)
+    return replace(started, compared=found.rows, differing=found.differing, first=found.first, columns=found.columns)

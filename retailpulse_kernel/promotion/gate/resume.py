@@ -177,11 +177,12 @@ def _evidence(tried: Tried, copied: Snapshot, *, compared: bool) -> tuple[str, .
         return (f"on {where}: {tried.copy.error}", "on an empty checkpoint: the job runs")
     batches = "1 batch" if tried.copy.batches == 1 else f"{tried.copy.batches} batches"
     found = [f"on {where}: the job runs, {batches}, {tried.copy.rows:,} rows"]
+    within = f" in the columns that both have: {tried.copy.columns}" if tried.copy.columns else ""
     if compared and tried.copy.differing:
         found.append(
-            f"{tried.copy.differing:,} of {tried.copy.compared:,} rows differ from the live version's, "
+            f"{tried.copy.differing:,} of {tried.copy.compared:,} rows differ from the live version's{within}, "
             f"the first is {tried.copy.first}"
         )
     elif compared and tried.copy.compared:
-        found.append(f"the job's {tried.copy.compared:,} rows equal those of the live version")
+        found.append(f"the job's {tried.copy.compared:,} rows equal those of the live version{within}")
     return tuple(found)

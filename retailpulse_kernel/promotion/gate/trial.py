@@ -70,6 +70,8 @@ class Started:
         How many of them differ, and rows that only one of the two wrote.
     first : str
         The first differing row, in words.
+    columns : str
+        The columns that were compared, where only one of the two has the others.
     """
 
     error: str | None = None
@@ -79,6 +81,7 @@ class Started:
     compared: int = 0
     differing: int = 0
     first: str = ""
+    columns: str = ""
 
 
 @dataclass(frozen=True)
