@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from retailpulse_kernel.stores.spark.plans import id_of, items
+from retailpulse_kernel.stores.spark.plans import id_of, items, steps_of
 from retailpulse_kernel.streaming.intake.judging import OBSERVED_UNIQUE
 from retailpulse_kernel.streaming.query.functions import digest
 from retailpulse_kernel.streaming.query.order import Ordered, OrderRule
@@ -81,6 +81,8 @@ class Analysis:
         state of its own gives at a time.
     references : list of str
         The reference tables that are joined, in the order in which the query has them.
+    steps : list of tuple of (str, str)
+        What the query does, from the end to the beginning; see `steps_of`.
     columns : list of tuple of str
         Which columns of each reader are looked at; all, where that can't be told.
     """
@@ -89,6 +91,7 @@ class Analysis:
     columns: list[tuple[str, ...]] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     changing: list[str] = field(default_factory=list)
+    steps: list[tuple[str, str]] = field(default_factory=list)
     ordered: list[Ordered] = field(default_factory=list)
     aggregates: bool = False
     own_mode: str = ""
@@ -140,6 +143,7 @@ class Analysis:
         # A user's own watermark may be made longer or shorter, as the job's: what it means is said of the job.
         arguments = "" if name == "EventTimeWatermark" else node.argString(_FIELDS)
         functions = [text for one in items(node.expressions()) for text in self._expression(one)]
+        self.steps += [*steps_of(node), *(("Python function", text) for text in functions)]
         self._lines.append(f"{depth} {name} {arguments} {functions}")
         broken = self._order.broken_by(node, wanted)
         read, further = [], _wanted(node, name, wanted)
