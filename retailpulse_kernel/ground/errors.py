@@ -17,6 +17,7 @@
     │   └── StoreUnavailable    a store can't be reached
     ├── EventError              one message is not a valid event
     ├── CheckFailed             a check ran, and what it checked is not right: a verdict, which no retry changes
+    │   ├── AmbiguousKey        rows of one micro-batch share a key and differ; also a JobError
     │   ├── FunctionFailed      a Python function of a job fails on the same messages again
     │   └── TestFailed          a job makes other rows of given events than its test expects
     └── JobError                a streaming job failed
@@ -29,6 +30,7 @@ import re
 from collections.abc import Iterable
 
 __all__ = [
+    "AmbiguousKey",
     "ArtifactError",
     "CheckFailed",
     "ConfinedError",
@@ -244,6 +246,10 @@ class TestFailed(CheckFailed):
 
 class JobError(RetailPulseError):
     """A streaming job failed, or can't be started as asked."""
+
+
+class AmbiguousKey(CheckFailed, JobError):
+    """Rows of one micro-batch share a key and differ: the job started again would find the same rows."""
 
 
 def cause_line(error: BaseException | str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.tables import FigureTable, Row
 
-__all__ = ["Compared", "Difference", "comparable", "compare", "compared_rows"]
+__all__ = ["Compared", "Difference", "comparable", "compare", "compared_rows", "shared_columns"]
 
 _Values = TypeVar("_Values")
 
@@ -57,21 +57,26 @@ class Compared:
         Keys that were compared, and those whose values differ or that only one of them has.
     first : str
         The first that differs, in words.
+    columns : str
+        The columns that were compared, where only one version has the others; see `shared_columns`.
     """
 
     rows: int = 0
     differing: int = 0
     first: str = ""
+    columns: str = ""
 
     def __str__(self) -> str:
         if not self.rows:
             return "no rows to compare"
+        within = f" in the columns that both have: {self.columns}" if self.columns else ""
         if not self.differing:
-            return f"{self.rows:,} rows equal"
-        return f"{self.differing:,} of {self.rows:,} rows differ, the first is {self.first}"
+            return f"{self.rows:,} rows equal{within}"
+        return f"{self.differing:,} of {self.rows:,} rows differ{within}, the first is {self.first}"
 
     def __add__(self, other: Compared) -> Compared:
-        return Compared(self.rows + other.rows, self.differing + other.differing, self.first or other.first)
+        columns = "; ".join(one for one in (self.columns, other.columns) if one)
+        return Compared(self.rows + other.rows, self.differing + other.differing, self.first or other.first, columns)
 
 
 def compare(
@@ -120,6 +125,22 @@ def compared_rows(
         return Compared(rows)
     key = " ".join(iso_text(part) if isinstance(part, datetime) else str(part) for part in first.key)
     return Compared(rows, differing, f"{name} {key}: {_in_words(first)}")
+
+
+def shared_columns(name: str, one: Iterable[str], other: Iterable[str]) -> str:
+    """The columns that two versions of a table share, in words; empty where they have the same.
+
+    Parameters
+    ----------
+    name : str
+        The table's.
+    one, other : iterable of str
+        The columns of each version.
+    """
+    mine, its = list(one), set(other)
+    if set(mine) == its:
+        return ""
+    return f"{', '.join(column for column in mine if column in its) or 'none'} of {name}"
 
 
 def comparable(table: FigureTable, row: Row) -> Row:

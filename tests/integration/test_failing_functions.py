@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from retailpulse_kernel.ground.errors import FunctionFailed, UsageError
+from retailpulse_kernel.ground.errors import AmbiguousKey, FunctionFailed, UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.gate.dry_run import _failed
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
@@ -70,6 +70,29 @@ def test_a_row_that_a_function_can_t_compute_stops_the_job(settings: Settings) -
     assert ": 2 to 4): KeyError: 'p13'. Nothing of them is written." in said
     with closing(CassandraStore(settings)) as store:
         assert set(store.query("select event_id from shelves")["event_id"]) == {"a", "b"}
+
+
+def last_seen(settings: Settings) -> Job:
+    rp = Workbench(namespace=settings.namespace_name)
+    job = rp.job("seen")
+    rows = job.events(rejects="count").df.select("user_id", "product_id")
+    job.write(rows, to=rp.cassandra, table="seen", key="user_id")
+    return job
+
+
+def test_rows_that_share_a_key_and_differ_stop_the_job_before_it_writes(settings: Settings) -> None:
+    send(settings, a="p1", b="p1")
+    last_seen(settings).run()
+    send(settings, c="p2", d="p3")
+    with pytest.raises(AmbiguousKey) as failed:
+        last_seen(settings).run()
+    assert str(failed.value).startswith(
+        "The key (user_id) of the table 'seen' does not identify a row: in one micro-batch 1 key has rows that differ, "
+        "such as user_id 'u1' with product_id "
+    )
+    with closing(CassandraStore(settings)) as store:
+        assert store.query("select * from seen").to_dict("records") == [{"user_id": "u1", "product_id": "p1"}]
+    assert [account.rows for account in read_accounts(settings, further=True)] == [1], "identical rows are one"
 
 
 def tried_job_of(settings: Settings, known: dict[str, int], *, pandas: bool) -> Job:

@@ -198,6 +198,48 @@ def test_a_table_has_a_name_and_is_written_once(settings: Settings) -> None:
     assert job.writes.rows[-1].name == "ids_all"
 
 
+def test_what_depends_on_the_order_of_rows_is_known(settings: Settings) -> None:
+    from pyspark.sql import functions as F
+
+    job = Workbench(namespace=settings.namespace.name).job("orders")
+    events = job.events().df
+    users, kinds = events.groupBy("user_id"), F.collect_set("event_type")
+    listed = users.agg(F.collect_list("quantity").alias("all"), F.count("*").alias("n"))
+    static = job.spark.range(9).selectExpr("id", "cast(id as string) AS user_id").limit(3)
+    repeated = {
+        "sorted list": users.agg(F.array_sort(F.array_distinct(kinds)).alias("kinds")),
+        "sorted later": listed.where(F.size("all") > 1).select("user_id", F.array_sort("all").alias("sorted")),
+        "size": users.agg(F.size(kinds).alias("n")),
+        "not looked at": listed.select("user_id", "n"),
+        "by time": users.agg(F.max_by("price", F.struct("event_time", "event_id")).alias("price")),
+        "distinct": events.select("user_id", "currency").distinct(),
+        "top": users.count().orderBy(F.desc("count"), "user_id").limit(3),
+        "sorted": users.count().orderBy("count"),
+        "limit at the side": events.join(static, "user_id").groupBy("user_id").agg(F.max("id").alias("id")),
+    }
+    assert [name for name, frame in repeated.items() if analysed(frame).ordered] == []
+    depends = {
+        "first(price)": users.agg(F.first("price").alias("price")),
+        "last(price)": users.agg(F.last("price", ignorenulls=True).alias("p")).selectExpr("user_id", "p + 1 AS price"),
+        "any_value(price)": users.agg(F.any_value("price").alias("price")),
+        "collect_list(quantity)": listed.withColumn("sorted", F.array_sort("all")),
+        "collect_set(event_type)": users.agg(F.array_join(kinds, " ").alias("kinds")),
+        "listagg()": users.agg(F.listagg("event_type").alias("kinds")),
+        "limit()": events.limit(3).select("event_id"),
+        "offset()": users.count().orderBy("count").offset(3),
+        "sample()": events.sample(0.5, seed=1),
+        "dropDuplicates(user_id)": events.dropDuplicates(["user_id"]),
+        "dropDuplicatesWithinWatermark(user_id)": events.dropDuplicatesWithinWatermark(["user_id"]).select("price"),
+    }
+    assert [[part.what for part in analysed(frame).ordered] for frame in depends.values()] == [[one] for one in depends]
+    assert [part.what for part in analysed(users.count().orderBy("count").limit(3)).ordered] == ["limit()"], "ties"
+    rp = Workbench(namespace=settings.namespace.name)
+    with pytest.raises(
+        UsageError, match=r"first\(price\) makes the rows of 'refused' depend on the order .* F\.min_by"
+    ):
+        job.write(depends["first(price)"], to=rp.cassandra, table="refused", key="user_id")
+
+
 class Quiet:
     """A state of its own that keeps nothing; the mode of time is all that is asked of it."""
 

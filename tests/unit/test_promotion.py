@@ -125,6 +125,8 @@ class TestJudging:
             ),
             (PLAN, Started("no state"), Started(), "new epoch", "can't continue .* no state"),
             (PLAN, Started("no state"), Started("no column"), "refused", "no column"),
+            (PLAN, Started("the key is ambiguous", refused=True), None, "refused", "^the key is ambiguous$"),
+            (table(name="x"), Started("the key is ambiguous", refused=True), None, "refused", "is ambiguous"),
             (replace(PLAN, watermark_ms=1), Started(compared=9, differing=1), None, "resume", "watermark"),
             (table(name="x"), Started(batches=2), None, "new epoch", "from category to x"),
         ],
@@ -135,6 +137,12 @@ class TestJudging:
         verdict = judge(PLAN, Tried(1, None, plan, copy, fresh), self.COPIED, compared=True)
         assert verdict.outcome == outcome
         assert re.search(words, "; ".join(verdict.reasons))
+
+    def test_the_columns_that_were_compared_are_named_where_the_versions_have_others(self) -> None:
+        copy = Started(batches=1, rows=3, compared=3, columns="currency of sold")
+        verdict = judge(PLAN, Tried(1, None, PLAN, copy), self.COPIED, compared=True)
+        said = "the job's 3 rows equal those of the live version in the columns that both have: currency of sold"
+        assert said in verdict.evidence
 
     def test_a_checkpoint_that_nothing_tells_of_is_not_gone_on_from(self) -> None:
         verdict = judge(None, Tried(1, None, PLAN, Started(batches=1)), self.COPIED, compared=False)

@@ -184,6 +184,46 @@ def test_another_query_is_another_epoch(changed: dict[str, Any], reason: str) ->
     assert difference.effect is Effect.EPOCH and reason in difference.reason
 
 
+STEPS = (
+    ("source", "t"), ("source", "paid"), ("watermark of paid", "60 s"), ("join", "inner on (a = b)"),
+    ("filter", "(a > 1)"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "steps", "words"),
+    [
+        ({"query": "q2"}, (*STEPS[:4], ("filter", "(a > 2)")), "; the filter changed from (a > 1) to (a > 2)"),
+        ({"query": "q2"}, STEPS[:4], "; the filter (a > 1) was removed"),
+        ({"query": "q2"}, (*STEPS, ("filter", "(a > 1)")), "; the filter (a > 1) was added"),
+        (
+            {"query": "q2"},
+            (*STEPS[:3], ("join", "left outer on (a = b)"), STEPS[4]),
+            "; the join changed from inner on",
+        ),
+        ({"reads": (("x", "event_id"),)}, (("source", "x"), *STEPS[1:]), "; the source changed from t to x"),
+        ({"columns": (("user_id", "int"),)}, (*STEPS, ("column user_id", "1")), "; the column user_id 1 was added"),
+        ({"query": "q2"}, STEPS, "are of the old one"),
+        ({"query": "q2"}, (), "are of the old one"),
+        ({"query": "q2"}, (*STEPS, *(("filter", f"{n}") for n in range(5))), "the filter 2 was added, and 2 more"),
+        ({"query": "q2"}, (*STEPS[:4], ("filter", "x" * 500)), f"to {'x' * 99}…"),
+    ],
+)
+def test_a_change_of_a_query_names_what_changed(changed: dict[str, Any], steps: Any, words: str) -> None:
+    before, after = plan(carts(steps=STEPS)), plan(carts(**changed, steps=steps))
+    (difference,) = compare(before, after)
+    assert words in difference.reason, difference
+    assert len(difference.reason) < 400
+
+
+def test_another_watermark_of_a_further_topic_holds_from_the_next_batch_on() -> None:
+    later = (*STEPS[:2], ("watermark of paid", "90 s"), *STEPS[3:])
+    (difference,) = compare(plan(carts(steps=STEPS)), plan(carts(steps=later)))
+    assert (difference.what, difference.effect) == ("watermark", Effect.RESUME)
+    assert "in the query of carts, the watermark of paid changed from 60 s to 90 s" in difference.reason
+    assert compare(plan(carts()), plan(carts(steps=STEPS))) == [], "a plan of before says nothing of its steps"
+
+
 @pytest.mark.parametrize(
     ("changed", "effect", "words"),
     [

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.names import is_name
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop.comparison import Compared, compared_rows
+from retailpulse_kernel.shop.comparison import Compared, compared_rows, shared_columns
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.registry import row_store
@@ -156,7 +156,8 @@ def compare_row_tables(live: Settings, staging: Settings, old: Plan, new: Plan) 
         shared = [name for name, kind in now.types.items() if was.types.get(name) == kind]
         with closing(row_store(table.store, live)) as mine, closing(row_store(table.store, staging)) as other:
             one, two = (_by_key(now.key, rows, shared) for rows in (rows_if_any(mine, was), rows_if_any(other, now)))
-        found += compared_rows(now.name, one, two)
+        columns = shared_columns(now.name, was.types, now.types) if one or two else ""
+        found += replace(compared_rows(now.name, one, two), columns=columns)
     return found
 
 

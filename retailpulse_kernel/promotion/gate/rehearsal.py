@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from retailpulse_kernel.ground.errors import RetailPulseError, UsageError, cause_line
+from retailpulse_kernel.ground.errors import AmbiguousKey, RetailPulseError, UsageError, cause_line
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.notebooks.files import code_cells, read_notebook, with_parameters, without_tests
 from retailpulse_kernel.notebooks.running import checked_parameters
 from retailpulse_kernel.notebooks.shells import load_anew, trial_shell
 from retailpulse_kernel.promotion.gate.isolation import CELL, explained
 from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
-from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
+from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows, shared_columns
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 from retailpulse_kernel.stores.base import MicroBatch
@@ -169,6 +169,8 @@ class Rehearsal:
             else:
                 on_copy = _compared(on_copy, rows, self._first)
             return [on_copy]
+        if on_copy.refused:
+            return [on_copy]
         # The streams are made: they find the newest epoch of their folder.
         shutil.rmtree(epoch.path)
         on_empty, _ = _try(job, new_epoch(str(Path(epoch.path).parent)))
@@ -198,22 +200,29 @@ def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:
             batches = max(batches, len(written))
             rows += sum(len(table) for batch in written for table in batch.values())
             first |= written[0] if written else {}
+    except AmbiguousKey as error:
+        return Started(error.message, refused=True), {}
     except Exception as error:
         return Started(cause_line(error)), {}
     return Started(batches=batches, rows=rows), first
 
 
 def _try_output(job: Job, output: Output, epoch: Epoch, recorder: _Recorder) -> tuple[list[_Rows], str | None]:
-    """The rows of an output's first batches, and why it failed."""
+    """The rows of an output's first batches, and why Spark failed; what the job itself refuses is raised."""
     from pyspark.sql.streaming import StreamingQuery
 
     written: list[_Rows] = []
+    refused: list[AmbiguousKey] = []  # what Spark hands on is only its text
     query: StreamingQuery | None = None
 
     def write(frame: DataFrame, batch: int) -> None:
         if len(written) < _BATCHES:
             recorder.rows = {}
-            output.sink.compute(frame, epoch=epoch, batch=batch)()
+            try:
+                output.sink.compute(frame, epoch=epoch, batch=batch)()
+            except AmbiguousKey as error:
+                refused.append(error)
+                raise
             written.append(recorder.rows)
 
     try:
@@ -224,6 +233,8 @@ def _try_output(job: Job, output: Output, epoch: Epoch, recorder: _Recorder) -> 
                 return [], f"it did no batch within {_BATCH_SECONDS:.0f} s"
             time.sleep(_POLL_SECONDS)
         failure = query.exception()
+        if refused:
+            raise refused[0]
         return written, None if failure is None else cause_line(failure)
     finally:
         if query is not None:
@@ -263,8 +274,11 @@ class _Recorder:
 
 
 def _compared(started: Started, rows: _Rows, first: _Rows) -> Started:
-    """The same batch by two notebooks, in the tables that both write."""
-    found = sum(
-        (compared_rows(table, first[table], rows[table]) for table in sorted(rows.keys() & first.keys())), Compared()
-    )
-    return replace(started, compared=found.rows, differing=found.differing, first=found.first)
+    """The same batch by two notebooks, in the tables and columns that both write."""
+    found = Compared()
+    for table in sorted(rows.keys() & first.keys()):
+        before, now = first[table], rows[table]
+        names = [list(next(iter(version.values()), {})) for version in (before, now)]
+        columns = shared_columns(table, *names) if before and now else ""
+        found += replace(compared_rows(table, before, now), columns=columns)
+    return replace(started, compared=found.rows, differing=found.differing, first=found.first, columns=found.columns)

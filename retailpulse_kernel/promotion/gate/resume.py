@@ -139,6 +139,8 @@ def judge(old: Plan | None, tried: Tried, copied: Snapshot, *, compared: bool) -
     if failure := _failure(tried):
         return Verdict("refused", (failure,), plan=tried.plan)
     assert tried.plan is not None and tried.copy is not None
+    if tried.copy.refused:
+        return Verdict("refused", (tried.copy.error or "",), plan=tried.plan)
     # The batch shows whether the revision is another one.
     differences = None if old is None else compare(old, replace(tried.plan, revision=old.revision))
     if tried.copy.error is not None and (tried.fresh is None or tried.fresh.error is not None):
@@ -175,11 +177,12 @@ def _evidence(tried: Tried, copied: Snapshot, *, compared: bool) -> tuple[str, .
         return (f"on {where}: {tried.copy.error}", "on an empty checkpoint: the job runs")
     batches = "1 batch" if tried.copy.batches == 1 else f"{tried.copy.batches} batches"
     found = [f"on {where}: the job runs, {batches}, {tried.copy.rows:,} rows"]
+    within = f" in the columns that both have: {tried.copy.columns}" if tried.copy.columns else ""
     if compared and tried.copy.differing:
         found.append(
-            f"{tried.copy.differing:,} of {tried.copy.compared:,} rows differ from the live version's, "
+            f"{tried.copy.differing:,} of {tried.copy.compared:,} rows differ from the live version's{within}, "
             f"the first is {tried.copy.first}"
         )
     elif compared and tried.copy.compared:
-        found.append(f"the job's {tried.copy.compared:,} rows equal those of the live version")
+        found.append(f"the job's {tried.copy.compared:,} rows equal those of the live version{within}")
     return tuple(found)

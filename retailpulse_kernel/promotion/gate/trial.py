@@ -58,6 +58,8 @@ class Started:
     ----------
     error : str, optional
         Why the job failed, in one line.
+    refused : bool
+        Whether the job refused rows of its own, which it would do on any checkpoint.
     batches : int
         Micro-batches that the job did.
     rows : int
@@ -68,14 +70,18 @@ class Started:
         How many of them differ, and rows that only one of the two wrote.
     first : str
         The first differing row, in words.
+    columns : str
+        The columns that were compared, where only one of the two has the others.
     """
 
     error: str | None = None
+    refused: bool = False
     batches: int = 0
     rows: int = 0
     compared: int = 0
     differing: int = 0
     first: str = ""
+    columns: str = ""
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,9 @@ class RowsPlan:
         The topics that the query reads, and by which column an event of each is taken once.
     references : tuple of ReferencePlan
         The reference tables that the query joins.
+    steps : tuple of (str, str)
+        What the query does, for people: topics and their watermarks, filters, joins, columns. Two plans that differ
+        only here are the same.
     """
 
     output: str
@@ -200,6 +203,7 @@ class RowsPlan:
     query: str
     reads: tuple[tuple[str, str], ...]
     references: tuple[ReferencePlan, ...] = ()
+    steps: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

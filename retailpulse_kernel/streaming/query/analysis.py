@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from retailpulse_kernel.stores.spark.plans import id_of, items, steps_of
 from retailpulse_kernel.streaming.intake.judging import OBSERVED_UNIQUE
 from retailpulse_kernel.streaming.query.functions import digest
+from retailpulse_kernel.streaming.query.order import Ordered, OrderRule
 from retailpulse_kernel.streaming.reference.source import FORMAT
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["AGGREGATES", "OWN_STATE", "READER", "Analysis", "analysed", "is_outer", "is_timed", "items"]
+__all__ = ["AGGREGATES", "OWN_STATE", "READER", "Analysis", "analysed", "is_outer", "is_timed"]
 
 #: The name of a job's reader in a plan, with its number.
 READER: Final = re.compile(rf"{OBSERVED_UNIQUE}_(\d+)")
@@ -66,6 +68,8 @@ class Analysis:
         Streams that are not the job's own.
     changing : list of str
         Expressions that give something else when the same batch is done again.
+    ordered : list of Ordered
+        Parts that depend on the order of the job's events within Spark.
     aggregates : bool
         Whether the job's events are aggregated.
     own_mode : str
@@ -77,6 +81,8 @@ class Analysis:
         state of its own gives at a time.
     references : list of str
         The reference tables that are joined, in the order in which the query has them.
+    steps : list of tuple of (str, str)
+        What the query does, from the end to the beginning; see `steps_of`.
     columns : list of tuple of str
         Which columns of each reader are looked at; all, where that can't be told.
     """
@@ -85,12 +91,15 @@ class Analysis:
     columns: list[tuple[str, ...]] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     changing: list[str] = field(default_factory=list)
+    steps: list[tuple[str, str]] = field(default_factory=list)
+    ordered: list[Ordered] = field(default_factory=list)
     aggregates: bool = False
     own_mode: str = ""
     sessions: bool = False
     waits: bool = False
     references: list[str] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
+    _order: OrderRule = field(default_factory=OrderRule)
 
     @property
     def fingerprint(self) -> str:
@@ -117,7 +126,7 @@ class Analysis:
         name = node.nodeName()
         if name == "CollectMetrics" and (found := READER.fullmatch(node.name())):
             self.readers.append(int(found[1]))
-            given = ((_id(column), column.name()) for column in items(node.output()))
+            given = ((id_of(column), column.name()) for column in items(node.output()))
             self.columns.append(tuple(text for number, text in given if wanted is None or number in wanted))
             self._lines.append(f"{depth} reader {self.readers.index(int(found[1]))}")
             return
@@ -134,7 +143,9 @@ class Analysis:
         # A user's own watermark may be made longer or shorter, as the job's: what it means is said of the job.
         arguments = "" if name == "EventTimeWatermark" else node.argString(_FIELDS)
         functions = [text for one in items(node.expressions()) for text in self._expression(one)]
+        self.steps += [*steps_of(node), *(("Python function", text) for text in functions)]
         self._lines.append(f"{depth} {name} {arguments} {functions}")
+        broken = self._order.broken_by(node, wanted)
         read, further = [], _wanted(node, name, wanted)
         for child in children:
             self.take(child, depth + 1, further)
@@ -143,6 +154,8 @@ class Analysis:
             self.take(child, depth + 1)
         if name == "Join" and before < read[0] < read[1] and is_outer(node):
             self.waits = True
+        if len(self.readers) > before:
+            self.ordered += broken
         # Of what it reads: a batch over the same events means the same, and is no stream.
         if name in AGGREGATES and len(self.readers) > before:
             self.aggregates = True
@@ -195,33 +208,16 @@ def is_outer(join: Any) -> bool:
     return str(join.joinType().sql()) != "INNER"
 
 
-def items(sequence: Any) -> Iterator[Any]:
-    """The items of one of Scala's sequences.
-
-    Parameters
-    ----------
-    sequence : object
-        The sequence, as Spark gives it.
-    """
-    iterator = sequence.iterator()
-    while iterator.hasNext():
-        yield iterator.next()
-
-
 def _wanted(node: Any, name: str, wanted: set[int] | None) -> set[int] | None:
     """Which columns of its children a node looks at, or passes on to those who do; None for all."""
     if name in _CHOOSING:
         chosen = items(getattr(node, _CHOOSING[name])())
-        looked_at = [one for one in chosen if wanted is None or _id(one) in wanted]
+        looked_at = [one for one in chosen if wanted is None or id_of(one) in wanted]
         looked_at += items(node.groupingExpressions()) if name in AGGREGATES else ()
-        return {_id(column) for one in looked_at for column in items(one.references())}
+        return {id_of(column) for one in looked_at for column in items(one.references())}
     if name in _PASSING and wanted is not None:
-        return wanted | {_id(column) for column in items(node.references())}
+        return wanted | {id_of(column) for column in items(node.references())}
     return None
-
-
-def _id(column: Any) -> int:
-    return int(column.exprId().id())
 
 
 def _function(function: Any) -> str:

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from retailpulse_kernel.streaming.query.analysis import AGGREGATES, OWN_STATE, READER, is_outer, is_timed, items
+from retailpulse_kernel.stores.spark.plans import items
+from retailpulse_kernel.streaming.query.analysis import AGGREGATES, OWN_STATE, READER, is_outer, is_timed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

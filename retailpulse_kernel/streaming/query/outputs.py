@@ -93,6 +93,8 @@ class RowOutput:
         The reference tables that are joined.
     columns : tuple of tuple of str
         Which columns of each reader the query looks at.
+    steps : tuple of tuple of (str, str)
+        What the query does; see `Analysis.steps`.
     """
 
     name: str
@@ -105,6 +107,7 @@ class RowOutput:
     closes: bool = False
     references: tuple[ReferenceTable, ...] = ()
     columns: tuple[tuple[str, ...], ...] = ()
+    steps: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,8 +202,9 @@ def row_output(
     joined = tuple(references[one] for one in dict.fromkeys(found.references))
     closes = found.waits or (found.aggregates and chosen == "append")
     return RowOutput(
-        output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined, tuple(found.columns)
-    )
+        output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined, tuple(found.columns),
+        tuple(found.steps),
+    )  # fmt: skip
 
 
 def _output_name(table: str, name: str | None) -> str:
@@ -225,13 +229,20 @@ def require_repeatable(found: Analysis, what: str) -> None:
     Raises
     ------
     UsageError
-        The query looks at the clock, draws by chance, or the like.
+        The query looks at the clock, draws by chance, or takes rows in the order in which Spark has them.
     """
     if found.changing:
         raise UsageError(
             f"{found.changing[0]} gives {what} another value each time: a micro-batch that is done again after a "
             "failure would not give the same.",
             remedy="Use event_time in place of the clock, and a hash of event_id in place of a random number.",
+        )
+    if found.ordered:
+        part = found.ordered[0]
+        raise UsageError(
+            f"{part.what} makes {what} depend on the order in which Spark has the events: a micro-batch that is done "
+            "again after a failure, or a batch over the same events, would not give the same.",
+            remedy=part.remedy,
         )
 
 

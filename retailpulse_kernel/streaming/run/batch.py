@@ -18,7 +18,8 @@ from retailpulse_kernel.streaming.intake.repeating import Step, steps_file, writ
 from retailpulse_kernel.streaming.query.closing import Batch, as_written
 from retailpulse_kernel.streaming.query.outputs import RowOutput, counted_once
 from retailpulse_kernel.streaming.run.report import Report
-from retailpulse_kernel.streaming.sinks.rows import computed, with_keys
+from retailpulse_kernel.streaming.sinks.keys import with_keys
+from retailpulse_kernel.streaming.sinks.rows import computed
 
 if TYPE_CHECKING:
     import pyarrow as pa

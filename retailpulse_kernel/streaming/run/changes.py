@@ -18,6 +18,7 @@ from retailpulse_kernel.stores.base import SentRows
 from retailpulse_kernel.stores.registry import can
 from retailpulse_kernel.streaming.checkpoint.outputs import forgotten, outputs_of
 from retailpulse_kernel.streaming.plan.data import FieldPlan, FigurePlan, Plan, ReferencePlan, TablePlan
+from retailpulse_kernel.streaming.plan.steps import changed_steps
 
 __all__ = ["Difference", "Effect", "again", "compare", "is_sent"]
 
@@ -307,10 +308,16 @@ def _of_row_table(old: TablePlan, new: TablePlan) -> Iterator[Difference]:
     if old.store != new.store:
         reason = f"the table {name} moved from {old.store} to {new.store}: the new one would lack what is written"
         yield Difference("rows", Effect.EPOCH, reason)
+    assert old.rows is not None and new.rows is not None
     changed = next((what for what in _ROWS if getattr(old.rows, what) != getattr(new.rows, what)), None)
+    steps = changed_steps(old.rows.steps, new.rows.steps)
     if changed is None:
+        if steps:  # how long a query waits; whatever else it does is its query
+            yield Difference(
+                "watermark", Effect.RESUME, f"in the query of {name}, {steps}: it holds from the next batch on"
+            )
         return
-    reason = _ROWS[changed].format(name=name)
+    reason = _ROWS[changed].format(name=name) + (f"; {steps}" if steps else "")
     if not (old.store == new.store and is_sent(new)):
         yield Difference("rows", Effect.EPOCH, reason)
     elif _is_other_form(old, new):

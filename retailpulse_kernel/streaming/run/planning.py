@@ -47,7 +47,7 @@ def plan_of(job: Job) -> Plan:
     if job.writes.archive is not None:
         archive = ArchiveSink(job.writes.archive[1])
         tables.append(TablePlan(archive.table, archive.store_name))
-    tables += map(_of_rows, job.writes.rows)
+    tables += [_of_rows(output, job.topic_name) for output in job.writes.rows]
     read = {job.topic_name: _named(tables, job.conditions)}
     if job.writes.archive is not None:
         read[job.topic_name] |= job.contract.types.keys()
@@ -173,7 +173,7 @@ def _of_another_shape(contract: Contract, topic: str, names: Container[str]) -> 
             yield FieldPlan.describing(field, topic)
 
 
-def _of_rows(output: RowOutput) -> TablePlan:
+def _of_rows(output: RowOutput, topic: str) -> TablePlan:
     """The plan of a table of rows."""
     rows = RowsPlan(
         output.name,
@@ -183,8 +183,17 @@ def _of_rows(output: RowOutput) -> TablePlan:
         output.fingerprint,
         tuple((reader.topic, reader.unique_by) for reader in output.readers),
         tuple(map(ReferencePlan.describing, output.references)),
+        (*_read_by(output, topic), *output.steps),
     )
     return TablePlan(output.table.name, output.store.name, rows=rows)
+
+
+def _read_by(output: RowOutput, topic: str) -> Iterator[tuple[str, str]]:
+    """The topics that a query reads, and how long it waits for each; the plan itself has that of the job's topic."""
+    for reader in output.readers:
+        yield "source", reader.topic
+        if reader.topic != topic:
+            yield f"watermark of {reader.topic}", f"{reader.watermark_ms / 1000:g} s"
 
 
 def _on_one_line(condition: str) -> str:

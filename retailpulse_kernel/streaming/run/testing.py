@@ -285,15 +285,15 @@ def _run(job: Job, output: Output, epoch: Epoch, target: MemoryTarget) -> dict[s
     late = Counter[str]()
 
     def write(frame: DataFrame, batch: int) -> None:
-        done = quiet.sink.compute(frame, epoch=epoch, batch=batch)
-        found = observed(query)
-        for reader in counted_once(quiet.readers):
-            late[reader.topic] += found.get(f"{OBSERVED_INTAKE}_{reader.number}", {}).get(LATE) or 0
         try:
+            done = quiet.sink.compute(frame, epoch=epoch, batch=batch)
+            found = observed(query)
             require_expected(job, quiet, found)
         except CheckFailed as error:
             stopped.append(error)
             raise
+        for reader in counted_once(quiet.readers):
+            late[reader.topic] += found.get(f"{OBSERVED_INTAKE}_{reader.number}", {}).get(LATE) or 0
         if quiet.mode == "complete" and isinstance(quiet.sink, RowSink):
             target.tables.pop(quiet.sink.table.name, None)
         done()

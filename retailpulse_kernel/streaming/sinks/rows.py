@@ -11,12 +11,13 @@ from retailpulse_kernel.stores.figure_rows import version_of
 from retailpulse_kernel.stores.rows import with_removals
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
 from retailpulse_kernel.streaming.sinks.base import Target, Write, timed
+from retailpulse_kernel.streaming.sinks.keys import identified, with_keys
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-__all__ = ["RowSink", "computed", "with_keys"]
+__all__ = ["RowSink", "computed"]
 
 #: Takes the rows that are not written, with the reason.
 Refused = Callable[[str, "pa.Table", Epoch, int], None]
@@ -90,8 +91,14 @@ class RowSink:
             That of the run.
         batch : int
             The batch's number in the epoch, from 0.
+
+        Raises
+        ------
+        AmbiguousKey
+            The key does not identify the rows.
         """
         rows = self._with_keys(self._computed(frame.toArrow(), epoch, batch), epoch, batch)
+        rows = identified(self.table, rows)
         by = MicroBatch(epoch.number, batch, version_of(epoch.start_ms, batch), self._writer)
         target: RowWriter = self._into or self._store
 
@@ -139,19 +146,3 @@ def computed(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         return rows, rows.slice(0, 0)
     fine = pc.is_null(rows[FAILED])
     return rows.filter(fine).drop_columns([FAILED]), rows.filter(pc.invert(fine))
-
-
-def with_keys(rows: pa.Table, column: str) -> tuple[pa.Table, pa.Table]:
-    """The rows that have a value in a column of the key, and those that have none and are not written.
-
-    Parameters
-    ----------
-    rows : pyarrow.Table
-        The rows.
-    column : str
-        The column.
-    """
-    import pyarrow.compute as pc
-
-    missing = pc.is_null(rows[column])
-    return rows.filter(pc.invert(missing)), rows.filter(missing)
