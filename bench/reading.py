@@ -1,6 +1,6 @@
 """How fast stored events and figures come back: `bench.reads`, each in a process of its own.
 
-``python -m bench.reading tail|archive|figures COUNT`` times one of them.
+``python -m bench.reading tail|archive|figures|users|series COUNT`` times one of them; the count of `series` is of days.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from retailpulse_kernel.ground.settings import Settings
 __all__ = ["measure"]
 
 _RATE = Target(300_000)
+#: How many days of hours a table holds, one size after another.
+_SIZES = (1, 7, 30)
 
 
 def measure(lab: Lab, *, events: int, rounds: int) -> list[Figure]:
@@ -44,7 +46,29 @@ def measure(lab: Lab, *, events: int, rounds: int) -> list[Figure]:
         Figure("rp.hive.events into a frame", "events/s", samples["archive"], target=_RATE, note="all but raw"),
         Figure("the four figures for today", "ms", samples["figures"], target=Target(50, at_most=True), note=history),
         Figure("the same and active users", "ms", samples["users"]),
+        *_by_size(lab, rounds=rounds),
     ]
+
+
+def _by_size(lab: Lab, *, rounds: int) -> list[Figure]:
+    """What a series costs by the size of its table: all of it, and the newest day in it."""
+    settings = lab.namespace("sizes")
+    figures: list[Figure] = []
+    filled = rows = 0
+    for size in _SIZES:
+        rows += reads.fill_hours(settings, first=filled, days=size)
+        filled = size
+        for days in dict.fromkeys((size, 1)):
+            samples = []
+            for _ in range(rounds):
+                child = lab.python("bench.reading", "series", str(days), settings=settings)
+                with lab.ended(child):
+                    samples.append(child.result(timeout=300)["value"])
+            lab.say(f"series of {days} of {size} days: {samples[-1]:>11,.1f}")
+            name = f"rp.figures by hour, {days} of {size} days"
+            figures.append(Figure(name, "ms", samples, note=f"{rows:,} rows in the table"))
+    lab.forget("sizes")
+    return figures
 
 
 def _tail(settings: Settings, events: int) -> float:
@@ -62,6 +86,7 @@ _READS: dict[str, Callable[[Settings, int], float]] = {
     "archive": _archive,
     "figures": lambda settings, _: reads.figures_ms(settings),
     "users": lambda settings, _: reads.figures_ms(settings, users=True),
+    "series": lambda settings, days: reads.series_ms(settings, days=days),
 }
 
 if __name__ == "__main__":

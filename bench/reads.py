@@ -16,8 +16,9 @@ from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Grain, Row
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.hive.store import HiveStore
 from retailpulse_kernel.stores.kafka.store import KafkaStore
+from retailpulse_kernel.workbench.workbench import Workbench
 
-__all__ = ["archive_rate", "figures_ms", "fill_figures", "tail_rate"]
+__all__ = ["archive_rate", "figures_ms", "fill_figures", "fill_hours", "series_ms", "tail_rate"]
 
 
 def tail_rate(settings: Settings, *, limit: int = 1_000_000, last: str = "30d") -> float:
@@ -95,3 +96,43 @@ def fill_figures(settings: Settings, *, days: int = 30, categories: int = 200) -
             start += grain.width
     store.close()
     return written
+
+
+def fill_hours(settings: Settings, *, first: int, days: int, categories: int = 30) -> int:
+    """Write hours of whole days, from `first` days before today back to `days` before it; how many rows these are.
+
+    Each hour has a row for each category and type of event, in one currency.
+    """
+    hour, users = GRAINS["hour"], sketches.of([f"u{i}" for i in range(30)])
+    today, written = GRAINS["day"].start(datetime.now(UTC)), 0
+    store = CassandraStore(settings)
+    try:
+        store.create(CATEGORY)
+        for day in range(first, days):
+            rows: list[Row] = [
+                {
+                    hour.name: today - timedelta(days=day + 1) + timedelta(hours=place), "currency": "USD",
+                    "category": f"category{category}", "event_type": event_type, "events": 9, "units": 9,
+                    "revenue": Decimal("99.90"), "orders": 9 if event_type == "purchase" else 0, "active_users": users,
+                }
+                for place in range(24) for category in range(categories) for event_type in EVENT_TYPES
+            ]  # fmt: skip
+            store.write(CATEGORY, hour, rows, version=1)
+            written += len(rows)
+    finally:
+        store.close()
+    return written
+
+
+def series_ms(settings: Settings, *, days: int, reads: int = 10) -> float:
+    """The median of some reads of the revenue by hours of that many days before today, in milliseconds."""
+    rp = Workbench(settings.profile_name, settings.namespace_name)
+    took: list[float] = []
+    today = GRAINS["day"].start(datetime.now(UTC))
+    for _ in range(reads + 1):
+        begin = time.perf_counter()
+        frame = rp.figures("revenue", by="bucket", every="hour", since=today - timedelta(days=days), until=today)
+        took.append((time.perf_counter() - begin) * 1000)
+        if len(frame) != 24 * days:
+            raise AssertionError(f"{len(frame)} hours were read instead of {24 * days}.")
+    return statistics.median(took[1:])  # the first one connects

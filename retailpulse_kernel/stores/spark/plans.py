@@ -46,8 +46,9 @@ def steps_of(node: Any) -> Iterator[tuple[str, str]]:
         case "EventTimeWatermark":
             yield f"watermark of {node.eventTime().sql()}", node.delay().toString()
         case "Join":
-            condition = node.condition().get().sql() if node.condition().isDefined() else "no condition"
-            yield "join", f"{node.joinType().sql().lower()} on {condition}"
+            yield "kind of join", node.joinType().sql().lower()
+            if node.condition().isDefined():
+                yield "condition of the join", node.condition().get().sql()
         case "Aggregate":
             yield "grouping", ", ".join(one.sql() for one in items(node.groupingExpressions()))
             yield from _columns(node.aggregateExpressions())
