@@ -72,20 +72,21 @@ def test_a_row_that_a_function_can_t_compute_stops_the_job(settings: Settings) -
         assert set(store.query("select event_id from shelves")["event_id"]) == {"a", "b"}
 
 
-def last_seen(settings: Settings) -> Job:
+def last_seen(settings: Settings, *, in_order: bool) -> Job:
     rp = Workbench(namespace=settings.namespace_name)
     job = rp.job("seen")
     rows = job.events(rejects="count").df.select("user_id", "product_id")
+    rows = rows if in_order else rows.distinct()
     job.write(rows, to=rp.cassandra, table="seen", key="user_id")
     return job
 
 
 def test_rows_that_share_a_key_and_differ_stop_the_job_before_it_writes(settings: Settings) -> None:
     send(settings, a="p1", b="p1")
-    last_seen(settings).run()
+    last_seen(settings, in_order=False).run()
     send(settings, c="p2", d="p3")
     with pytest.raises(AmbiguousKey) as failed:
-        last_seen(settings).run()
+        last_seen(settings, in_order=False).run()
     assert str(failed.value).startswith(
         "The key (user_id) of the table 'seen' does not identify a row: in one micro-batch 1 key has rows that differ, "
         "such as user_id 'u1' with product_id "
@@ -93,6 +94,13 @@ def test_rows_that_share_a_key_and_differ_stop_the_job_before_it_writes(settings
     with closing(CassandraStore(settings)) as store:
         assert store.query("select * from seen").to_dict("records") == [{"user_id": "u1", "product_id": "p1"}]
     assert [account.rows for account in read_accounts(settings, further=True)] == [1], "identical rows are one"
+
+
+def test_of_rows_in_the_order_of_the_messages_the_last_of_a_key_stands(settings: Settings) -> None:
+    send(settings, a="p1", b="p3", c="p2")
+    last_seen(settings, in_order=True).run()
+    with closing(CassandraStore(settings)) as store:
+        assert store.query("select * from seen").to_dict("records") == [{"user_id": "u1", "product_id": "p2"}]
 
 
 def tried_job_of(settings: Settings, known: dict[str, int], *, pandas: bool) -> Job:

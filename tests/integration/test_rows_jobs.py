@@ -228,8 +228,6 @@ def test_what_depends_on_the_order_of_rows_is_known(settings: Settings) -> None:
         "limit()": events.limit(3).select("event_id"),
         "offset()": users.count().orderBy("count").offset(3),
         "sample()": events.sample(0.5, seed=1),
-        "dropDuplicates(user_id)": events.dropDuplicates(["user_id"]),
-        "dropDuplicatesWithinWatermark(user_id)": events.dropDuplicatesWithinWatermark(["user_id"]).select("price"),
     }
     assert [[part.what for part in analysed(frame).ordered] for frame in depends.values()] == [[one] for one in depends]
     assert [part.what for part in analysed(users.count().orderBy("count").limit(3)).ordered] == ["limit()"], "ties"

@@ -191,8 +191,6 @@ EDITS: dict[str, tuple[str, str, str, str]] = {
     "query": ('F.sum("quantity")', 'F.max("quantity").cast("long")', "new epoch", "the query of sold changed"),
     "columns": ('F.sum("quantity")', 'F.max("quantity")', "new epoch", "the columns of sold changed"),
     "key": ('key=["currency"]', 'key=["currency", "items"]', "new epoch", "the key of sold changed"),
-    "key of other rows": ('table="bought"', 'table="bought", key="quantity"', "refused",
-                          "The key (quantity) of the table 'bought' does not identify a row"),
     "sent query": ("'add_to_cart'", "'view'", "new epoch", "the rows of the new query from the cutover on"),
     "sent type": (
         "job.write(alerts",

@@ -46,6 +46,19 @@ OWN_STATE: Final = frozenset(
         "TransformWithStateInPySpark",
     }
 )
+#: Operators that leave the rows in the order of the messages; any other may change it.
+_IN_ORDER: Final = frozenset(
+    {
+        "CollectMetrics",
+        "EventTimeWatermark",
+        "Filter",
+        "Generate",
+        "MapInArrow",
+        "MapInPandas",
+        "Project",
+        "SubqueryAlias",
+    }
+)
 #: Operators that compute columns, and what they call these.
 _CHOOSING: Final = {"Project": "projectList", "Aggregate": "aggregateExpressions"}
 #: Operators that pass on the columns of their children, and look at no others than they say.
@@ -81,6 +94,8 @@ class Analysis:
         state of its own gives at a time.
     references : list of str
         The reference tables that are joined, in the order in which the query has them.
+    in_order : bool
+        Whether rows come in the order of the messages, so that the last row of a key is the newest.
     steps : list of tuple of (str, str)
         What the query does, from the end to the beginning; see `steps_of`.
     columns : list of tuple of str
@@ -98,6 +113,7 @@ class Analysis:
     sessions: bool = False
     waits: bool = False
     references: list[str] = field(default_factory=list)
+    in_order: bool = True
     _lines: list[str] = field(default_factory=list)
     _order: OrderRule = field(default_factory=OrderRule)
 
@@ -180,8 +196,9 @@ def analysed(frame: DataFrame) -> Analysis:
     frame : DataFrame
         Of a session of this process.
     """
-    analysis = Analysis()
-    analysis.take(frame._jdf.queryExecution().analyzed())
+    plan = frame._jdf.queryExecution().analyzed()
+    analysis = Analysis(in_order=_is_in_order(plan))
+    analysis.take(plan)
     return analysis
 
 
@@ -206,6 +223,14 @@ def is_outer(join: Any) -> bool:
         A node of a logical plan.
     """
     return str(join.joinType().sql()) != "INNER"
+
+
+def _is_in_order(node: Any) -> bool:
+    """Whether the rows of a node come in the order of the messages; a state of one's own gives those of a key so."""
+    name = node.nodeName()
+    if name in OWN_STATE or (name == "CollectMetrics" and READER.fullmatch(node.name())):
+        return True
+    return name in _IN_ORDER and all(map(_is_in_order, items(node.children())))
 
 
 def _wanted(node: Any, name: str, wanted: set[int] | None) -> set[int] | None:

@@ -23,18 +23,10 @@ _OF_ANY_ORDER: Final = frozenset(
 )
 #: Expressions that give the elements of a list, or some of them by their values.
 _KEEPING: Final = frozenset({"Alias", "AggregateExpression", "ArrayDistinct", "ArrayTransform", "ArrayFilter", "Cast"})
-_DUPLICATES: Final = {
-    "Deduplicate": "dropDuplicates",
-    "DeduplicateWithinWatermark": "dropDuplicatesWithinWatermark",
-}
 _CUTS: Final = {"GlobalLimit": "limit", "Offset": "offset", "Tail": "tail", "Sample": "sample"}
 _BY_TIME: Final = "Use F.min_by or F.max_by with F.struct('event_time', 'event_id') as its second argument."
 _WITHIN: Final = "Give it an order: listagg(...) WITHIN GROUP (ORDER BY ...)."
 _SORTED: Final = "Sort the list: F.array_sort({})."
-_GROUPED: Final = (
-    "Each event is taken once already. For one row of each key, use groupBy(...).agg(...), or select only the columns "
-    "that tell duplicates."
-)
 _WHOLE: Final = (
     "Leave it out and use where(...). Of an aggregation in the mode 'complete', limit is possible after an orderBy "
     "with all columns, so that no two rows have the same place."
@@ -81,11 +73,6 @@ class OrderRule:
         name, found = node.nodeName(), list[Ordered]()
         if name in _CUTS and not _is_sorted(node, wanted):
             found.append(Ordered(f"{_CUTS[name]}()", _WHOLE))
-        if name in _DUPLICATES:
-            keys = {id_of(column): column.name() for column in items(node.keys())}
-            looked_at = {id_of(column) for column in items(node.output())} if wanted is None else wanted
-            if looked_at - keys.keys():
-                found.append(Ordered(f"{_DUPLICATES[name]}({', '.join(sorted(keys.values()))})", _GROUPED))
         for one in items(node.expressions()):
             kind = one.getClass().getSimpleName()
             chosen = kind == "Alias" or (kind == "AttributeReference" and name == "Project")

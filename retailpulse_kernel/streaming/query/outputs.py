@@ -10,7 +10,7 @@ from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.model import ReferenceTable
 from retailpulse_kernel.shop.rows import DELETED, FAILED, Column, RowTable
-from retailpulse_kernel.stores.base import EventArchive, RowStore
+from retailpulse_kernel.stores.base import EventArchive, RowStore, SentRows
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.query.analysis import Analysis, analysed
 
@@ -95,6 +95,8 @@ class RowOutput:
         Which columns of each reader the query looks at.
     steps : tuple of tuple of (str, str)
         What the query does; see `Analysis.steps`.
+    in_order : bool
+        Whether rows come in the order of the messages; see `Analysis.in_order`.
     """
 
     name: str
@@ -108,6 +110,15 @@ class RowOutput:
     references: tuple[ReferenceTable, ...] = ()
     columns: tuple[tuple[str, ...], ...] = ()
     steps: tuple[tuple[str, str], ...] = ()
+    in_order: bool = False
+
+    @property
+    def keyed_apart(self) -> bool:
+        """Whether the key has to tell the rows of a micro-batch apart.
+
+        Of rows in the order of the messages the last one of a key is the newest. A topic keeps all of them.
+        """
+        return self.table.is_keyed and not self.in_order and not isinstance(self.store, SentRows)
 
 
 @dataclass(frozen=True)
@@ -203,7 +214,7 @@ def row_output(
     closes = found.waits or (found.aggregates and chosen == "append")
     return RowOutput(
         output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined, tuple(found.columns),
-        tuple(found.steps),
+        tuple(found.steps), found.in_order,
     )  # fmt: skip
 
 

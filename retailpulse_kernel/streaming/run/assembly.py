@@ -97,7 +97,7 @@ def _row_sink(job: Job, output: RowOutput, into: Target | None) -> RowSink:
     refused = RefusedRows(job.reading.rejects, job.name, output.name) if into is None else None
     return RowSink(
         output.table, output.store, f"{job.name}/{output.name}",
-        complete=output.mode == "complete", refused=refused, into=into,
+        complete=output.mode == "complete", keyed_apart=output.keyed_apart, refused=refused, into=into,
     )  # fmt: skip
 
 

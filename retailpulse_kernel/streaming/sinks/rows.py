@@ -36,6 +36,8 @@ class RowSink:
         The job's output, as ``job/output``.
     complete : bool
         Whether each frame is the whole result: rows that it does not have any more are removed.
+    keyed_apart : bool
+        Whether the key has to tell the rows of a micro-batch apart. Otherwise the last row of a key stands.
     refused : callable, optional
         Gets the rows that failed or have no key. Without it they are left out.
     into : Target, optional
@@ -49,11 +51,13 @@ class RowSink:
         writer: str,
         *,
         complete: bool = False,
+        keyed_apart: bool = True,
         refused: Refused | None = None,
         into: Target | None = None,
     ) -> None:
         self.table, self._store, self._writer = table, store, writer
         self._complete, self._refused, self._into = complete, refused, into
+        self._keyed_apart = keyed_apart
         self.null_keys = self.failed_rows = 0
 
     def create(self) -> None:
@@ -98,7 +102,8 @@ class RowSink:
             The key does not identify the rows.
         """
         rows = self._with_keys(self._computed(frame.toArrow(), epoch, batch), epoch, batch)
-        rows = identified(self.table, rows)
+        if self._keyed_apart:
+            rows = identified(self.table, rows)
         by = MicroBatch(epoch.number, batch, version_of(epoch.start_ms, batch), self._writer)
         target: RowWriter = self._into or self._store
 
