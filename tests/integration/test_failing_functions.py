@@ -74,7 +74,7 @@ def test_a_row_that_a_function_can_t_compute_stops_the_job(settings: Settings) -
 
 def last_seen(settings: Settings, *, in_order: bool) -> Job:
     rp = Workbench(namespace=settings.namespace_name)
-    job = rp.job("seen")
+    job = rp.job("newest" if in_order else "seen")
     rows = job.events(rejects="count").df.select("user_id", "product_id")
     rows = rows if in_order else rows.distinct()
     job.write(rows, to=rp.cassandra, table="seen", key="user_id")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["Step", "changed_steps"]
+__all__ = ["changed_steps"]
 
 #: A step of a query: its kind, and its content as SQL.
 Step = tuple[str, str]
