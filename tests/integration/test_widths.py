@@ -32,7 +32,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 JOB = """
 import retailpulse_kernel as rp
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure
-from retailpulse_kernel.shop.figures import average_of, distinct_of, greatest_of, least_of, median_of, quantile_of, sum_of
+from retailpulse_kernel.shop.figures import average_of, distinct_of, greatest_of, least_of, sum_of
+from retailpulse_kernel.shop.figures import median_of, quantile_of
 
 job = rp.job("prices", run=run)
 events = job.events(rejects="count")

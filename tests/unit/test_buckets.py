@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retailpulse_kernel.answers.base_figures import all_in_base
+from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop import buckets
 from retailpulse_kernel.shop.figures import Figure, Measure, median_of, quantile_of
 from retailpulse_kernel.shop.sketches import is_sketch
-from retailpulse_kernel.streaming.plan.data import FigurePlan
+from retailpulse_kernel.shop.tables import FigureTable, grain_of
+from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan
+from retailpulse_kernel.streaming.run.changes import Effect, compare
 
 WHOLE = st.integers(-(2**63), 2**63 - 1) | st.integers(-200, 200)
 DECIMALS = (st.integers(-(10**18) + 1, 10**18 - 1) | st.integers(-(10**5), 10**7)).map(lambda n: Decimal(n).scaleb(-4))
@@ -117,6 +121,26 @@ def test_a_plan_keeps_the_quantile() -> None:
     assert [figure.rules.shown(values) for figure in (p95, median)] == [
         pytest.approx(Decimal(n), rel=Decimal("0.01")) for n in (20, 11)
     ]
+
+
+def test_another_quantile_under_the_same_name_is_another_epoch() -> None:
+    old, new = (
+        Plan("job", "t", "event_id", 0, (), "change", "count", (TablePlan("x", "hbase", ("hour",), (), (figure,)),))
+        for figure in (
+            FigurePlan("f", "quantile", "quantity", "", 0.5),
+            FigurePlan("f", "quantile", "quantity", "", 0.9),
+        )
+    )
+    (difference,) = compare(old, new)
+    assert difference.effect is Effect.EPOCH
+    assert "quantile 0.5 of quantity" in difference.reason and "quantile 0.9 of quantity" in difference.reason
+
+
+def test_the_quantile_of_a_price_goes_by_currency_and_is_not_converted() -> None:
+    p95 = Figure("p95", "P95", quantile_of("price", 0.95), unit="currency")
+    entry = TableEntry(TablePlan.describing(FigureTable("t", (p95,), ("currency",), (grain_of("hour"),)), "memory"))
+    assert entry.is_estimated(p95) and entry.may_be_money(p95)
+    assert all_in_base([p95], ("currency",)) == []
 
 
 def test_the_quantile_of_an_own_field_waits_for_its_type() -> None:

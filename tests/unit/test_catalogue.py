@@ -42,6 +42,7 @@ from retailpulse_kernel.shop.figures import (
     count,
     distinct_of,
     greatest_of,
+    median_of,
     parts_of,
     sum_of,
 )
@@ -351,6 +352,7 @@ class TestPersonal:
         oldest, ages = (Figure("x", "X", of("age")).typed(types) for of in (greatest_of, distinct_of))
         mean = average_of("age").typed(types)
         assert [shows_personal(one, self.SHOP) for one in (oldest, ages, mean, EVENTS)] == [True, False, True, False]
+        assert shows_personal(Figure("x", "X", median_of("age")).typed(types), self.SHOP)
 
 
 SHOP = """
