@@ -14,8 +14,9 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from retailpulse_kernel.shop import buckets, sketches
+from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.sketches import Sketch
+from retailpulse_kernel.shop.sketching import buckets
 
 if TYPE_CHECKING:
     import pyarrow as pa

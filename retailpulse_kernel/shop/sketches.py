@@ -15,12 +15,10 @@ __all__ = [
     "USERS",
     "Merging",
     "Sketch",
-    "Users",
     "comparable",
     "estimate",
     "is_sketch",
     "of",
-    "serialized",
     "union",
 ]
 

@@ -88,6 +88,8 @@ def promoted(settings: Settings, one: Plan, version: int) -> None:
     content = msgspec.to_builtins(one)
     del content["dedup_horizon_ms"]  # TOML has no null
     content["tables"] = [{k: v for k, v in table.items() if v is not None} for table in content["tables"]]
+    for table in content["tables"]:
+        table["figures"] = [{k: v for k, v in figure.items() if v is not None} for figure in table["figures"]]
     (folder / "manifest.toml").write_text(tomli_w.dumps({"plan": content}))
     (folder.parent / "current.toml").write_text(f"version = {version}\n")
 
