@@ -165,6 +165,8 @@ def is_money(figure: Figure | Ratio, by: Sequence[str]) -> bool:
         return False
     if isinstance(figure, Ratio):
         return is_money(figure.over, by) and not is_money(figure.under, by)
+    if figure.rules.value is Value.SKETCH:  # numbers in buckets can't be converted
+        return False
     return figure.unit == "currency" or (not figure.unit and figure.rules.value is Value.DECIMAL)
 
 

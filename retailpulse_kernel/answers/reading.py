@@ -30,7 +30,6 @@ from retailpulse_kernel.shop.figures import (
     Ratio,
     parts_of,
 )
-from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.figure_rows import Only
@@ -55,8 +54,6 @@ __all__ = [
     "summarise",
 ]
 
-#: How a frame keeps figures as they are shown: users are counted.
-_COLUMNS: dict[Value, ColumnKind] = {**FIGURE_COLUMNS, Value.SKETCH: "integer"}
 #: Requests that one summary has under way at the same time.
 _REQUESTS = 4
 _TOTALS = (EVENTS, UNITS, REVENUE, ORDERS)
@@ -347,8 +344,8 @@ def figure_frame(
         place: "time" if name == "bucket" else "category" for place, name in enumerate(keys)
     }
     for place, figure in enumerate(figures, start=len(keys)):
-        if isinstance(figure, Figure) and figure.rules.value in _COLUMNS:
-            kinds[place] = _COLUMNS[figure.rules.value]
+        if isinstance(figure, Figure) and figure.rules.shows in FIGURE_COLUMNS:
+            kinds[place] = FIGURE_COLUMNS[figure.rules.shows]
     frame = to_frame(names, ([row.get(name) for name in names] for row in rows), kinds)
     if extent is not None and "bucket" in keys:
         frame["complete"] = [extent.complete(start.to_pydatetime()) for start in frame["bucket"]]

@@ -83,7 +83,7 @@ def figure_rows(
     asked = fitted(asked, table)
     (figure,) = chosen_figures([name], table)
     # A plan does not keep the unit of a job's own figure. What has decimals in a table by currency may be money.
-    decimals = any(part.rules.value is Value.DECIMAL for part in parts_of([figure]))
+    decimals = any(part.rules.shows is Value.DECIMAL for part in parts_of([figure]))
     is_money = figure.unit == "currency" or (decimals and "currency" in table.by)
     is_split = is_money and not is_based(figure)
     split = is_split or "currency" in asked.by

@@ -29,7 +29,6 @@ _TYPES = {
     Value.WHOLE: "long",
     Value.DECIMAL: f"decimal({DIGITS},{PLACES})",
     Value.TIME: "timestamp",
-    Value.SKETCH: "long",
 }
 
 
@@ -141,7 +140,7 @@ class Contents:
             return RowTable(self.entry.name, tuple(columns))
         table, grain = self._figures, self._grain
         columns = [Column(grain.name, "timestamp"), *(Column(name, "string") for name in table.by)]
-        columns += [Column(figure.name, _TYPES[figure.rules.value]) for figure in table.figures]
+        columns += [Column(figure.name, _TYPES[figure.rules.shows]) for figure in table.figures]
         return RowTable(table.physical(grain), tuple(columns), table.key_columns(grain))
 
     def _of_figures(self, wanted: Wanted) -> pa.Table:

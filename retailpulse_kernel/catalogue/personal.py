@@ -62,7 +62,9 @@ def shows_personal(figure: Figure | Ratio, contract: Contract) -> bool:
 
 def _shows(figure: Figure, personal: frozenset[str]) -> bool:
     rules = figure.rules
-    return not rules.counts and rules.value is not Value.SKETCH and bool(figure.names & personal)
+    # A sketch may estimate how many values there are, or one of them.
+    is_number_of = rules.counts or rules.estimates is Value.WHOLE
+    return not is_number_of and bool(figure.names & personal)
 
 
 def without_personal(entry: TableEntry, table: RowTable, contract: Contract) -> RowTable:

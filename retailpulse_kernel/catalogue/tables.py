@@ -140,7 +140,7 @@ class TableEntry:
         """
         if is_based(figure):
             return False
-        decimals = any(part.rules.value is Value.DECIMAL for part in parts_of([figure]))
+        decimals = any(part.rules.shows is Value.DECIMAL for part in parts_of([figure]))
         return figure.unit == "currency" or (decimals and "currency" in self.key)
 
     @property

@@ -197,7 +197,7 @@ class _Figures:
             what = f"{figure.over.name} divided by {figure.under.name}"
         else:
             plan = FigurePlan.describing(figure)
-            what = plan.kind if figure.rules.counts and not figure.rules.needs_value else f"{plan.kind} of {plan.of}"
+            what = plan.kind if figure.rules.counts and not figure.rules.needs_value else f"{plan.label} of {plan.of}"
             told = plan.where and not names_personal(plan.where, self.contract)
             what += f" where {plan.where}" if told else ""
         conditions = [one for one in self.entry.conditions if not names_personal(one, self.contract)]
@@ -224,7 +224,7 @@ class _Look:
             return cls("percentunit", 1) if share else cls(COUNT, 2)
         if figure.rules.value is Value.TIME:
             return cls("dateTimeAsIso", 0)
-        return cls(COUNT, 2 if figure.rules.value is Value.DECIMAL else 0)
+        return cls(COUNT, 2 if figure.rules.shows is Value.DECIMAL else 0)
 
 
 def _variables(shown: Sequence[_Figures]) -> Iterator[dashboard.QueryVariable]:

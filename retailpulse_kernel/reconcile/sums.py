@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import PLACES, Value
@@ -29,13 +29,14 @@ Key = tuple[Any, ...]
 
 #: The column of an event's time, later of its window's start, in epoch milliseconds.
 TIME: Final = "time_ms"
+#: The column of how often there is a value in a sketch that counts; no figure has such a name.
+_TIMES: Final = "#times"
 
-#: Of what an event adds: decimals with room for sums, times as `TIME` has them, the users of sketches.
+#: Of what an event adds: decimals with room for sums, times as `TIME` has them. Sketches prepare values of their own.
 _TYPES: Final = {
     Value.WHOLE: pa.int64(),
     Value.DECIMAL: pa.decimal128(38, PLACES),
     Value.TIME: pa.timestamp("ms", tz="UTC"),
-    Value.SKETCH: pa.string(),
 }
 
 
@@ -95,7 +96,10 @@ class Facts:
             if figure.rules.value is Value.TIME and not figure.where and figure.measure.of == "event_time":
                 columns[figure.name] = times.cast(_TYPES[figure.rules.value])
             else:
-                columns[figure.name] = pa.array([figure.of_event(e) for e in events], _TYPES[figure.rules.value])
+                adds = [figure.of_event(e) for e in events]
+                sketch, type_ = figure.rules.sketch, _TYPES.get(figure.rules.value)
+                columns[figure.name] = pa.array(adds, type_) if sketch is None else sketch.prepared(adds)
+        columns[_TIMES] = pa.repeat(pa.scalar(1, pa.int64()), len(times))
         return pa.table(columns)
 
     def _shapes_of(self, events: Sequence[Event]) -> list[int]:
@@ -171,10 +175,11 @@ class TableSums:
                 keys = found
                 columns = {figure.name: combined[figure.name].to_pylist() for figure in self._figures}
             else:
-                names = defaultdict(list)
-                for key, name in zip(found, combined[users.name].to_pylist(), strict=True):
-                    names[key].append(name)
-                columns[users.name] = [sketches.of(names[key]) for key in keys]
+                sketch, names = users.rules.sketching, defaultdict(list)
+                times = combined[_TIMES].to_pylist() if sketch.is_counted else repeat(1)
+                for key, name, often in zip(found, combined[users.name].to_pylist(), times, strict=False):
+                    names[key].append(repeat(name, often))
+                columns[users.name] = [sketch.of(chain.from_iterable(names[key])) for key in keys]
         values = zip(*(columns[figure.name] for figure in self.table.figures), strict=True)
         return dict(zip(keys, values, strict=True))
 
@@ -183,10 +188,14 @@ class TableSums:
         return [TIME, *self.table.by]
 
     def _combined(self, facts: pa.Table, users: Figure | None) -> pa.Table:
-        """One row for each key, or for each key and user."""
+        """One row for each key, or for each key and what a sketch tells apart."""
         if users is not None:
             told_apart = facts.filter(pc.is_valid(facts[users.name]))
-            return told_apart.group_by([*self._key, users.name]).aggregate([])
+            counted = told_apart.group_by([*self._key, users.name])
+            if not users.rules.sketching.is_counted:
+                return counted.aggregate([])
+            summed = counted.aggregate([(_TIMES, "sum")])
+            return summed.rename_columns([*self._key, users.name, _TIMES])
         # Users are told apart instead, as a part of the key.
         how = [(figure.name, str(figure.rules.combination)) for figure in self._figures]
         combined = facts.group_by(self._key).aggregate(how)

@@ -2,7 +2,7 @@
 
 Spark's columns, the stores' tables, the plain-Python fold, the read side, views and dashboards
 are all derived from these definitions. What is stored are additive parts only (counts, sums,
-minima, maxima, sketches of users); ratios are divided when they are read.
+minima, maxima, sketches); ratios are divided when they are read.
 
 To add a figure, define it here and name it in a job's notebook.
 """
@@ -27,6 +27,8 @@ from retailpulse_kernel.shop.measuring.measures import (
     greatest_of,
     last,
     least_of,
+    median_of,
+    quantile_of,
     sum_of,
     users_of,
     values_of,
@@ -56,7 +58,9 @@ __all__ = [
     "greatest_of",
     "last",
     "least_of",
+    "median_of",
     "parts_of",
+    "quantile_of",
     "sum_of",
     "users_of",
     "values_of",
@@ -132,7 +136,7 @@ class Figure:
                 f"What the figure {self.name!r} keeps depends on the types of the shop's own fields.",
                 remedy="Take the figure from the job's table, or give it the types: figure.typed(contract.types).",
             )
-        return RULES[self.measure.kind]
+        return RULES[self.measure.kind].showing(self.measure.q)
 
     @property
     def sql(self) -> str:
@@ -201,7 +205,7 @@ class Figure:
 
         Notes
         -----
-        Users combine as stored sketches; of single users a sketch is made first, with `sketches.of`.
+        Sketches combine as they are stored; of single values a sketch is made first, with ``rules.sketching.of``.
         """
         return self.rules.combine([part for part in parts if part is not None])
 

@@ -5,6 +5,7 @@ It asks the zone of each event what the clock shows, and shares no arithmetic of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +16,8 @@ from zoneinfo import ZoneInfo
 from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
-from retailpulse_kernel.shop.kinds import Kind
+from retailpulse_kernel.shop.kinds import PLACES, Kind
+from retailpulse_kernel.shop.sketching import buckets
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 
 __all__ = ["fold"]
@@ -25,6 +27,8 @@ _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=
 _WIDTHS: Final = {"second": timedelta(seconds=1), "minute": _MINUTE, "hour": _HOUR, "day": _DAY, "week": 7 * _DAY}
 #: No clock is put back by more.
 _MOST_BACK: Final = 3 * _HOUR
+#: The decimal places of what is counted in buckets.
+_QUANTILES: Final = {Kind.QUANTILE: 0, Kind.QUANTILE_DECIMAL: PLACES}
 #: 4 January 1970 was a Sunday.
 _FIRST_DAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 
@@ -53,15 +57,23 @@ def fold(events: Iterable[Event], table: FigureTable, grain: Grain) -> list[Row]
                 continue
             if figure.measure.kind in (Kind.USERS, Kind.DISTINCT):
                 sums[figure.name].add(value)
+            elif (places := _QUANTILES.get(figure.measure.kind)) is not None:
+                sums[figure.name].update(buckets.numbered([value], places).to_pylist())
             else:
                 sums[figure.name] = figure.combine((sums[figure.name], value))
     return [
         {
             **dict(zip(table.key_columns(grain), key, strict=True)),
-            **{name: sketches.of(value) if isinstance(value, set) else value for name, value in sums.items()},
+            **{figure.name: _stored(figure, sums[figure.name]) for figure in table.figures},
         }
         for key, sums in parts.items()
     ]
+
+
+def _stored(figure: Figure, value: Any) -> Any:
+    if (places := _QUANTILES.get(figure.measure.kind)) is not None:
+        return buckets.of(value.elements(), places)
+    return sketches.of(value) if isinstance(value, set) else value
 
 
 def _start(moment: datetime, grain: Grain) -> datetime:
@@ -133,5 +145,7 @@ def _nothing(figure: Figure) -> Any:
             return Decimal(0)
         case Kind.USERS | Kind.DISTINCT:
             return set()
+        case Kind.QUANTILE | Kind.QUANTILE_DECIMAL:
+            return Counter()
         case _:
             return None

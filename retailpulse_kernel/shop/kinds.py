@@ -15,6 +15,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.sketches import Sketch
+from retailpulse_kernel.shop.sketching import buckets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,6 +46,8 @@ class Kind(StrEnum):
     LEAST_DECIMAL = "least_decimal"
     GREATEST_DECIMAL = "greatest_decimal"
     DISTINCT = "distinct"
+    QUANTILE = "quantile"
+    QUANTILE_DECIMAL = "quantile_decimal"
 
 
 class Value(StrEnum):
@@ -55,7 +59,7 @@ class Value(StrEnum):
     DECIMAL = "decimal"
     #: A time with a zone, to the microsecond.
     TIME = "time"
-    #: The bytes of a HyperLogLog sketch.
+    #: The bytes of a sketch, of which a figure is estimated.
     SKETCH = "sketch"
 
 
@@ -118,6 +122,12 @@ class Rules:
         Makes what people see of a stored value.
     compared : callable
         Makes of a stored value what is equal for equal values, whatever the bytes they are stored as.
+    sketch : Sketch or None
+        Of kinds that store sketches: how sketches are made and merged.
+    estimates : Value or None
+        Of kinds that store sketches: what people see.
+    at : callable or None
+        Of kinds that have a quantile: makes what people see of a stored value and the quantile.
     """
 
     value: Value
@@ -131,6 +141,30 @@ class Rules:
     weighed_as: str = ""
     shown: Callable[[Any], Any] = _itself
     compared: Callable[[Any], Any] = _itself
+    sketch: Sketch | None = None
+    estimates: Value | None = None
+    at: Callable[..., Any] | None = None
+
+    @property
+    def shows(self) -> Value:
+        """What people see: of a sketch what it estimates, otherwise what is stored."""
+        return self.estimates or self.value
+
+    @property
+    def sketching(self) -> Sketch:
+        """How sketches are made and merged, of a kind that stores them."""
+        assert self.sketch is not None, "only sketches are asked for"
+        return self.sketch
+
+    def showing(self, q: float | None) -> Rules:
+        """The rules of a figure with a quantile; of kinds without quantiles the same.
+
+        Parameters
+        ----------
+        q : float or None
+            The quantile.
+        """
+        return self if self.at is None else replace(self, shown=partial(self.at, q=q))
 
     @property
     def is_added(self) -> bool:
@@ -158,7 +192,31 @@ _SKETCHED: Final = Rules(
     f"hll_sketch_agg({{}}, {sketches.LG_K})",
     shown=sketches.estimate,
     compared=sketches.comparable,
+    sketch=sketches.USERS,
+    estimates=Value.WHOLE,
 )
+
+
+def _quantile(places: int, taken_as: str, taken: Callable[[Any], Any]) -> Rules:
+    """Rules of a quantile of numbers with some decimal places."""
+    return Rules(
+        Value.SKETCH,
+        Combination.UNION,
+        buckets.union,
+        "collect_list({})",
+        taken_as=taken_as,
+        taken=taken,
+        sketch=Sketch(
+            partial(buckets.of, places=places),
+            buckets.Buckets,
+            partial(buckets.numbered, places=places),
+            is_counted=True,
+            is_collected=True,
+        ),
+        estimates=Value.DECIMAL,
+        at=buckets.estimate,
+    )
+
 
 RULES: Final = {
     Kind.COUNT: Rules(Value.WHOLE, Combination.SUM, sum, "sum({})", counts=True, taken_as="1L"),
@@ -188,6 +246,8 @@ RULES: Final = {
     Kind.GREATEST_DECIMAL: _extreme(Combination.GREATEST, Value.DECIMAL),
     Kind.USERS: _SKETCHED,
     Kind.DISTINCT: replace(_SKETCHED, taken_as=f"CAST(CAST({{}} AS {_EVENT_DECIMAL}) AS STRING)", taken=_number_text),
+    Kind.QUANTILE: _quantile(0, "CAST({} AS BIGINT)", int),
+    Kind.QUANTILE_DECIMAL: _quantile(PLACES, f"CAST({{}} AS {_EVENT_DECIMAL})", _rounded),
 }
 
 

@@ -1,20 +1,73 @@
-"""HyperLogLog sketches of users, in the DataSketches format that Spark writes."""
+"""Sketches: HyperLogLog sketches of users, in the DataSketches format that Spark writes, and what all kinds have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasketches import hll_union
 
-__all__ = ["LG_K", "comparable", "estimate", "is_sketch", "of", "serialized", "union"]
+__all__ = [
+    "LG_K",
+    "USERS",
+    "Merging",
+    "Sketch",
+    "comparable",
+    "estimate",
+    "is_sketch",
+    "of",
+    "union",
+]
 
 #: log2 of the buckets of a HyperLogLog sketch: exact up to some 3,000 users, then within 0.4 %
 #: (standard error), at 32 KiB for a full sketch.
 LG_K = 15
 #: The bytes that every sketch begins with: the second one is the version, the third one the family, HLL.
 _HEAD, _VERSION_AND_FAMILY = 8, b"\x01\x07"
+
+
+class Merging(Protocol):
+    """A sketch to which others are added."""
+
+    def update(self, part: bytes) -> None:
+        """Add another sketch.
+
+        Parameters
+        ----------
+        part : bytes
+            A serialized sketch of the same kind.
+        """
+
+    def serialized(self) -> bytes:
+        """The sketch of all that was added."""
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """How the sketches of a kind of figures are made and merged.
+
+    Parameters
+    ----------
+    of : callable
+        Makes a sketch of what `prepared` gives for single events; None among them is nothing.
+    merging : callable
+        Begins a `Merging`.
+    prepared : callable
+        Makes an Arrow column of what single events add: what the sketch tells apart.
+    is_counted : bool
+        Whether the sketch keeps how often there is a value, and not only which values there are.
+    is_collected : bool
+        Whether Spark's aggregate is the list of all values, of which `of` makes the sketch.
+    """
+
+    of: Callable[[Iterable[Any]], bytes]
+    merging: Callable[[], Merging]
+    prepared: Callable[[Any], pa.Array]
+    is_counted: bool = False
+    is_collected: bool = False
 
 
 def union(parts: Iterable[bytes]) -> bytes:
@@ -100,3 +153,42 @@ def of(values: Iterable[str]) -> bytes:
     for value in values:
         sketch.update(value)
     return sketch.serialize_compact()
+
+
+class Users:
+    """A sketch of users to which others are added."""
+
+    def __init__(self) -> None:
+        from datasketches import hll_union
+
+        self._union = hll_union(LG_K)
+
+    def update(self, part: bytes) -> None:
+        """Add another sketch.
+
+        Parameters
+        ----------
+        part : bytes
+            A serialized sketch.
+        """
+        from datasketches import hll_sketch
+
+        self._union.update(hll_sketch.deserialize(part))
+
+    def serialized(self) -> bytes:
+        """The sketch of all users that were added."""
+        return serialized(self._union)
+
+
+def _of_those_there(values: Iterable[str | None]) -> bytes:
+    return of({value for value in values if value is not None})
+
+
+def _texts(values: Any) -> pa.Array:
+    import pyarrow as pa
+
+    return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, pa.string())
+
+
+#: Those of users and of other different values.
+USERS: Final = Sketch(_of_those_there, Users, _texts)

@@ -19,6 +19,7 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.shop.events import Event, parse_event
+from retailpulse_kernel.shop.figures import Figure, quantile_of
 from retailpulse_kernel.shop.tables import grain_of
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
@@ -32,6 +33,7 @@ JOB = """
 import retailpulse_kernel as rp
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure
 from retailpulse_kernel.shop.figures import average_of, distinct_of, greatest_of, least_of, sum_of
+from retailpulse_kernel.shop.figures import median_of, quantile_of
 
 job = rp.job("prices", run=run)
 events = job.events(rejects="count")
@@ -46,6 +48,8 @@ measured = [
     Figure("discounted", "Discounted", sum_of("price * quantity * (1 - 0.0725)"), "purchase - refund", "currency"),
     Figure("products", "Products", distinct_of("product_id")),
     Figure("prices", "Different prices", distinct_of("price")),
+    Figure("p95", "95 % of prices", quantile_of("price", 0.95), where="purchase", unit="currency"),
+    Figure("pieces", "Median of pieces", median_of("quantity")),
 ]
 every = ["5 minutes", "1 week", "1 month"]
 by_category = events.figures(*measured, by=["currency", "category"], every=every, table="prices")
@@ -113,12 +117,17 @@ def test_what_was_killed_and_resumed_is_reconciled(settings: Settings, events: l
     assert result.outcome == "equal", [*result.differences, *result.unchecked]
     rows = {check.table: check.rows for check in result.tables if check.job == "prices"}
     assert set(rows) == {"prices_5m", "prices_week", "prices_month", "visits_7m", "visits_2h", "visits_week"}
-    assert all(rows.values()) and rows["prices_month"] < rows["prices_5m"]
+    assert all(rows.values())
+    for table, every in (("prices_month", "1 month"), ("prices_5m", "5 minutes")):
+        grain = grain_of(every)
+        keys = {(grain.start(one.event_time), one.currency, one.category) for one in events}
+        assert rows[table] == len(keys), table
 
 
 @pytest.mark.parametrize("every", ["5 minutes", "15m", "1 week", "2 weeks", "1 month", "3 months"])
 def test_what_is_read_is_a_plain_calculation(rp: Workbench, events: list[Event], every: str) -> None:
-    names = ["events", "average_price", "lowest", "highest", "most", "newest", "discounted", "products", "prices"]
+    names = ["events", "average_price", "lowest", "highest", "most", "newest", "discounted", "p95", "pieces",
+             "products", "prices"]  # fmt: skip
     grain = grain_of(every)
     frame = rp.figures(*names, by=["bucket", "currency"], every=every, table="prices")
     windows: dict[tuple[datetime, str], list[Event]] = defaultdict(list)
@@ -129,9 +138,10 @@ def test_what_is_read_is_a_plain_calculation(rp: Workbench, events: list[Event],
     }
     assert stored.keys() == windows.keys()
     for key, members in windows.items():
-        *exact, products, prices = (None if pd.isna(value) else value for value in stored[key])
-        *expected, some, more = measured(members)
+        *exact, p95, pieces, products, prices = (None if pd.isna(value) else value for value in stored[key])
+        *expected, dear, usual, some, more = measured(members)
         assert exact == expected, key
+        assert (p95, pieces) == (dear and pytest.approx(dear, rel=Decimal("0.0101")), usual), key
         # A sketch is exact up to some 3,000 values.
         assert (products, prices) == pytest.approx((some, more), abs=0 if more < 3_000 else 0.02 * more), key
 
@@ -155,9 +165,21 @@ def measured(members: list[Event]) -> list[Any]:
         max((one.quantity for one in bought), default=None),
         max((one.event_time for one in bought), default=None),
         sum(discounted, Decimal(0)),
+        sorted(prices)[(len(prices) - 1) * 95 // 100] if prices else None,
+        sorted(one.quantity for one in members)[(len(members) - 1) // 2],
         len({one.product_id for one in members}),
         len({one.price for one in members if one.price is not None}),
     ]
+
+
+def test_spark_makes_the_quantiles_of_given_events(rp: Workbench, events: list[Event]) -> None:
+    measured = Figure("p95", "95 % of prices", quantile_of("price", 0.95), where="purchase", unit="currency")
+    figures = rp.job("quantiles").events().figures(measured, by=["currency"], every=["1 day"], table="quantiles")
+    given = [{"event_type": "purchase", "price": price} for price in ("1.00", "2.00", "2000.00")]
+    (row,) = figures.of([*given, {"event_type": "view", "price": "5000.00"}])
+    assert row["p95"] == pytest.approx(Decimal(2), rel=Decimal("0.0101"))
+    with pytest.raises(UsageError, match=r"can't keep the quantile 'p95' in its state"):
+        _ = figures.df
 
 
 def test_a_width_that_the_table_does_not_add_up_to_is_refused(rp: Workbench) -> None:

@@ -42,6 +42,7 @@ from retailpulse_kernel.shop.figures import (
     count,
     distinct_of,
     greatest_of,
+    median_of,
     parts_of,
     sum_of,
 )
@@ -87,6 +88,8 @@ def promoted(settings: Settings, one: Plan, version: int) -> None:
     content = msgspec.to_builtins(one)
     del content["dedup_horizon_ms"]  # TOML has no null
     content["tables"] = [{k: v for k, v in table.items() if v is not None} for table in content["tables"]]
+    for table in content["tables"]:
+        table["figures"] = [{k: v for k, v in figure.items() if v is not None} for figure in table["figures"]]
     (folder / "manifest.toml").write_text(tomli_w.dumps({"plan": content}))
     (folder.parent / "current.toml").write_text(f"version = {version}\n")
 
@@ -351,6 +354,7 @@ class TestPersonal:
         oldest, ages = (Figure("x", "X", of("age")).typed(types) for of in (greatest_of, distinct_of))
         mean = average_of("age").typed(types)
         assert [shows_personal(one, self.SHOP) for one in (oldest, ages, mean, EVENTS)] == [True, False, True, False]
+        assert shows_personal(Figure("x", "X", median_of("age")).typed(types), self.SHOP)
 
 
 SHOP = """

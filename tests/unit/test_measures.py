@@ -32,7 +32,9 @@ from retailpulse_kernel.shop.figures import (
     greatest_of,
     last,
     least_of,
+    median_of,
     parts_of,
+    quantile_of,
     sum_of,
     users_of,
     values_of,
@@ -61,6 +63,8 @@ FIGURES = (
     Figure("discounted", "Discounted", sum_of("price * quantity * (1 - 0.075)"), "purchase - refund", "currency"),
     Figure("products", "Products", distinct_of("product_id")),
     Figure("prices", "Prices", distinct_of("price"), where="purchase"),
+    Figure("p95", "95 % of lines", quantile_of("price * quantity", 0.95), where="purchase", unit="currency"),
+    Figure("pieces", "Median of pieces", median_of("quantity")),
 )
 WIDTHS = ("5 minutes", "7m", "1 week", "1 month")
 TABLE = FigureTable("prices", FIGURES, ("currency",), tuple(map(grain_of, WIDTHS)), (AVERAGE,))
@@ -99,6 +103,8 @@ PURCHASE, VIEW, FREE = event(price="10.10", quantity=2), event("view", price=Non
         (distinct_of("product_id"), Kind.USERS, ["p"] * 3),
         (distinct_of("price"), Kind.DISTINCT, ["10.1000", None, "0.0000"]),
         (distinct_of("quantity"), Kind.DISTINCT, ["2.0000", "1.0000", "1.0000"]),
+        (quantile_of("price", 0.9), Kind.QUANTILE_DECIMAL, [Decimal("10.10"), None, 0]),
+        (median_of("quantity"), Kind.QUANTILE, [2, 1, 1]),
         (sum_of("price * quantity * 0.5"), Kind.MONEY, [Decimal("10.10"), 0, 0]),
         (sum_of("price * 0.00015"), Kind.MONEY, [Decimal("0.0015"), 0, 0]),
         (sum_of("quantity * 0.5"), Kind.MONEY, [1, Decimal("0.5"), Decimal("0.5")]),
@@ -126,6 +132,8 @@ def test_a_half_is_rounded_up_as_in_spark() -> None:
     [
         (least_of, "brand", "is a text"),
         (least_of, "brand * 2", "text or a time"),
+        (median_of, "brand", "is a text"),
+        (median_of, "event_time", "is a time"),
         (distinct_of, "event_time", "is a time, and this measure is of a text, a whole number or a decimal"),
         (average_of, "brand", "is a text, and this measure is of a whole number or a decimal"),
         (average_of, "price * 2", "no name"),
@@ -176,10 +184,11 @@ def compared(rows: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], Any]:
 def added(events: Sequence[Event]) -> pa.Table:
     """What each event adds, as Spark's columns are: decimals narrower than stored ones, sketched values as texts."""
     types = {Value.DECIMAL: pa.decimal128(18, 4), Value.SKETCH: pa.string()}
+    numbers = {Kind.QUANTILE: pa.int64(), Kind.QUANTILE_DECIMAL: pa.decimal128(18, 4)}
     arrays = {"end": pa.array([one.event_time for one in events], arrow_type(Value.TIME))}
     arrays |= {name: pa.array([getattr(one, name) for one in events], pa.string()) for name in dimensions_of([TABLE])}
     for figure in figures_of([TABLE]):
-        kind = types.get(figure.rules.value) or arrow_type(figure.rules.value)
+        kind = numbers.get(figure.measure.kind) or types.get(figure.rules.value) or arrow_type(figure.rules.value)
         nothing = 0 if figure.rules.is_added else None
         values = [nothing if (value := figure.of_event(one)) is None else value for one in events]
         arrays[figure.name] = pa.array(values, kind)
@@ -285,12 +294,13 @@ class TestReading:
         assert [row["average_price"] for row in by_month] == [Decimal("2.5"), Decimal("7")]
 
     def test_windows_that_are_not_kept_are_added_up_of_those_that_are(self, store: MemoryStore) -> None:
-        lowest = [figure for figure in FIGURES if figure.name in ("lowest", "most", "products")]
+        lowest = [figure for figure in FIGURES if figure.name in ("lowest", "most", "products", "pieces")]
         rows = read_rows(
             store, TABLE, since=NOON, until=NOON + timedelta(hours=1), grain=grain_of("10m"), figures=lowest
         )
         (ten,) = grouped(rows, ["bucket", "currency"], TABLE, lowest)
         assert (ten["bucket"], ten["lowest"], ten["most"], ten["products"]) == (NOON, Decimal("1"), 3, 2)
+        assert ten["pieces"] == 1
 
     def test_a_range_of_whole_windows_takes_weeks_and_fills_its_ends(self, store: MemoryStore) -> None:
         since, until = NOON + timedelta(minutes=5), NOON + timedelta(days=41)

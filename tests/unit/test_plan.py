@@ -58,6 +58,8 @@ def promoted(settings: Settings, pipeline: str, one: Plan | None, *, version: in
         del content["plan"]["dedup_horizon_ms"]  # TOML has no null
     for table in content.get("plan", {}).get("tables", ()):
         del table["rows"], table["calendar"]
+        for figure in table["figures"]:
+            del figure["q"]
     (folder / "manifest.toml").write_text(tomli_w.dumps(content))
     (folder.parent / "current.toml").write_text(f"version = {version}\n")
 

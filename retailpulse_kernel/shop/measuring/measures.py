@@ -27,6 +27,8 @@ __all__ = [
     "greatest_of",
     "last",
     "least_of",
+    "median_of",
+    "quantile_of",
     "sum_of",
     "users_of",
     "values_of",
@@ -49,12 +51,15 @@ class Measure:
     others : mapping, optional
         The same of an expression that was typed as that of standard events: `typed` chooses again for the columns of
         another shape.
+    q : float, optional
+        The quantile, of the kinds that have one.
     """
 
     kind: Kind
     of: str
     kinds: Mapping[Value | None, Kind] = field(default_factory=dict, compare=False, repr=False)
     others: Mapping[Value | None, Kind] = field(default_factory=dict, compare=False, repr=False)
+    q: float | None = None
 
     def typed(self, columns: Columns) -> Measure:
         """The measure of events with some columns.
@@ -83,7 +88,7 @@ class Measure:
             )
         if value is Value.DECIMAL:
             require_exact(self.of, columns)
-        return Measure(kinds[value], self.of, others=kinds)
+        return Measure(kinds[value], self.of, others=kinds, q=self.q)
 
 
 _WORDS: Final = {
@@ -96,9 +101,9 @@ def _listed(values: Iterable[Value | None]) -> str:
     return f"{', '.join(others)} or {last_one}" if others else last_one
 
 
-def _measure(of: str, kinds: Mapping[Value | None, Kind]) -> Measure:
+def _measure(of: str, kinds: Mapping[Value | None, Kind], q: float | None = None) -> Measure:
     """A measure; one of fields that are not the standard event's waits for the contract."""
-    measure = Measure(next(iter(kinds.values())), of, kinds)
+    measure = Measure(next(iter(kinds.values())), of, kinds, q=q)
     return measure.typed(STANDARD) if names_in(of) <= {*STANDARD, *EVENT_TYPES} else measure
 
 
@@ -189,6 +194,44 @@ def distinct_of(expression: str) -> Measure:
         The expression is a time, or can't be calculated exactly.
     """
     return _measure(expression, {None: Kind.USERS, Value.WHOLE: Kind.DISTINCT, Value.DECIMAL: Kind.DISTINCT})
+
+
+def quantile_of(expression: str, q: float) -> Measure:
+    """A quantile of an expression, within 1 %, of events of which it has a value; empty without a value.
+
+    Of n values in order it is the one with ``q * (n - 1)`` values below it, rounded down.
+
+    Parameters
+    ----------
+    expression : str
+        A number, such as ``"price"``. A decimal is rounded half up to four places.
+    q : float
+        From 0, the least value, to 1, the greatest one; 0.95 has 95 % of the values below it.
+
+    Raises
+    ------
+    UsageError
+        The quantile is not from 0 to 1, or the expression is not a number, or can't be calculated exactly.
+    """
+    if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1:
+        raise UsageError(f"There is no quantile {q!r}.", remedy="Give a number from 0 to 1, such as 0.95.")
+    return _measure(expression, {Value.WHOLE: Kind.QUANTILE, Value.DECIMAL: Kind.QUANTILE_DECIMAL}, float(q))
+
+
+def median_of(expression: str) -> Measure:
+    """The median of an expression, as `quantile_of` estimates it; of an even number of values the lower middle one.
+
+    Parameters
+    ----------
+    expression : str
+        As for `quantile_of`.
+
+    Raises
+    ------
+    UsageError
+        The expression is not a number, or can't be calculated exactly.
+    """
+    return quantile_of(expression, 0.5)
 
 
 def first(column: str) -> Measure:

@@ -76,6 +76,6 @@ def exact_table(plan: TablePlan, contract: Contract) -> FigureTable:
     """
     table = plan.table
     for figure in table.figures:
-        if figure.rules.value is Value.DECIMAL:
+        if figure.rules.shows is Value.DECIMAL:
             require_exact(figure.measure.of, contract.types)
     return table

@@ -49,12 +49,13 @@ _BOUNDS: Final = ("min", "max", "min_length", "max_length")
 
 @dataclass(frozen=True)
 class FigurePlan:
-    """A figure's definition: what an event adds, how that combines, and which events count."""
+    """A figure's definition: what an event adds, how that combines, which events count, and which quantile is shown."""
 
     name: str
     kind: str
     of: str
     where: str
+    q: float | None = None
 
     @classmethod
     def describing(cls, figure: Figure) -> FigurePlan:
@@ -68,7 +69,12 @@ class FigurePlan:
         of, where = (
             ast.unparse(ast.parse(text, mode="eval")) if text else "" for text in (figure.measure.of, figure.where)
         )
-        return cls(figure.name, str(figure.measure.kind), of, where)
+        return cls(figure.name, str(figure.measure.kind), of, where, figure.measure.q)
+
+    @property
+    def label(self) -> str:
+        """The kind for people, with the quantile of one that has it."""
+        return self.kind if self.q is None else f"{self.kind} {self.q:g}"
 
     @property
     def figure(self) -> Figure:
@@ -82,7 +88,7 @@ class FigurePlan:
         known = FIGURES.get(self.name)
         if isinstance(known, Figure) and FigurePlan.describing(known) == self:
             return known
-        return Figure(self.name, self.name, Measure(Kind(self.kind), self.of), self.where)
+        return Figure(self.name, self.name, Measure(Kind(self.kind), self.of, q=self.q), self.where)
 
 
 @dataclass(frozen=True)

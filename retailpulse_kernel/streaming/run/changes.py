@@ -445,7 +445,7 @@ def _filter(plan: Plan) -> str:
 
 
 def _figure(figure: FigurePlan) -> str:
-    return f"{figure.kind} of {figure.of}" + (f" where {figure.where}" if figure.where else "")
+    return f"{figure.label} of {figure.of}" + (f" where {figure.where}" if figure.where else "")
 
 
 def _span(ms: int) -> str:

@@ -116,11 +116,18 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
         What to compute.
     watermark : timedelta
         How long a window's state is kept after its end; of a frame that is not a stream there is none.
+
+    Raises
+    ------
+    UsageError
+        The frame is a stream, and Spark would have to keep every value of a figure in its state.
     """
     from pyspark.sql import functions as F
 
     dimensions = dimensions_of(tables)
     figures = figures_of(tables)
+    if rows.isStreaming:
+        _require_small_state(figures)
 
     def window_end(grain: Grain) -> Column:
         return F.expr(grain.end_sql("event_time"))
@@ -139,7 +146,28 @@ def aggregate(rows: DataFrame, tables: Sequence[FigureTable], *, watermark: time
         *[F.col(f"w.{d}") for d in dimensions],
         *[F.col(f"f_{figure.name}").alias(figure.name) for figure in figures],
     )
-    return keyed.groupBy("slot", "end", *dimensions).agg(*[F.expr(f.aggregate_sql).alias(f.name) for f in figures])
+    return keyed.groupBy("slot", "end", *dimensions).agg(*[_aggregated(f).alias(f.name) for f in figures])
+
+
+def _require_small_state(figures: Sequence[Figure]) -> None:
+    """Refuse figures of which Spark's state would hold every value."""
+    for figure in figures:
+        if figure.rules.sketch is not None and figure.rules.sketch.is_collected:
+            raise UsageError(
+                f"Spark can't keep the quantile {figure.name!r} in its state: the state would hold every value.",
+                remedy="Run the job on one machine, with windows that are written at each change and with no figure "
+                "that only Spark's state can hold; or leave the quantile out.",
+            )
+
+
+def _aggregated(figure: Figure) -> Column:
+    """A figure's column, combined over many events."""
+    from pyspark.sql import functions as F
+
+    combined, sketch = F.expr(figure.aggregate_sql), figure.rules.sketch
+    if sketch is None or not sketch.is_collected:
+        return combined
+    return F.udf(lambda values: sketch.of(sketch.prepared(values).to_pylist()), "binary")(combined)
 
 
 def rows_by_table(result: pa.Table, tables: Sequence[FigureTable]) -> dict[tuple[FigureTable, Grain], pa.Table]:

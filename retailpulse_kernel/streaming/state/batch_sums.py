@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import PLACES, Combination, Value, arrow_type
 from retailpulse_kernel.shop.tables import FigureTable, Grain
@@ -67,6 +66,9 @@ def aggregate_batch(rows: pa.Table, tables: Sequence[FigureTable]) -> pa.Table:
         A sum does not fit into its column.
     """
     figures, dimensions = figures_of(tables), dimensions_of(tables)
+    for figure in figures:
+        if figure.rules.value is Value.SKETCH:
+            rows = _replaced(rows, figure.name, figure.rules.sketching.prepared(rows[figure.name]))
     found: dict[tuple[FigureTable, Grain], pa.Table] = {}
     for table in tables:
         for grain in sorted(table.every, key=lambda grain: grain.seconds):
@@ -123,8 +125,8 @@ def _stored(figure: Figure, column: pa.ChunkedArray) -> Any:
     """A combined column as it is stored."""
     value = figure.rules.value
     if value is Value.SKETCH:
-        # Of single events their users, of finer windows their sketches.
-        merge = sketches.union if pa.types.is_binary(column.type.value_type) else _sketch_of
+        # Of single events their values, of finer windows their sketches.
+        merge = figure.rules.combine if pa.types.is_binary(column.type.value_type) else figure.rules.sketching.of
         return pa.array([merge(values) for values in column.to_pylist()], pa.binary())
     if value is Value.TIME:
         return column  # as Spark has it
@@ -132,10 +134,6 @@ def _stored(figure: Figure, column: pa.ChunkedArray) -> Any:
         return column.cast(arrow_type(value))
     except pa.ArrowInvalid as error:
         raise OverflowError(f"{figure.name} became greater than its column holds: {error}.") from error
-
-
-def _sketch_of(users: Sequence[str | None]) -> bytes:
-    return sketches.of({user for user in users if user is not None})
 
 
 def _as_slot(

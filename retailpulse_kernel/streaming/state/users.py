@@ -1,4 +1,4 @@
-"""The users of windows, as sketches: a file that grows by what each micro-batch adds to them.
+"""The sketches of windows, of users and of numbers in buckets: a file that grows by what each micro-batch adds to them.
 
 What a batch adds is small, and a whole sketch is up to 32 KiB; so the file has the parts, and the sketches are made of
 them in memory. To undo a batch is to cut off what it appended. From time to time the parts of batches that can't be
@@ -8,14 +8,12 @@ undone any more are merged to one for each window, at the file's beginning; offs
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from datasketches import hll_sketch, hll_union
-
 from retailpulse_kernel.ground.files import write_whole
-from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.sketches import Merging
 
 __all__ = ["UserSketches"]
 
@@ -37,15 +35,17 @@ class UserSketches:
     ----------
     path : Path
         The file; made where it is absent.
+    merging : sequence of callable
+        What begins a `Merging` of each figure, by the figure's number.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, merging: Sequence[Callable[[], Merging]]) -> None:
+        self._path, self._merging = path, merging
         if not path.exists():
             _write(path, 0, b"", b"")
         with path.open("rb") as file:
             self._start, self._merged = _HEAD.unpack(file.read(_HEAD.size))
-        self._unions: dict[Key, hll_union] | None = None
+        self._unions: dict[Key, Merging] | None = None
 
     @property
     def size(self) -> int:
@@ -82,21 +82,33 @@ class UserSketches:
         with self._path.open("ab") as file:
             file.write(b"".join(_packed(batch, key, part) for key, part in zip(keys, parts, strict=True)))
         if self._unions is None:
-            self._unions = _united((key, part) for _, key, part in self._parts())
+            self._unions = self._united((key, part) for _, key, part in self._parts())
         else:
-            _unite(zip(keys, parts, strict=True), self._unions)
+            self._unite(zip(keys, parts, strict=True), self._unions)
         if self.size - self._start > _MOST + 2 * self._merged:
             self._merge(undoable)
-        return [sketches.serialized(self._unions[key]) for key in keys]
+        return [self._unions[key].serialized() for key in keys]
 
     def _merge(self, undoable: int) -> None:
         parts = list(self._parts())
-        old = _united((key, part) for batch, key, part in parts if batch < undoable)
+        old = self._united((key, part) for batch, key, part in parts if batch < undoable)
         left = b"".join(_packed(*part) for part in parts if part[0] >= undoable)
-        merged = b"".join(_packed(-1, key, sketches.serialized(one)) for key, one in old.items())
+        merged = b"".join(_packed(-1, key, one.serialized()) for key, one in old.items())
         start = self.size - len(left)
         _write(self._path, start, merged, left)
         self._start, self._merged = start, len(merged)
+
+    def _united(self, parts: Iterable[tuple[Key, bytes]]) -> dict[Key, Merging]:
+        """Parts united by their keys."""
+        unions: dict[Key, Merging] = {}
+        self._unite(parts, unions)
+        return unions
+
+    def _unite(self, parts: Iterable[tuple[Key, bytes]], unions: dict[Key, Merging]) -> None:
+        for key, part in parts:
+            if key not in unions:
+                unions[key] = self._merging[key[0]]()
+            unions[key].update(part)
 
     def _parts(self) -> Iterator[tuple[int, Key, bytes]]:
         content, at = self._path.read_bytes(), _HEAD.size
@@ -109,20 +121,6 @@ class UserSketches:
 
 def _packed(batch: int, key: Key, part: bytes) -> bytes:
     return _PART.pack(batch, *key, len(part)) + part
-
-
-def _united(parts: Iterable[tuple[Key, bytes]]) -> dict[Key, hll_union]:
-    """Parts united by their keys."""
-    unions: dict[Key, hll_union] = {}
-    _unite(parts, unions)
-    return unions
-
-
-def _unite(parts: Iterable[tuple[Key, bytes]], unions: dict[Key, hll_union]) -> None:
-    for key, part in parts:
-        if key not in unions:
-            unions[key] = hll_union(sketches.LG_K)
-        unions[key].update(hll_sketch.deserialize(part))
 
 
 def _write(path: Path, start: int, merged: bytes, left: bytes) -> None:

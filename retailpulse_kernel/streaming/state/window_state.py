@@ -6,7 +6,7 @@ a file. Spark goes through its whole state of an aggregation in every batch (doc
 
 Before a batch changes rows, it writes their old values into an undo file. A batch that runs again, or runs on a copy
 of an older checkpoint, first undoes itself and the batches after it. A copy may be taken at any moment, if the
-tables are copied before the undo files. Sketches of users are beside the tables (`users.UserSketches`).
+tables are copied before the undo files. Sketches are beside the tables (`users.UserSketches`).
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ class WindowState:
         order: Sequence[_Index],
         batch: int,
     ) -> dict[str, Any]:
-        """The columns of users, to whom a batch's are added."""
+        """The columns of sketches, to which a batch's are added."""
         columns = {}
         for number, figure in enumerate(self._sketched):
             parts, sketches = rows[figure.name].to_pylist(), [b""] * rows.num_rows
@@ -250,8 +250,9 @@ class WindowState:
     # -- tables -----------------------------------------------------------------------------
 
     def _user_sketches(self, bucket: _Bucket) -> UserSketches:
-        """A bucket's users; those that were used last stay in memory."""
-        log = self._users.pop(bucket, None) or UserSketches(self._folder / bucket.users)
+        """A bucket's sketches; those that were used last stay in memory."""
+        merging = [figure.rules.sketching.merging for figure in self._sketched]
+        log = self._users.pop(bucket, None) or UserSketches(self._folder / bucket.users, merging)
         self._users[bucket] = log
         if len(self._users) > _OPEN_USERS:
             self._users.pop(next(iter(self._users)))

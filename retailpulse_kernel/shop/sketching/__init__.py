@@ -1,0 +1,1 @@
+"""Sketches of numbers: what a table keeps of values of which a figure is estimated."""
