@@ -7,19 +7,19 @@ import itertools
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ijson
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retailpulse_kernel.feed.adapters.containers import MAX_LINE, Line, Opened, opened
+from retailpulse_kernel.feed.adapters.containers import Opened, opened
+from retailpulse_kernel.feed.adapters.lines import MAX_LINE, Line
 from retailpulse_kernel.ground.errors import EventError, RetailPulseError, UsageError
 from retailpulse_kernel.shop.adapters.items import refuse_doubles
 from retailpulse_kernel.shop.adapters.records import record_of
@@ -33,7 +33,6 @@ _LOOKED_AT = 20
 
 # Numbers keep all their digits: a float in between would change them.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 @dataclass(slots=True)
@@ -105,17 +104,14 @@ def open_rows(path: Path, headless: Collection[tuple[str, ...]] = ()) -> Rows:
         return _parquet(path)
     start = file.head().lstrip(b" \t\r\n")
     if start.startswith(b"[") or _is_spread(start):
-        return _json(file, _values(file, "item" if start.startswith(b"[") else ""))
+        return _json(file, _json_rows(file.values()))
     lines = file.lines()
     head = next((line for line in lines if line.value.strip()), None)
     if head is None:
         raise UsageError(f"The file {path} is empty.", remedy="A file of events has at least a header or one line.")
     rest, lines = lines, itertools.chain([head], lines)
     if start.startswith(b"{"):
-        return _json(
-            file,
-            (Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines if line.value),
-        )
+        return _json(file, _json_rows(lines))
     columns = next((such for such in headless if head.value.count(b"\t") + 1 == len(such)), None)
     if columns is not None:
         first = head.value.decode(errors="replace").split("\t")
@@ -145,16 +141,11 @@ def _is_spread(start: bytes) -> bool:
     return False
 
 
-def _values(file: Opened, prefix: str) -> Iterator[Row | BadRow]:
-    """The values of one JSON array, or of objects that span lines; their number stands for the line."""
-    number = 0
-    try:
-        with file.content:
-            for value in ijson.items(file.content, prefix, multiple_values=True):
-                number += 1
-                yield Row(number, value=_encode(value))
-    except ijson.JSONError as error:
-        raise file.damaged(f"value {number}", str(error).splitlines()[0]) from error
+def _json_rows(lines: Iterable[Line]) -> Iterator[Row | BadRow]:
+    """Lines, or values whose numbers stand for the line; a blank line is nothing."""
+    return (
+        Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines if line.value.strip()
+    )
 
 
 def _too_long(line: Line) -> BadRow:
@@ -201,7 +192,7 @@ def _records(
         taken: list[Line] = []
         while fields is None and len(taken) < _MAX_RECORD_LINES and (more := following()) is not None:
             taken.append(more)
-            longer = b"\n".join([line.value, *(part.value for part in taken)]).decode(errors="surrogateescape")
+            longer = _joined([line, *taken]).decode(errors="surrogateescape")
             fields = _fields(longer, delimiter)
         if fields is not None and len(fields) == len(columns):
             yield Row(line.number, dict(zip(columns, fields, strict=True)), text=longer if taken else text)
@@ -209,6 +200,11 @@ def _records(
         waiting.extendleft(reversed(taken))
         found = "an open quote" if fields is None or taken else f"{len(fields)} fields"
         yield BadRow(line.number, "format:row", f"{found}; the header has {len(columns)} columns", _readable(text))
+
+
+def _joined(lines: Sequence[Line]) -> bytes:
+    """Lines with what ended them, as it stands within quotes; not the end of the last."""
+    return b"".join(line.value + line.end for line in lines[:-1]) + lines[-1].value
 
 
 #: Only LF ends a line here; `str.splitlines` would also cut at characters that a name may hold, such as U+2028.
@@ -259,21 +255,38 @@ def _leaf_names(fields: Iterable[pa.Field], above: str = "") -> list[str]:
 
 def _parquet_rows(file: pq.ParquetFile, path: Path) -> Iterator[Row | BadRow]:
     number = 0
-    reads = [_exact(field.type) for field in file.schema_arrow]
+    reads = {field.name: read for field in file.schema_arrow if (read := _exact(field.type))}
     try:
         with file:
             for batch in file.iter_batches(batch_size=_BATCH):
-                for record in batch.to_pylist():
+                for record in _records_of(batch):
                     number += 1
-                    yield Row(
-                        number,
-                        {
-                            n: read(value) if read else value
-                            for (n, value), read in zip(record.items(), reads, strict=True)
-                        },
-                    )
+                    yield Row(number, record | {name: read(record[name]) for name, read in reads.items()})
     except (pa.ArrowException, OSError) as error:
         raise RetailPulseError(f"{path} is damaged after row {number}: {error}.") from error
+
+
+def _records_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """The rows of a batch; a map is an object."""
+    try:
+        yield from batch.to_pylist(maps_as_pydicts="strict")
+    except (KeyError, OverflowError, ValueError):
+        # Python has no value for some cell: a time of the year 11,000, a map in which a key comes twice.
+        for row in range(len(batch)):
+            yield {n: _cell(batch.column(n).slice(row, 1)) for n in batch.schema.names}
+
+
+def _cell(column: pa.Array) -> Any:
+    """The value of a column of one; text where Python has none, so that a format that reads the cell refuses it."""
+    for value_of in (
+        lambda: column.to_pylist(maps_as_pydicts="strict"),
+        lambda: column.cast(pa.string()).to_pylist(),
+    ):
+        try:
+            return value_of()[0]
+        except (KeyError, OverflowError, ValueError, pa.ArrowException):
+            continue
+    return f"no value of Python: {column.type}"
 
 
 def _exact(kind: pa.DataType) -> Callable[[Any], Any] | None:

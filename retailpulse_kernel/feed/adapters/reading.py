@@ -14,18 +14,22 @@ from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import adapter, adapters_of
 from retailpulse_kernel.shop.adapters.items import Items
 from retailpulse_kernel.shop.adapters.placing import at, kept_cells, kept_parts, placed
-from retailpulse_kernel.shop.adapters.records import message_of
+from retailpulse_kernel.shop.adapters.records import message_of, record_of
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event, Message, fields_of, to_message
+from retailpulse_kernel.shop.messages import ORDER_EVENTS
 
 __all__ = ["AUTO", "Accepted", "Reading", "Reject", "read", "read_rows"]
 
 #: The format that is told by a file's columns.
 AUTO: Final = "auto"
+
+
+_NO_COLUMNS: Final = "none of its first rows is a JSON object of UTF-8"
 
 
 class Reject(NamedTuple):
@@ -81,6 +85,7 @@ class Reading:
         own = (name for field in self._contract.fields for name in (str(field.steps[0]), path_text(field.steps)))
         reads = {*(mapping.reads or mapping.columns), *own}
         self.ignored = tuple(name for name in (rows.columns or ()) if name not in reads) if rows.fixed else ()
+        self._defaults = [field for field in self._contract.standard if field.name in ("currency", "quantity")]
         self._mapping = mapping
         self._source = rows
 
@@ -107,25 +112,33 @@ class Reading:
     def _judged(self, row: Row, value: bytes) -> Accepted | Reject:
         """The event of a message that is sent as it is."""
         try:
-            return Accepted(self._parse(value, arrival_ms=row.arrival_ms), value)
+            event = self._parse(value, arrival_ms=row.arrival_ms)
         except EventError as error:
             return _reject(row, error)
+        # Most messages name both; those whose values are the defaults are looked at again.
+        if event.price is not None and any(getattr(event, one.name) == one.default for one in self._defaults):
+            record = record_of(value)
+            self.changed.update(_defaulted({one.name: at(record, one.steps) for one in self._defaults}, event))
+        return Accepted(event, value)
 
     def _mapped(self, row: Row) -> Iterator[Accepted | Reject]:
         """The events of a row, each judged by the contract, and written as its message."""
         record = self._mapping.opened(row.value or b"") if row.fields is None else self._named(row.fields)
         self._mapping.changed.clear()
         found = self._mapping.adapt(record, self.rows)
-        self.changed.update(set(self._mapping.changed))
+        changed = set(self._mapping.changed)
         own = self._contract.own
         kept: Mapping[str, Any] = kept_parts(record, own) if row.fields is None else kept_cells(record, own)
         for fields in found:
             try:
                 if isinstance(fields, EventError):
                     raise fields
-                yield self._written(row, fields, kept)
+                accepted = self._written(row, fields, kept)
+                changed |= _defaulted({"quantity": fields.get("quantity")}, accepted.event)
+                yield accepted
             except EventError as error:
                 yield _reject(row, error)
+        self.changed.update(changed)
 
     def _written(self, row: Row, fields: dict[str, Any], kept: Mapping[str, Any]) -> Accepted:
         further = {name: value for name, value in fields.items() if name not in Message.__struct_fields__}
@@ -143,6 +156,12 @@ class Reading:
         """A table's row with the standard fields under their names, where the contract has other columns for them."""
         moved = {field.name: at(record, field.steps) for field in self._contract.moved}
         return {name: value for name, value in moved.items() if value is not None} | {**record} if moved else record
+
+
+def _defaulted(given: Mapping[str, Any], event: Event) -> set[str]:
+    """Which of the given fields the contract filled in, where an amount depends on it."""
+    counts = {"currency": event.price is not None, "quantity": event.event_type in ORDER_EVENTS}
+    return {f"defaulted:{name}" for name, value in given.items() if value is None and counts[name]}
 
 
 def _reject(row: Row, error: EventError) -> Reject:
@@ -282,7 +301,7 @@ def _recognised(known: Mapping[str, type[Adapter]], columns: Sequence[str], path
     likely = [name for name, share in shares.items() if share == best]
     if best < 0.5 or len(likely) > 1:
         raise UsageError(
-            f"The format of {path} can't be told by its columns: {', '.join(columns[:20]) or 'it has none'}.",
+            f"The format of {path} can't be told by its columns: {', '.join(columns[:20]) or _NO_COLUMNS}.",
             remedy=f"Name it with --format (known: {', '.join(known)}).",
         )
     return likely[0], ", ".join(known[likely[0]].found_in(columns))
