@@ -25,10 +25,15 @@ _QUOTED = {
     # In CQL a backslash is a character like any other, and $$ quotes too.
     "cql": r"'[^']*' | \"[^\"]*\" | \$\$.*?\$\$",
     "hive": _BACKSLASHED,
-    "spark": _BACKSLASHED,
+    # Of a text with an r before it, a backslash is a character.
+    "spark": rf"(?<!\w)[rR](?:'[^']*' | \"[^\"]*\") | {_BACKSLASHED}",
 }
 _COMMENT = r"--[^\n]* | /\*.*?\*/"
-_COMMENTS = {"cql": rf"{_COMMENT} | //[^\n]*", "hive": _COMMENT, "spark": _COMMENT}
+#: Spark's comments hold others, here to a depth of four.
+_NESTED = r"/\*(?:(?!/\*|\*/).)*\*/"
+for _ in range(3):
+    _NESTED = rf"/\*(?:(?!/\*|\*/). | {_NESTED})*\*/"
+_COMMENTS = {"cql": rf"{_COMMENT} | //[^\n]*", "hive": _COMMENT, "spark": rf"--[^\n]* | {_NESTED}"}
 # Not `a::int`, nor `{'a':true}`, nor `[1:n]`.
 _PARAMETER = r"(?<![\w:'\"`\])}]):(?P<name>[A-Za-z_]\w*)"
 _PATTERNS = {
@@ -178,7 +183,7 @@ def plain_value(name: str, value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, str):  # a member of an enumeration may be one, or a number
-        return str.__str__(value)
+        return _whole_text(name, str.__str__(value))
     for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
@@ -196,8 +201,21 @@ def plain_value(name: str, value: Any) -> Any:
     )
 
 
+def _whole_text(name: str, value: str) -> str:
+    """The text; half of a surrogate pair is no character, and would reach a store as a question mark."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"The text {name!r} has half of a character at {error.start}, which no store keeps.",
+            remedy="Write it with `.encode(errors='replace').decode()`.",
+        ) from None
+    return value
+
+
 def _of_array(name: str, value: Any) -> Any:
     """A scalar or an array of numpy or pandas: what it stands for, exactly, or an error."""
+    import numpy as np
     import pandas as pd
 
     if hasattr(value, "columns"):
@@ -217,6 +235,9 @@ def _of_array(name: str, value: Any) -> Any:
     if str(value.dtype) in ("datetime64[ps]", "datetime64[fs]", "datetime64[as]"):
         raise UsageError(f"The time {name!r} is finer than a microsecond, which no store keeps.")
     plain = value.tolist()
+    if kind == "M" and any(isinstance(one, int) for one in np.ravel(np.asarray(plain, dtype=object))):
+        # What Python has no time for, numpy gives as a number, which a store would take for another time.
+        raise UsageError(f"The time {name!r} is not within the years 1 to 9999, which no store keeps.")
     if hasattr(plain, "dtype"):  # numpy has no Python number for its longest floats
         raise UsageError(f"The variable {name!r} is a {value.dtype}, which no store keeps.", remedy="Use float(...).")
     return plain_value(name, plain)
