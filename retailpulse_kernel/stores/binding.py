@@ -184,7 +184,7 @@ def plain_value(name: str, value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, str):  # a member of an enumeration may be one, or a number
-        return str.__str__(value)
+        return _whole_text(name, str.__str__(value))
     for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
@@ -202,8 +202,21 @@ def plain_value(name: str, value: Any) -> Any:
     )
 
 
+def _whole_text(name: str, value: str) -> str:
+    """The text; half of a surrogate pair is no character, and would reach a store as a question mark."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"The text {name!r} has half of a character at {error.start}, which no store keeps.",
+            remedy="Write it with `.encode(errors='replace').decode()`.",
+        ) from None
+    return value
+
+
 def _of_array(name: str, value: Any) -> Any:
     """A scalar or an array of numpy or pandas: what it stands for, exactly, or an error."""
+    import numpy as np
     import pandas as pd
 
     if hasattr(value, "columns"):
@@ -228,6 +241,9 @@ def _of_array(name: str, value: Any) -> Any:
             remedy='Use `.astype("datetime64[D]")`.',
         )
     plain = value.tolist()
+    if kind == "M" and any(isinstance(one, int) for one in np.ravel(np.asarray(plain, dtype=object))):
+        # What Python has no time for, numpy gives as a number, which a store would take for another time.
+        raise UsageError(f"The time {name!r} is not within the years 1 to 9999, which no store keeps.")
     if hasattr(plain, "dtype"):  # numpy has no Python number for its longest floats
         raise UsageError(f"The variable {name!r} is a {value.dtype}, which no store keeps.", remedy="Use float(...).")
     return plain_value(name, plain)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retailpulse_kernel.feed.adapters import Reject, read, read_rows
-from retailpulse_kernel.feed.adapters.containers import MAX_LINE
+from retailpulse_kernel.feed.adapters.lines import MAX_LINE
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
 from retailpulse_kernel.shop.events import Event
 from tests.adapters import HEADER, VIEW, rees46, rejects_of

@@ -51,6 +51,9 @@ from retailpulse_kernel.stores.binding import (
         ("select :été, :größe", "hive", ["été", "größe"]),
         ("select 1 --:no\n, :yes", "hive", ["yes"]),
         ("select '%s ? {{:no}}', :yes", "cql", ["yes"]),
+        ("select /* a /* :no */ :yes", "cql", ["yes"]),
+        (r"select r'\', :yes, R'\d:no'", "spark", ["yes"]),
+        (r"select pr'a', br, :yes", "spark", ["yes"]),
     ],
 )
 def test_the_parameters_of_a_statement(statement: str, dialect: str, names: list[str]) -> None:
@@ -258,3 +261,24 @@ def test_numbers_that_hive_would_read_as_others(value: object, literal: str) -> 
 def test_numbers_of_more_digits_than_hive_has_are_refused(value: object) -> None:
     with pytest.raises(UsageError, match="at most 38 digits"):
         hive_literal(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.datetime64("10000-01-01", "s"),
+        np.datetime64("10000-01-01", "D"),
+        np.array(["2026-01-01", "10000-01-01"], dtype="datetime64[us]"),
+        np.datetime64(-(2**62), "ms"),
+    ],
+)
+def test_a_time_that_python_lacks_is_never_bound_as_a_number(value: object) -> None:
+    with pytest.raises(UsageError, match="years 1 to 9999"):
+        plain_value("t", value)
+
+
+@pytest.mark.parametrize("value", ["a\ud800", ["\udc00"], np.str_("\ud83d")])
+def test_half_of_a_character_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match="half of a character"):
+        plain_value("t", value)
+    assert plain_value("t", "\U0001f600") == "\U0001f600"

@@ -15,16 +15,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any
 
 import pyarrow as pa
 
+from retailpulse_kernel.feed.adapters.json_values import json_values
+from retailpulse_kernel.feed.adapters.lines import MAX_LINE, Line
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
 
-__all__ = ["MAX_LINE", "Line", "Opened", "opened"]
-
-MAX_LINE: Final = 1024 * 1024
-"""Bytes; a longer line is rejected without ever being held as a whole. No event comes near it."""
+__all__ = ["Opened", "opened"]
 
 _HEAD = 64 * 1024
 _ENCODINGS = (  # UTF-32's mark begins with that of UTF-16
@@ -34,15 +33,6 @@ _ENCODINGS = (  # UTF-32's mark begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeError, OSError, pa.ArrowException)
-
-
-class Line(NamedTuple):
-    """A line without its end, which is part of the text within quotes; `whole` is false when it was cut."""
-
-    number: int
-    value: bytes
-    whole: bool
-    end: bytes
 
 
 @dataclass
@@ -78,6 +68,17 @@ class Opened:
                     rest = self.content.readline(MAX_LINE)
                 value = line.rstrip(b"\r\n")
                 yield Line(number, value, whole, line[len(value) :])
+
+    def values(self) -> Iterator[Line]:
+        """The elements of a JSON array, or objects that span lines; their number stands for the line.
+
+        Raises
+        ------
+        RetailPulseError
+            The file is damaged; it says after which value.
+        """
+        with self._told(0), self.content:
+            yield from json_values(self.content, self.damaged)
 
     def damaged(self, where: str, why: object) -> RetailPulseError:
         """The error of a file that ends too early or holds what can't be.
@@ -132,6 +133,12 @@ def opened(path: Path) -> Opened:
         on_disk = path.open("rb")
         size = path.stat().st_size or 1
         packed = next((name for magic, name in _PACKERS if on_disk.peek(6).startswith(magic)), "")
+        refused = next((name for magic, name in _OTHERS if on_disk.peek(len(magic)).startswith(magic)), None)
+        if refused:
+            on_disk.close()
+            raise UsageError(
+                f"{path} is a file of {refused}, which is not read.", remedy="Save it as CSV, JSONL or Parquet."
+            )
         content = _unpacked(on_disk, packed, path)
         return Opened(
             path, _as_utf8(content, path), lambda: 1.0 if on_disk.closed else min(1.0, on_disk.tell() / size), packed
@@ -148,6 +155,19 @@ _PACKERS = (
     (b"PK\x03\x04", "zip"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
+)
+
+
+_OTHERS = (
+    (b"ORC", "ORC"),
+    (b"ARROW1", "Arrow"),
+    (b"Obj\x01", "Avro"),
+    (b"SQLite format 3", "SQLite"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"7z\xbc\xaf", "7-Zip"),
+    (b"Rar!", "RAR"),
+    (b"%PDF", "PDF"),
+    (b"\xd0\xcf\x11\xe0", "old Excel"),
 )
 
 
@@ -174,8 +194,7 @@ def _only_member(on_disk: IO[bytes], path: Path) -> IO[bytes]:
         archive = zipfile.ZipFile(on_disk)
     except zipfile.BadZipFile as error:
         raise UsageError(f"The file {path} is a damaged zip archive: {error}.") from error
-    # macOS puts notes of its own beside each file.
-    members = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+    members = [one for one in archive.infolist() if not one.is_dir() and not _is_note(one.filename)]
     if len(members) != 1:
         names = ", ".join(member.filename for member in members[:5]) or "nothing"
         raise UsageError(
@@ -184,6 +203,12 @@ def _only_member(on_disk: IO[bytes], path: Path) -> IO[bytes]:
     if members[0].flag_bits & 1:
         raise UsageError(f"The archive {path} has a password.", remedy="Unpack it first.")
     return archive.open(members[0])
+
+
+def _is_note(name: str) -> bool:
+    """Whether a member is a note of the system that packed it, as macOS and Windows put them beside the files."""
+    *folders, own = name.split("/")
+    return "__MACOSX" in folders or own.startswith(".") or own.lower() in ("thumbs.db", "desktop.ini")
 
 
 class _Closing(io.RawIOBase):

@@ -6,14 +6,14 @@ import csv
 import itertools
 import re
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-import ijson
 import msgspec
 
-from retailpulse_kernel.feed.adapters.containers import MAX_LINE, Line, Opened, opened
+from retailpulse_kernel.feed.adapters.containers import Opened, opened
+from retailpulse_kernel.feed.adapters.lines import MAX_LINE, Line
 from retailpulse_kernel.feed.adapters.parquet import parquet_rows
 from retailpulse_kernel.feed.adapters.rows import BadRow, Row, Rows, readable
 from retailpulse_kernel.ground.errors import EventError, UsageError
@@ -28,7 +28,6 @@ _LOOKED_AT = 20
 
 # Numbers keep all their digits: a float in between would change them.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def open_rows(path: Path, headless: Collection[tuple[str, ...]] = ()) -> Rows:
@@ -57,17 +56,14 @@ def open_rows(path: Path, headless: Collection[tuple[str, ...]] = ()) -> Rows:
         return parquet_rows(path)
     start = file.head().lstrip(b" \t\r\n")
     if start.startswith(b"[") or _is_spread(start):
-        return _json(file, _values(file, "item" if start.startswith(b"[") else ""))
+        return _json(file, _json_rows(file.values()))
     lines = file.lines()
     head = next((line for line in lines if line.value.strip()), None)
     if head is None:
         raise UsageError(f"The file {path} is empty.", remedy="A file of events has at least a header or one line.")
     rest, lines = lines, itertools.chain([head], lines)
     if start.startswith(b"{"):
-        return _json(
-            file,
-            (Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines if line.value),
-        )
+        return _json(file, _json_rows(lines))
     columns = next((such for such in headless if head.value.count(b"\t") + 1 == len(such)), None)
     if columns is not None:
         first = head.value.decode(errors="replace").split("\t")
@@ -97,16 +93,11 @@ def _is_spread(start: bytes) -> bool:
     return False
 
 
-def _values(file: Opened, prefix: str) -> Iterator[Row | BadRow]:
-    """The values of one JSON array, or of objects that span lines; their number stands for the line."""
-    number = 0
-    try:
-        with file.content:
-            for value in ijson.items(file.content, prefix, multiple_values=True):
-                number += 1
-                yield Row(number, value=_encode(value))
-    except ijson.JSONError as error:
-        raise file.damaged(f"value {number}", str(error).splitlines()[0]) from error
+def _json_rows(lines: Iterable[Line]) -> Iterator[Row | BadRow]:
+    """Lines, or values whose numbers stand for the line; a blank line is nothing."""
+    return (
+        Row(line.number, value=line.value) if line.whole else _too_long(line) for line in lines if line.value.strip()
+    )
 
 
 def _too_long(line: Line) -> BadRow:
@@ -153,9 +144,7 @@ def _records(
         taken: list[Line] = []
         while fields is None and len(taken) < _MAX_RECORD_LINES and (more := following()) is not None:
             taken.append(more)
-            longer = b"".join(
-                [line.value + line.end, *(part.value + part.end for part in taken[:-1]), more.value]
-            ).decode(errors="surrogateescape")
+            longer = _joined([line, *taken]).decode(errors="surrogateescape")
             fields = _fields(longer, delimiter)
         if fields is not None and len(fields) == len(columns):
             yield Row(line.number, dict(zip(columns, fields, strict=True)), text=longer if taken else text)
@@ -163,6 +152,11 @@ def _records(
         waiting.extendleft(reversed(taken))
         found = "an open quote" if fields is None or taken else f"{len(fields)} fields"
         yield BadRow(line.number, "format:row", f"{found}; the header has {len(columns)} columns", readable(text))
+
+
+def _joined(lines: Sequence[Line]) -> bytes:
+    """Lines with what ended them, as it stands within quotes; not the end of the last."""
+    return b"".join(line.value + line.end for line in lines[:-1]) + lines[-1].value
 
 
 #: Only LF ends a line here; `str.splitlines` would also cut at characters that a name may hold, such as U+2028.

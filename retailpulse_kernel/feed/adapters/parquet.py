@@ -79,8 +79,8 @@ def _rows(file: pq.ParquetFile, path: Path) -> Iterator[Row]:
 def _values(column: pa.Array, read: Callable[[Any], Any] | None) -> list[Any]:
     """A column's values as Python's."""
     try:
-        values = column.to_pylist()
-    except (ValueError, OverflowError):
+        values = column.to_pylist(maps_as_pydicts="strict")  # a map is an object
+    except (KeyError, ValueError, OverflowError):
         values = [_cell(cell) for cell in column]
     return [value if isinstance(value, Unreadable) else read(value) for value in values] if read else values
 
@@ -95,8 +95,8 @@ class Unreadable:
 def _cell(cell: pa.Scalar) -> Any:
     """A value; text that is not UTF-8 as its bytes, and a time out of Python's range as text."""
     try:
-        return cell.as_py()
-    except (ValueError, OverflowError):
+        return cell.as_py(maps_as_pydicts="strict")
+    except (KeyError, ValueError, OverflowError):
         pass
     if hasattr(cell, "as_buffer"):
         return cell.as_buffer().to_pybytes()

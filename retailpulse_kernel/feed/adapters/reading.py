@@ -31,6 +31,9 @@ __all__ = ["AUTO", "Accepted", "Reading", "Reject", "read", "read_rows"]
 AUTO: Final = "auto"
 
 
+_NO_COLUMNS: Final = "none of its first rows is a JSON object of UTF-8"
+
+
 class Reject(NamedTuple):
     """A row that can't be an event.
 
@@ -307,7 +310,7 @@ def _recognised(known: Mapping[str, type[Adapter]], columns: Sequence[str], path
     likely = [name for name, share in shares.items() if share == best]
     if best < 0.5 or len(likely) > 1:
         raise UsageError(
-            f"The format of {path} can't be told by its columns: {', '.join(columns[:20]) or 'it has none'}.",
+            f"The format of {path} can't be told by its columns: {', '.join(columns[:20]) or _NO_COLUMNS}.",
             remedy=f"Name it with --format (known: {', '.join(known)}).",
         )
     return likely[0], ", ".join(known[likely[0]].found_in(columns))

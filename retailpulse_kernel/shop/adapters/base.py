@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from retailpulse_kernel.ground.errors import EventError, UnknownName, UsageError
 from retailpulse_kernel.shop.adapters.items import Items
 from retailpulse_kernel.shop.adapters.records import Mapped, record_of
-from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price
+from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price, utc_time
 from retailpulse_kernel.shop.contract.model import PRICES, USERS
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
@@ -206,7 +206,8 @@ class Adapter:
     def amounts(self, **values: Any) -> dict[str, str]:
         """Amounts beside the price, such as a discount, as further fields of an event.
 
-        An amount that is no number is left out and counted: it takes no line of an order with it.
+        An amount that is no number is left out and counted: it takes no line of an order with it. One of more than four
+        decimal places is rounded and counted.
 
         Parameters
         ----------
@@ -216,7 +217,7 @@ class Adapter:
         found = {}
         for name, value in values.items():
             try:
-                amount = exact_price(value, every=True)
+                amount = exact_price(value, self.changed, every=True, name=name)
             except EventError:
                 self.changed.append(f"left_out:{name}")
                 continue
@@ -264,6 +265,16 @@ class Adapter:
         if amount is not None:
             self.changed.append("defaulted:currency")
         return self.rules.currency
+
+    def time(self, value: Any) -> Any:
+        """A time in RFC 3339, of a format that does not say in which zone its times are; told where one has none.
+
+        Parameters
+        ----------
+        value : object
+            As the file has it.
+        """
+        return utc_time(value, self.changed)
 
     def session(self, known: str | None, user: str | None, time: Any) -> str | None:
         """The session that a record names, else the user's day in UTC.

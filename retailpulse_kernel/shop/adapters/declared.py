@@ -16,11 +16,10 @@ from retailpulse_kernel.shop.adapters.records import Mapped
 from retailpulse_kernel.shop.adapters.values import (
     category_path,
     digest,
-    has_odd_digits,
     is_nothing,
+    is_number,
     nested,
     text,
-    utc_time,
     whole,
 )
 from retailpulse_kernel.shop.contract.checking import Faults, Places
@@ -136,7 +135,7 @@ class Declared(Adapter):
         if name == "price":
             return self.price(value)
         if name == "event_time":
-            return _time(value)
+            return self._moment(value)
         if name in _COUNTS:
             return whole(value)
         if name == "category":
@@ -144,6 +143,13 @@ class Declared(Adapter):
         if name in Message.__struct_fields__:
             return text(value)
         return self.amounts(**{name: value}).get(name) if source.scale or source.once else value
+
+    def _moment(self, value: Any) -> Any:
+        """A time: milliseconds since 1970 as a number, however it is written, else RFC 3339."""
+        number = whole(value)
+        if isinstance(number, Decimal) and number.is_finite():
+            return int(number)  # digits behind the milliseconds
+        return self.time(value) if isinstance(number, str) or not isinstance(number, int) else number
 
 
 def _found(source: Source, record: Mapping[str, Any]) -> Any:
@@ -158,7 +164,7 @@ def _scaled(value: Any, scale: int) -> Any:
     """A number with its point moved; anything else is left to the contract to refuse."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return value
-    if isinstance(value, str) and (len(value) > _LONGEST or has_odd_digits(value)):
+    if isinstance(value, str) and (len(value) > _LONGEST or not is_number(value)):
         return value
     try:
         number = Decimal(repr(value) if isinstance(value, float) else value)
@@ -167,14 +173,6 @@ def _scaled(value: Any, scale: int) -> Any:
     if not number.is_finite() or abs(number.adjusted()) > _LONGEST:
         return value
     return number.scaleb(-scale)
-
-
-def _time(value: Any) -> Any:
-    """A time: milliseconds since 1970 as a number, however it is written, else RFC 3339."""
-    number = whole(value)
-    if isinstance(number, Decimal) and number.is_finite():
-        return int(number)  # digits behind the milliseconds
-    return utc_time(value) if isinstance(number, str) or not isinstance(number, int) else number
 
 
 def declared(format: RecordFormat) -> type[Adapter]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, ClassVar
 
 from retailpulse_kernel.ground.errors import EventError
@@ -13,8 +12,10 @@ from retailpulse_kernel.shop.adapters.values import (
     canonical,
     coupon_of,
     digest,
+    exact_number,
     exact_price,
     first_of,
+    fitted,
     nested,
     text,
     whole,
@@ -33,8 +34,6 @@ _TYPES = {
 #: Fields of a parameter's value.
 _TYPED = ("string_value", "int_value", "float_value", "double_value")
 _CATEGORIES = ("item_category", "item_category2", "item_category3", "item_category4", "item_category5")
-#: What a shop that gives no ids calls its products may be longer than an id.
-_LONGEST_ID = 128
 # An export row has no id of its own. These fields tell two hits apart where the export has all of them; hits of one
 # batch may share even the microsecond, so that what they say belongs to it too.
 _IDENTITY = (
@@ -155,17 +154,17 @@ class GA4(Adapter):
         """The item's price, else its share of what its pieces brought in."""
         if (price := self.price(item.get(f"price{suffix}"))) is not None:
             return price
-        revenue = exact_price(item.get(f"item_revenue{suffix}"), every=True)
+        revenue = exact_number(item.get(f"item_revenue{suffix}"))
         if revenue is None:
             return None
         self.changed.append("derived:price")
-        return exact_price(Decimal(revenue) / pieces, self.changed, every=True)
+        return exact_price(revenue / pieces, self.changed, every=True)
 
     def _named(self, name: str | None) -> str | None:
         if name is None:
             return None
         self.changed.append("derived:product_id")
-        return name if len(name) <= _LONGEST_ID else f"{name[: _LONGEST_ID - 17]}~{digest(name)}"
+        return fitted(name)
 
 
 def _identity(
@@ -183,10 +182,10 @@ def _identity(
 def _times(amount: Any, pieces: int) -> Any:
     """What a discount of one piece is for all of them; something that is no number stays as it is."""
     try:
-        exact = exact_price(amount, every=True)
+        exact = exact_number(amount)
     except EventError:
         return amount
-    return None if exact is None else Decimal(exact) * pieces
+    return None if exact is None else exact * pieces
 
 
 def _set(value: Any) -> str | None:

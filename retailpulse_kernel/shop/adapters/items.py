@@ -72,8 +72,14 @@ class Items(dict[str, Item]):
                         f"{path} has no column {', '.join(sorted(missing))}; found: {', '.join(found)}.",
                         remedy="An items file has the columns itemid, category and price.",
                     )
-                return cls(
-                    {row["itemid"]: Item(row["category"] or "", row["price"] or "") for row in reader if row["itemid"]}
-                )
+                items = cls()
+                for row in reader:
+                    item = Item(row["category"] or "", row["price"] or "")
+                    if row["itemid"] and items.setdefault(row["itemid"], item) != item:
+                        raise UsageError(
+                            f"{path} has the item {row['itemid']!r} twice, with two categories or prices.",
+                            remedy="Remove all but one of its rows: which of them is meant can't be known.",
+                        )
+                return items
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"The items file {path} can't be read: {error}.") from error

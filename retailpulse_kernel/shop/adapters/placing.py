@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from retailpulse_kernel.shop.adapters.values import has_odd_digits, is_nothing, nested, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.values import is_nothing, is_number, nested, text, utc_time, whole
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step, path_text
 from retailpulse_kernel.shop.contract.types import decimal_digits, element_of
@@ -115,7 +115,7 @@ def _decimal(value: Any) -> Any:
 
 def _double(value: Any) -> Any:
     """A number; JSON has none for infinity, which stays a text so that its row is refused."""
-    if has_odd_digits(value):
+    if isinstance(value, str) and not is_number(value):
         return value
     try:
         number = float(value)

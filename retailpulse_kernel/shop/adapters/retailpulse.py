@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from retailpulse_kernel.shop.adapters.base import Adapter
 from retailpulse_kernel.shop.adapters.records import Mapped
-from retailpulse_kernel.shop.adapters.values import currency_code, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.values import currency_code, is_nothing, text, whole
 from retailpulse_kernel.shop.events import Message
 
 __all__ = ["RetailPulse"]
@@ -30,20 +30,23 @@ class RetailPulse(Adapter):
     def adapt(self, record: Mapping[str, Any], row: int) -> list[Mapped]:
         """The row itself, its values in the types of the contract; other columns are ignored."""
         given = {name: record[name] for name in Message.__struct_fields__ if name in record}
-        fields = {name: value for name, value in given.items() if value is not None and value != ""}
+        fields = {name: value for name, value in given.items() if not is_nothing(value)}
         fields = {name: _READ.get(name, text)(value) for name, value in fields.items()}
+        if "event_time" in fields:
+            fields["event_time"] = _number(fields["event_time"]) or self.time(fields["event_time"])
         if "price" in fields:
             fields["price"] = self.price(fields["price"])
         fields["currency"] = self.currency(fields.get("currency"), fields.get("price"))
         return [fields]
 
 
-def _time(value: Any) -> Any:
-    return whole(value) if isinstance(value, str) and value.strip().isdigit() else utc_time(value)
+def _number(time: Any) -> Any:
+    """Milliseconds since 1970, as a table's text; None where it is no such text."""
+    return whole(time) if isinstance(time, str) and time.strip().isdigit() else None
 
 
 _READ = {
-    "event_time": _time,
+    "event_time": lambda value: value,
     "quantity": whole,
     "order_line": whole,
     "schema_version": whole,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter
 from retailpulse_kernel.shop.adapters.records import Mapped
-from retailpulse_kernel.shop.adapters.values import category_path, coupon_of, first_of, nested, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.values import category_path, coupon_of, first_of, is_nothing, nested, text, whole
 
 __all__ = ["Segment"]
 
@@ -78,7 +78,7 @@ class Segment(Adapter):
     def _call(self, record: Mapping[str, Any]) -> list[Mapped]:
         name = text(record.get("event"))
         event_type = _TYPES.get(_SEPARATORS.sub("", name or "").lower())
-        if event_type is None or record.get("type", "track") != "track":
+        if event_type is None or (text(record.get("type")) or "track") != "track":
             raise EventError("not_mapped", f"the call {(name or '')[:60]!r} is about no product")
         properties = nested(record.get("properties"), dict, "properties") or {}
         context = nested(record.get("context"), dict, "context") or {}
@@ -86,7 +86,7 @@ class Segment(Adapter):
         if message is None:
             raise EventError("missing:event_id", "the call has no messageId")
         user = text(record.get("userId")) or text(record.get("anonymousId"))
-        time = utc_time(first_of(*map(record.get, _TIMES)))
+        time = self.time(first_of(*map(record.get, _TIMES)))
         shared = {
             "event_type": event_type,
             "event_time": time,
@@ -114,7 +114,7 @@ class Segment(Adapter):
 
     def _line(self, product: Mapping[str, Any], properties: Mapping[str, Any], once: dict[str, str]) -> dict[str, Any]:
         """A product of an order, with what is known beside its price."""
-        own = {} if properties.get("discount") not in (None, "") else self.amounts(discount=product.get("discount"))
+        own = {} if not is_nothing(properties.get("discount")) else self.amounts(discount=product.get("discount"))
         coupon = coupon_of(text(product.get("coupon")) or text(properties.get("coupon")))
         return self._product(product, properties) | own | once | coupon
 
@@ -135,7 +135,7 @@ class Segment(Adapter):
             "brand": text(product.get("brand")),
             "price": price,
             "quantity": whole(product.get("quantity")),
-            "currency": self.currency(properties.get("currency") or product.get("currency"), price),
+            "currency": self.currency(first_of(properties.get("currency"), product.get("currency")), price),
         }
 
 

@@ -126,7 +126,7 @@ class Snowplow(Adapter):
                 "brand": text(product.get("brand")),
                 "price": price,
                 "quantity": whole(product.get("quantity")),
-                "currency": self.currency(product.get("currency") or of_order.get("currency"), price),
+                "currency": self.currency(first_of(product.get("currency"), of_order.get("currency")), price),
             }
 
         return self.lines(products, fields_of)
@@ -148,7 +148,7 @@ class Snowplow(Adapter):
             "category": category_path(record.get("ti_category")),
             "price": price,
             "quantity": whole(record.get("ti_quantity")),
-            "currency": self.currency(record.get("ti_currency") or record.get("tr_currency"), price),
+            "currency": self.currency(first_of(record.get("ti_currency"), record.get("tr_currency")), price),
         }
 
     def _shared(self, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,11 +23,13 @@ __all__ = [
     "currency_code",
     "day_session",
     "digest",
+    "exact_number",
     "exact_price",
     "first_of",
-    "has_odd_digits",
+    "fitted",
     "is_cut",
     "is_nothing",
+    "is_number",
     "nested",
     "text",
     "utc_time",
@@ -40,12 +42,13 @@ _PLACES: Final = Decimal("0.0001")
 _LONGEST_NUMBER: Final = 40
 #: From here on a binary float does not tell neighbours apart: an id that came through one has lost its last digits.
 _EXACT_FLOATS: Final = 2**53
-#: What Python would read as a number, and nobody's shop writes: digits of other scripts, and ``1_000``.
-_ODD_DIGITS: Final = re.compile(r"[^\x00-\x7f]|_")
 #: Digits of a time behind its milliseconds, of which one is not zero.
 _BELOW_MS: Final = re.compile(r"\.\d{3}\d*[1-9]", re.ASCII)
+#: Characters of an id of the contract.
+_LONGEST_ID: Final = 128
 # Minutes are optional in an offset, and so is the colon before them (ISO 8601).
 _OFFSET: Final = re.compile(r"(?<=[0-9])\s*([+-])(\d\d):?(\d\d)?$", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _WHOLE_FLOAT: Final = re.compile(r"(-?\d+)\.0+", re.ASCII)
 
 _PATH: Final = re.compile(r"\s*[/>]\s*")
@@ -93,17 +96,6 @@ def _number(value: float | Decimal) -> str | None:
     return format(exact.to_integral_value() if exact == exact.to_integral_value() else exact, "f")
 
 
-def has_odd_digits(value: Any) -> bool:
-    """Whether a value is a text that Python would read as a number, and the contract does not: ``1_000``.
-
-    Parameters
-    ----------
-    value : object
-        As the file has it.
-    """
-    return isinstance(value, str) and _ODD_DIGITS.search(value) is not None
-
-
 def is_cut(time: Any) -> bool:
     """Whether a time is finer than the milliseconds that an event keeps.
 
@@ -123,6 +115,8 @@ def is_nothing(value: Any) -> bool:
     value : object
         As the file has it.
     """
+    if isinstance(value, Decimal):  # a short float, with all of its digits
+        return value.is_nan()
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
@@ -134,7 +128,7 @@ def first_of(*values: Any) -> Any:
     *values : object
         As the file has them.
     """
-    return next((value for value in values if value not in (None, "")), None)
+    return next((value for value in values if not is_nothing(value)), None)
 
 
 def whole(value: Any) -> Any:
@@ -162,8 +156,57 @@ def whole(value: Any) -> Any:
     return value
 
 
+def is_number(value: str) -> bool:
+    """Whether a text is a number in plain digits; Python's own reading also takes ``1_000`` and ``١٢``.
+
+    Parameters
+    ----------
+    value : str
+        The text.
+    """
+    return _NUMBER.fullmatch(value.strip()) is not None
+
+
+def exact_number(value: Any) -> Decimal | None:
+    """An amount with all of its digits; None when there is nothing.
+
+    Parameters
+    ----------
+    value : object
+        A number, or a text that holds one.
+
+    Raises
+    ------
+    EventError
+        It is no number, or none that an amount could be.
+    """
+    if is_nothing(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise EventError("type:price", f"a price was expected, found {type(value).__name__}")
+    if isinstance(value, str):
+        value = value.strip()
+        if len(value) > _LONGEST_NUMBER:
+            raise EventError("format:price", f"{value[:40]!r} is too long for a price")
+        if not is_number(value):
+            raise EventError("format:price", f"{value!r} is not a number")
+    try:
+        number = Decimal(repr(value) if isinstance(value, float) else value)
+        if not number.is_finite() or number.adjusted() > 15:
+            raise EventError("range:price", f"{str(value)[:40]} is not an amount")
+        number.quantize(_PLACES)
+    except (InvalidOperation, ValueError):
+        raise EventError("format:price", f"{str(value)[:40]!r} is not a number") from None
+    return number
+
+
 def exact_price(
-    value: Any, changed: list[str] | None = None, *, computed: bool = True, every: bool = False
+    value: Any,
+    changed: list[str] | None = None,
+    *,
+    computed: bool = True,
+    every: bool = False,
+    name: str = "price",
 ) -> str | None:
     """A price as decimal text of at most four places.
 
@@ -178,29 +221,20 @@ def exact_price(
         Told ``rounded:price`` where the price was rounded.
     computed, every : bool
         Whether computed prices are rounded, and whether all are.
+    name : str
+        What the amount is, where it is rounded.
 
     Raises
     ------
     EventError
         It is not a number, or has more than four decimal places.
     """
-    if is_nothing(value):
+    price = exact_number(value)
+    if price is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise EventError("type:price", f"a price was expected, found {type(value).__name__}")
-    if isinstance(value, str):
-        value = value.strip()
-        if len(value) > _LONGEST_NUMBER:
-            raise EventError("format:price", f"{value[:40]!r} is too long for a price")
-        if has_odd_digits(value):
-            raise EventError("format:price", f"{value!r} is not a number")
-    try:
-        price = Decimal(repr(value) if isinstance(value, float) else value)
-        if not price.is_finite() or price.adjusted() > 15:
-            raise EventError("range:price", f"{str(value)[:40]} is not an amount")
-        rounded = price.quantize(_PLACES)
-    except (InvalidOperation, ValueError):
-        raise EventError("format:price", f"{str(value)[:40]!r} is not a number") from None
+    rounded = price.quantize(_PLACES)
+    if not rounded:
+        price, rounded = abs(price), abs(rounded)  # zero has no sign
     if price == rounded:
         exponent = int(price.as_tuple().exponent)
         return format(price if -4 <= exponent <= 0 else rounded, "f")
@@ -213,7 +247,7 @@ def exact_price(
         return format(rounded.normalize(), "f")
     if every or (computed and machine_made):
         if changed is not None:
-            changed.append("rounded:price")
+            changed.append(f"rounded:{name}")
         return format(rounded, "f")
     raise EventError("range:price", f"{str(value)[:40]} has more than 4 decimal places")
 
@@ -252,26 +286,37 @@ def currency_code(value: Any) -> str | None:
     return code.strip().upper() or None if code else None
 
 
-def utc_time(value: Any) -> Any:
-    """A time in RFC 3339; one without a zone is UTC, as these formats have it.
+def utc_time(value: Any, changed: list[str] | None = None) -> Any:
+    """A time in RFC 3339; one without a zone is UTC.
 
     Parameters
     ----------
     value : object
         As the file has it.
+    changed : list of str, optional
+        Told ``defaulted:zone``.
     """
+    told = [] if changed is None else changed
     if isinstance(value, datetime):
-        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+        if value.tzinfo is None:
+            told.append("defaulted:zone")
+            value = value.replace(tzinfo=UTC)
+        value = value.isoformat()
     elif isinstance(value, date):
         value = value.isoformat()  # a day is no time, in Parquet as in text: the contract refuses it
     if not isinstance(value, str):
         return value
-    value = value.strip().removesuffix(" UTC")
-    if len(value) < 19 or value[-1] in "Zz":
-        return value
-    if offset := _OFFSET.search(value, 19):
-        return f"{value[: offset.start()]}{offset[1]}{offset[2]}:{offset[3] or '00'}"
-    return value if "+" in value[19:] or "-" in value[19:] else value + "Z"
+    value = value.strip()
+    bare = value.removesuffix(" UTC")
+    if len(bare) < 19 or bare[-1] in "Zz":
+        return bare
+    if offset := _OFFSET.search(bare, 19):
+        return f"{bare[: offset.start()]}{offset[1]}{offset[2]}:{offset[3] or '00'}"
+    if "+" in bare[19:] or "-" in bare[19:]:
+        return bare
+    if bare == value:
+        told.append("defaulted:zone")
+    return bare + "Z"
 
 
 def day_session(user: str | None, time: Any) -> str | None:
@@ -295,7 +340,20 @@ def day_session(user: str | None, time: Any) -> str | None:
         day = moment.astimezone(UTC).date().isoformat() if moment else ""
     except (TypeError, ValueError, OverflowError):
         pass  # the contract refuses such a time
-    return f"{user[:100]}-{day}"
+    return f"{fitted(user, _LONGEST_ID - 11)}-{day}"
+
+
+def fitted(name: str, longest: int = _LONGEST_ID) -> str:
+    """A name that fits into an id; a longer one ends in a hash of itself, so that two names stay two.
+
+    Parameters
+    ----------
+    name : str
+        What may be too long.
+    longest : int
+        Characters.
+    """
+    return name if len(name) <= longest else f"{name[: longest - 17]}~{digest(name)}"
 
 
 def nested(value: Any, kind: type, name: str) -> Any:
