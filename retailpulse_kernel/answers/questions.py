@@ -89,8 +89,12 @@ def over_time(rp: Workbench, scope: Scope) -> pd.DataFrame:
             break
         grain = finer
         rows = _rows(rp, scope, grain.name)
-    extent = Extent(grain.within(contract_of(rp.settings).shop.calendar), since, until, datetime.now(UTC))
-    return _by(rows, scope, ["bucket", "category"], extent)
+    calendar = contract_of(rp.settings).shop.calendar
+    extent = Extent(grain.within(calendar), since, until, datetime.now(UTC))
+    frame = _by(rows, scope, ["bucket", "category"], extent)
+    if len(frame):
+        frame["bucket"] = frame["bucket"].dt.tz_convert(calendar.tzinfo)
+    return frame
 
 
 def _fitting(span: timedelta | None) -> Grain:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ import traitlets
 from retailpulse_kernel.answers.dimensions import by_dimension
 from retailpulse_kernel.answers.questions import QUESTIONS
 from retailpulse_kernel.answers.scope import Scope, known_values
+from retailpulse_kernel.ground.calendars import Calendar
 from retailpulse_kernel.ground.errors import RetailPulseError, UnknownName
 from retailpulse_kernel.ground.spans import range_of, require_range, span_of
 from retailpulse_kernel.live import assets, drawing
 from retailpulse_kernel.live.offering import offered
 from retailpulse_kernel.live.widget import ChartWidget
+from retailpulse_kernel.shop.contract.loading import contract_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +97,7 @@ class Explorer(ChartWidget):
 
     _esm = assets.module("explore.mjs")
     questions = traitlets.Dict().tag(sync=True)
+    zone = traitlets.Unicode().tag(sync=True)
     asked = traitlets.Dict().tag(sync=True)
     answer = traitlets.Dict().tag(sync=True)
     tree: traitlets.List[str] = traitlets.List().tag(sync=True)
@@ -109,8 +112,11 @@ class Explorer(ChartWidget):
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._number = 0
+        self._calendar = contract_of(rp.settings).shop.calendar
         self.chart: Chart | None = None
-        super().__init__(questions=drawing.TITLES, asked=self._told(), answer={}, tree=[], currencies=[])
+        super().__init__(
+            questions=drawing.TITLES, zone=self._calendar.zone, asked=self._told(), answer={}, tree=[], currencies=[]
+        )
 
     def ask(self, question: str, **change: Any) -> Chart:
         """Answer a question, about something else when `change` says so, without changing what is shown.
@@ -177,7 +183,7 @@ class Explorer(ChartWidget):
         if "last" in message:
             change |= {"since": None, "until": None}
         if "since" in message or "until" in message:
-            change |= {"last": None, **_range(message.get("since"), message.get("until"))}
+            change |= {"last": None, **_range(message.get("since"), message.get("until"), self._calendar)}
         self._scope = replace(self._scope, **change)
         self._question = message.get("question", self._question)
         self._live = bool(message.get("live", self._live)) and not (self._scope.since or self._scope.until)
@@ -205,7 +211,8 @@ class Explorer(ChartWidget):
         scope = self._scope
         return {
             "question": self._question, "categories": list(scope.categories), "last": scope.last, "live": self._live,
-            "currency": scope.currency, "since": _minute(scope.since), "until": _minute(scope.until),
+            "currency": scope.currency, "since": _minute(scope.since, self._calendar),
+            "until": _minute(scope.until, self._calendar),
             "figure": scope.figure, "by": scope.by,
         }  # fmt: skip
 
@@ -242,7 +249,7 @@ def explore(
     last : str or timedelta, optional
         The newest span: ``"1h"``, ``"7d"``; all there is when None.
     since, until : datetime or str, optional
-        A past range instead, UTC unless it has a zone, on whole minutes.
+        A past range instead, the shop's time unless it has a zone, on whole minutes.
     currency : str
         Whose money is looked at.
     figure, by : str
@@ -260,20 +267,22 @@ def explore(
     if last is not None:
         span = span_of(last)
         last = last if isinstance(last, str) else f"{span.total_seconds():g}s"
-    scope = Scope(chosen, None if past else last, *range_of(None, since, until), currency, figure, by)
+    bounds = range_of(None, since, until, calendar=contract_of(rp.settings).shop.calendar)
+    scope = Scope(chosen, None if past else last, *bounds, currency, figure, by)
     return Explorer(rp, scope, question)
 
 
-def _range(since: str | None, until: str | None) -> dict[str, datetime | None]:
-    """A range as the page gives it, UTC; empty is no bound."""
-    begin, end = range_of(None, since or None, until or None)
+def _range(since: str | None, until: str | None, calendar: Calendar) -> dict[str, datetime | None]:
+    """A range as the page gives it, in the shop's time; empty is no bound."""
+    begin, end = range_of(None, since or None, until or None, calendar=calendar)
     require_range(begin, end)
     return {"since": begin, "until": end}
 
 
-def _minute(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment:%Y-%m-%dT%H:%M}"
+def _minute(moment: datetime | None, calendar: Calendar) -> str | None:
+    return None if moment is None else f"{moment.astimezone(calendar.tzinfo):%Y-%m-%dT%H:%M}"
 
 
 def _moment(moment: datetime) -> str:
+    moment = moment.astimezone(UTC)
     return f"datetime({moment.year}, {moment.month}, {moment.day}, {moment.hour}, {moment.minute}, tzinfo=UTC)"

@@ -20,6 +20,7 @@ from retailpulse_kernel.ground.spans import span_of
 from retailpulse_kernel.live import assets
 from retailpulse_kernel.live.stream.broadcast import Broadcast
 from retailpulse_kernel.live.widget import ChartWidget
+from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.events import ORDER_EVENTS
 from retailpulse_kernel.shop.figures import FIGURES
 from retailpulse_kernel.shop.tables import GRAINS
@@ -53,6 +54,7 @@ class LiveView(ChartWidget):
                 "titles": {name: figure.title for name, figure in FIGURES.items()},
                 "order_events": sorted(ORDER_EVENTS),
                 "namespace": settings.namespace.name,
+                "zone": contract_of(settings).shop.calendar.zone,
                 **options,
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace as replace_scope
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -251,6 +252,22 @@ def test_a_currency_and_a_past_range_can_be_chosen(rp: Any, events: list[Event])
     assert explorer.answer["note"].startswith("The range is empty") and explorer.chart is shown
     explorer._answer({"last": "1h"})
     assert explorer.chart.scope == Scope((), last="1h", currency="EUR")
+
+
+def test_times_are_those_of_the_shop(rp: Any, tmp_path: Path) -> None:
+    contract = tmp_path / "shop.toml"
+    contract.write_text('[shop]\nzone = "Asia/Kolkata"\n')
+    here = workbench(rp._stores["cassandra"], rp._stores["hive"], tmp_path, contract)
+    explorer = explore(here, since="2026-03-01T15:28", until="2026-03-01T15:40")
+    explorer._answer({"question": "over_time"})
+    assert explorer.zone == "Asia/Kolkata" and explorer.chart is not None
+    assert (explorer.chart.scope.since, explorer.chart.scope.until) == (START, UNTIL)
+    assert (explorer.asked["since"], explorer.asked["until"]) == ("2026-03-01T15:28", "2026-03-01T15:40")
+    assert explorer.chart.frame["bucket"].min().isoformat() == "2026-03-01T15:28:00+05:30"
+    assert json.loads(explorer.answer["figure"])["data"][0]["x"][0].startswith("2026-03-01T15:28")
+    assert "datetime(2026, 3, 1, 9, 58, tzinfo=UTC)" in explorer.chart.code
+    explorer._answer({"since": "2026-03-01T15:30", "until": "2026-03-01T15:40"})
+    assert explorer.chart.scope.since == START + timedelta(minutes=2)
 
 
 @pytest.mark.parametrize("last", ["1d", "7d", "30d", None])

@@ -64,8 +64,16 @@ function layout(theme, title, more = {}) {
 
 export const time = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19);
 
+/** A summary whose times are those of the shop's clock: as it shows them at the range's end, so that no hour comes twice. */
+function shown(summary) {
+  const moved = (seconds) => seconds + (summary.ahead ?? 0);
+  const buckets = summary.buckets.map((bucket) => ({ ...bucket, start: moved(bucket.start) }));
+  return { ...summary, since: moved(summary.since), until: moved(summary.until), buckets };
+}
+
 /** The figures of a summary: name -> {data, layout}. */
-export function charts(summary, titles, theme) {
+export function charts(given, titles, theme) {
+  const summary = shown(given);
   return { bar: bar(summary, titles, theme), line: line(summary, titles, theme), pie: pie(summary, titles, theme),
     aov: average(summary, titles, theme) };
 }

@@ -3,6 +3,7 @@
 import { loadPlotly } from "./channel.mjs";
 import { CONFIG, dressed, shownTheme } from "./charts.mjs";
 import { closesByItself, element, fill, fillTree } from "./dom.mjs";
+import { wall } from "./zone.mjs";
 
 const RANGES = [["1 hour", "1h"], ["6 hours", "6h"], ["1 day", "1d"], ["7 days", "7d"], ["all", ""], ["from … to …", "past"]];
 
@@ -26,14 +27,15 @@ class Explorer {
 
   build() {
     const { model } = this;
+    const zone = model.get("zone");
     const parts = {
       summary: element("summary", { text: "All categories" }),
       tree: element("div", { className: "rp-tree" }),
       up: element("button", { type: "button", className: "rp-up", text: "Up", title: "One step up the tree" }),
       range: element("select", { className: "rp-range-of" }, ...RANGES.map(([text, value]) => element("option", { text, value }))),
       currency: element("select", { className: "rp-currency", title: "Money of different currencies is never added up" }),
-      since: element("input", { type: "datetime-local", className: "rp-since", title: "From, UTC" }),
-      until: element("input", { type: "datetime-local", className: "rp-until", title: "To, UTC" }),
+      since: element("input", { type: "datetime-local", className: "rp-since", title: `From, ${zone}` }),
+      until: element("input", { type: "datetime-local", className: "rp-until", title: `To, ${zone}` }),
       live: element("button", { type: "button", className: "rp-follow", text: "Live", title: "Ask again every few seconds" }),
       questions: element("span", { className: "rp-questions" }),
       note: element("div", { className: "rp-note", role: "status" }),
@@ -53,7 +55,7 @@ class Explorer {
       const [first] = model.get("asked").categories;
       if (first) this.ask({ categories: first.includes(".") ? [first.slice(0, first.lastIndexOf("."))] : [] });
     });
-    parts.past = element("span", { className: "rp-past" }, parts.since, "–", parts.until, "UTC");
+    parts.past = element("span", { className: "rp-past" }, parts.since, "–", parts.until, zone);
     parts.range.addEventListener("change", () => {
       parts.past.hidden = parts.range.value !== "past";
       if (parts.past.hidden) this.ask({ last: parts.range.value || null });
@@ -83,7 +85,7 @@ class Explorer {
   askRange() {
     const { since, until } = this.parts;
     const minute = (ms) => new Date(ms).toISOString().slice(0, 16);
-    until.value ||= minute(Date.now());
+    until.value ||= wall(Date.now() / 1000, this.model.get("zone")).slice(0, 16);
     since.value ||= minute(Date.parse(`${until.value}Z`) - 86_400_000);
     this.ask({ since: since.value, until: until.value });
   }

@@ -6,6 +6,7 @@ import { Clock } from "./clock.mjs";
 import { build, closesByItself, element, fill, fillTree } from "./dom.mjs";
 import { data, page } from "./export.mjs";
 import { counted, money, summarise } from "./model.mjs";
+import { ahead } from "./zone.mjs";
 
 const REPLAY_MS = 250;
 /** The charts in the order of the page. */
@@ -136,7 +137,7 @@ class View {
       categories: this.categories, orderEvents: this.options.order_events,
     };
     const [since, until] = model.range(end, clock.window);
-    const summary = summarise(model, { since, until, ...ask });
+    const summary = { ...summarise(model, { since, until, ...ask }), ahead: ahead(until, this.options.zone) };
     const [before, from] = model.range(since, clock.window);
     summary.before = before >= model.oldest ? summarise(model, { since: before, until: from, ...ask }).average : null;
     return summary;
@@ -190,8 +191,8 @@ class View {
     parts.summary.textContent = this.categories ? this.categories.join(", ") : "All categories";
     Object.assign(parts.scrub, { min: String(model.oldest), max: String(state.edge) });
     parts.scrub.value = String(summary.until);
-    const shown = (seconds) => time(seconds).slice(5, 16).replace("T", " ");
-    parts.range.textContent = `${shown(summary.since)} – ${shown(summary.until)} UTC`;
+    const shown = (seconds) => time(seconds + summary.ahead).slice(5, 16).replace("T", " ");
+    parts.range.textContent = `${shown(summary.since)} – ${shown(summary.until)} ${this.options.zone}`;
     const [consumed, duplicate, late, bad] = counted(model, summary.since, summary.until);
     const counts = { rate: Math.round(state.rate), lag: state.lag, late, bad, duplicate };
     for (const [name, count] of Object.entries(counts)) parts[name].textContent = number.format(count);
@@ -216,9 +217,9 @@ class View {
   // -- keeping ------------------------------------------------------------------------
 
   get heading() {
-    const { since, until } = this.shown;
+    const shown = (seconds) => time(seconds + this.shown.ahead).replace("T", " ");
     const of = this.categories ? `, ${this.categories.join(", ")}` : "";
-    return `RetailPulse, ${time(since).replace("T", " ")} to ${time(until).replace("T", " ")} UTC${of}`;
+    return `RetailPulse, ${shown(this.shown.since)} to ${shown(this.shown.until)} ${this.options.zone}${of}`;
   }
 
   /** A copy of the charts below the view, which stays as it is. */
