@@ -147,7 +147,7 @@ def whole(value: Any) -> Any:
             plain = found[1]
         return int(plain) if plain.isascii() and plain.isdigit() and len(plain) < 19 else value
     if isinstance(value, (float, Decimal)):
-        if value != value:  # the NaN that pandas writes for a gap
+        if is_nothing(value):
             return None
         if abs(value) == math.inf:
             return str(value)  # JSON has no infinity: a null in its place would count as one piece
