@@ -6,8 +6,10 @@ import io
 import logging
 import socket
 import struct
+import uuid
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 
 from retailpulse_kernel.ground.credentials import resolve_secret
 from retailpulse_kernel.ground.errors import RetailPulseError
@@ -19,7 +21,9 @@ __all__ = ["check"]
 _SECONDS = 5.0
 #: Its first answer connects to the Metastore.
 _SPARK_SECONDS = 30.0
-_HEALTH_SESSION = b"6d1f4c2e-0f2b-4c0f-9a52-7c3f4b8e2d10"
+_HEALTH_SESSION = "6d1f4c2e-0f2b-4c0f-9a52-7c3f4b8e2d10"
+#: What Spark says of a session that was idle for too long: it never opens it again.
+_ENDED = "INVALID_HANDLE.SESSION_CLOSED"
 
 # A server that is not up yet is not news here: without a handler of their own, these would write it to stderr.
 for _name in ("cassandra", "thrift", "retailpulse_kernel.stack.health"):
@@ -138,8 +142,18 @@ def _metastore(settings: Settings) -> None:
 def _spark_connect(settings: Settings) -> None:
     """Ask for the databases: Spark's server answers, and its Metastore.
 
-    Spark's own client takes two seconds to import; this one call of it is short. All of these ask in one session.
+    Spark's own client takes two seconds to import; this one call of it is short. All of these ask in one session, and
+    in another once it has ended.
     """
+    try:
+        _ask_spark_connect(settings, _HEALTH_SESSION)
+    except ConnectionError as error:
+        if _ENDED not in str(error):
+            raise
+        _ask_spark_connect(settings, str(uuid.uuid5(uuid.UUID(_HEALTH_SESSION), f"{datetime.now(UTC):%Y-%m-%d %H:%M}")))
+
+
+def _ask_spark_connect(settings: Settings, session: str) -> None:
     require_extra("streaming")
 
     import grpc
@@ -148,7 +162,7 @@ def _spark_connect(settings: Settings) -> None:
     target, _, more = (address.remote or "").removeprefix("sc://").partition("/")
     # Plan.root, which is Relation.sql.query.
     plan = _field(1, _field(10, _field(1, b"show databases")))
-    request = _field(1, _HEALTH_SESSION) + _field(2, _field(1, b"health")) + _field(3, plan)
+    request = _field(1, session.encode()) + _field(2, _field(1, b"health")) + _field(3, plan)
     token = [("authorization", f"Bearer {resolve_secret(address.token)}")] if address.token else []
     # As Spark's client: a token goes in clear to this machine only, by this name.
     encrypted = "use_ssl=true" in more.lower() or (token and not target.startswith("localhost:"))
