@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from retailpulse_kernel.feed.adapters.files import open_rows
 from retailpulse_kernel.feed.adapters.rows import BadRow, Row, Rows
 from retailpulse_kernel.ground.errors import EventError, UsageError
@@ -29,8 +31,6 @@ __all__ = ["AUTO", "Accepted", "Reading", "Reject", "read", "read_rows"]
 
 #: The format that is told by a file's columns.
 AUTO: Final = "auto"
-
-
 _NO_COLUMNS: Final = "none of its first rows is a JSON object of UTF-8"
 
 
@@ -116,14 +116,19 @@ class Reading:
             event = self._parse(value, arrival_ms=row.arrival_ms)
         except EventError as error:
             return _reject(row, error)
-        record = record_of(value)
-        given = self._named(record)
-        self.changed.update(set(_assumed(given, event)))
+        given = self._given(value)
+        self.changed.update(_assumed(given, event))
         currency = self._mapping.rules.currency
         if event.price is None or given.get("currency") is not None or currency == Rules.currency:
             return Accepted(event, value)
-        value = self._message({"currency": currency}, record)
+        value = self._message({"currency": currency}, record_of(value))
         return Accepted(self._parse(value, arrival_ms=row.arrival_ms), value)
+
+    def _given(self, value: bytes) -> Mapping[str, Any]:
+        """What a message itself says of the fields that `_assumed` looks at."""
+        if self._contract.moved:
+            return self._named(record_of(value))
+        return msgspec.structs.asdict(_look(value))
 
     def _mapped(self, row: Row) -> Iterator[Accepted | Reject]:
         """The events of a row, each judged by the contract, and written as its message."""
@@ -141,7 +146,7 @@ class Reading:
             except EventError as error:
                 yield _reject(row, error)
                 continue
-            changed |= set(_assumed(fields, accepted.event))
+            changed.update(_assumed(fields, accepted.event))
             yield accepted
         self.changed.update(changed)
 
@@ -161,6 +166,17 @@ class Reading:
         """A table's row with the standard fields under their names, where the contract has other columns for them."""
         moved = {field.name: at(record, field.steps) for field in self._contract.moved}
         return {name: value for name, value in moved.items() if value is not None} | {**record} if moved else record
+
+
+class _Given(msgspec.Struct):
+    """The fields that `_assumed` looks at. A whole message takes as long to read again as for the first time."""
+
+    event_time: Any = None
+    quantity: Any = None
+    currency: Any = None
+
+
+_look: Final = msgspec.json.Decoder(_Given).decode
 
 
 def _assumed(given: Mapping[str, Any], event: Event) -> Iterator[str]:
