@@ -18,7 +18,7 @@ from retailpulse_kernel.feed.adapters import Reject, read, read_rows
 from retailpulse_kernel.feed.adapters.lines import MAX_LINE
 from retailpulse_kernel.feed.checking import check_file
 from retailpulse_kernel.ground.errors import EventError, RetailPulseError, UsageError
-from retailpulse_kernel.shop.adapters.values import day_session, exact_price, first_of
+from retailpulse_kernel.shop.adapters.values import canonical, day_session, exact_price, first_of
 from retailpulse_kernel.shop.events import Event
 from tests.adapters import events_of
 
@@ -242,3 +242,8 @@ def test_an_item_with_two_prices_is_refused(tmp_path: Path, second: str, right: 
         return
     with pytest.raises(UsageError, match="has the item '5' twice"):
         read(events, items=items)
+
+
+@pytest.mark.parametrize("number", ["sNaN", "NaN", "Infinity"])
+def test_a_number_that_is_none_has_a_canonical_text(number: str) -> None:
+    assert canonical([Decimal(number)]) == "[]"

@@ -156,8 +156,7 @@ _PACKERS = (
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
 )
-
-
+#: How files of other kinds begin, and what these are called.
 _OTHERS = (
     (b"ORC", "ORC"),
     (b"ARROW1", "Arrow"),

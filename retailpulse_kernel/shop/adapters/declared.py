@@ -15,6 +15,7 @@ from retailpulse_kernel.shop.adapters.placing import at
 from retailpulse_kernel.shop.adapters.records import Mapped
 from retailpulse_kernel.shop.adapters.values import (
     category_path,
+    decimal_of,
     digest,
     is_nothing,
     is_number,
@@ -167,7 +168,7 @@ def _scaled(value: Any, scale: int) -> Any:
     if isinstance(value, str) and (len(value) > _LONGEST or not is_number(value)):
         return value
     try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
+        number = decimal_of(value)
     except (InvalidOperation, ValueError):
         return value
     if not number.is_finite() or abs(number.adjusted()) > _LONGEST:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from retailpulse_kernel.shop.adapters.values import is_nothing, is_number, nested, text, utc_time, whole
+from retailpulse_kernel.shop.adapters.values import decimal_of, is_nothing, is_number, nested, text, utc_time, whole
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.contract.paths import Step, path_text
 from retailpulse_kernel.shop.contract.types import decimal_digits, element_of
@@ -109,7 +109,7 @@ def _cell(kind: str, value: Any) -> Any:
 
 def _decimal(value: Any) -> Any:
     if isinstance(value, float):
-        return format(Decimal(repr(value)), "f")
+        return format(decimal_of(value), "f")
     return value.strip() if isinstance(value, str) else value
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "coupon_of",
     "currency_code",
     "day_session",
+    "decimal_of",
     "digest",
     "exact_number",
     "exact_price",
@@ -88,7 +89,7 @@ def _number(value: float | Decimal) -> str | None:
         raise EventError(
             "type:row", f"{value!r} is a float, whose last digits are not known: store ids as text or as whole numbers"
         )
-    exact = Decimal(repr(value)) if isinstance(value, float) else value
+    exact = decimal_of(value)
     if not exact.is_finite():
         return None
     if abs(exact.adjusted()) > _LONGEST_NUMBER:
@@ -167,6 +168,22 @@ def is_number(value: str) -> bool:
     return _NUMBER.fullmatch(value.strip()) is not None
 
 
+def decimal_of(number: str | int | float | Decimal) -> Decimal:
+    """A number with the digits that it is written with: a float has those of its shortest text.
+
+    Parameters
+    ----------
+    number : str or int or float or Decimal
+        The number.
+
+    Raises
+    ------
+    decimal.InvalidOperation
+        The text is no number.
+    """
+    return Decimal(repr(number) if isinstance(number, float) else number)
+
+
 def exact_number(value: Any) -> Decimal | None:
     """An amount with all of its digits; None when there is nothing.
 
@@ -191,7 +208,7 @@ def exact_number(value: Any) -> Decimal | None:
         if not is_number(value):
             raise EventError("format:price", f"{value!r} is not a number")
     try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
+        number = decimal_of(value)
         if not number.is_finite() or number.adjusted() > 15:
             raise EventError("range:price", f"{str(value)[:40]} is not an amount")
         number.quantize(_PLACES)
@@ -406,9 +423,8 @@ def canonical(value: Any) -> str:
         return "[" + ",".join(canonical(inner) for inner in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float | Decimal) and math.isfinite(value):
+    if isinstance(value, float | Decimal) and (exact := decimal_of(value)).is_finite():
         # A column of decimals writes 1.10, one of floats 1.1.
-        exact = Decimal(repr(value)) if isinstance(value, float) else value
         return text(exact.normalize() if exact else Decimal(0)) or ""
     if isinstance(value, str) and (found := _WHOLE_FLOAT.fullmatch(value)):
         return found[1]
