@@ -24,7 +24,16 @@ from retailpulse_kernel.shop.tables import Grain, Row
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COMPARISONS", "Comparison", "change_of", "compared", "compared_frame", "comparison_of", "none_of"]
+__all__ = [
+    "COMPARISONS",
+    "Comparison",
+    "change_of",
+    "compared",
+    "compared_frame",
+    "comparison_of",
+    "missing_words",
+    "none_of",
+]
 
 #: How much earlier each comparison reads; None is as much as the range is long.
 COMPARISONS: Final[Mapping[str, timedelta | None]] = {
@@ -70,12 +79,24 @@ class Comparison:
         first : datetime or None
             The start of its first window with figures; None where there is none.
         """
-        since, until = self.before
-        if first is None:
-            return f"There are no figures from {iso_text(since)} to {iso_text(until)} to compare with"
-        if first - since > (until - since) / _SILENT:
-            return f"The figures to compare with begin at {iso_text(first)}, and the range at {iso_text(since)}"
-        return ""
+        return missing_words(*self.before, first)
+
+
+def missing_words(since: datetime, until: datetime, first: datetime | None) -> str:
+    """What is said of a range to compare with that has no figures, or none at its beginning; empty otherwise.
+
+    Parameters
+    ----------
+    since, until : datetime
+        The range.
+    first : datetime or None
+        The start of its first window with figures; None where there is none.
+    """
+    if first is None:
+        return f"There are no figures from {iso_text(since)} to {iso_text(until)} to compare with"
+    if first - since > (until - since) / _SILENT:
+        return f"The figures to compare with begin at {iso_text(first)}, and the range at {iso_text(since)}"
+    return ""
 
 
 def comparison_of(

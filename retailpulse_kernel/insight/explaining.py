@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.answers.base_figures import is_based
-from retailpulse_kernel.answers.comparing import Comparison
+from retailpulse_kernel.answers.comparing import missing_words
 from retailpulse_kernel.answers.conversion import Conversion
 from retailpulse_kernel.answers.ranges import minutes_of
 from retailpulse_kernel.answers.referencing import references_of
@@ -219,8 +219,6 @@ def _missing(both: Both, ranges: Ranges) -> list[str]:
             f"There is no {both.figures[0].name} in either range.",
             remedy="Ask for a longer range, or for other values in `where`.",
         )
-    shift = ranges.since - ranges.since_before
-    comparison = Comparison(ranges.since, ranges.since + (ranges.until_before - ranges.since_before), shift)
     first = min((row["bucket"] for row in both.before), default=None)
-    words = comparison.missing(first)
+    words = missing_words(ranges.since_before, ranges.until_before, first)
     return [f"{words}."] if words else []

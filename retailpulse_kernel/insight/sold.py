@@ -93,10 +93,10 @@ class Sold:
             change = amounts[1] - amounts[0]
             price = mean_of(quotients(amounts, own))
             of_volume = price * (own[1] - own[0])
-            with_all = price * mean_of(quotients(own, volumes)) * (volumes[1] - volumes[0])
+            share = mean_of(quotients(own, volumes))
+            with_all = price * share * (volumes[1] - volumes[0])
             effects = {"mix": of_volume - with_all, self.effects[-1]: change - of_volume}
             if self.units and self.orders:
-                share = mean_of(quotients(own, volumes))
                 effects["orders"] = price * share * per_order * (orders[1] - orders[0])
                 effects["quantity"] = with_all - effects["orders"]
             else:
