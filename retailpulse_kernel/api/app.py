@@ -21,7 +21,7 @@ from retailpulse_kernel.answers.request import Asked, asked
 from retailpulse_kernel.answers.rows import funnel_rows
 from retailpulse_kernel.api.cache import AnswerCache
 from retailpulse_kernel.api.corrections import add_corrections
-from retailpulse_kernel.api.figures import Wanted, body, figure_body
+from retailpulse_kernel.api.figures import Wanted, answer_of, figure_answer
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
@@ -196,19 +196,22 @@ def create_app(
         if name in ("top_products", "funnel") and (top or compare):
             raise UsageError(f"{name!r} has neither `top` nor `compare`.", remedy="Use `limit`, or `shift`.")
         if name == "top_products" and archive is not None:
-            folder, title = archive(), "Top products"
-            return answer(
-                request, key,
-                lambda: body(name, title, "currency", "events", question, product_rows(folder, question)), products,
-            )  # fmt: skip
+            folder = archive()
+
+            def best() -> dict[str, Any]:
+                rows = product_rows(folder, question)
+                return answer_of(name, "Top products", "currency", "events", question, rows)
+
+            return answer(request, key, lambda: orjson.dumps(best()), products)
         if name == "funnel":
-            title, whole = "Conversion funnel", corrected(store)
-            return answer(
-                request, key,
-                lambda: body(name, title, "events", CATEGORY.name, question, funnel_rows(whole, pool, question)),
-            )  # fmt: skip
+
+            def steps() -> dict[str, Any]:
+                rows = funnel_rows(corrected(store), pool, question)
+                return answer_of(name, "Conversion funnel", "events", CATEGORY.name, question, rows)
+
+            return answer(request, key, lambda: orjson.dumps(steps()))
         wanted = Wanted(question, table, top, compare, complete, in_base)
-        return answer(request, key, lambda: figure_body(sources, pool, name, wanted))
+        return answer(request, key, lambda: orjson.dumps(figure_answer(sources, pool, name, wanted)))
 
     add_tables(app, sources, answer)
     add_corrections(app, sources, answer, _asked)

@@ -15,7 +15,7 @@ from retailpulse_kernel.answers.corrected import Late, additions
 from retailpulse_kernel.answers.request import Asked, fitted
 from retailpulse_kernel.answers.rows import valued
 from retailpulse_kernel.api.problems import ERRORS, Problem
-from retailpulse_kernel.api.sources import Sources
+from retailpulse_kernel.api.sources import Answering, Sources
 from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.errors import UnknownName
@@ -36,9 +36,6 @@ class Corrections(BaseModel):
     grain: str
     total_rows: int
     rows: list[dict[str, Any]]
-
-
-Answering = Callable[[Request, tuple[Any, ...], Callable[[], bytes]], Response]
 
 
 def add_corrections(app: FastAPI, sources: Sources, answer: Answering, asking: Callable[..., Asked]) -> None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from retailpulse_kernel.answers.base_figures import SUFFIX, is_based, is_money
 from retailpulse_kernel.answers.compared_rows import compared_rows
 from retailpulse_kernel.answers.corrected import Late, corrected
@@ -24,7 +22,7 @@ from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.tables import Row
 
-__all__ = ["Wanted", "body", "figure_body"]
+__all__ = ["Wanted", "answer_of", "figure_answer"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Wanted:
     in_base: bool = False
 
 
-def figure_body(sources: Sources, pool: Executor, name: str, wanted: Wanted) -> bytes:
+def figure_answer(sources: Sources, pool: Executor, name: str, wanted: Wanted) -> dict[str, Any]:
     """The answer with the rows of a figure, from the table that answers at the least cost.
 
     Parameters
@@ -120,10 +118,10 @@ def figure_body(sources: Sources, pool: Executor, name: str, wanted: Wanted) -> 
         said["others"] = largest.others
     if conversion is not None:
         said["base"] = conversion.plain()
-    return body(name, figure.title, figure.unit, choice.entry.name, asked, rows, said)
+    return answer_of(name, figure.title, figure.unit, choice.entry.name, asked, rows, said)
 
 
-def body(
+def answer_of(
     name: str,
     title: str,
     unit: str,
@@ -131,7 +129,7 @@ def body(
     asked: Asked,
     rows: list[Row],
     said: Mapping[str, Any] | None = None,
-) -> bytes:
+) -> dict[str, Any]:
     """An answer; `total_rows` tells how many rows there are where the limit leaves some out.
 
     Parameters
@@ -147,10 +145,8 @@ def body(
     said : mapping, optional
         What else the answer says.
     """
-    return orjson.dumps(
-        {
-            "figure": name, "title": title, "unit": unit, "table": table, "since": asked.since,
-            "until": asked.until, "grain": asked.grain.name, "total_rows": len(rows), **(said or {}),
-            "rows": rows[: asked.limit] if asked.limit else rows,
-        }
-    )  # fmt: skip
+    return {
+        "figure": name, "title": title, "unit": unit, "table": table, "since": asked.since,
+        "until": asked.until, "grain": asked.grain.name, "total_rows": len(rows), **(said or {}),
+        "rows": rows[: asked.limit] if asked.limit else rows,
+    }  # fmt: skip

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
+
+from fastapi import Request, Response
 
 from retailpulse_kernel.catalogue.overview import Freshness, Tables, tables_of
 from retailpulse_kernel.catalogue.tables import Catalogue, catalogue_of
@@ -13,7 +16,10 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.stores.base import FigureStore, Store
 from retailpulse_kernel.stores.registry import open_store
 
-__all__ = ["Sources"]
+__all__ = ["Answering", "Sources"]
+
+#: Makes the response of a request, its key and what gives the body.
+Answering = Callable[[Request, tuple[Any, ...], Callable[[], bytes]], Response]
 
 #: Plans change when a job is started or promoted.
 _SECONDS = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
@@ -12,7 +11,7 @@ from pydantic import BaseModel
 from retailpulse_kernel.answers.base_figures import all_in_base
 from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.api.problems import ERRORS, Problem
-from retailpulse_kernel.api.sources import Sources
+from retailpulse_kernel.api.sources import Answering, Sources
 from retailpulse_kernel.catalogue.conditions import wanted_of
 from retailpulse_kernel.catalogue.contents import Contents
 from retailpulse_kernel.catalogue.overview import Freshness, described, fresh_words
@@ -68,9 +67,6 @@ class TableRows(BaseModel):
     columns: list[dict[str, str]]
     more: bool
     rows: list[dict[str, Any]]
-
-
-Answering = Callable[[Request, tuple[Any, ...], Callable[[], bytes]], Response]
 
 
 def add_tables(app: FastAPI, sources: Sources, answer: Answering) -> None:

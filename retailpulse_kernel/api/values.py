@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -17,9 +17,9 @@ from pydantic import BaseModel
 
 from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.answers.request import Asked
-from retailpulse_kernel.api.figures import Wanted, figure_body
+from retailpulse_kernel.api.figures import Wanted, figure_answer
 from retailpulse_kernel.api.problems import ERRORS
-from retailpulse_kernel.api.sources import Sources
+from retailpulse_kernel.api.sources import Answering, Sources
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.shop.figures import EVENTS
 
@@ -36,9 +36,6 @@ class Values(BaseModel):
     since: str
     until: str
     rows: list[dict[str, str]]
-
-
-Answering = Callable[[Request, tuple[Any, ...], Callable[[], bytes]], Response]
 
 
 def add_values(app: FastAPI, sources: Sources, pool: Executor, answer: Answering, asking: Callable[..., Asked]) -> None:
@@ -80,7 +77,7 @@ def add_values(app: FastAPI, sources: Sources, pool: Executor, answer: Answering
 
 
 def _body(sources: Sources, pool: Executor, dimension: str, figure: str, wanted: Wanted) -> bytes:
-    found = orjson.loads(figure_body(sources, pool, figure, wanted))
+    found = figure_answer(sources, pool, figure, wanted)
     nothing = sources.catalogue.contract.shop.currency if dimension == "currency" else ""
     rows = [{dimension: row[dimension]} for row in found["rows"]] or [{dimension: nothing}]
     return orjson.dumps({"dimension": dimension, "since": found["since"], "until": found["until"], "rows": rows})

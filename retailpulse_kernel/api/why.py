@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from retailpulse_kernel.answers.request import Asked
 from retailpulse_kernel.api.problems import ERRORS, Problem
-from retailpulse_kernel.api.sources import Sources
+from retailpulse_kernel.api.sources import Answering, Sources
 from retailpulse_kernel.catalogue.personal import is_personal
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.notes import unsaid
@@ -39,9 +39,6 @@ class Why(BaseModel):
     notes: list[str]
     effects: dict[str, int | str]
     dimensions: list[dict[str, Any]]
-
-
-Answering = Callable[[Request, tuple[Any, ...], Callable[[], bytes]], Response]
 
 
 def add_why(app: FastAPI, sources: Sources, answer: Answering, asking: Callable[..., Asked]) -> None:

@@ -14,6 +14,8 @@ __all__ = ["WIDTH", "Grid"]
 
 #: How wide a dashboard is, and how high the title of a row.
 WIDTH, _TITLE = 24, 1
+#: Panels of a closed row beside one another.
+_BESIDE = 3
 
 
 class Grid:
@@ -73,6 +75,3 @@ class Grid:
         # Closed, the row takes its title's place only.
         self._top = below
         return row
-
-
-_BESIDE = 3
