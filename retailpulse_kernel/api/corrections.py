@@ -16,11 +16,11 @@ from retailpulse_kernel.answers.request import Asked, fitted
 from retailpulse_kernel.answers.rows import valued
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.sources import Answering, Sources
-from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.personal import shows_personal
 from retailpulse_kernel.shop.tables import CATEGORY, CORRECTED_AT, LATE_EVENTS, FigureTable, Row
 from retailpulse_kernel.stores.base import FigureStore
 

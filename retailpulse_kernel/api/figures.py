@@ -18,8 +18,8 @@ from retailpulse_kernel.api.corrections import mark_corrected
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.choosing import Question, choose
 from retailpulse_kernel.catalogue.completeness import complete_until, until_complete
-from retailpulse_kernel.catalogue.personal import shows_personal
 from retailpulse_kernel.ground.errors import UsageError
+from retailpulse_kernel.shop.personal import shows_personal
 from retailpulse_kernel.shop.tables import Row
 
 __all__ = ["Wanted", "answer_of", "figure_answer"]

@@ -15,10 +15,11 @@ from retailpulse_kernel.api.sources import Answering, Sources
 from retailpulse_kernel.catalogue.conditions import wanted_of
 from retailpulse_kernel.catalogue.contents import Contents
 from retailpulse_kernel.catalogue.overview import Freshness, described, fresh_words
-from retailpulse_kernel.catalogue.personal import is_personal, names_personal, shows_personal, without_personal
+from retailpulse_kernel.catalogue.personal import without_personal
 from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.spans import range_of
 from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.personal import is_personal, names_personal, shows_personal
 from retailpulse_kernel.shop.tables import grain_of
 from retailpulse_kernel.stores.kafka.values import values_of
 

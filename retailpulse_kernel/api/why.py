@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from retailpulse_kernel.answers.request import Asked
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.sources import Answering, Sources
-from retailpulse_kernel.catalogue.personal import is_personal
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.insight import explaining
+from retailpulse_kernel.shop.personal import is_personal
 
 __all__ = ["add_why"]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from retailpulse_kernel.catalogue.conditions import time_column_if_any
 from retailpulse_kernel.catalogue.overview import Freshness, tables_of
-from retailpulse_kernel.catalogue.personal import is_personal, shows_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.errors import RetailPulseError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.contract.model import Contract, Field, ReferenceTable
 from retailpulse_kernel.shop.figures import Figure, Ratio
+from retailpulse_kernel.shop.personal import is_personal, shows_personal
 from retailpulse_kernel.stores.kafka.config import reach
 from retailpulse_kernel.stores.kafka.topics import topic_states
 

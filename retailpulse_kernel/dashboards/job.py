@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType, VariableR
 
 from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.catalogue.conditions import time_column_if_any
-from retailpulse_kernel.catalogue.personal import is_personal, names_personal, shows_personal, without_personal
+from retailpulse_kernel.catalogue.personal import without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.dashboards.annotations import failed_reconciliations, promotions
 from retailpulse_kernel.dashboards.grid import WIDTH, Grid
@@ -29,6 +29,7 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.personal import is_personal, names_personal, shows_personal
 from retailpulse_kernel.shop.tables import FigureTable
 from retailpulse_kernel.streaming.plan.data import FigurePlan
 

@@ -13,7 +13,6 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from retailpulse_kernel.catalogue.personal import is_personal
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.dashboards.annotations import corrections, failed_reconciliations, promotions
 from retailpulse_kernel.dashboards.panels import (
@@ -33,6 +32,7 @@ from retailpulse_kernel.dashboards.panels import (
 from retailpulse_kernel.dashboards.queries import API, api_query, corrections_query, values_fields
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, AVERAGE_ORDER_VALUE, EVENTS, ORDERS, REVENUE, Figure, Ratio
+from retailpulse_kernel.shop.personal import is_personal
 from retailpulse_kernel.shop.tables import GRAINS
 
 __all__ = ["shop_dimensions", "store_pulse"]

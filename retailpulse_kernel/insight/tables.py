@@ -10,12 +10,12 @@ from functools import cached_property
 
 from retailpulse_kernel.answers.referencing import References
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose
-from retailpulse_kernel.catalogue.personal import is_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.insight.against import Ranges
 from retailpulse_kernel.insight.reading import fits
 from retailpulse_kernel.shop.figures import Figure, Ratio
+from retailpulse_kernel.shop.personal import is_personal
 from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.frames import CATEGORIES
 

@@ -92,7 +92,7 @@ def reconcile(
         messages=sum(topic.messages for topic in topics),
         seconds=round(time.monotonic() - started, 3),
         jobs=checks,
-        tables=[*_tables(shares, compared), *of_late, *of_rows],
+        tables=_told(settings, shares, [*_tables(shares, compared), *of_late, *of_rows]),
         totals=totals,
         totals_since=None if hours.start_ms is None else moment_at(hours.start_ms),
         totals_until=None if hours.end_ms is None else moment_at(hours.end_ms),
@@ -147,6 +147,13 @@ def _tables(shares: Mapping[str, Share], compared: list[Compared]) -> list[Table
         ),
         *(check for share in shares.values() for check in share.unchecked),
     ]  # fmt: skip
+
+
+def _told(settings: Settings, shares: Mapping[str, Share], checks: Iterable[TableCheck]) -> list[TableCheck]:
+    """The checks without the values of personal fields."""
+    shop = contract_of(settings)
+    figures = [figure for share in shares.values() for _, table in share.tables for figure in table.figures]
+    return [one if one.first is None else replace(one, first=one.first.told(shop, figures)) for one in checks]
 
 
 def _notes(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal
 
 from retailpulse_kernel.ground.errors import CheckFailed
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.personal import masked
 
 __all__ = ["Difference", "JobCheck", "Reconciliation", "State", "TableCheck", "Totals"]
 
@@ -37,6 +42,20 @@ class Difference:
     stored: dict[str, Any] | None
     folded: dict[str, Any] | None
     against: str = "the fold of the topic"
+
+    def told(self, contract: Contract, figures: Iterable[Figure]) -> Difference:
+        """The difference without the values of personal fields.
+
+        Parameters
+        ----------
+        contract : Contract
+            The shop's.
+        figures : iterable of Figure
+            Those that the tables hold.
+        """
+        hidden = partial(masked, contract=contract, figures=tuple(figures))
+        stored, folded = (None if row is None else hidden(row) for row in (self.stored, self.folded))
+        return replace(self, key=hidden(self.key), stored=stored, folded=folded)
 
     def __str__(self) -> str:
         key = ", ".join(f"{name} {_text(value)}" for name, value in self.key.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -107,7 +107,12 @@ def compare(
 
 
 def compared_rows(
-    name: str, old: Mapping[Any, Row], new: Mapping[Any, Row], row_of: Callable[[Row], Row] = lambda row: row
+    name: str,
+    key: Sequence[str],
+    old: Mapping[Any, Row],
+    new: Mapping[Any, Row],
+    row_of: Callable[[Row], Row] = lambda row: row,
+    told: Callable[[Row], Row] = dict,
 ) -> Compared:
     """What differs between the rows of a table in two versions, in words.
 
@@ -115,16 +120,22 @@ def compared_rows(
     ----------
     name : str
         The table's, for the words.
+    key : sequence of str
+        The columns of its key.
     old, new : mapping of key to row
         Rows by their keys, which are tuples.
     row_of : callable
         As for `compare`; absent, the rows are compared as they are.
+    told : callable
+        Makes a row of which all may be told; see `shop.personal.masked`.
     """
     rows, differing, first = compare(old, new, row_of)
     if first is None:
         return Compared(rows)
-    key = " ".join(iso_text(part) if isinstance(part, datetime) else str(part) for part in first.key)
-    return Compared(rows, differing, f"{name} {key}: {_in_words(first)}")
+    place = told(dict(zip(key, first.key, strict=True))).values()
+    words = " ".join(iso_text(part) if isinstance(part, datetime) else str(part) for part in place)
+    one, other = (None if row is None else told(row) for row in (first.one, first.other))
+    return Compared(rows, differing, f"{name} {words}: {_in_words(one, other)}")
 
 
 def shared_columns(name: str, one: Iterable[str], other: Iterable[str]) -> str:
@@ -163,8 +174,7 @@ def _difference(one: Row | None, other: Row | None) -> tuple[Row | None, Row | N
     return ({name: one[name] for name in names}, {name: other[name] for name in names}) if names else None
 
 
-def _in_words(difference: Difference) -> str:
-    _, old, new = difference
+def _in_words(old: Row | None, new: Row | None) -> str:
     if old is None or new is None:
         return "only in the new one" if old is None else "not in the new one"
     name = next(iter(old))

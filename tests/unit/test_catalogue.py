@@ -25,7 +25,7 @@ from retailpulse_kernel.catalogue.browsing import listed
 from retailpulse_kernel.catalogue.choosing import Question, choose, choose_each
 from retailpulse_kernel.catalogue.conditions import time_column, wanted_of
 from retailpulse_kernel.catalogue.overview import freshness
-from retailpulse_kernel.catalogue.personal import is_personal, shows_personal, without_personal
+from retailpulse_kernel.catalogue.personal import without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue_of
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
@@ -46,6 +46,7 @@ from retailpulse_kernel.shop.figures import (
     parts_of,
     sum_of,
 )
+from retailpulse_kernel.shop.personal import is_personal, shows_personal
 from retailpulse_kernel.shop.rows import Column, RowTable
 from retailpulse_kernel.shop.tables import CATEGORY, USER, FigureTable, grain_of
 from retailpulse_kernel.stores.rows import schema_of

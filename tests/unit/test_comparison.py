@@ -10,23 +10,24 @@ from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
+KEY = ["day", "shelf"]
 
 
 def test_equal_rows_are_equal_also_where_one_version_has_more_columns() -> None:
     rows = {(DAY, "a"): {"events": 1}, (DAY, "b"): {"events": 2}}
     more = {key: row | {"units": 7} for key, row in rows.items()}
-    assert compared_rows("shelf", rows, more) == Compared(2)
-    assert str(compared_rows("shelf", rows, more)) == "2 rows equal"
-    assert str(compared_rows("shelf", {}, {})) == "no rows to compare"
+    assert compared_rows("shelf", KEY, rows, more) == Compared(2)
+    assert str(compared_rows("shelf", KEY, rows, more)) == "2 rows equal"
+    assert str(compared_rows("shelf", KEY, {}, {})) == "no rows to compare"
 
 
 def test_the_first_that_differs_is_named_with_what_differs() -> None:
     old = {(DAY, "b"): {"events": 2, "units": 3}, (DAY, "a"): {"events": 1, "units": 3}}
     new = {(DAY, "b"): {"events": 1, "units": 3}, (DAY, "a"): {"events": 1, "units": 4}, (DAY, "c"): {"events": 1}}
-    found = compared_rows("shelf_day", old, new)
+    found = compared_rows("shelf_day", KEY, old, new)
     assert found == Compared(3, 3, "shelf_day 2026-01-02T00:00:00Z a: units 3 -> 4")
-    assert compared_rows("t", {}, {(DAY,): {}}).first == "t 2026-01-02T00:00:00Z: only in the new one"
-    assert compared_rows("t", {(0, 7): {}}, {}).first == "t 0 7: not in the new one"
+    assert compared_rows("t", ["day"], {}, {(DAY,): {}}).first == "t 2026-01-02T00:00:00Z: only in the new one"
+    assert compared_rows("t", KEY, {(0, 7): {}}, {}).first == "t 0 7: not in the new one"
 
 
 def test_values_become_rows_only_where_they_differ() -> None:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.catalogue.personal import is_personal
 from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.errors import ContractError, EventError, UnknownName, UsageError
 from retailpulse_kernel.ground.spans import moment_at
@@ -23,6 +22,7 @@ from retailpulse_kernel.shop.contract.proposing import proposed
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, VIEWS, Figure, least_of, sum_of
 from retailpulse_kernel.shop.kinds import Kind
+from retailpulse_kernel.shop.personal import is_personal
 from retailpulse_kernel.streaming.intake.given import given_events
 from retailpulse_kernel.streaming.intake.judging import Chunk, Intake, Stretch
 from retailpulse_kernel.streaming.intake.parsing import parse_events

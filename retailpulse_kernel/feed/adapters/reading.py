@@ -26,6 +26,7 @@ from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event, Message, fields_of, to_message
 from retailpulse_kernel.shop.messages import ORDER_EVENTS
+from retailpulse_kernel.shop.personal import told_detail
 
 __all__ = ["AUTO", "Accepted", "Reading", "Reject", "read", "read_rows"]
 
@@ -108,14 +109,14 @@ class Reading:
                 else:
                     yield from self._mapped(row)
             except EventError as error:
-                yield _reject(row, error)
+                yield _reject(row, error, self._contract)
 
     def _judged(self, row: Row, value: bytes) -> Accepted | Reject:
         """The event of a message that is sent as it is."""
         try:
             event = self._parse(value, arrival_ms=row.arrival_ms)
         except EventError as error:
-            return _reject(row, error)
+            return _reject(row, error, self._contract)
         given = self._given(value)
         self.changed.update(_assumed(given, event))
         currency = self._mapping.rules.currency
@@ -144,7 +145,7 @@ class Reading:
                     raise fields
                 accepted = self._written(row, fields, kept)
             except EventError as error:
-                yield _reject(row, error)
+                yield _reject(row, error, self._contract)
                 continue
             changed.update(_assumed(fields, accepted.event))
             yield accepted
@@ -189,8 +190,8 @@ def _assumed(given: Mapping[str, Any], event: Event) -> Iterator[str]:
         yield "cut:event_time"
 
 
-def _reject(row: Row, error: EventError) -> Reject:
-    return Reject(row.line, error.reason, error.detail, row.raw)
+def _reject(row: Row, error: EventError, contract: Contract) -> Reject:
+    return Reject(row.line, error.reason, told_detail(error.reason, error.detail, contract), row.raw)
 
 
 def read(

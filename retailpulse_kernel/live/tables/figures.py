@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 from retailpulse_kernel.catalogue.answering import Asking, answer
 from retailpulse_kernel.catalogue.choosing import Choice, Question, choose_each
-from retailpulse_kernel.catalogue.personal import is_personal, shows_personal
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import span_of
 from retailpulse_kernel.live.tables.reading import ROWS, Reading, reach_of, since_words, span_words
 from retailpulse_kernel.shop.figures import Figure, Ratio
 from retailpulse_kernel.shop.kinds import Combination, Value
+from retailpulse_kernel.shop.personal import is_personal, shows_personal
 from retailpulse_kernel.shop.tables import FigureTable, Grain, grain_of
 from retailpulse_kernel.stores.base import Store
 

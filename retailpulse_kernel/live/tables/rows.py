@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.catalogue.conditions import Wanted, time_column_if_any, wanted_of
 from retailpulse_kernel.catalogue.contents import Contents
-from retailpulse_kernel.catalogue.personal import is_personal, without_personal
+from retailpulse_kernel.catalogue.personal import without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, Found
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.spans import span_of
@@ -17,6 +17,7 @@ from retailpulse_kernel.live.tables.picture import kinds_of
 from retailpulse_kernel.live.tables.reading import ROWS, Reading, reach_of, since_words, span_words
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.types import is_numeric
+from retailpulse_kernel.shop.personal import is_personal
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.base import Store
 from retailpulse_kernel.stores.rows import element_of

@@ -10,6 +10,9 @@ from functools import partial
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.promotion.cutover.tables import figure_tables
 from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows
+from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.personal import masked
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.registry import event_archive, figure_store
@@ -142,7 +145,7 @@ def compare_rows(
     until : datetime, optional
         Only windows that end before; all when absent.
     """
-    found = Compared()
+    found, shop = Compared(), contract_of(live)
     before = {(table.store, table.name): table for table in figure_tables(old)}
     for table in figure_tables(new):
         was = before.get((table.store, table.name))
@@ -155,7 +158,7 @@ def compare_rows(
             both = replace(table, figures=shared, every=grains).table
             with closing(figure_store(table.store, live)) as mine, closing(figure_store(table.store, staging)) as other:
                 for grain in both.every:
-                    found += _compared(both, grain, mine, other, since, until)
+                    found += _compared(both, grain, mine, other, since, until, shop)
     return found
 
 
@@ -166,10 +169,12 @@ def _compared(
     other: FigureStore,
     since: datetime | None,
     until: datetime | None,
+    shop: Contract,
 ) -> Compared:
     end = None if until is None else grain.start(until)
     one, two = (
         {table.key(row, grain): row for row in store.read(table, grain, since=since, until=end)}
         for store in (mine, other)
     )
-    return compared_rows(table.physical(grain), one, two, partial(comparable, table))
+    told = partial(masked, contract=shop, figures=table.figures)
+    return compared_rows(table.physical(grain), table.key_columns(grain), one, two, partial(comparable, table), told)

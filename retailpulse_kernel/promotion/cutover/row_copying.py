@@ -12,11 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from retailpulse_kernel.ground.names import is_name
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.comparison import Compared, compared_rows, shared_columns
+from retailpulse_kernel.shop.contract.loading import contract_of
+from retailpulse_kernel.shop.personal import masked
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.registry import row_store
@@ -147,7 +150,7 @@ def compare_row_tables(live: Settings, staging: Settings, old: Plan, new: Plan) 
     old, new : Plan
         The live job's plan, and the staged one's.
     """
-    found = Compared()
+    found, told = Compared(), partial(masked, contract=contract_of(live))
     before = {(table.store, table.name): table.row_table for table in _replaceable(old)}
     for table in _replaceable(new):
         was, now = before.get((table.store, table.name)), table.row_table
@@ -157,7 +160,8 @@ def compare_row_tables(live: Settings, staging: Settings, old: Plan, new: Plan) 
         with closing(row_store(table.store, live)) as mine, closing(row_store(table.store, staging)) as other:
             one, two = (_by_key(now.key, rows, shared) for rows in (rows_if_any(mine, was), rows_if_any(other, now)))
         columns = shared_columns(now.name, was.types, now.types) if one or two else ""
-        found += replace(compared_rows(now.name, one, two), columns=columns)
+        key = now.key or tuple(shared)
+        found += replace(compared_rows(now.name, key, one, two, told=told), columns=columns)
     return found
 
 
@@ -187,8 +191,8 @@ def _by_key(key: Sequence[str], rows: pa.Table, names: Sequence[str]) -> dict[tu
         return {
             tuple(row[name] for name in key): {name: _equal_to_itself(row[name]) for name in names} for row in found
         }
-    times = Counter(", ".join(f"{name} {row[name]}" for name in names) for row in found)
-    return {(text,): {"times": count} for text, count in times.items()}
+    times = Counter(tuple(f"{name} {row[name]}" for name in names) for row in found)
+    return {values: {"times": count} for values, count in times.items()}
 
 
 def _equal_to_itself(value: Any) -> Any:

@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ from retailpulse_kernel.notebooks.shells import load_anew, trial_shell
 from retailpulse_kernel.promotion.gate.isolation import CELL, explained
 from retailpulse_kernel.promotion.gate.trial import Candidate, Started, Tried
 from retailpulse_kernel.shop.comparison import Compared, comparable, compared_rows, shared_columns
+from retailpulse_kernel.shop.contract.model import Contract
+from retailpulse_kernel.shop.figures import Figure
+from retailpulse_kernel.shop.personal import masked
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain
 from retailpulse_kernel.stores.base import MicroBatch
@@ -31,6 +35,7 @@ from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, find_epoch, ne
 from retailpulse_kernel.streaming.query.outputs import Output
 from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
 from retailpulse_kernel.streaming.run.context import RunContext, using_context
+from retailpulse_kernel.streaming.run.failing import told_cause
 from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.queries import start_query
@@ -48,8 +53,21 @@ __all__ = ["perform"]
 _BATCHES = 2
 _BATCH_SECONDS = 180.0
 _POLL_SECONDS = 0.1
-#: Rows by table, then by key.
-_Rows = dict[str, dict[Any, dict[str, Any]]]
+#: The key of single events.
+_PLACE = ("kafka_partition", "kafka_offset", "event_id")
+
+
+@dataclass
+class _Written:
+    """What was written to a table: the columns of its key, its figures, and rows by their key."""
+
+    key: tuple[str, ...]
+    figures: tuple[Figure, ...] = ()
+    rows: dict[Any, dict[str, Any]] = field(default_factory=dict)
+
+
+#: What was written, by table.
+_Rows = dict[str, _Written]
 
 
 def perform(settings: Settings, request: bytes) -> bytes:
@@ -167,7 +185,7 @@ class Rehearsal:
             if self._first is None:
                 self._first = rows
             else:
-                on_copy = _compared(on_copy, rows, self._first)
+                on_copy = _compared(on_copy, rows, self._first, job.shop)
             return [on_copy]
         if on_copy.refused:
             return [on_copy]
@@ -198,7 +216,7 @@ def _try(job: Job, epoch: Epoch) -> tuple[Started, _Rows]:
             if error is not None:
                 return Started(error), {}
             batches = max(batches, len(written))
-            rows += sum(len(table) for batch in written for table in batch.values())
+            rows += sum(len(table.rows) for batch in written for table in batch.values())
             first |= written[0] if written else {}
     except AmbiguousKey as error:
         return Started(error.message, refused=True), {}
@@ -235,7 +253,7 @@ def _try_output(job: Job, output: Output, epoch: Epoch, recorder: _Recorder) -> 
         failure = query.exception()
         if refused:
             raise refused[0]
-        return written, None if failure is None else cause_line(failure)
+        return written, None if failure is None else told_cause(job, output.name, failure)
     finally:
         if query is not None:
             with suppress(Exception):
@@ -252,33 +270,35 @@ class _Recorder:
 
     def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
         """Keep figures."""
-        found = self.rows.setdefault(table.physical(grain), {})
+        written = _Written(table.key_columns(grain), table.figures)
+        found = self.rows.setdefault(table.physical(grain), written).rows
         found |= {table.key(row, grain): comparable(table, row) for row in plain_rows(rows)}
 
     def write_rows(self, table: RowTable, rows: pa.Table, *, by: MicroBatch) -> None:
         """Keep rows, by their key; without a key, by themselves."""
-        found = self.rows.setdefault(table.name, {})
+        found = self.rows.setdefault(table.name, _Written(table.key or tuple(rows.column_names))).rows
         for row in rows.to_pylist():
             key = tuple(row[name] for name in table.key) if table.key else tuple(map(str, row.values()))
             found[key] = row
 
     def stage(self, rows: DataFrame, *, epoch: int, batch: int) -> Staged:
         """Keep single events."""
-        found = self.rows.setdefault("events", {})
+        found = self.rows.setdefault("events", _Written(_PLACE)).rows
         for row in rows.toArrow().to_pylist():
-            found[row["kafka_partition"], row["kafka_offset"], row["event_id"]] = row
+            found[tuple(row[name] for name in _PLACE)] = row
         return Staged(epoch, batch, len(found), frozenset())
 
     def put(self, staged: Staged) -> None:
         """They are kept already."""
 
 
-def _compared(started: Started, rows: _Rows, first: _Rows) -> Started:
+def _compared(started: Started, rows: _Rows, first: _Rows, shop: Contract) -> Started:
     """The same batch by two notebooks, in the tables and columns that both write."""
     found = Compared()
     for table in sorted(rows.keys() & first.keys()):
         before, now = first[table], rows[table]
-        names = [list(next(iter(version.values()), {})) for version in (before, now)]
-        columns = shared_columns(table, *names) if before and now else ""
-        found += replace(compared_rows(table, before, now), columns=columns)
+        names = [list(next(iter(version.rows.values()), {})) for version in (before, now)]
+        columns = shared_columns(table, *names) if before.rows and now.rows else ""
+        told = partial(masked, contract=shop, figures=now.figures)
+        found += replace(compared_rows(table, now.key, before.rows, now.rows, told=told), columns=columns)
     return replace(started, compared=found.rows, differing=found.differing, first=found.first, columns=found.columns)

@@ -26,6 +26,7 @@ from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.types import sql_type
 from retailpulse_kernel.shop.formats.opening import Opener, opener_of, place_of
 from retailpulse_kernel.shop.lateness import held_back, leads, running_clocks
+from retailpulse_kernel.shop.personal import told_detail
 from retailpulse_kernel.streaming.intake.opening import Chunk, Opened, opened
 from retailpulse_kernel.streaming.intake.parsing import EVENT_TYPES, Parsed, parse_events
 from retailpulse_kernel.streaming.intake.refusing import REFUSED, Refusing, reason_of
@@ -315,7 +316,8 @@ class Intake:
             return
         for position, judged in parsed.bad:
             error = found.refused.get(position, judged)
-            yield self.rejects.bad, *self._reject(found, position, stretch, error.reason, error.detail)
+            detail = told_detail(error.reason, error.detail, self.shop)
+            yield self.rejects.bad, *self._reject(found, position, stretch, error.reason, detail)
         for position in parsed.positions[late]:
             detail = "event_time is behind the partition's clock by the watermark or more"
             yield self.rejects.late, *self._reject(found, int(position), stretch, LATE, detail)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from retailpulse_kernel.ground.spans import iso_text, moment_at
+from retailpulse_kernel.shop.personal import named_only
 from retailpulse_kernel.shop.rows import FAILED
 
 if TYPE_CHECKING:
@@ -148,11 +149,14 @@ class RefusedRows:
         Where they are sent.
     job, output : str
         What computed them.
+    hides : bool
+        Whether why a row failed may quote a personal value: then only the name of the exception is told.
     """
 
     topics: RejectTopics
     job: str
     output: str
+    hides: bool = False
 
     def __call__(self, reason: str, rows: pa.Table, epoch: Epoch, batch: int) -> None:
         """Send rows and wait until Kafka has them.
@@ -171,8 +175,11 @@ class RefusedRows:
         place = {"job": self.job, "output": self.output, "epoch": epoch.number, "batch": batch}
         found = []
         for row in rows.to_pylist():
-            detail = {"detail": row.pop(FAILED)} if FAILED in row else {}
+            detail = {"detail": self._told(row.pop(FAILED))} if FAILED in row else {}
             found.append(orjson.dumps({"reason": reason, **detail, **place, "row": row}, default=str))
         # A micro-batch that is done again may have its rows in another order: each gets the key that it had.
         key = f"{self.job}/{self.output}/{epoch.number}/{batch}/{reason.removeprefix('null_key:')}"
         self.topics.send([(self.topics.bad, f"{key}/{number}", record) for number, record in enumerate(sorted(found))])
+
+    def _told(self, why: str) -> str:
+        return named_only(why) if self.hides else why

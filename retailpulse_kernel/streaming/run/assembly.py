@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retailpulse_kernel.shop.personal import masked
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, open_local
 from retailpulse_kernel.streaming.checkpoint.outputs import checkpoint_of
 from retailpulse_kernel.streaming.intake.rejects import RefusedRows
 from retailpulse_kernel.streaming.query.analysis import analysed
 from retailpulse_kernel.streaming.query.outputs import Output, Reader, RowOutput, as_of_output, require_repeatable
+from retailpulse_kernel.streaming.run.failing import reads_personal
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.sinks.archive import ArchiveSink, archived_columns
 from retailpulse_kernel.streaming.sinks.base import Sink, Target
@@ -94,10 +97,13 @@ def _first_sink(job: Job, epoch: Epoch | None = None, *, into: Target | None = N
 
 
 def _row_sink(job: Job, output: RowOutput, into: Target | None) -> RowSink:
-    refused = RefusedRows(job.reading.rejects, job.name, output.name) if into is None else None
+    hidden = reads_personal(job, output.name)
+    refused = RefusedRows(job.reading.rejects, job.name, output.name, hidden) if into is None else None
+    told = partial(masked, contract=job.shop)
     return RowSink(
         output.table, output.store, f"{job.name}/{output.name}",
-        complete=output.mode == "complete", keyed_apart=output.keyed_apart, refused=refused, into=into,
+        complete=output.mode == "complete", keyed_apart=output.keyed_apart, told=told, refused=refused,
+        into=into,
     )  # fmt: skip
 
 

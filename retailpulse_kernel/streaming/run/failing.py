@@ -6,13 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.errors import FunctionFailed, JobError, cause_line
+from retailpulse_kernel.shop.personal import is_personal, named_only
 from retailpulse_kernel.stores.spark.session import java_has_ended
 from retailpulse_kernel.streaming.checkpoint.log import committed_batch
 
 if TYPE_CHECKING:
+    from retailpulse_kernel.streaming.run.job import Job
     from retailpulse_kernel.streaming.run.queries import OutputQuery
 
-__all__ = ["failing_function", "function_failed", "spark_ended"]
+__all__ = ["failing_function", "function_failed", "reads_personal", "spark_ended", "told_cause"]
 
 _TRACEBACK = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^\s*File "(?P<file>.+)", line \d+, in (?P<function>.+)$', re.MULTILINE)
@@ -47,13 +49,43 @@ def failing_function(error: BaseException | str) -> str | None:
     return None
 
 
-def function_failed(job: str, query: OutputQuery, function: str, error: BaseException) -> FunctionFailed:
+def reads_personal(job: Job, output: str) -> bool:
+    """Whether the query of a table of rows looks at a personal field.
+
+    Parameters
+    ----------
+    job : Job
+        Whose query.
+    output : str
+        The output's name.
+    """
+    columns = (one.columns for one in job.writes.rows if one.name == output)
+    return any(is_personal(name, job.shop) for readers in columns for read in readers for name in read)
+
+
+def told_cause(job: Job, output: str, error: BaseException | str) -> str:
+    """What an error came from, in one line; of a function that may quote a personal value only the exception's name.
+
+    Parameters
+    ----------
+    job : Job
+        Whose query failed.
+    output : str
+        The output's name.
+    error : BaseException or str
+        What Spark reports.
+    """
+    said = cause_line(error)
+    return named_only(said) if failing_function(error) is not None and reads_personal(job, output) else said
+
+
+def function_failed(job: Job, query: OutputQuery, function: str, error: BaseException) -> FunctionFailed:
     """The error that says which function fails, how, and on which messages.
 
     Parameters
     ----------
-    job : str
-        The job's name.
+    job : Job
+        Whose query.
     query : OutputQuery
         The query whose micro-batch can't be computed.
     function : str
@@ -69,8 +101,8 @@ def function_failed(job: str, query: OutputQuery, function: str, error: BaseExce
         spans += [f"{topic} (offsets by partition: {', '.join(parts)})"] if parts else []
     where = f" of {' and '.join(spans)}" if spans else ""
     return FunctionFailed(
-        f"The function {function!r} of the job {job!r} failed twice on the same messages{where}: "
-        f"{cause_line(error).rstrip('.')}.",
+        f"The function {function!r} of the job {job.name!r} failed twice on the same messages{where}: "
+        f"{told_cause(job, query.output.name, error).rstrip('.')}.",
         remedy="Nothing of them is written. Let the function give a value for such a row, or leave the row out of the "
         "query. Then promote the notebook, and resume the job.",
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from retailpulse_kernel.ground.errors import CheckFailed
 from retailpulse_kernel.ground.spans import milliseconds
+from retailpulse_kernel.shop.personal import masked
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 from retailpulse_kernel.streaming.checkpoint.clocks import read_clock
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch
@@ -348,10 +349,11 @@ def require_expected(job: Job, output: Output, found: Mapping[str, Mapping[str, 
         for number, one in enumerate(job.reading.expectations.watched(reader.topic)):
             failed = expected.get(f"failed_{number}") or 0
             if one.otherwise == "stop" and failed:
+                (example,) = masked({"event_id": expected[f"example_{number}"]}, job.shop).values()
                 events = f"{failed:,} events of {reader.topic} violate" if failed > 1 else "an event violates"
                 raise CheckFailed(
                     f"The job {job.name!r} stops before it writes: {events} the expectation {one.name!r} "
-                    f"({one.condition}), such as the event {expected[f'example_{number}']!r}.",
+                    f"({one.condition}), such as the event {example!r}.",
                     remedy="Nothing of the micro-batch was written. Correct the events' producer, or change the "
                     "expectation: with otherwise='reject' such events go to the dead-letter topic.",
                 )

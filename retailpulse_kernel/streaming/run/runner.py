@@ -24,7 +24,7 @@ from retailpulse_kernel.streaming.plan.data import read_plan, write_plan
 from retailpulse_kernel.streaming.plan.finding import other_writer
 from retailpulse_kernel.streaming.query.outputs import Output
 from retailpulse_kernel.streaming.run.assembly import outputs_of, sinks_of
-from retailpulse_kernel.streaming.run.failing import failing_function, function_failed, spark_ended
+from retailpulse_kernel.streaming.run.failing import failing_function, function_failed, spark_ended, told_cause
 from retailpulse_kernel.streaming.run.planning import plan_of
 from retailpulse_kernel.streaming.run.queries import POLL_SECONDS, OutputQuery
 from retailpulse_kernel.streaming.run.report import Report, shown
@@ -229,17 +229,17 @@ class Runner:
             return True
         if isinstance(cause, RetailPulseError):
             raise cause
-        function = failing_function(cause)
+        function, said = failing_function(cause), told_cause(self._job, query.output.name, cause)
         if function is not None and query.restarts:
-            raise function_failed(self._job.name, query, function, cause) from error
+            # Spark's own words would quote the value all the same.
+            hides = said != cause_line(cause)
+            raise function_failed(self._job, query, function, cause) from (None if hides else error)
         if function is not None or (passes(cause) and query.restarts < _RESTARTS):
             query.restarts += 1
-            print(
-                f"{time.strftime('%H:%M:%S')} {self._job.name} starts its query again: {cause_line(cause)}", flush=True
-            )
+            print(f"{time.strftime('%H:%M:%S')} {self._job.name} starts its query again: {said}", flush=True)
             return True
         raise JobError(
-            f"The job {self._job.name!r} failed: {cause_line(cause).rstrip('.')}.",
+            f"The job {self._job.name!r} failed: {said.rstrip('.')}.",
             remedy="The topic still holds every message that the job has not taken: started again, it resumes from "
             "its checkpoint and nothing is lost.",
         ) from error

@@ -6,12 +6,14 @@ could say which one the table should have.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from retailpulse_kernel.ground.errors import AmbiguousKey
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.rows import DELETED, RowTable
+from retailpulse_kernel.shop.tables import Row
 from retailpulse_kernel.stores.rows import last_of_each
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def with_keys(rows: pa.Table, column: str) -> tuple[pa.Table, pa.Table]:
     return rows.filter(pc.invert(missing)), rows.filter(missing)
 
 
-def identified(table: RowTable, rows: pa.Table) -> pa.Table:
+def identified(table: RowTable, rows: pa.Table, told: Callable[[Row], Row] = dict) -> pa.Table:
     """The rows of a micro-batch, one of each key.
 
     Identical rows are one row. A row and its removal may share a key: the last one holds.
@@ -50,6 +52,8 @@ def identified(table: RowTable, rows: pa.Table) -> pa.Table:
         The table, with a key or without.
     rows : pyarrow.Table
         The rows, with a whole key.
+    told : callable
+        Makes a row of which all may be told in an error; see `shop.personal.masked`.
 
     Raises
     ------
@@ -66,11 +70,11 @@ def identified(table: RowTable, rows: pa.Table) -> pa.Table:
         return rows
     repeated = counts.filter(pc.greater(counts["count_all"], 1)).select(key)
     places = _placed(rows.select(key)).join(repeated, key, join_type="left semi")[_PLACE]
-    _require_identical(table, rows.take(places.combine_chunks().sort()))
+    _require_identical(table, rows.take(places.combine_chunks().sort()), told)
     return last_of_each(rows, key)
 
 
-def _require_identical(table: RowTable, rows: pa.Table) -> None:
+def _require_identical(table: RowTable, rows: pa.Table, told: Callable[[Row], Row]) -> None:
     """Refuse rows that share a key and differ."""
     import pyarrow.compute as pc
 
@@ -86,6 +90,7 @@ def _require_identical(table: RowTable, rows: pa.Table) -> None:
         return
     one, other = rows.take([shared[f"{first}_{end}"][0].as_py() for end in ("min", "max")]).to_pylist()
     column = next(name for name in rows.column_names if name not in key and repr(one[name]) != repr(other[name]))
+    one, other = told(one), told(other)
     example = ", ".join(f"{name} {_text(one[name])}" for name in key)
     count = "1 key has" if len(shared) == 1 else f"{len(shared):,} keys have"
     raise AmbiguousKey(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from retailpulse_kernel.shop.rows import FAILED, RowTable
+from retailpulse_kernel.shop.tables import Row
 from retailpulse_kernel.stores.base import MicroBatch, RowStore, RowWriter, SentRows
 from retailpulse_kernel.stores.figure_rows import version_of
 from retailpulse_kernel.stores.rows import with_removals
@@ -38,6 +39,8 @@ class RowSink:
         Whether each frame is the whole result: rows that it does not have any more are removed.
     keyed_apart : bool
         Whether the key has to tell the rows of a micro-batch apart. Otherwise the last row of a key stands.
+    told : callable
+        Makes a row of which all may be told in an error; see `shop.personal.masked`.
     refused : callable, optional
         Gets the rows that failed or have no key. Without it they are left out.
     into : Target, optional
@@ -52,12 +55,13 @@ class RowSink:
         *,
         complete: bool = False,
         keyed_apart: bool = True,
+        told: Callable[[Row], Row] = dict,
         refused: Refused | None = None,
         into: Target | None = None,
     ) -> None:
         self.table, self._store, self._writer = table, store, writer
         self._complete, self._refused, self._into = complete, refused, into
-        self._keyed_apart = keyed_apart
+        self._keyed_apart, self._told = keyed_apart, told
         self.null_keys = self.failed_rows = 0
 
     def create(self) -> None:
@@ -103,7 +107,7 @@ class RowSink:
         """
         rows = self._with_keys(self._computed(frame.toArrow(), epoch, batch), epoch, batch)
         if self._keyed_apart:
-            rows = identified(self.table, rows)
+            rows = identified(self.table, rows, self._told)
         by = MicroBatch(epoch.number, batch, version_of(epoch.start_ms, batch), self._writer)
         target: RowWriter = self._into or self._store
 
