@@ -25,11 +25,12 @@ from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.connection import Reconnecting
 from retailpulse_kernel.stores.figure_rows import Only, Rows, arrow_rows, combined, in_range, is_among
 from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, Form, checked_limit, cut, shaped, to_frame
+from retailpulse_kernel.stores.hbase.avro import is_record, schema_of_record
 from retailpulse_kernel.stores.hbase.connection import connect, explained
 from retailpulse_kernel.stores.hbase.migration import forget_old, move_in
-from retailpulse_kernel.stores.hbase.rows import decode, pack_cells, pack_keys, stamp, unpack
+from retailpulse_kernel.stores.hbase.rows import as_rows, decode, own_schemas, pack_cells, pack_keys, stamp, unpacker
 from retailpulse_kernel.stores.hbase.selection import HBaseSelection
-from retailpulse_kernel.stores.hbase.tables import ROW_CELL, SCHEMAS
+from retailpulse_kernel.stores.hbase.tables import ROW_CELL, SCHEMAS, make_schemas, note_table, noted
 
 if TYPE_CHECKING:
     import happybase
@@ -50,7 +51,7 @@ _T = TypeVar("_T")
 class HBaseStore(HBaseSelection, FigureStore):
     """HBase, connected when it is first used.
 
-    A row's dimensions and figures are one JSON object in the one cell ``f:row``: a cell each was
+    A row's dimensions and figures are one Avro record in the one cell ``f:row``: a cell each was
     measured to take HBase five times as long to write. See `retailpulse_kernel.stores.hbase.rows`.
 
     Parameters
@@ -148,8 +149,8 @@ class HBaseStore(HBaseSelection, FigureStore):
             There is no such table.
         """
         cells = self._run(lambda hbase: self._known(hbase, table).row(_key(key), columns=_asked_for(columns)))
-        if ROW_CELL in cells:
-            names, (values,), _ = self._shown(table, [(key, cells[ROW_CELL])], columns)
+        if (cell := _packed(cells)) is not None:
+            names, (values,), _ = self._shown(table, [(key, cell)], columns)
             return dict(zip(names[1:], values[1:], strict=True))
         return _record(cells, columns)
 
@@ -221,10 +222,13 @@ class HBaseStore(HBaseSelection, FigureStore):
         found, attributes = self._run(run)
         if limit is not None and not count_for and attributes["more"]:
             attributes["total"] = None
-        if found and all(ROW_CELL in cells for _, cells in found):
-            shown = self._shown(table, [(_read(key), cells[ROW_CELL]) for key, cells in found], columns)
+        packed = [(_read(key), cell) for key, cells in found if (cell := _packed(cells)) is not None]
+        shown = self._shown(table, packed, columns) if packed else ([], [], {})
+        if packed and len(packed) == len(found):
             return shaped(to_frame(*shown, **attributes), as_)
-        records = [(_read(key), _record(cells, columns)) for key, cells in found]
+        # A table that is younger than its first cells has some of both forms.
+        unpacked = {row[0]: dict(zip(shown[0][1:], row[1:], strict=True)) for row in shown[1]}
+        records = [(read := _read(key), unpacked.get(read) or _record(cells, columns)) for key, cells in found]
         names = list(dict.fromkeys(name for _, record in records for name in record))
         kinds: dict[int, ColumnKind] = {0: "text"}
         for place, name in enumerate(names, start=1):
@@ -262,10 +266,11 @@ class HBaseStore(HBaseSelection, FigureStore):
         require_own(self._settings, f"Making the HBase table {table.name!r}")
 
         def run(hbase: happybase.Connection) -> None:
-            there = hbase.tables()
+            there = make_schemas(hbase)
             for grain in table.every:
                 if (name := table.physical(grain)).encode() not in there:
                     hbase.create_table(name, {_FAMILY: {"max_versions": 1}})
+                note_table(hbase, as_rows(table), name=name)
             move_in(hbase, self._settings.namespace, [table.physical(grain) for grain in table.every])
 
         self._run(run)
@@ -292,6 +297,8 @@ class HBaseStore(HBaseSelection, FigureStore):
             for grain in table.every:
                 if (name := table.physical(grain)).encode() in there:
                     hbase.delete_table(name, disable=True)
+                if SCHEMAS.encode() in there:
+                    hbase.table(SCHEMAS).delete(name.encode())
             forget_old(hbase, self._settings.namespace, [table.physical(grain) for grain in table.every])
 
         self._run(run)
@@ -328,14 +335,21 @@ class HBaseStore(HBaseSelection, FigureStore):
         self._put(table, grain, cells, version)
 
     def dump(self, table: FigureTable, grain: Grain, *, since: datetime | None = None) -> dict[Any, Any]:
-        """Cells by row key, as they are."""
+        """Cells by row key, under the table's newest schema."""
         start = _start_at_or_after(since, grain) if since else None
-        return self._run(
+        cells = self._run(
             lambda hbase: {
                 key: cells[_CELL]
                 for key, cells in hbase.table(table.physical(grain)).scan(row_start=start, batch_size=_BATCH_ROWS)
             }
         )
+        own = own_schemas(table)
+        if older := [item for item in cells.items() if not is_record(item[1]) or schema_of_record(item[1]) not in own]:
+            schemas = self._schemas_of(table, grain, [cell for _, cell in older])
+            unpack = unpacker(table, grain, schemas)
+            rows = arrow_rows(table, grain, [unpack(*item) for item in older])
+            cells |= zip((key for key, _ in older), pack_cells(table, rows), strict=True)
+        return cells
 
     def load(self, table: FigureTable, grain: Grain, rows: Mapping[Any, Any], *, version: int) -> None:
         """Put cells with the version as their timestamp."""
@@ -394,32 +408,45 @@ class HBaseStore(HBaseSelection, FigureStore):
             The stored table is absent.
         """
         found = self._scanned(table, grain, since, until)
-        rows = (unpack(table, grain, key, cells[_CELL][0]) for key, cells in found)
-        kept = (row for row in rows if in_range(row[grain.name], since, until) and is_among(row, only))
+        kept = (row for row, _ in found if is_among(row, only))
         return combined(kept, table, grain, figures, by)
 
     def read_versions(
         self, table: FigureTable, grain: Grain, *, since: datetime, until: datetime, figures: Sequence[Figure]
     ) -> list[tuple[Row, int]]:
         """Rows with their cell's timestamp."""
-        chosen = replace(table, figures=tuple(figures))
-        found = self._scanned(chosen, grain, since, until)
-        rows = ((unpack(chosen, grain, key, cells[_CELL][0]), cells[_CELL][1]) for key, cells in found)
-        return [(row, version) for row, version in rows if in_range(row[grain.name], since, until)]
+        return self._scanned(replace(table, figures=tuple(figures)), grain, since, until)
 
     def _scanned(
         self, table: FigureTable, grain: Grain, since: datetime | None, until: datetime | None
-    ) -> list[tuple[bytes, dict[bytes, tuple[bytes, int]]]]:
-        """The cells of the windows from `since` to `until`, by row key, each with its timestamp."""
+    ) -> list[tuple[Row, int]]:
+        """The rows whose windows start in ``[since, until)``, each with its cell's timestamp."""
         bounds = {
             "row_start": stamp(since, grain).encode() if since else None,
             "row_stop": _start_at_or_after(until, grain) if until else None,
         }
-        return self._run(
+        found = self._run(
             lambda hbase: list(
                 hbase.table(table.physical(grain)).scan(**bounds, include_timestamp=True, batch_size=_BATCH_ROWS)
             )
         )
+        schemas = self._schemas_of(table, grain, [cells[_CELL][0] for _, cells in found])
+        unpack = unpacker(table, grain, schemas)
+        rows = ((unpack(key, cells[_CELL][0]), cells[_CELL][1]) for key, cells in found)
+        return [(row, version) for row, version in rows if in_range(row[grain.name], since, until)]
+
+    def _schemas_of(self, table: FigureTable, grain: Grain, cells: Sequence[bytes]) -> Mapping[bytes, str]:
+        """The schemas of cells: they are looked up where a figure was added or removed since."""
+        own = own_schemas(table)
+        if all(schema_of_record(cell) in own for cell in cells if is_record(cell)):
+            return own
+        return self._run(lambda hbase: noted(hbase, table.physical(grain)))[1]
+
+
+def _packed(cells: Mapping[bytes, bytes]) -> bytes | None:
+    """The record of a row, where the row is one."""
+    cell = cells.get(ROW_CELL, cells.get(_CELL, b""))
+    return cell if is_record(cell) else None
 
 
 def _schemas(hbase: happybase.Connection) -> list[str]:
