@@ -28,7 +28,20 @@ from retailpulse_kernel.stores.hbase.avro import fingerprint, is_record, pack, r
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["as_rows", "decode", "own_schemas", "pack_cells", "pack_keys", "stamp", "unpacker"]
+__all__ = [
+    "FIGURES_CELL",
+    "as_rows",
+    "decode",
+    "own_schemas",
+    "pack_cells",
+    "pack_keys",
+    "stamp",
+    "stamp_from",
+    "unpacker",
+]
+
+#: The one cell of a figure table's row.
+FIGURES_CELL: Final = b"f:row"
 
 #: How the start of windows of whole days, hours, minutes or seconds is written.
 _STAMPS = {86_400: "%Y%m%d", 3_600: "%Y%m%dT%H", 60: "%Y%m%dT%H%M", 1: "%Y%m%dT%H%M%S"}
@@ -58,6 +71,19 @@ def stamp(moment: datetime, grain: Grain) -> str:
     if (form := _form(grain)) == _STAMPS[86_400]:
         return grain.calendar.day_of(moment).strftime(form)
     return moment.astimezone(UTC).strftime(form)
+
+
+def stamp_from(moment: datetime, grain: Grain) -> bytes:
+    """The beginning of the key of the first window that starts at a time or later.
+
+    Parameters
+    ----------
+    moment : datetime
+        With a zone.
+    grain : Grain
+        How long the windows are.
+    """
+    return stamp(grain.start_from(moment), grain).encode()
 
 
 def _form(grain: Grain) -> str:
