@@ -74,7 +74,7 @@ class LiveView(ChartWidget):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The figures that the view has now, by minute and key, exact."""
+        """The figures that the view has now, by minute and key, exact, with what late events have added."""
         from retailpulse_kernel.answers.reading import grouped_frame
         from retailpulse_kernel.live.stream.tail import TABLE
 

@@ -17,6 +17,9 @@ export function data(summary, about) {
       bucket: `${time(bucket.start)}Z`, revenue: exact(bucket.revenue), running_total: exact(bucket.total),
       orders: bucket.orders, average_order_value: exact(bucket.average), peak: bucket.peak,
       complete: bucket.complete,
+      ...(bucket.corrected && {
+        corrected_at: `${time(bucket.corrected.at)}Z`, late_events: bucket.corrected.events, late_revenue: exact(bucket.corrected.revenue),
+      }),
     })),
   };
 }

@@ -14,6 +14,7 @@ export class Model {
     this.keys = [];
     this.minutes = new Map();
     this.hours = new Map();
+    this.late = [new Map(), new Map()];
     this.health = new Map();
     this.state = {};
   }
@@ -31,6 +32,13 @@ export class Model {
     if (frame.hours) {
       this.hours = new Map();
       fill(this.hours, frame.hours, frame.figures.length);
+    }
+    if (frame.late) {
+      this.late = frame.late.map((flat) => {
+        const windows = new Map();
+        fill(windows, flat, frame.figures.length + 1);
+        return windows;
+      });
     }
     for (const [minute, ...counts] of frame.health) this.health.set(minute, counts);
     this.state = frame.state;
@@ -78,12 +86,21 @@ export class Model {
     return [since, end];
   }
 
-  *cells(since, until) {
+  cells(since, until) {
+    return this.windows(this.minutes, this.hours, since, until);
+  }
+
+  /** What late events added to the windows of a range: each key's figures, and when they were added. */
+  additions(since, until) {
+    return this.windows(...this.late, since, until);
+  }
+
+  *windows(minutes, hours, since, until) {
     const known = this.state.minutes_from ?? 0;
-    for (const [start, cells] of this.hours) {
+    for (const [start, cells] of hours) {
       if (start >= since && start + 3600 <= Math.min(until, known)) yield [start, cells];
     }
-    for (const [start, cells] of this.minutes) {
+    for (const [start, cells] of minutes) {
       if (start >= Math.max(since, known) && start < until) yield [start, cells];
     }
   }
@@ -117,7 +134,7 @@ export function summarise(model, { since, until, now, currency, categories = nul
   const byType = new Map();
   const buckets = new Map();
   const wanted = model.keys.map((key) => key !== undefined && chosen(key[1], categories));
-  for (const [start, cells] of model.cells(since, until)) {
+  const take = (start, cells, added) => {
     const bucket = start - (start % width);
     for (const [id, parts] of cells) {
       if (!wanted[id] || !parts[events]) continue;
@@ -135,8 +152,11 @@ export function summarise(model, { since, until, now, currency, categories = nul
         known.revenue += amount;
         known.orders += parts[orders];
       } else buckets.set(bucket, { start: bucket, revenue: amount, orders: parts[orders] });
+      if (added) correct(buckets.get(bucket), amount, parts[events], parts.at(-1));
     }
-  }
+  };
+  for (const [start, cells] of model.cells(since, until)) take(start, cells, false);
+  for (const [start, cells] of model.additions(since, until)) take(start, cells, true);
   return {
     since, until, currency, width,
     ...sums,
@@ -149,6 +169,12 @@ export function summarise(model, { since, until, now, currency, categories = nul
         .map((bucket) => ({ ...bucket, complete: since <= bucket.start && bucket.start + width <= Math.min(until, now) })),
     ),
   };
+}
+
+/** Note what late events added to a bucket: how much, how many they are, and when the last of them was added. */
+function correct(bucket, revenue, events, at) {
+  const before = bucket.corrected ?? { revenue: 0n, events: 0, at };
+  bucket.corrected = { revenue: before.revenue + revenue, events: before.events + events, at: Math.max(before.at, at) };
 }
 
 /** Revenue by bucket with its running total; peaks are complete and stand out by more than a standard deviation. */
