@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +248,24 @@ def test_a_currency(notebook: Notebook, seller: Shop) -> None:
     assert found(shows(notebook.page, seller, currency="EUR"))["revenue"] > 0
     choose(notebook.page, "currency", "USD")
     shows(notebook.page, seller)
+
+
+def test_all_money_in_the_base_currency(notebook: Notebook, seller: Shop) -> None:
+    page = notebook.page
+    shows(page, seller)
+    page.wait_for_selector(f"{VIEW} .rp-currency option[value='base']", state="attached")
+    assert page.inner_text(f"{VIEW} .rp-currency option[value='base']") == "base currency (USD)"
+    choose(page, "currency", "base")
+    data = painted(page)
+    own, other = expected(seller, data), expected(seller, data, "EUR")
+    both = (own["revenue"] + other["revenue"] * Decimal("1.25")).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+    assert other["revenue"] and found(data)["revenue"] == both
+    assert int(data["orders"]) == int(own["orders"]) + int(other["orders"])
+    day = datetime.now(UTC).date() - timedelta(days=1)
+    assert page.inner_text(f"{VIEW} .rp-note") == f"Amounts in USD use the rates for EUR of {day}."
+    choose(page, "currency", "USD")
+    shows(page, seller)
+    assert page.inner_text(f"{VIEW} .rp-note") == ""
 
 
 def test_categories_by_their_tree(notebook: Notebook, seller: Shop) -> None:

@@ -17,7 +17,7 @@ const ORDER_EVENTS = ["purchase", "refund"];
 
 function frame(more) {
   return {
-    run: "a", seq: 1, base: [-1, -1, -1, -1, -1], versions: [1, 1, 1, 3, 1], figures: FIGURES, keys: KEYS, cells: [], hours: null, late: null, health: [],
+    run: "a", seq: 1, base: [-1, -1, -1, -1, -1, -1], versions: [1, 1, 1, 3, 1, 1], figures: FIGURES, keys: KEYS, cells: [], hours: null, late: null, rates: null, health: [],
     state: { edge: HOUR + 300, minutes_from: HOUR - 3600, loaded: true }, ...more,
   };
 }
@@ -51,10 +51,10 @@ test("categories are dot paths, each with what is below it", () => {
 
 test("a frame that comes twice changes nothing, one that misses something is refused", () => {
   const model = filled([HOUR, 0, 2, 3, 10000, 1]);
-  assert.ok(model.apply(frame({ base: [0, 0, 0, 0, 0], cells: [HOUR, 0, 2, 3, 10000, 1] })));
+  assert.ok(model.apply(frame({ base: [0, 0, 0, 0, 0, 0], cells: [HOUR, 0, 2, 3, 10000, 1] })));
   assert.equal(ask(model).events, 2);
-  assert.ok(!model.apply(frame({ base: [5, 1, 1, 3, 1] })));
-  assert.ok(!model.apply(frame({ run: "b", base: [1, 1, 1, 3, 1] })), "another run begins with everything");
+  assert.ok(!model.apply(frame({ base: [5, 1, 1, 3, 1, 1] })));
+  assert.ok(!model.apply(frame({ run: "b", base: [1, 1, 1, 3, 1, 1] })), "another run begins with everything");
   assert.ok(model.apply(frame({ run: "b", cells: [] })));
   assert.equal(ask(model).events, 0);
 });
@@ -88,8 +88,28 @@ test("what late events added is in the figures, and its window says when and how
   const marks = charts({ ...summary, ahead: 3600, before: null }, TITLES, THEMES.light).line.data.find(({ name }) => name === "corrected");
   assert.deepEqual(marks.customdata[0], ["3.50", "01:04", "+2.50", "1 late event"]);
   assert.equal(data(summary, {}).revenue_over_time[1].late_revenue, "0.50");
-  assert.ok(model.apply(frame({ base: [0, 0, 0, 3, 0], cells: [], late: null })), "no news leaves what is known");
+  assert.ok(model.apply(frame({ base: [0, 0, 0, 3, 0, 0], cells: [], late: null })), "no news leaves what is known");
   assert.equal(ask(model).orders, 3);
+});
+
+test("all money is converted by the rates of its day, rounded once, and what has no rate is told", () => {
+  const rates = {
+    base: "USD", fault: "", days: [
+      [HOUR - 86400, { USD: ["1", "2026-11-24"], EUR: ["1.5", "2026-11-24"] }],
+      [HOUR + 60, { USD: ["1", "2026-11-25"], EUR: ["1.00005", "2026-11-25"] }],
+    ],
+  };
+  const cells = [HOUR, 0, 2, 3, 10000, 1, HOUR, 2, 1, 1, 20000, 1, HOUR + 60, 2, 1, 1, 10000, 1, HOUR + 120, 2, 1, 1, 10000, 1];
+  const model = filled(cells, { rates });
+  const all = ask(model, { currency: "base" });
+  assert.deepEqual([all.currency, money(all.revenue), all.orders, money(all.average)], ["USD", "6.0001", 4, "1.50"]);
+  assert.deepEqual(all.buckets.map((bucket) => money(bucket.total)), ["4.00", "5.0001", "6.0001"], "each is rounded from the exact sum");
+  assert.equal(all.conversion, "Amounts in USD use the rates for EUR of 2026-11-24 to 2026-11-25.");
+  assert.match(charts({ ...all, before: null }, TITLES, THEMES.light).bar.layout.title.text, /all money in USD/);
+  const poor = ask(filled(cells, { rates: { ...rates, days: [[HOUR - 86400, { USD: ["1", "2026-11-24"] }]] } }), { currency: "base" });
+  assert.deepEqual([money(poor.revenue), poor.orders], ["1.00", 1]);
+  assert.equal(poor.conversion, "There is no rate for EUR: 4.00 EUR is not converted.");
+  assert.equal(ask(model).conversion, null);
 });
 
 test("old minutes are forgotten", () => {

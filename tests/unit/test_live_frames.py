@@ -18,7 +18,7 @@ from retailpulse_kernel.live.stream.stored import Batches, VersionedRow
 from retailpulse_kernel.live.view import live
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
-ONE, TWO, THREE = (1, 0, 0, 1, 0), (2, 0, 0, 1, 0), (3, 0, 0, 2, 0)
+ONE, TWO, THREE = (1, 0, 0, 1, 0, 0), (2, 0, 0, 1, 0, 0), (3, 0, 0, 2, 0, 0)
 
 
 def hello(clients: Clients, name: str = "a") -> None:

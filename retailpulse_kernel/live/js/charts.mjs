@@ -81,6 +81,9 @@ export function charts(given, titles, theme) {
     aov: average(summary, titles, theme) };
 }
 
+/** Of which money a chart is, for its title. */
+const ofMoney = ({ currency, conversion }) => (conversion === null ? currency : `all money in ${currency}`);
+
 function bar(summary, titles, theme) {
   const shown = summary.byCategory.slice(0, MOST_CATEGORIES);
   const rest = summary.byCategory.slice(MOST_CATEGORIES);
@@ -97,7 +100,7 @@ function bar(summary, titles, theme) {
       hovertemplate: `%{customdata[0]}: %{customdata[1]} ${summary.currency}<extra></extra>`,
       marker: { color: keys.map((key) => (key === REST ? theme.total : theme.line)) },
     }],
-    layout: layout(theme, `${titles.revenue} by category, ${summary.currency}`, {
+    layout: layout(theme, `${titles.revenue} by category, ${ofMoney(summary)}`, {
       bargap: 0.25,
       yaxis: { type: "category", tickmode: "array", tickvals: keys, ticktext: rows.map(({ label }) => `${label} `) },
     }),
@@ -165,7 +168,7 @@ function line(summary, titles, theme) {
       ...corrected(buckets, unit, theme),
       over(peaks, "revenue", unit, { name: "peak", mode: "markers", marker: { color: VERMILION, size: 9, symbol: "triangle-up" } }),
     ],
-    layout: layout(theme, `${titles.revenue} by ${every}, ${unit}`, {
+    layout: layout(theme, `${titles.revenue} by ${every}, ${ofMoney(summary)}`, {
       // Below the chart: Plotly's buttons are above it, at the right.
       showlegend: true, legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 10 } },
       xaxis: { type: "date", range: [time(summary.since), time(summary.until)] },

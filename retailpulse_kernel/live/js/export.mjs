@@ -9,6 +9,7 @@ export function data(summary, about) {
   return {
     ...about,
     since: `${time(summary.since)}Z`, until: `${time(summary.until)}Z`, currency: summary.currency,
+    ...(summary.conversion !== null && { conversion: summary.conversion }),
     revenue: exact(summary.revenue), orders: summary.orders, units: summary.units,
     average_order_value: exact(summary.average),
     revenue_by_category: Object.fromEntries(summary.byCategory.map(([name, value]) => [name, exact(value)])),

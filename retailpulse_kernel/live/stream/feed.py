@@ -12,6 +12,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.live.stream.corrections import Corrections
 from retailpulse_kernel.live.stream.cube import Cube, Reading
 from retailpulse_kernel.live.stream.health import Health
+from retailpulse_kernel.live.stream.rates import DayRates
 from retailpulse_kernel.live.stream.state import Clocks, State
 from retailpulse_kernel.live.stream.stored import Followed, Offsets, Rows, StoredFigures
 from retailpulse_kernel.live.stream.tail import Judge
@@ -33,8 +34,8 @@ _HOUR, _MINUTE = 3_600, 60
 #: Seconds between two readings of: the topic's end; minutes in change without the tail; what may have been written
 #: behind the view's back, as by a backfill; the hours.
 _LOOK, _CHANGING, _AGAIN, _HOURS = 0.5, 2.0, 60.0, 300.0
-#: Seconds between two readings of what late events have added; a correction runs every few minutes.
-_LATE = 20.0
+#: Seconds between two readings of what late events have added, and of the rates.
+_BESIDE = 20.0
 #: Seconds that the account of a batch may come after its rows, before they are read again.
 _PATIENCE = 10.0
 #: How far behind the newest minute a job may still change one: its watermark, and a little.
@@ -60,6 +61,7 @@ class Feed:
         self.hours: Rows = []
         self.hours_version = 0
         self.corrections = Corrections()
+        self.rates = DayRates(settings)
         self.health = Health()
         self.state = State()
         self._ended = threading.Event()
@@ -249,8 +251,9 @@ class Feed:
             self._read(stale)
         elif self._due.due("hours", _HOURS):
             self._read_hours()
-        elif self._due.due("late", _LATE):
+        elif self._due.due("beside", _BESIDE):
             self._read_corrections()
+            self.rates.read(self._hours()[0], self.state.edge)
 
     def _newest_minutes(self, count: int) -> set[int]:
         return {self.state.edge - _MINUTE * (i + 1) for i in range(count)}
