@@ -393,8 +393,32 @@ class TestOverHttp:
             ("user_id", "string"), ("at", "timestamp"), ("email", "string"))))  # type: ignore[type-var]  # fmt: skip
         ran(settings, plan("people", people))
         ran(settings, plan("ages", TablePlan.describing(table, store.name)))
+        mails = FigureTable("mails", (EVENTS,), ("email_hash",), (hour,), dimensions=("email_hash",))
+        store.create(mails)
+        store.write(mails, hour, [{"hour": start, "email_hash": "5d41", "events": 3}], version=1)
+        ran(settings, plan("mails", TablePlan.describing(mails, store.name)))
         with TestClient(create_app(store, sources=Sources(store, settings))) as made:
             yield made
+
+    @pytest.mark.parametrize(
+        ("path", "asked"),
+        [
+            ("figures/events", {"by": "email_hash", "table": "mails"}),
+            ("figures/events", {"email_hash": "5d41", "table": "mails"}),
+            ("values/email_hash", {}),
+            ("values/email_hash", {"table": "mails"}),
+            ("why/events", {"by": "email_hash", "table": "mails"}),
+            ("corrections", {"email_hash": "5d41", "table": "mails"}),
+        ],
+    )
+    def test_no_request_goes_by_a_personal_key_of_a_draft(
+        self, client: TestClient, path: str, asked: dict[str, str]
+    ) -> None:
+        day = {"from": "2026-03-01", "to": "2026-03-02"}
+        refused = client.get(f"/api/v1/{path}", params=day | asked)
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["detail"] == "'email_hash' holds values of a personal field."
+        assert "5d41" not in client.get("/api/v1/figures/events", params=day | {"table": "mails"}).text
 
     def test_what_shows_personal_fields_is_left_out(self, client: TestClient) -> None:
         listed = {table["table"]: table for table in client.get("/api/v1/tables").json()["tables"]}
