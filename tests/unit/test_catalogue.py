@@ -24,7 +24,7 @@ from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.browsing import listed
 from retailpulse_kernel.catalogue.choosing import Question, choose, choose_each
 from retailpulse_kernel.catalogue.conditions import time_column, wanted_of
-from retailpulse_kernel.catalogue.overview import freshness
+from retailpulse_kernel.catalogue.overview import Freshness, Tables, freshness
 from retailpulse_kernel.catalogue.personal import is_personal, shows_personal, without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue_of
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
@@ -333,6 +333,16 @@ class TestBrowsing:
         (shown,) = tables["items"]
         estimated = {part["name"]: "estimated" in part["about"] for part in shown["parts"]}
         assert estimated == {"events": False, "active_users": True, "events_per_user": True, "category": False}
+
+
+def test_a_notebook_shows_times_to_the_second_and_nothing_of_a_job_that_has_not_run(settings: Settings) -> None:
+    ran(settings, plan("draft", ROWS, replace(ROWS, name="later")))
+    written = datetime(2026, 3, 1, 10, 0, 0, 123_000, tzinfo=UTC)
+    shown = Tables(catalogue_of(settings), (Freshness(written, written), Freshness()))
+    for text in (repr(shown), shown._repr_html_()):
+        assert text.count("2026-03-01 10:00:00") == 2 and ".123" not in text and "NaT" not in text
+        assert "written (UTC)" in text
+    assert shown.frame["written"][0] == written, "the frame is exact"
 
 
 class TestPersonal:
