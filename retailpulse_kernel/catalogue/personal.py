@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from retailpulse_kernel.catalogue.tables import TableEntry
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
 from retailpulse_kernel.shop.kinds import Value
 from retailpulse_kernel.shop.rows import RowTable
 
-__all__ = ["is_personal", "names_personal", "shows_personal", "without_personal"]
+__all__ = ["is_personal", "names_personal", "require_shown", "shows_personal", "without_personal"]
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -45,6 +46,25 @@ def names_personal(text: str, contract: Contract) -> bool:
         The shop's.
     """
     return any(is_personal(word, contract) for word in _WORD.findall(text))
+
+
+def require_shown(names: Iterable[str], contract: Contract) -> None:
+    """Refuse dimensions that hold values of a personal field.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The dimensions that an answer goes by, or is filtered by.
+    contract : Contract
+        The shop's.
+
+    Raises
+    ------
+    UsageError
+        One of them does.
+    """
+    if personal := [name for name in names if is_personal(name, contract)]:
+        raise UsageError(f"{personal[0]!r} holds values of a personal field.", remedy="Ask for another dimension.")
 
 
 def shows_personal(figure: Figure | Ratio, contract: Contract) -> bool:

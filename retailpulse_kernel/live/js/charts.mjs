@@ -67,7 +67,10 @@ export const time = (seconds) => new Date(seconds * 1000).toISOString().slice(0,
 /** A summary whose times are those of the shop's clock: as it shows them at the range's end, so that no hour comes twice. */
 function shown(summary) {
   const moved = (seconds) => seconds + (summary.ahead ?? 0);
-  const buckets = summary.buckets.map((bucket) => ({ ...bucket, start: moved(bucket.start) }));
+  const buckets = summary.buckets.map((bucket) => ({
+    ...bucket, start: moved(bucket.start),
+    ...(bucket.corrected && { corrected: { ...bucket.corrected, at: moved(bucket.corrected.at) } }),
+  }));
   return { ...summary, since: moved(summary.since), until: moved(summary.until), buckets };
 }
 
@@ -77,6 +80,9 @@ export function charts(given, titles, theme) {
   return { bar: bar(summary, titles, theme), line: line(summary, titles, theme), pie: pie(summary, titles, theme),
     aov: average(summary, titles, theme) };
 }
+
+/** Of which money a chart is, for its title. */
+const ofMoney = ({ currency, conversion }) => (conversion === null ? currency : `all money in ${currency}`);
 
 function bar(summary, titles, theme) {
   const shown = summary.byCategory.slice(0, MOST_CATEGORIES);
@@ -94,7 +100,7 @@ function bar(summary, titles, theme) {
       hovertemplate: `%{customdata[0]}: %{customdata[1]} ${summary.currency}<extra></extra>`,
       marker: { color: keys.map((key) => (key === REST ? theme.total : theme.line)) },
     }],
-    layout: layout(theme, `${titles.revenue} by category, ${summary.currency}`, {
+    layout: layout(theme, `${titles.revenue} by category, ${ofMoney(summary)}`, {
       bargap: 0.25,
       yaxis: { type: "category", tickmode: "array", tickvals: keys, ticktext: rows.map(({ label }) => `${label} `) },
     }),
@@ -133,6 +139,20 @@ function over(buckets, field, unit, more) {
   };
 }
 
+/** A hollow dot at each window to which late events were added; the hover says when, and how much. */
+function corrected(buckets, unit, theme) {
+  const marked = buckets.filter((bucket) => bucket.corrected);
+  if (!marked.length) return [];
+  const signed = (amount) => (amount < 0n ? "" : "+") + money(amount);
+  return [over(marked, "revenue", unit, {
+    name: "corrected", mode: "markers", marker: { color: theme.total, symbol: "circle-open", size: 9, line: { width: 2 } },
+    customdata: marked.map(({ revenue, corrected: { at, events, revenue: added } }) => [
+      money(revenue), time(at).slice(11, 16), signed(added), `${events} late ${events === 1 ? "event" : "events"}`,
+    ]),
+    hovertemplate: `%{x|%H:%M} %{customdata[0]} ${unit}: corrected at %{customdata[1]}, %{customdata[2]} ${unit} (%{customdata[3]})<extra></extra>`,
+  })];
+}
+
 function line(summary, titles, theme) {
   const peaks = summary.buckets.filter((bucket) => bucket.peak);
   const every = summary.width === 60 ? "minute" : "hour";
@@ -145,9 +165,10 @@ function line(summary, titles, theme) {
       }),
       over(complete(buckets), "revenue", unit, { name: `by ${every}`, line: { color: theme.line, width: 2 }, marker: { color: theme.line } }),
       ...unfinished(buckets, "revenue", unit, theme.line),
+      ...corrected(buckets, unit, theme),
       over(peaks, "revenue", unit, { name: "peak", mode: "markers", marker: { color: VERMILION, size: 9, symbol: "triangle-up" } }),
     ],
-    layout: layout(theme, `${titles.revenue} by ${every}, ${unit}`, {
+    layout: layout(theme, `${titles.revenue} by ${every}, ${ofMoney(summary)}`, {
       // Below the chart: Plotly's buttons are above it, at the right.
       showlegend: true, legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 10 } },
       xaxis: { type: "date", range: [time(summary.since), time(summary.until)] },

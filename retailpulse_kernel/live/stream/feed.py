@@ -9,8 +9,10 @@ from typing import Any
 
 from retailpulse_kernel.ground.errors import cause_line
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.stream.corrections import Corrections
 from retailpulse_kernel.live.stream.cube import Cube, Reading
 from retailpulse_kernel.live.stream.health import Health
+from retailpulse_kernel.live.stream.rates import DayRates
 from retailpulse_kernel.live.stream.state import Clocks, State
 from retailpulse_kernel.live.stream.stored import Followed, Offsets, Rows, StoredFigures
 from retailpulse_kernel.live.stream.tail import Judge
@@ -32,6 +34,8 @@ _HOUR, _MINUTE = 3_600, 60
 #: Seconds between two readings of: the topic's end; minutes in change without the tail; what may have been written
 #: behind the view's back, as by a backfill; the hours.
 _LOOK, _CHANGING, _AGAIN, _HOURS = 0.5, 2.0, 60.0, 300.0
+#: Seconds between two readings of what late events have added, and of the rates.
+_BESIDE = 20.0
 #: Seconds that the account of a batch may come after its rows, before they are read again.
 _PATIENCE = 10.0
 #: How far behind the newest minute a job may still change one: its watermark, and a little.
@@ -56,6 +60,8 @@ class Feed:
         self.cube = Cube()
         self.hours: Rows = []
         self.hours_version = 0
+        self.corrections = Corrections()
+        self.rates = DayRates(settings)
         self.health = Health()
         self.state = State()
         self._ended = threading.Event()
@@ -245,6 +251,9 @@ class Feed:
             self._read(stale)
         elif self._due.due("hours", _HOURS):
             self._read_hours()
+        elif self._due.due("beside", _BESIDE):
+            self._read_corrections()
+            self.rates.read(self._hours()[0], self.state.edge)
 
     def _newest_minutes(self, count: int) -> set[int]:
         return {self.state.edge - _MINUTE * (i + 1) for i in range(count)}
@@ -269,9 +278,20 @@ class Feed:
         self._adopted += adopted
         return adopted
 
-    def _read_hours(self) -> None:
+    def _hours(self) -> tuple[int, int]:
+        """The range that is known by the hour."""
         last = self.state.edge // _HOUR * _HOUR
-        rows = self.stored.rows(GRAINS["hour"], last - HISTORY_HOURS * _HOUR, last - (MINUTE_HOURS - 1) * _HOUR)
+        return last - HISTORY_HOURS * _HOUR, last - (MINUTE_HOURS - 1) * _HOUR
+
+    def _read_corrections(self) -> None:
+        edge = self.state.edge
+        self.corrections.read(
+            lambda: self.stored.additions(GRAINS["minute"], edge - (MINUTE_HOURS + 1) * _HOUR, edge),
+            lambda: self.stored.additions(GRAINS["hour"], *self._hours()),
+        )
+
+    def _read_hours(self) -> None:
+        rows = self.stored.rows(GRAINS["hour"], *self._hours())
         if rows != self.hours:
             self.hours, self.hours_version = rows, self.hours_version + 1
 
