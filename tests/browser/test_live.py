@@ -368,7 +368,8 @@ def test_a_corrected_window_is_marked_and_says_when_and_how_much(notebook: Noteb
             return [...x].map((minute, i) => [minute.slice(11, 16), ...customdata[i]]);
         }}"""
     )
-    assert marks == [[f"{moment:%H:%M}", "12.50", f"{at:%H:%M}", "+12.50", "2 late events"]]
+    said = f"<br>corrected at {at:%H:%M}, +12.50 USD (2 late events)"
+    assert marks == [[f"{moment:%H:%M}", "12.50", said]]
 
 
 def test_export_is_one_file_with_its_data(

@@ -85,8 +85,11 @@ test("what late events added is in the figures, and its window says when and how
     { revenue: 25000n, events: 1, at: HOUR + 240 }, { revenue: 5000n, events: 2, at: HOUR + 200 },
   ]);
   assert.deepEqual(ask(model, { currency: "EUR" }).buckets, [], "another currency has none");
-  const marks = charts({ ...summary, ahead: 3600, before: null }, TITLES, THEMES.light).line.data.find(({ name }) => name === "corrected");
-  assert.deepEqual(marks.customdata[0], ["3.50", "01:04", "+2.50", "1 late event"]);
+  const drawn = charts({ ...summary, ahead: 3600, before: null }, TITLES, THEMES.light).line.data;
+  for (const name of ["corrected", "by minute"]) {
+    const { customdata } = drawn.find((trace) => trace.name === name);
+    assert.deepEqual(customdata[0], ["3.50", "<br>corrected at 01:04, +2.50 USD (1 late event)"], name);
+  }
   assert.equal(data(summary, {}).revenue_over_time[1].late_revenue, "0.50");
   assert.ok(model.apply(frame({ base: [0, 0, 0, 3, 0, 0], cells: [], late: null })), "no news leaves what is known");
   assert.equal(ask(model).orders, 3);

@@ -129,27 +129,31 @@ function unfinished(buckets, field, unit, colour) {
   })];
 }
 
+/** What a window says of the late events that were added to it: when, how much and how many. */
+function correction({ corrected }, unit) {
+  if (!corrected) return "";
+  const { at, events, revenue } = corrected;
+  const added = `${revenue < 0n ? "" : "+"}${money(revenue)} ${unit}`;
+  return `<br>corrected at ${time(at).slice(11, 16)}, ${added} (${events} late ${events === 1 ? "event" : "events"})`;
+}
+
 /** A trace over time; what the hover says is exact. */
 function over(buckets, field, unit, more) {
   return {
     type: "scatter", mode: buckets.filter((bucket) => field in bucket).length > 1 ? "lines" : "markers",
     x: buckets.map((bucket) => time(bucket.start)), y: buckets.map((bucket) => plain(bucket[field] ?? null)),
-    customdata: buckets.map((bucket) => money(bucket[field] ?? null)),
-    hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata} ${unit}<extra></extra>`, ...more,
+    // At one point several traces may lie: each of them tells of a correction.
+    customdata: buckets.map((bucket) => [money(bucket[field] ?? null), field === "revenue" ? correction(bucket, unit) : ""]),
+    hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata[0]} ${unit}%{customdata[1]}<extra></extra>`, ...more,
   };
 }
 
-/** A hollow dot at each window to which late events were added; the hover says when, and how much. */
+/** A hollow dot at each window to which late events were added. */
 function corrected(buckets, unit, theme) {
   const marked = buckets.filter((bucket) => bucket.corrected);
   if (!marked.length) return [];
-  const signed = (amount) => (amount < 0n ? "" : "+") + money(amount);
   return [over(marked, "revenue", unit, {
     name: "corrected", mode: "markers", marker: { color: theme.total, symbol: "circle-open", size: 9, line: { width: 2 } },
-    customdata: marked.map(({ revenue, corrected: { at, events, revenue: added } }) => [
-      money(revenue), time(at).slice(11, 16), signed(added), `${events} late ${events === 1 ? "event" : "events"}`,
-    ]),
-    hovertemplate: `%{x|%H:%M} %{customdata[0]} ${unit}: corrected at %{customdata[1]}, %{customdata[2]} ${unit} (%{customdata[3]})<extra></extra>`,
   })];
 }
 
