@@ -212,3 +212,16 @@ test("an exported page holds exact data and can't be broken out of", () => {
   const json = text.match(/id="retailpulse-data">(.*?)<\/script>/s)[1];
   assert.deepEqual(JSON.parse(json), content);
 });
+
+test("hours that begin half an hour after those of UTC are whole buckets", () => {
+  const known = HOUR + 1800;
+  const model = filled([known, 0, 1, 1, 30000, 1], {
+    hours: [known - 7200, 0, 10, 10, 100000, 10, known - 3600, 0, 1, 1, 10000, 1],
+    state: { edge: known + 300, minutes_from: known, hour_phase: 1800, loaded: true },
+  });
+  const [since, until] = model.range(known + 300, 7200);
+  assert.deepEqual([since, until], [known - 7200, known + 300]);
+  const found = ask(model, { since, until, now: until });
+  assert.deepEqual(found.buckets.map((bucket) => [bucket.start, money(bucket.revenue)]),
+    [[known - 7200, "10.00"], [known - 3600, "1.00"], [known, "3.00"]]);
+});

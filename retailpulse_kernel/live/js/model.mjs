@@ -86,9 +86,15 @@ export class Model {
   range(until, seconds) {
     const known = this.state.minutes_from ?? 0;
     let [since, end] = [until - seconds, until];
-    if (end < known) end -= end % 3600;
-    if (since < known) since -= ((since % 3600) + 3600) % 3600;
+    if (end < known) end = this.bucketOf(end, 3600);
+    if (since < known) since = this.bucketOf(since, 3600);
     return [since, end];
+  }
+
+  /** The start of the minute or the hour that a moment lies in: the shop's hours may begin at any minute of UTC's. */
+  bucketOf(moment, width) {
+    const phase = width === 3600 ? (this.state.hour_phase ?? 0) : 0;
+    return Math.floor((moment - phase) / width) * width + phase;
   }
 
   cells(since, until) {
@@ -186,7 +192,7 @@ export function summarise(model, { since, until, now, currency, categories = nul
   const scale = conversion?.scale ?? 1n;
   const wanted = model.keys.map((key) => key !== undefined && chosen(key[1], categories));
   const take = (start, cells, added) => {
-    const bucket = start - (start % width);
+    const bucket = model.bucketOf(start, width);
     for (const [id, parts] of cells) {
       if (!wanted[id] || !parts[events]) continue;
       const [money, category, type] = model.keys[id];

@@ -219,6 +219,7 @@ class Feed:
             jumped = not self.state.edge or abs(edge - self.state.edge) > _HOUR
             self._stale |= set() if jumped else set(range(self.state.edge, edge, _MINUTE))
             self.state.edge = edge
+            self.state.hour_phase = self.stored.hour_of(edge) % _HOUR
             if jumped:
                 self._unread = self._all_hours()
             self.cube.forget(edge - (MINUTE_HOURS + 1) * _HOUR)
@@ -237,7 +238,7 @@ class Feed:
             start = self._unread.pop(0)
             self._read(range(start, min(start + _HOUR, self.state.edge), _MINUTE))
             self.state.loaded = not self._unread
-            oldest = -(-(self.state.edge - (MINUTE_HOURS + 1) * _HOUR) // _HOUR) * _HOUR
+            oldest = self._hour_from(self.state.edge - (MINUTE_HOURS + 1) * _HOUR)
             self.state.minutes_from = oldest if self.state.loaded else max(start, oldest)
             return
         if not self.state.folding and self._due.due("changing", _CHANGING):
@@ -259,8 +260,12 @@ class Feed:
         return {self.state.edge - _MINUTE * (i + 1) for i in range(count)}
 
     def _all_hours(self) -> list[int]:
-        last = -(-self.state.edge // _HOUR) * _HOUR
+        last = self._hour_from(self.state.edge)
         return [last - hour * _HOUR for hour in range(1, MINUTE_HOURS + 2)]
+
+    def _hour_from(self, moment: int) -> int:
+        """The start of the first hour that begins at a moment or later."""
+        return self.stored.hour_of(moment + _HOUR - 1)
 
     def _read(self, minutes: Iterable[int]) -> None:
         batches = self.followed.batches
@@ -280,7 +285,7 @@ class Feed:
 
     def _hours(self) -> tuple[int, int]:
         """The range that is known by the hour."""
-        last = self.state.edge // _HOUR * _HOUR
+        last = self.stored.hour_of(self.state.edge)
         return last - HISTORY_HOURS * _HOUR, last - (MINUTE_HOURS - 1) * _HOUR
 
     def _read_corrections(self) -> None:

@@ -19,7 +19,7 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.live.stream.corrections import Addition
 from retailpulse_kernel.live.stream.tail import ADDITIVE, Key, Parts
 from retailpulse_kernel.shop.contract.loading import contract_of
-from retailpulse_kernel.shop.tables import CATEGORY, CORRECTED_AT, Grain
+from retailpulse_kernel.shop.tables import CATEGORY, CORRECTED_AT, GRAINS, Grain
 from retailpulse_kernel.stores.registry import serving_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Accounts
 from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
@@ -105,6 +105,17 @@ class StoredFigures:
             )
             for row in found
         ]
+
+    def hour_of(self, moment: int) -> int:
+        """The start of the hour that a moment lies in, epoch seconds; it may be at any minute of UTC's.
+
+        Parameters
+        ----------
+        moment : int
+            Seconds since 1970.
+        """
+        hour = GRAINS["hour"].within(self._calendar)
+        return int(hour.start(datetime.fromtimestamp(moment, UTC)).timestamp())
 
     def newest_hour(self) -> int | None:
         """The start of the newest hour that has figures, in epoch seconds."""
