@@ -108,7 +108,7 @@ from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.stores.figure_rows import arrow_rows
 from retailpulse_kernel.stores.cassandra.rows import ddl
-from retailpulse_kernel.stores.hbase.rows import pack_cells, pack_keys, unpack
+from retailpulse_kernel.stores.hbase.rows import pack_cells, pack_keys, unpacker
 from retailpulse_kernel.streaming.intake.given import given_events
 from retailpulse_kernel.streaming.plan.data import TablePlan
 from retailpulse_kernel.streaming.state.encoding import added, as_column, as_words
@@ -125,7 +125,7 @@ sums, times = TableSums(table), [ms_of(event.event_time) for event in given]
 sums.add(Facts([table])(given, times))
 assert {key[1]: most for key, (most,) in sums.rows(day).items()} == {"toys": 5, "books": None}
 arrow = arrow_rows(table, day, rows)
-assert [unpack(table, day, *pair) for pair in zip(pack_keys(table, day, arrow), pack_cells(table, arrow))] == rows
+assert list(map(unpacker(table, day), pack_keys(table, day, arrow), pack_cells(table, arrow))) == rows
 assert "most bigint" in ddl("shop", table, day) and figure.aggregate_sql == "max(`most`)"
 facts = {"end": [event.event_time for event in given], "category": [event.category for event in given]}
 batch = aggregate_batch(pa.table(facts | {"most": pa.array([2, 5, 3, None], pa.int32())}), [table])

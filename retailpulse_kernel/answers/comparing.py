@@ -58,12 +58,15 @@ class Comparison:
         How much earlier the other range is.
     calendar : Calendar
         Whose clock shows the same time at both, where the shift is of whole days.
+    nothing : str
+        Why the range is empty: a day has no window that is over in its first minute. Empty where it has some.
     """
 
     since: datetime
     until: datetime
     shift: timedelta
     calendar: Calendar = UTC_CALENDAR
+    nothing: str = ""
 
     @property
     def before(self) -> tuple[datetime, datetime]:
@@ -72,14 +75,14 @@ class Comparison:
         return since, until
 
     def missing(self, first: datetime | None) -> str:
-        """What is said of an earlier range that has no figures, or none at its beginning; empty otherwise.
+        """What is said where there is nothing to compare, or not in all of the earlier range; empty otherwise.
 
         Parameters
         ----------
         first : datetime or None
             The start of its first window with figures; None where there is none.
         """
-        return missing_words(*self.before, first)
+        return self.nothing or missing_words(*self.before, first)
 
 
 def missing_words(since: datetime, until: datetime, first: datetime | None) -> str:
@@ -131,19 +134,15 @@ def comparison_of(
     UnknownName
         There is no such comparison.
     UsageError
-        The range has no beginning, nothing of it is over, or windows of the series do not lie over earlier ones.
+        The range has no beginning, or windows of the series do not lie over earlier ones.
     """
     if name not in COMPARISONS:
         raise UnknownName("comparison", str(name), COMPARISONS)
     if since is None:
         raise UsageError("A range without a beginning has none before it.", remedy="Give `last` or `since`.")
     over = finest.start(now)
-    end = over if until is None else min(until, over)
-    if end <= since:
-        raise UsageError(
-            f"No window of {_words(finest)} since {iso_text(since)} is over yet, so there is nothing to compare.",
-            remedy="Ask for a longer range.",
-        )
+    end = max(over if until is None else min(until, over), since)
+    nothing = f"No window of {_words(finest)} since {iso_text(since)} is over yet, so there is nothing to compare"
     earlier = COMPARISONS[name]
     shift = (until or end) - since if earlier is None else earlier
     start = None if windows is None else calendar.shifted(windows.start(since), -shift)
@@ -152,7 +151,7 @@ def comparison_of(
             f"Windows of {_words(windows)} do not lie over those of the range that is {shift} earlier.",
             remedy="Choose narrower windows with `every`, or a range of whole windows.",
         )
-    return Comparison(since, end, shift, calendar)
+    return Comparison(since, end, shift, calendar, nothing if end == since else "")
 
 
 def compared(

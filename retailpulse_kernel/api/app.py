@@ -28,6 +28,7 @@ from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.api.tables import add_tables
 from retailpulse_kernel.api.values import add_values
 from retailpulse_kernel.api.why import add_why
+from retailpulse_kernel.catalogue.personal import require_shown
 from retailpulse_kernel.ground.errors import RetailPulseError, ServiceError, UnknownName, UsageError
 from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.base import FigureStore
@@ -66,6 +67,7 @@ class Figures(BaseModel):
     since_before: str | None = None
     until_before: str | None = None
     others: int | None = None
+    note: str | None = None
     rows: list[dict[str, Any]]
 
 
@@ -110,10 +112,13 @@ def _asked(
     if only.get("currency") == [_BASE]:
         shop = catalogue.contract.shop
         only["currency"] = [] if shop.rates else [shop.currency]
-    return asked(
+    question = asked(
         since=since, until=until, grain=grain, by=by, only=only, shift=shift, limit=limit, now=datetime.now(UTC),
         dimensions=sorted(known), calendar=catalogue.contract.shop.calendar,
     )  # fmt: skip
+    # The plan of a draft may go by a column that is called as a personal field.
+    require_shown(question.dimensions, catalogue.contract)
+    return question
 
 
 def _filters(dimensions: Iterable[str]) -> list[dict[str, Any]]:

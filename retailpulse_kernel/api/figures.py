@@ -112,6 +112,8 @@ def figure_answer(sources: Sources, pool: Executor, name: str, wanted: Wanted) -
         rows, comparison = compared_rows(read, wanted.compare, asked, figure, choice.table, now=now)
         asked = replace(asked, since=comparison.since, until=comparison.until)
         said = dict(zip(("since_before", "until_before"), comparison.before, strict=True))
+        if comparison.nothing:
+            said["note"] = f"{comparison.nothing}."
     else:
         rows = read(asked)
     if largest is not None:

@@ -20,6 +20,7 @@ from retailpulse_kernel.answers.request import Asked
 from retailpulse_kernel.api.figures import Wanted, figure_answer
 from retailpulse_kernel.api.problems import ERRORS
 from retailpulse_kernel.api.sources import Answering, Sources
+from retailpulse_kernel.catalogue.personal import require_shown
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.shop.figures import EVENTS
 
@@ -68,6 +69,7 @@ def add_values(app: FastAPI, sources: Sources, pool: Executor, answer: Answering
         known = {name for entry in tables for name in entry.key}
         if dimension not in known:
             raise UnknownName("dimension", dimension, known)
+        require_shown((dimension,), sources.catalogue.contract)
         kept = tables[0].figures
         first = EVENTS if table is None or kept is None else chosen_figures((), kept)[0]
         wanted = Wanted(replace(question, by=(dimension,), where=(), limit=_MOST), table)

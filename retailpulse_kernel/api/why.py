@@ -15,7 +15,6 @@ from retailpulse_kernel.api.sources import Answering, Sources
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.notes import unsaid
 from retailpulse_kernel.insight import explaining
-from retailpulse_kernel.shop.personal import is_personal
 
 __all__ = ["add_why"]
 
@@ -82,9 +81,6 @@ def _body(sources: Sources, name: str, question: Asked, compare: str, table: str
     catalogue = sources.catalogue
     if question.shift:
         raise UsageError("`shift` says nothing of why a figure moved.", remedy="Give the other range in `compare`.")
-    for dimension in question.dimensions:
-        if is_personal(dimension, catalogue.contract):
-            raise UsageError(f"{dimension!r} is a personal field.", remedy="Ask for another dimension.")
     asked = explaining.Asked(
         name, tuple(question.by), {one: sorted(values) for one, values in question.where}, since=question.since,
         until=question.until, against=compare, table=table, top=top,

@@ -166,7 +166,7 @@ class _Reading:
             self._late.append(late)
             if self._asking.late == "include":
                 store = corrected(store, late)
-            kept = self._read(store, choice, begin, end)
+            kept = [] if begin is not None and begin == end else self._read(store, choice, begin, end)
             starts = [row["bucket"] for row in kept] + ([] if self.first is None else [self.first])
             self.first = min(starts, default=None)
             table = self._references.widened(choice.table)

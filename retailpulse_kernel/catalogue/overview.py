@@ -91,13 +91,22 @@ class Tables:
         return len(self.catalogue.entries)
 
     def __repr__(self) -> str:
-        shown = self.frame.to_string(index=False, max_colwidth=60) if len(self) else _nothing(self.catalogue)
+        shown = self._readable.to_string(index=False, max_colwidth=60) if len(self) else _nothing(self.catalogue)
         return "\n\n".join(filter(None, [self._title, shown, self.problem]))
 
     def _repr_html_(self) -> str:
-        shown = self.frame.to_html(index=False, border=0) if len(self) else f"<p>{_nothing(self.catalogue)}</p>"
+        shown = self._readable.to_html(index=False, border=0) if len(self) else f"<p>{_nothing(self.catalogue)}</p>"
         problem = f"<p>{html.escape(self.problem)}</p>" if self.problem else ""
         return f"<p><b>{html.escape(self._title)}</b></p>{shown}{problem}"
+
+    @property
+    def _readable(self) -> pd.DataFrame:
+        """The frame with its times to the second, which is how often jobs write."""
+        frame = self.frame
+        times = {
+            name: frame[name].dt.strftime("%Y-%m-%d %H:%M:%S").fillna("") for name in ("written", "complete_until")
+        }
+        return frame.assign(**times).rename(columns={name: f"{name} (UTC)" for name in times})
 
     @property
     def _title(self) -> str:

@@ -6,11 +6,31 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from retailpulse_kernel.catalogue.tables import TableEntry
+from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.personal import is_personal, shows_personal
 from retailpulse_kernel.shop.rows import RowTable
 
-__all__ = ["without_personal"]
+__all__ = ["require_shown", "without_personal"]
+
+
+def require_shown(names: Iterable[str], contract: Contract) -> None:
+    """Refuse dimensions that hold values of a personal field.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The dimensions that an answer goes by, or is filtered by.
+    contract : Contract
+        The shop's.
+
+    Raises
+    ------
+    UsageError
+        One of them does.
+    """
+    if personal := [name for name in names if is_personal(name, contract)]:
+        raise UsageError(f"{personal[0]!r} holds values of a personal field.", remedy="Ask for another dimension.")
 
 
 def without_personal(entry: TableEntry, table: RowTable, contract: Contract) -> RowTable:

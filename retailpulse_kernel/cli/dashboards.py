@@ -37,6 +37,8 @@ def dashboards(
 ) -> None:
     """Build Grafana's dashboards, alerts and the table of metrics from their definitions, or check them.
 
+    The files are in the zone of the shop's contract, with a variable for each of its dimensions.
+
     With GRAFANA_URL, check and push work on the Grafana that runs there; GRAFANA_TOKEN says where its token is found.
     Both include a dashboard for each promoted job of the namespace. `retailpulse monitor` writes these as files, too.
     """
@@ -45,23 +47,22 @@ def dashboards(
     from retailpulse_kernel.dashboards.writing import job_dashboards, stale, write
 
     settings = GrafanaSettings()
+    whose = Settings.load(profile=profile, namespace=namespace)
     if verb is _Verb.BUILD:
-        for path in write(root):
+        for path in write(root, whose):
             typer.echo(path)
         return
     if verb is _Verb.PUSH:
         grafana = Grafana(settings.require())
-        whose = Settings.load(profile=profile, namespace=namespace)
         for line in grafana.push(job_dashboards(whose), shop_dashboards(whose)):
             typer.echo(line)
         return
-    if differing := stale(root):
+    if differing := stale(root, whose):
         raise RetailPulseError(
             f"These files differ from the code: {', '.join(differing)}.", remedy="Run `retailpulse dashboards build`."
         )
     if not settings.url:
         return
-    whose = Settings.load(profile=profile, namespace=namespace)
     if differing := Grafana(settings.require()).differing(job_dashboards(whose), shop_dashboards(whose)):
         raise RetailPulseError(
             f"These dashboards differ in {settings.url}: {', '.join(differing)}.",

@@ -54,6 +54,10 @@ def generate(
     users: Annotated[int, typer.Option(help="Number of users.")] = 20_000,
     duplicates: Annotated[float, typer.Option(help="Share of messages that repeat an earlier one.")] = 0.0,
     late: Annotated[float, typer.Option(help="Share of messages that are 1 to 3 hours old.")] = 0.0,
+    late_within: Annotated[
+        bool,
+        typer.Option("--late-within", help="Late events are 12 minutes to 3 hours old, and never before the start."),
+    ] = False,
     bad: Annotated[float, typer.Option(help="Share of messages that are not valid events.")] = 0.0,
     currencies: Annotated[
         str, typer.Option(help="Shares of users who don't pay in USD, such as EUR=0.1,GBP=0.05.")
@@ -84,6 +88,7 @@ def generate(
         users=users,
         duplicates=duplicates,
         late=late,
+        late_within=late_within,
         bad=bad,
         currencies=_shares(currencies),
         context=context,

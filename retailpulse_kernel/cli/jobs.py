@@ -262,7 +262,9 @@ def demo(
         airflow = input is None and not seconds and not worked and airflow_fits(settings, console)
     if not once:
         if input is None:
-            feed = [*CLI, "generate", "--rate", f"{rate:g}", "--seconds", "0", "--seed", "1"]
+            # As in a shop, a few events are late: the correction that runs beside the jobs adds them.
+            late = ["--late", "0.002", "--late-within"]
+            feed = [*CLI, "generate", "--rate", f"{rate:g}", "--seconds", "0", "--seed", "1", *late]
             feed += ["--context"] if worked else []
         else:
             feed = [*CLI, "replay", str(input.resolve()), "--format", format, "--speed", f"{speed:g}"]

@@ -124,43 +124,54 @@ def _require_sdk() -> None:
         ) from error
 
 
-def built() -> dict[str, str]:
-    """The text of every file, by its path in the checkout."""
+def built(settings: Settings | None = None) -> dict[str, str]:
+    """The text of every file, by its path in the checkout.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Whose shop. Where it has no contract of its own, the files are those of the shipped one, whatever has run.
+    """
     from retailpulse_kernel.dashboards.business_alerts import business_alerts
 
+    shop = None if settings is None or settings.contract is None else settings
     return {
-        **{f"grafana/dashboards/{name}": file_text(made) for name, made in dashboards().items()},
+        **{f"grafana/dashboards/{name}": file_text(made) for name, made in dashboards(shop).items()},
         "grafana/alerts/retailpulse.yml": _GENERATED + _yaml(rules(AlertSettings(hold=1, webhook=""))),
         "grafana/provisioning/alerting/business.yaml": _GENERATED + _yaml(business_alerts()),
         "docs/metrics.md": _PAGE + table(),
     }
 
 
-def write(root: Path) -> list[Path]:
+def write(root: Path, settings: Settings | None = None) -> list[Path]:
     """Write every file; their paths.
 
     Parameters
     ----------
     root : Path
         The checkout; files go below its folder ``grafana``.
+    settings : Settings, optional
+        Whose shop; the shipped contract's when absent.
     """
     files = []
-    for name, text in built().items():
+    for name, text in built(settings).items():
         files.append(root / name)
         files[-1].parent.mkdir(parents=True, exist_ok=True)
         files[-1].write_text(text)
     return files
 
 
-def stale(root: Path) -> list[str]:
+def stale(root: Path, settings: Settings | None = None) -> list[str]:
     """Files that differ from the code, are missing, or are dashboards without it.
 
     Parameters
     ----------
     root : Path
         The checkout.
+    settings : Settings, optional
+        Whose shop; the shipped contract's when absent.
     """
-    texts = built()
+    texts = built(settings)
     there = {name: (root / name).read_text() for name in texts if (root / name).is_file()}
     # One that the code no longer makes is stale, too.
     others = {f"grafana/dashboards/{path.name}" for path in (root / "grafana" / "dashboards").glob("*.json")}

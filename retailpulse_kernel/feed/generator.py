@@ -28,11 +28,15 @@ from retailpulse_kernel.feed.truth import Truth
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.spans import ms_of
 
-__all__ = ["LATE_AFTER", "Generator", "Message", "intensity"]
+__all__ = ["LATE_AFTER", "OWN_LATE_AGE", "Generator", "Message", "intensity"]
 
 LATE_AFTER: Final = timedelta(seconds=30)
 """Late events only come after this much of the stream, when every partition has seen newer ones."""
 
+OWN_LATE_AGE: Final = timedelta(minutes=12)
+"""Least age of a late event that lies within the stream's own time: more than the watermark of the shipped jobs."""
+
+_LATE_AGES = (timedelta(hours=1), timedelta(hours=3))
 _MAX_SESSIONS = 50_000  # open at once; more would only cost memory
 _BLOCK = 4096  # messages drawn at once, at least
 _LONGEST = 31 * 86_400
@@ -103,6 +107,9 @@ class Generator:
         they come, and that are not valid events.
     currencies : mapping of str to float, optional
         Share of users by currency; all pay in US dollars when absent.
+    late_within : bool
+        Whether late events lie within the stream's own time: 12 minutes to 3 hours old, and never before `start`. So
+        the first 12 minutes of the stream have none.
     context : bool
         Whether messages also say with which device a user comes, and by which campaign: ``context.device`` and
         ``context.campaign.name``. The events are the same either way.
@@ -125,6 +132,7 @@ class Generator:
         late: float = 0.0,
         bad: float = 0.0,
         currencies: Mapping[str, float] | None = None,
+        late_within: bool = False,
         context: bool = False,
     ) -> None:
         _check(rate, seconds, users, duplicates, late, bad)
@@ -135,6 +143,7 @@ class Generator:
         self.start = start.astimezone(UTC).replace(microsecond=start.microsecond // 1000 * 1000)
         self.duplicates, self.late, self.bad = duplicates, late, bad
         self.currencies = dict(currencies or {"USD": 1.0})
+        self.late_within = late_within
         self.context = context
         self.truth = Truth()
         self._start_ms = ms_of(self.start)
@@ -155,7 +164,11 @@ class Generator:
         for session in self._under_way():
             heapq.heappush(waiting, (self._start_ms + int(chance() * 60_000), self._next(), session))
         recent: deque[tuple[bytes, bytes]] = deque(maxlen=_RECENT)
-        late_from = self._start_ms + LATE_AFTER.total_seconds() * 1000
+        shortest, longest = (int(age.total_seconds() * 1000) for age in _LATE_AGES)
+        late_from = self._start_ms + int(LATE_AFTER.total_seconds() * 1000)
+        if self.late_within:
+            shortest = int(OWN_LATE_AGE.total_seconds() * 1000)
+            late_from = self._start_ms + shortest
         spoiled, repeated, belated = self.bad, self.bad + self.duplicates, self.bad + self.duplicates + self.late
         for moment in self._moments():
             at = (moment - self._start_ms) / 1000
@@ -179,7 +192,8 @@ class Generator:
             step = session.steps.pop()
             if session.steps:
                 heapq.heappush(waiting, (moment + session.steps[-1].pause, self._next(), session))
-            time = moment - int(3_600_000 * (1 + 2 * chance())) if late else moment
+            oldest = min(longest, moment - self._start_ms) if self.late_within else longest
+            time = moment - shortest - int((oldest - shortest) * chance()) if late else moment
             key, value = session.user.encode(), self._value(session, step, time)
             cents = step.product.cents * step.quantity if step.line else 0
             truth.add(

@@ -94,6 +94,8 @@ def ranges_of(
     other = _given(against, calendar)
     name = against if isinstance(against, str) and other is None else "previous"
     found = comparison_of(name, since, until, finest=finest, now=reached, calendar=calendar)
+    if found.nothing:
+        raise UsageError(f"{found.nothing}.", remedy="Ask for a longer range.")
     begin, end = found.before if other is None else other
     words = _WORDS[name] if other is None else f"the range {iso_text(begin)} to {iso_text(end)}"
     ranges = Ranges(found.since, found.until, begin, end, words)

@@ -14,7 +14,9 @@ from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.insight.against import Ranges
 from retailpulse_kernel.insight.reading import fits
-from retailpulse_kernel.shop.figures import Figure, Ratio
+from retailpulse_kernel.shop.figures import Figure, Ratio, parts_of
+from retailpulse_kernel.shop.measuring.expressions import names_in
+from retailpulse_kernel.shop.messages import EVENT_TYPES
 from retailpulse_kernel.shop.personal import is_personal
 from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.frames import CATEGORIES
@@ -112,10 +114,16 @@ class Tables:
         """The dimensions with few values. Users, sessions and products are asked for by name."""
         entries = [entry for entry in self.catalogue.figures if entry.figures]
         found = [name for entry in entries for name in entry.key if self._is_tried(name, entry)]
-        # One value explains nothing, and sums of money do not cross currencies.
-        fixed = {name for name, values in self.where.items() if len(values) == 1}
+        # One value explains nothing, what a figure counts by its own definition neither, and sums of money do not cross
+        # currencies.
+        fixed = {name for name, values in self.where.items() if len(values) == 1} | self._defining()
         fixed |= {"currency"} if self.is_money else set()
         return [name for name in dict.fromkeys(found) if name not in fixed]
+
+    def _defining(self) -> set[str]:
+        """The dimensions in the conditions of the figure: revenue is of purchases and refunds, whatever happens."""
+        names = {name for part in parts_of(self.main.figures) if part.where for name in names_in(part.where)}
+        return names | ({"event_type"} if names & {*EVENT_TYPES} else set())
 
     def _is_tried(self, name: str, entry: TableEntry) -> bool:
         known = self.catalogue.contract.of_topic(entry.topic).by_name.get(name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from retailpulse_kernel.answers.ranges import Extent
+from retailpulse_kernel.catalogue.rates import require_rates
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import span_of
@@ -74,7 +75,7 @@ class LiveView(ChartWidget):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The figures that the view has now, by minute and key, exact."""
+        """The figures that the view has now, by minute and key, exact, with what late events have added."""
         from retailpulse_kernel.answers.reading import grouped_frame
         from retailpulse_kernel.live.stream.tail import TABLE
 
@@ -108,7 +109,8 @@ def live(
     window : str or timedelta
         What is shown at first: ``"5m"``, ``"15m"``, ``"1h"``, ``"3h"``, ``"6h"`` or ``"1d"``.
     currency : str, optional
-        The first that there is when absent.
+        The currency that most of the events have when absent. ``"base"`` is money of all currencies, converted into the
+        shop's base currency.
     categories : str or sequence of str, optional
         Dot paths; each also means what is below it. All when absent.
     hz : float
@@ -119,8 +121,10 @@ def live(
     Raises
     ------
     UsageError
-        There is no such window, or it would be painted too often.
+        There is no such window, it would be painted too often, or the contract names no rates for the base currency.
     """
+    if currency == "base":
+        require_rates(contract_of(settings))
     seconds = int(span_of(window).total_seconds())
     if seconds not in _WINDOWS:
         raise UsageError(f"A live view can't show {str(window)!r}.", remedy="Choose 5m, 15m, 1h, 3h, 6h or 1d.")

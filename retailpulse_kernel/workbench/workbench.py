@@ -569,7 +569,8 @@ class Workbench:
         time : str, optional
             The rows' column of times, where there are several.
         currency : str, optional
-            Only this one. When absent, the first that there is is drawn, and another can be chosen.
+            Only this one. When absent, the first that there is is drawn, and another can be chosen. Of the whole shop,
+            ``"base"`` is all money in the shop's base currency, where the contract names rates.
         refresh : str or timedelta
             How often stored rows are read, ``"0.5s"`` to ``"1h"``; a table that is slow to read is read less often.
         categories : str or sequence of str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shop(stack: Settings) -> Iterator[Settings]:
-    """A namespace for the views."""
-    settings = Settings.load(namespace=f"browser_{os.getpid()}")
+def shop(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A namespace for the views, of a shop with rates: a euro is worth 1.25 dollars."""
+    contract = tmp_path_factory.mktemp("shop") / "shop.toml"
+    contract.write_text('[shop]\nrates = "rates.csv"\n')
+    published = datetime.now(UTC).date() - timedelta(days=1)
+    contract.with_name("rates.csv").write_text(f"Date,USD,\n{published},1.25,\n")
+    settings = Settings.load(namespace=f"browser_{os.getpid()}", contract=contract)
     ensure_topics(settings)
     yield settings
     drop(settings)

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from playwright.sync_api import BrowserContext, Page
 
 import retailpulse_kernel as rp
 from bench.browser import Labs, Notebook, write_notebook
+from retailpulse_kernel.answers.corrected import corrected
 from retailpulse_kernel.answers.reading import money, summarise
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.live.assets import plotly_js
 from retailpulse_kernel.shop.events import Event, to_message
 from retailpulse_kernel.shop.fold import fold
-from retailpulse_kernel.shop.tables import CATEGORY
+from retailpulse_kernel.shop.tables import CATEGORY, CORRECTED_AT, late_part
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.figure_rows import version_of
 from retailpulse_kernel.stores.kafka.store import KafkaStore
@@ -50,6 +51,7 @@ class Shop:
         self.epoch: Epoch = open_epoch(f"{settings.checkpoints}/metrics")
         self.ledger = Ledger(settings)
         self.sent: list[Event] = []
+        self.late: list[Event] = []
         self._batch = 0
 
     def sell(self, count: int, *, at: datetime | None = None, category: str | None = None) -> list[Event]:
@@ -67,6 +69,15 @@ class Shop:
         produce(self.settings, [(e.user_id, to_message(e)) for e in events])
         self.sent += events
         return events
+
+    def correct(self, events: list[Event], at: datetime) -> None:
+        """What `retailpulse correct` writes of late events."""
+        self.late += events
+        part = late_part(CATEGORY)
+        self.store.create(part)
+        for grain in CATEGORY.every:
+            rows = [row | {CORRECTED_AT.name: at} for row in fold(self.late, part, grain)]
+            self.store.write(part, grain, rows, version=int(at.timestamp() * 1000))
 
     def store_all(self) -> None:
         """What the job "metrics" does with everything that was sent: the rows, then the account."""
@@ -114,7 +125,8 @@ def expected(
 ) -> dict[str, Any]:
     """What a plain fold of the sent events has for the range that is shown."""
     since, until = (datetime.fromtimestamp(int(data[end]), UTC) for end in ("since", "until"))
-    events = [e for e in seller.sent if since <= e.event_time < until and (not categories or e.category in categories)]
+    every = (*seller.sent, *seller.late)
+    events = [e for e in every if since <= e.event_time < until and (not categories or e.category in categories)]
     orders = [e for e in events if e.event_type == "purchase" and e.currency == currency]
     revenue = sum((e.price * e.quantity for e in orders), Decimal(0))
     return {"events": str(len(events)), "orders": str(len(orders)), "revenue": revenue}
@@ -238,6 +250,24 @@ def test_a_currency(notebook: Notebook, seller: Shop) -> None:
     shows(notebook.page, seller)
 
 
+def test_all_money_in_the_base_currency(notebook: Notebook, seller: Shop) -> None:
+    page = notebook.page
+    shows(page, seller)
+    page.wait_for_selector(f"{VIEW} .rp-currency option[value='base']", state="attached")
+    assert page.inner_text(f"{VIEW} .rp-currency option[value='base']") == "base currency (USD)"
+    choose(page, "currency", "base")
+    data = painted(page)
+    own, other = expected(seller, data), expected(seller, data, "EUR")
+    both = (own["revenue"] + other["revenue"] * Decimal("1.25")).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+    assert other["revenue"] and found(data)["revenue"] == both
+    assert int(data["orders"]) == int(own["orders"]) + int(other["orders"])
+    day = datetime.now(UTC).date() - timedelta(days=1)
+    assert page.inner_text(f"{VIEW} .rp-note") == f"Amounts in USD use the rates for EUR of {day}."
+    choose(page, "currency", "USD")
+    shows(page, seller)
+    assert page.inner_text(f"{VIEW} .rp-note") == ""
+
+
 def test_categories_by_their_tree(notebook: Notebook, seller: Shop) -> None:
     page = notebook.page
     page.click(f"{VIEW} .rp-categories summary")
@@ -314,6 +344,32 @@ def test_freeze_keeps_a_copy(notebook: Notebook) -> None:
     page.evaluate("() => document.body.dataset.jpThemeLight = 'true'")
     page.click(".rp-frozen .rp-remove")
     assert page.locator(".rp-frozen section").count() == 0
+
+
+def test_a_corrected_window_is_marked_and_says_when_and_how_much(notebook: Notebook, seller: Shop) -> None:
+    page, at = notebook.page, datetime.now(UTC).replace(microsecond=0)
+    moment = at - timedelta(minutes=25)
+    late = [
+        Event(
+            f"late{i}", "purchase", moment, "u", "s", "p", "apparel.shoes", None, Decimal("6.25"), 1, "USD", f"l{i}", 1
+        )
+        for i in range(2)
+    ]
+    seller.correct(late, at)
+    shows(
+        page,
+        seller,
+        when=lambda data: page.locator(f"{VIEW} .rp-chart-line .legendtext", has_text="corrected").count() == 1,
+    )
+    marks = page.evaluate(
+        f"""() => {{
+            const traces = document.querySelector('{VIEW} .rp-chart-line')._fullData;
+            const {{ x, customdata }} = traces.find((trace) => trace.name === 'corrected');
+            return [...x].map((minute, i) => [minute.slice(11, 16), ...customdata[i]]);
+        }}"""
+    )
+    said = f"<br>corrected at {at:%H:%M}, +12.50 USD (2 late events)"
+    assert marks == [[f"{moment:%H:%M}", "12.50", said]]
 
 
 def test_export_is_one_file_with_its_data(
@@ -449,6 +505,6 @@ def test_python_has_the_same_numbers(seller: Shop) -> None:
     """The expectation of these tests is that of the product's own summary."""
     seller.store_all()
     now = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    summary = summarise(seller.store, since=now - timedelta(hours=1), until=now, grain="minute")
+    summary = summarise(corrected(seller.store), since=now - timedelta(hours=1), until=now, grain="minute")
     data = {"since": str(int((now - timedelta(hours=1)).timestamp())), "until": str(int(now.timestamp()))}
     assert summary.currencies["USD"].revenue == expected(seller, data)["revenue"]

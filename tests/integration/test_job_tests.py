@@ -19,6 +19,7 @@ from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.testing import Passed
 from retailpulse_kernel.workbench.workbench import Workbench
 from tests.jobs import JOBS
+from tests.rows_jobs import Basket
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -131,6 +132,21 @@ def test_an_event_that_is_late_by_the_order_is_left_out(job: Job, told: list[Pas
     with pytest.raises(TestFailed, match=r"totals: 1 expected, 1 found"):
         job.test(**given, expected={"totals": "user_id events\nu1 3"}, late=1)
     assert [passed.late for passed in told] == [1, 0]
+
+
+def test_a_state_that_waits_for_the_clock_ends_with_the_messages(stack: Settings) -> None:
+    """Spark asks such a state again after each micro-batch, for ever, where it is not told otherwise."""
+    from pyspark.sql.streaming.stateful_processor import StatefulProcessor
+
+    class Baskets(Basket, StatefulProcessor):
+        pass
+
+    rp = Workbench(namespace=f"never_used_{os.getpid()}")
+    job = rp.job("clock", run="available_now")
+    rows = "user_id string, events long, newest timestamp"
+    baskets = job.events().df.groupBy("user_id").transformWithStateInPandas(Baskets(), rows, "Update", "ProcessingTime")
+    job.write(baskets, to=rp.cassandra, table="baskets", key="user_id")
+    job.test("baskets", given=GIVEN, expected="user_id events\nu1 2\nu2 2", at="2026-01-31T12:10Z")
 
 
 ASKED: list[tuple[dict[str, Any], type[Exception], str]] = [

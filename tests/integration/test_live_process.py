@@ -20,6 +20,7 @@ from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.feed.replay import send
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.live.stream.broadcast import Broadcast
+from retailpulse_kernel.live.stream.frames import NOTHING
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
 
@@ -99,7 +100,7 @@ def test_one_that_is_killed_is_started_again_and_tells_everything_anew(browser: 
     browser.process.kill()
     browser.wait(lambda m: m["op"] == "lost", "the news that it has ended")
     again = browser.wait(lambda m: m["op"] == "frame", "a frame from the next one")
-    assert again["run"] != first["run"] and again["base"] == [-1, -1, -1, -1]
+    assert again["run"] != first["run"] and tuple(again["base"]) == NOTHING
     browser.wait(lambda m: m["op"] == "frame" and events(browser) == SENT, "all that was sent")
 
 

@@ -533,6 +533,29 @@ def test_two_namespaces_of_which_one_begins_as_the_other(stack: Settings) -> Non
         drop(long)
 
 
+def test_cells_of_before_stand_beside_those_of_now(stack: Settings) -> None:
+    table = FigureTable("older", (EVENTS, REVENUE), ("currency",), (DAY,))
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = [{"day": day, "currency": name, "events": 1, "revenue": Decimal("2.5000")} for name in ("EUR", "USD")]
+    store = HBaseStore(Settings.load(namespace=f"cells_{os.getpid()}"))
+    try:
+        store.create(table)
+        store.write(table, DAY, rows, version=1)
+        now = store.dump(table, DAY)
+        before = b'{"currency":"EUR","events":1,"revenue":"2.5000"}'
+        store._run(lambda hbase: hbase.table("older_day").put(b"20260101#EUR", {b"f:row": before}, timestamp=2))
+        assert store.read(table, DAY) == rows and store.dump(table, DAY) == now
+        assert [version for _, version in store.read_versions(
+            table, DAY, since=day, until=day + timedelta(days=1), figures=(EVENTS,)
+        )] == [2, 1]  # fmt: skip
+        shown = store.scan("older_day")
+        assert shown["revenue"].tolist() == [Decimal("2.5000")] * 2 and shown["events"].tolist() == [1, 1]
+        assert store.get("older_day", "20260101#EUR") == store.get("older_day", "20260101#USD") | {"currency": "EUR"}
+    finally:
+        store.drop()
+        store.close()
+
+
 def test_tables_with_the_names_of_before_are_moved(stack: Settings) -> None:
     """`a_b` and `a` were told apart by nothing: what a table is called without its namespace does it."""
     table = FigureTable("session", (EVENTS,), ("currency",), (DAY, HOUR))

@@ -12,11 +12,12 @@ import { asText, chosen, counted, divide, Model, money, overTime, summarise, tre
 const HOUR = 1_795_564_800;
 const FIGURES = ["events", "units", "revenue", "orders"];
 const KEYS = [[0, "USD", "electronics.audio", "purchase"], [1, "USD", "apparel", "view"], [2, "EUR", "apparel", "purchase"]];
+const TITLES = { revenue: "Revenue", events: "Events", average_order_value: "Average" };
 const ORDER_EVENTS = ["purchase", "refund"];
 
 function frame(more) {
   return {
-    run: "a", seq: 1, base: [-1, -1, -1, -1], versions: [1, 1, 1, 3], figures: FIGURES, keys: KEYS, cells: [], hours: null, health: [],
+    run: "a", seq: 1, base: [-1, -1, -1, -1, -1, -1], versions: [1, 1, 1, 3, 1, 1], figures: FIGURES, keys: KEYS, cells: [], hours: null, late: null, rates: null, health: [],
     state: { edge: HOUR + 300, minutes_from: HOUR - 3600, loaded: true }, ...more,
   };
 }
@@ -50,10 +51,10 @@ test("categories are dot paths, each with what is below it", () => {
 
 test("a frame that comes twice changes nothing, one that misses something is refused", () => {
   const model = filled([HOUR, 0, 2, 3, 10000, 1]);
-  assert.ok(model.apply(frame({ base: [0, 0, 0, 0], cells: [HOUR, 0, 2, 3, 10000, 1] })));
+  assert.ok(model.apply(frame({ base: [0, 0, 0, 0, 0, 0], cells: [HOUR, 0, 2, 3, 10000, 1] })));
   assert.equal(ask(model).events, 2);
-  assert.ok(!model.apply(frame({ base: [5, 1, 1, 3] })));
-  assert.ok(!model.apply(frame({ run: "b", base: [1, 1, 1, 3] })), "another run begins with everything");
+  assert.ok(!model.apply(frame({ base: [5, 1, 1, 3, 1, 1] })));
+  assert.ok(!model.apply(frame({ run: "b", base: [1, 1, 1, 3, 1, 1] })), "another run begins with everything");
   assert.ok(model.apply(frame({ run: "b", cells: [] })));
   assert.equal(ask(model).events, 0);
 });
@@ -72,6 +73,46 @@ test("hours stand in before the minutes, and are never counted beside them", () 
   assert.equal(day.events, 11);
   assert.equal(day.width, 3600);
   assert.deepEqual(model.range(HOUR + 120, 7 * 3600), [HOUR - 7 * 3600, HOUR + 120], "a range of hours begins on one");
+});
+
+test("what late events added is in the figures, and its window says when and how much", () => {
+  const model = filled([HOUR, 0, 2, 3, 10000, 1], {
+    late: [[HOUR, 0, 1, 1, 25000, 1, HOUR + 240, HOUR + 60, 0, 2, 2, 5000, 1, HOUR + 200], [HOUR, 0, 9, 9, 9, 9, HOUR]],
+  });
+  const summary = ask(model);
+  assert.deepEqual([money(summary.revenue), summary.orders, summary.events], ["4.00", 3, 5]);
+  assert.deepEqual(summary.buckets.map((bucket) => bucket.corrected), [
+    { revenue: 25000n, events: 1, at: HOUR + 240 }, { revenue: 5000n, events: 2, at: HOUR + 200 },
+  ]);
+  assert.deepEqual(ask(model, { currency: "EUR" }).buckets, [], "another currency has none");
+  const drawn = charts({ ...summary, ahead: 3600, before: null }, TITLES, THEMES.light).line.data;
+  for (const name of ["corrected", "by minute"]) {
+    const { customdata } = drawn.find((trace) => trace.name === name);
+    assert.deepEqual(customdata[0], ["3.50", "<br>corrected at 01:04, +2.50 USD (1 late event)"], name);
+  }
+  assert.equal(data(summary, {}).revenue_over_time[1].late_revenue, "0.50");
+  assert.ok(model.apply(frame({ base: [0, 0, 0, 3, 0, 0], cells: [], late: null })), "no news leaves what is known");
+  assert.equal(ask(model).orders, 3);
+});
+
+test("all money is converted by the rates of its day, rounded once, and what has no rate is told", () => {
+  const rates = {
+    base: "USD", fault: "", days: [
+      [HOUR - 86400, { USD: ["1", "2026-11-24"], EUR: ["1.5", "2026-11-24"] }],
+      [HOUR + 60, { USD: ["1", "2026-11-25"], EUR: ["1.00005", "2026-11-25"] }],
+    ],
+  };
+  const cells = [HOUR, 0, 2, 3, 10000, 1, HOUR, 2, 1, 1, 20000, 1, HOUR + 60, 2, 1, 1, 10000, 1, HOUR + 120, 2, 1, 1, 10000, 1];
+  const model = filled(cells, { rates });
+  const all = ask(model, { currency: "base" });
+  assert.deepEqual([all.currency, money(all.revenue), all.orders, money(all.average)], ["USD", "6.0001", 4, "1.50"]);
+  assert.deepEqual(all.buckets.map((bucket) => money(bucket.total)), ["4.00", "5.0001", "6.0001"], "each is rounded from the exact sum");
+  assert.equal(all.conversion, "Amounts in USD use the rates for EUR of 2026-11-24 to 2026-11-25.");
+  assert.match(charts({ ...all, before: null }, TITLES, THEMES.light).bar.layout.title.text, /all money in USD/);
+  const poor = ask(filled(cells, { rates: { ...rates, days: [[HOUR - 86400, { USD: ["1", "2026-11-24"] }]] } }), { currency: "base" });
+  assert.deepEqual([money(poor.revenue), poor.orders], ["1.00", 1]);
+  assert.equal(poor.conversion, "There is no rate for EUR: 4.00 EUR is not converted.");
+  assert.equal(ask(model).conversion, null);
 });
 
 test("old minutes are forgotten", () => {
@@ -120,8 +161,7 @@ test("counts of a range", () => {
 test("four charts, with the rest of many categories in one bar", () => {
   const keys = Array.from({ length: 20 }, (_, i) => [i, "USD", `c${i}`, "purchase"]);
   const model = filled(keys.flatMap(([id]) => [HOUR, id, 1, 1, (id + 1) * 10000, 1]), { keys });
-  const titles = { revenue: "Revenue", events: "Events", average_order_value: "Average" };
-  const made = charts({ ...ask(model), before: null }, titles, THEMES.light);
+  const made = charts({ ...ask(model), before: null }, TITLES, THEMES.light);
   assert.deepEqual(Object.keys(made).sort(), ["aov", "bar", "line", "pie"]);
   const [bar] = made.bar.data;
   assert.equal(bar.y.at(-1), "c19");
@@ -171,4 +211,17 @@ test("an exported page holds exact data and can't be broken out of", () => {
   assert.ok(!text.includes("</script><b>") && !text.includes("'</script>'"));
   const json = text.match(/id="retailpulse-data">(.*?)<\/script>/s)[1];
   assert.deepEqual(JSON.parse(json), content);
+});
+
+test("hours that begin half an hour after those of UTC are whole buckets", () => {
+  const known = HOUR + 1800;
+  const model = filled([known, 0, 1, 1, 30000, 1], {
+    hours: [known - 7200, 0, 10, 10, 100000, 10, known - 3600, 0, 1, 1, 10000, 1],
+    state: { edge: known + 300, minutes_from: known, hour_phase: 1800, loaded: true },
+  });
+  const [since, until] = model.range(known + 300, 7200);
+  assert.deepEqual([since, until], [known - 7200, known + 300]);
+  const found = ask(model, { since, until, now: until });
+  assert.deepEqual(found.buckets.map((bucket) => [bucket.start, money(bucket.revenue)]),
+    [[known - 7200, "10.00"], [known - 3600, "1.00"], [known, "3.00"]]);
 });

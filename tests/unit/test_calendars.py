@@ -22,7 +22,7 @@ from retailpulse_kernel.shop.figures import EVENTS
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.shop.windows import Grain, common, grain_of
 from retailpulse_kernel.stores.cassandra.rows import from_cql, to_cql
-from retailpulse_kernel.stores.hbase.rows import stamp, unpack
+from retailpulse_kernel.stores.hbase.rows import stamp, unpacker
 from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
 from retailpulse_kernel.streaming.run.changes import Effect, compare
 from retailpulse_kernel.streaming.run.planning import under
@@ -188,7 +188,8 @@ def test_the_keys_of_stored_rows_are_in_order_and_give_the_window_back(zone: str
     assert keys == sorted(set(keys))
     table = FigureTable("sales", (EVENTS,), ("category",), (grain,))
     cell = b'{"category":"tea","events":1}'
-    assert [unpack(table, grain, f"{key}#tea".encode(), cell)[grain.name] for key in keys] == starts
+    unpack = unpacker(table, grain)
+    assert [unpack(f"{key}#tea".encode(), cell)[grain.name] for key in keys] == starts
     bucket = grain.bucket
     partitions = [to_cql(bucket.name, bucket.start(start), bucket.calendar) for start in starts]
     assert [from_cql(key, bucket.calendar) for key in partitions] == [bucket.start(start) for start in starts]

@@ -24,7 +24,7 @@ from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.browsing import listed
 from retailpulse_kernel.catalogue.choosing import Question, choose, choose_each
 from retailpulse_kernel.catalogue.conditions import time_column, wanted_of
-from retailpulse_kernel.catalogue.overview import freshness
+from retailpulse_kernel.catalogue.overview import Freshness, Tables, freshness
 from retailpulse_kernel.catalogue.personal import without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue_of
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
@@ -336,6 +336,16 @@ class TestBrowsing:
         assert estimated == {"events": False, "active_users": True, "events_per_user": True, "category": False}
 
 
+def test_a_notebook_shows_times_to_the_second_and_nothing_of_a_job_that_has_not_run(settings: Settings) -> None:
+    ran(settings, plan("draft", ROWS, replace(ROWS, name="later")))
+    written = datetime(2026, 3, 1, 10, 0, 0, 123_000, tzinfo=UTC)
+    shown = Tables(catalogue_of(settings), (Freshness(written, written), Freshness()))
+    for text in (repr(shown), shown._repr_html_()):
+        assert text.count("2026-03-01 10:00:00") == 2 and ".123" not in text and "NaT" not in text
+        assert "written (UTC)" in text
+    assert shown.frame["written"][0] == written, "the frame is exact"
+
+
 class TestPersonal:
     SHOP = Contract(
         (*shipped().fields, Field("email", personal=True, path="email"), Field("age", "int", personal=True)),
@@ -394,8 +404,32 @@ class TestOverHttp:
             ("user_id", "string"), ("at", "timestamp"), ("email", "string"))))  # type: ignore[type-var]  # fmt: skip
         ran(settings, plan("people", people))
         ran(settings, plan("ages", TablePlan.describing(table, store.name)))
+        mails = FigureTable("mails", (EVENTS,), ("email_hash",), (hour,), dimensions=("email_hash",))
+        store.create(mails)
+        store.write(mails, hour, [{"hour": start, "email_hash": "5d41", "events": 3}], version=1)
+        ran(settings, plan("mails", TablePlan.describing(mails, store.name)))
         with TestClient(create_app(store, sources=Sources(store, settings))) as made:
             yield made
+
+    @pytest.mark.parametrize(
+        ("path", "asked"),
+        [
+            ("figures/events", {"by": "email_hash", "table": "mails"}),
+            ("figures/events", {"email_hash": "5d41", "table": "mails"}),
+            ("values/email_hash", {}),
+            ("values/email_hash", {"table": "mails"}),
+            ("why/events", {"by": "email_hash", "table": "mails"}),
+            ("corrections", {"email_hash": "5d41", "table": "mails"}),
+        ],
+    )
+    def test_no_request_goes_by_a_personal_key_of_a_draft(
+        self, client: TestClient, path: str, asked: dict[str, str]
+    ) -> None:
+        day = {"from": "2026-03-01", "to": "2026-03-02"}
+        refused = client.get(f"/api/v1/{path}", params=day | asked)
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["detail"] == "'email_hash' holds values of a personal field."
+        assert "5d41" not in client.get("/api/v1/figures/events", params=day | {"table": "mails"}).text
 
     def test_what_shows_personal_fields_is_left_out(self, client: TestClient) -> None:
         listed = {table["table"]: table for table in client.get("/api/v1/tables").json()["tables"]}

@@ -196,8 +196,21 @@ class TestComparing:
             ask("revenue", since=None, compare="yesterday")
         with pytest.raises(UsageError, match="do not lie over those"):
             ask("revenue", by=("bucket",), every="week", since=DAY, until=DAY + WEEK, compare="yesterday")
-        with pytest.raises(UsageError, match="nothing to compare"):
-            comparison_of("previous", DAY, None, finest=GRAINS["hour"], now=DAY + timedelta(minutes=5))
+
+    @pytest.mark.parametrize("by", [(), ("bucket",)])
+    def test_in_the_first_minute_of_a_day_there_is_nothing_and_that_is_said(
+        self, ask: Ask, client: TestClient, by: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        empty = comparison_of("previous", DAY, None, finest=GRAINS["hour"], now=DAY + timedelta(minutes=5))
+        assert empty.since == empty.until == DAY and empty.shift == timedelta(0)
+        tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        frame = ask("revenue", by=by, since=tomorrow, until=None, compare="last week")
+        assert frame.empty and "change_percent" in frame
+        assert "so there is nothing to compare" in "".join(capsys.readouterr())
+        asked = {"from": tomorrow.isoformat(), "to": (tomorrow + WEEK).isoformat(), "by": ",".join(by)}
+        found = client.get("/api/v1/figures/revenue", params={**asked, "compare": "last week"})
+        assert found.status_code == 200 and found.json()["rows"] == []
+        assert "is over yet, so there is nothing to compare." in found.json()["note"]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 
 from retailpulse_kernel.feed.adapters import read
 from retailpulse_kernel.feed.bad_messages import BAD_REASONS
-from retailpulse_kernel.feed.generator import LATE_AFTER, Generator, Message, intensity
+from retailpulse_kernel.feed.generator import LATE_AFTER, OWN_LATE_AGE, Generator, Message, intensity
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.events import REASONS, Event, EventError, parse_event
 
@@ -180,6 +180,22 @@ def test_late_events_are_late_for_any_partition(dirty: tuple[Generator, list[Mes
         assert isinstance(event, Event)
         age = START + timedelta(seconds=message.at) - event.event_time
         assert timedelta(hours=1) <= age <= timedelta(hours=3)
+
+
+def test_late_events_within_the_streams_time_are_older_than_the_watermark_and_not_before_the_start() -> None:
+    generator = Generator(rate=20, seconds=3 * 3_600, seed=7, start=START, late=0.02, late_within=True)
+    late = [message for message in generator.messages() if message.kind == "late"]
+    times = []
+    for message in late:
+        event = parse(message)
+        assert isinstance(event, Event)
+        assert event.event_time >= START
+        assert OWN_LATE_AGE <= START + timedelta(seconds=message.at) - event.event_time <= timedelta(hours=3)
+        times.append(event.event_time - START)
+    assert min(message.at for message in late) < OWN_LATE_AGE.total_seconds() + 120
+    assert min(times) < timedelta(minutes=2) and max(times) > timedelta(hours=2)
+    truth = generator.truth
+    assert truth.late == len(late) and truth.with_late.events_by_type.total() == truth.accepted + truth.late
 
 
 def test_orders_are_complete(shop: list[Event]) -> None:

@@ -28,7 +28,7 @@ from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.dashboards.keeping import keep_dashboards
 from retailpulse_kernel.dashboards.panels import COUNT, MONEY
-from retailpulse_kernel.dashboards.writing import dashboards, job_dashboards
+from retailpulse_kernel.dashboards.writing import dashboards, job_dashboards, stale, write
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE, Figure, Ratio, average_of, count, last, users_of
@@ -243,3 +243,22 @@ def test_the_monitor_keeps_the_files(settings: Settings) -> None:
     finally:
         monitor.terminate()
         assert monitor.wait(30) == 0
+
+
+def test_the_files_of_a_shop_with_a_contract_have_its_zone_and_others_those_of_the_shipped_one(
+    settings: Settings, tmp_path: Path
+) -> None:
+    assert settings.contract is not None
+    text = settings.contract.read_text()
+    settings.contract.write_text(text.replace("[shop]", '[shop]\nzone = "Europe/Berlin"') if "[shop]" in text
+                                 else f'[shop]\nzone = "Europe/Berlin"\n{text}')  # fmt: skip
+    shop = Settings.load(
+        home=settings.home, pipelines=settings.pipelines, namespace="t_dashboards", contract=settings.contract
+    )
+    write(tmp_path, shop)
+    pulse = json.loads((tmp_path / "grafana" / "dashboards" / "store-pulse.json").read_text())
+    assert pulse["timezone"] == "Europe/Berlin"
+    assert stale(tmp_path, shop) == []
+    assert stale(tmp_path) == ["grafana/dashboards/store-pulse.json"]
+    shipped = Settings.load(home=settings.home, pipelines=settings.pipelines, namespace="t_dashboards")
+    assert stale(tmp_path, shipped) == stale(tmp_path), "jobs alone change no file of a checkout"

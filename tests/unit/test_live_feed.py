@@ -34,6 +34,9 @@ class Stored:
     def newest_hour(self) -> int | None:
         return self._newest
 
+    def hour_of(self, moment: int) -> int:
+        return moment // 3_600 * 3_600
+
 
 class Followed:
     def __init__(self, batches: Batches) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.stream.corrections import Addition
 from retailpulse_kernel.live.stream.cube import Cube, Reading
 from retailpulse_kernel.live.stream.feed import Feed
 from retailpulse_kernel.live.stream.frames import NOTHING, Clients, Keys, frame
@@ -17,7 +18,7 @@ from retailpulse_kernel.live.stream.stored import Batches, VersionedRow
 from retailpulse_kernel.live.view import live
 from retailpulse_kernel.streaming.checkpoint.accounts import Account
 
-ONE, TWO, THREE = (1, 0, 0, 1), (2, 0, 0, 1), (3, 0, 0, 2)
+ONE, TWO, THREE = (1, 0, 0, 1, 0, 0), (2, 0, 0, 1, 0, 0), (3, 0, 0, 2, 0, 0)
 
 
 def hello(clients: Clients, name: str = "a") -> None:
@@ -90,6 +91,17 @@ def test_a_frame_has_exact_money_and_only_what_changed() -> None:
     assert [key[1:] for key in told["keys"]] == [["USD", "a", "purchase"], ["USD", "a", "view"]]
     content, same = frame(feed, keys, versions, run="r", seq=2)
     assert orjson.loads(content)["cells"] == orjson.loads(content)["keys"] == [] and same == versions
+
+
+def test_what_late_events_added_is_sent_when_it_changes() -> None:
+    feed, keys = Feed(Settings()), Keys()
+    added = [Addition(60, ("USD", "a", "purchase"), (2, 1, Decimal("12.50"), 1), 1_000)]
+    feed.corrections.read(lambda: added, list)
+    content, versions = frame(feed, keys, NOTHING, run="r", seq=1)
+    assert orjson.loads(content)["late"] == [[60, 0, 2, 1, 125_000, 1, 1_000], []]
+    feed.corrections.read(lambda: list(added), list)
+    content, same = frame(feed, keys, versions, run="r", seq=2)
+    assert orjson.loads(content)["late"] is None and same == versions
 
 
 def account(batch: int, **counts: int) -> Account:

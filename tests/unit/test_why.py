@@ -123,9 +123,16 @@ class TestPlantedCauses:
         found = both_days(
             {(category, "acme"): (3, *USUAL[category, "acme"][1:]) for category in ("shoes", "cups", "hats")}
         )()
-        assert list(found.dimensions["dimension"]) == ["brand", "event_type", "category"]
-        assert list(found.dimensions["apart"][1:]) == [0, 0], "every category moved as the whole did"
+        assert list(found.dimensions["dimension"]) == ["brand", "category"]
+        assert list(found.dimensions["apart"][1:]) == [0], "every category moved as the whole did"
         assert found.frame["brand"][0] == "acme" and found.frame["reason"][0] == "fewer orders"
+
+    def test_a_dimension_in_the_figure_s_own_definition_is_tried_only_by_name(self) -> None:
+        ask = both_days({("shoes", "acme"): (4, 2, "20")})
+        for figure in ("revenue", "orders", "average_order_value"):
+            assert "event_type" not in list(ask(figure).dimensions["dimension"]), figure
+        assert "event_type" in list(ask("events").dimensions["dimension"])
+        assert contributions(ask(by=("event_type",)), "event_type")["purchase"] == -240
 
     def test_a_value_that_is_new_or_gone_says_so(self) -> None:
         found = both_days(
@@ -163,8 +170,8 @@ class TestDrilling:
             found.by("brand", where={"category": "shoes"})
 
     def test_all_dimensions_that_are_left_are_tried(self) -> None:
-        within = both_days({("shoes", "acme"): (4, 2, "20")})().by(where={"category": "shoes"})
-        assert [one.dimension for one in within.breakdowns] == ["event_type"]
+        within = both_days({("shoes", "acme"): (4, 2, "20")})("events").by(where={"category": "shoes"})
+        assert [one.dimension for one in within.breakdowns] == ["currency", "event_type"]
 
     def test_a_click_asks_within_the_value_and_back_leads_up(self) -> None:
         cause = {("shoes", "acme"): (4, 2, "20")}

@@ -67,7 +67,10 @@ export const time = (seconds) => new Date(seconds * 1000).toISOString().slice(0,
 /** A summary whose times are those of the shop's clock: as it shows them at the range's end, so that no hour comes twice. */
 function shown(summary) {
   const moved = (seconds) => seconds + (summary.ahead ?? 0);
-  const buckets = summary.buckets.map((bucket) => ({ ...bucket, start: moved(bucket.start) }));
+  const buckets = summary.buckets.map((bucket) => ({
+    ...bucket, start: moved(bucket.start),
+    ...(bucket.corrected && { corrected: { ...bucket.corrected, at: moved(bucket.corrected.at) } }),
+  }));
   return { ...summary, since: moved(summary.since), until: moved(summary.until), buckets };
 }
 
@@ -77,6 +80,9 @@ export function charts(given, titles, theme) {
   return { bar: bar(summary, titles, theme), line: line(summary, titles, theme), pie: pie(summary, titles, theme),
     aov: average(summary, titles, theme) };
 }
+
+/** Of which money a chart is, for its title. */
+const ofMoney = ({ currency, conversion }) => (conversion === null ? currency : `all money in ${currency}`);
 
 function bar(summary, titles, theme) {
   const shown = summary.byCategory.slice(0, MOST_CATEGORIES);
@@ -94,7 +100,7 @@ function bar(summary, titles, theme) {
       hovertemplate: `%{customdata[0]}: %{customdata[1]} ${summary.currency}<extra></extra>`,
       marker: { color: keys.map((key) => (key === REST ? theme.total : theme.line)) },
     }],
-    layout: layout(theme, `${titles.revenue} by category, ${summary.currency}`, {
+    layout: layout(theme, `${titles.revenue} by category, ${ofMoney(summary)}`, {
       bargap: 0.25,
       yaxis: { type: "category", tickmode: "array", tickvals: keys, ticktext: rows.map(({ label }) => `${label} `) },
     }),
@@ -123,14 +129,32 @@ function unfinished(buckets, field, unit, colour) {
   })];
 }
 
+/** What a window says of the late events that were added to it: when, how much and how many. */
+function correction({ corrected }, unit) {
+  if (!corrected) return "";
+  const { at, events, revenue } = corrected;
+  const added = `${revenue < 0n ? "" : "+"}${money(revenue)} ${unit}`;
+  return `<br>corrected at ${time(at).slice(11, 16)}, ${added} (${events} late ${events === 1 ? "event" : "events"})`;
+}
+
 /** A trace over time; what the hover says is exact. */
 function over(buckets, field, unit, more) {
   return {
     type: "scatter", mode: buckets.filter((bucket) => field in bucket).length > 1 ? "lines" : "markers",
     x: buckets.map((bucket) => time(bucket.start)), y: buckets.map((bucket) => plain(bucket[field] ?? null)),
-    customdata: buckets.map((bucket) => money(bucket[field] ?? null)),
-    hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata} ${unit}<extra></extra>`, ...more,
+    // At one point several traces may lie: each of them tells of a correction.
+    customdata: buckets.map((bucket) => [money(bucket[field] ?? null), field === "revenue" ? correction(bucket, unit) : ""]),
+    hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata[0]} ${unit}%{customdata[1]}<extra></extra>`, ...more,
   };
+}
+
+/** A hollow dot at each window to which late events were added. */
+function corrected(buckets, unit, theme) {
+  const marked = buckets.filter((bucket) => bucket.corrected);
+  if (!marked.length) return [];
+  return [over(marked, "revenue", unit, {
+    name: "corrected", mode: "markers", marker: { color: theme.total, symbol: "circle-open", size: 9, line: { width: 2 } },
+  })];
 }
 
 function line(summary, titles, theme) {
@@ -145,9 +169,10 @@ function line(summary, titles, theme) {
       }),
       over(complete(buckets), "revenue", unit, { name: `by ${every}`, line: { color: theme.line, width: 2 }, marker: { color: theme.line } }),
       ...unfinished(buckets, "revenue", unit, theme.line),
+      ...corrected(buckets, unit, theme),
       over(peaks, "revenue", unit, { name: "peak", mode: "markers", marker: { color: VERMILION, size: 9, symbol: "triangle-up" } }),
     ],
-    layout: layout(theme, `${titles.revenue} by ${every}, ${unit}`, {
+    layout: layout(theme, `${titles.revenue} by ${every}, ${ofMoney(summary)}`, {
       // Below the chart: Plotly's buttons are above it, at the right.
       showlegend: true, legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 10 } },
       xaxis: { type: "date", range: [time(summary.since), time(summary.until)] },

@@ -66,10 +66,10 @@ export function closesByItself(details) {
   return () => document.removeEventListener("pointerdown", elsewhere);
 }
 
-/** Fill a select where its options have changed, keeping the choice. */
-export function fill(select, values, value) {
+/** Fill a select where its options have changed, keeping the choice; `labels` are texts that are not the values. */
+export function fill(select, values, value, labels = {}) {
   if (select.dataset.values !== values.join()) {
-    select.replaceChildren(...values.map((name) => option([name, name])));
+    select.replaceChildren(...values.map((name) => option([labels[name] ?? name, name])));
     select.dataset.values = values.join();
   }
   select.value = value;

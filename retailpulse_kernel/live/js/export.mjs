@@ -9,6 +9,7 @@ export function data(summary, about) {
   return {
     ...about,
     since: `${time(summary.since)}Z`, until: `${time(summary.until)}Z`, currency: summary.currency,
+    ...(summary.conversion !== null && { conversion: summary.conversion }),
     revenue: exact(summary.revenue), orders: summary.orders, units: summary.units,
     average_order_value: exact(summary.average),
     revenue_by_category: Object.fromEntries(summary.byCategory.map(([name, value]) => [name, exact(value)])),
@@ -17,6 +18,9 @@ export function data(summary, about) {
       bucket: `${time(bucket.start)}Z`, revenue: exact(bucket.revenue), running_total: exact(bucket.total),
       orders: bucket.orders, average_order_value: exact(bucket.average), peak: bucket.peak,
       complete: bucket.complete,
+      ...(bucket.corrected && {
+        corrected_at: `${time(bucket.corrected.at)}Z`, late_events: bucket.corrected.events, late_revenue: exact(bucket.corrected.revenue),
+      }),
     })),
   };
 }

@@ -5,7 +5,7 @@ import { charts, CONFIG, shownTheme, THEMES, time } from "./charts.mjs";
 import { Clock } from "./clock.mjs";
 import { build, closesByItself, element, fill, fillTree } from "./dom.mjs";
 import { data, page } from "./export.mjs";
-import { counted, money, summarise } from "./model.mjs";
+import { BASE, counted, money, summarise } from "./model.mjs";
 import { ahead } from "./zone.mjs";
 
 const REPLAY_MS = 250;
@@ -183,7 +183,8 @@ class View {
     parts.replay.textContent = clock.replaying ? "Stop" : "Replay";
     parts.replay.setAttribute("aria-pressed", String(clock.replaying));
     parts.live.setAttribute("aria-pressed", String(clock.isLive && !this.paused));
-    fill(parts.currency, model.currencies, summary.currency);
+    const currencies = [...model.currencies, ...(model.rates ? [BASE] : [])];
+    fill(parts.currency, currencies, this.currency ?? this.guess, { [BASE]: `base currency (${model.rates?.base})` });
     fillTree(parts, model.categories, (paths) => {
       this.categories = paths;
       this.draw();
@@ -199,7 +200,7 @@ class View {
     parts.strip.title = `Of ${number.format(consumed)} messages that the job took in this range.`;
     const age = state.folding && state.newest_ms ? Math.max(0, state.now_ms - state.newest_ms + Date.now() - this.channel.received) : null;
     parts.age.textContent = age === null ? "–" : age < 60_000 ? `${(age / 1000).toFixed(1)} s` : "no events";
-    this.say(state.note || (state.loaded ? "" : "Reading the last hours …"));
+    this.say(state.note || (state.loaded ? summary.conversion ?? "" : "Reading the last hours …"));
   }
 
   /** Say what has been painted, for tests and benchmarks: exact figures, as text. */

@@ -2,6 +2,9 @@
 //
 // Money is a BigInt in ten-thousandths of its currency: sums are exact, as they are in Python.
 
+/** The choice of all money, converted into the base currency. */
+export const BASE = "base";
+
 /** Figures by minute, and by hour before that. */
 export class Model {
   constructor() {
@@ -14,6 +17,8 @@ export class Model {
     this.keys = [];
     this.minutes = new Map();
     this.hours = new Map();
+    this.late = [new Map(), new Map()];
+    this.rates = null;
     this.health = new Map();
     this.state = {};
   }
@@ -32,6 +37,14 @@ export class Model {
       this.hours = new Map();
       fill(this.hours, frame.hours, frame.figures.length);
     }
+    if (frame.late) {
+      this.late = frame.late.map((flat) => {
+        const windows = new Map();
+        fill(windows, flat, frame.figures.length + 1);
+        return windows;
+      });
+    }
+    if (frame.rates) this.rates = scaled(frame.rates);
     for (const [minute, ...counts] of frame.health) this.health.set(minute, counts);
     this.state = frame.state;
     this.figures = frame.figures;
@@ -73,17 +86,32 @@ export class Model {
   range(until, seconds) {
     const known = this.state.minutes_from ?? 0;
     let [since, end] = [until - seconds, until];
-    if (end < known) end -= end % 3600;
-    if (since < known) since -= ((since % 3600) + 3600) % 3600;
+    if (end < known) end = this.bucketOf(end, 3600);
+    if (since < known) since = this.bucketOf(since, 3600);
     return [since, end];
   }
 
-  *cells(since, until) {
+  /** The start of the minute or the hour that a moment lies in: the shop's hours may begin at any minute of UTC's. */
+  bucketOf(moment, width) {
+    const phase = width === 3600 ? (this.state.hour_phase ?? 0) : 0;
+    return Math.floor((moment - phase) / width) * width + phase;
+  }
+
+  cells(since, until) {
+    return this.windows(this.minutes, this.hours, since, until);
+  }
+
+  /** What late events added to the windows of a range: each key's figures, and when they were added. */
+  additions(since, until) {
+    return this.windows(...this.late, since, until);
+  }
+
+  *windows(minutes, hours, since, until) {
     const known = this.state.minutes_from ?? 0;
-    for (const [start, cells] of this.hours) {
+    for (const [start, cells] of hours) {
       if (start >= since && start + 3600 <= Math.min(until, known)) yield [start, cells];
     }
-    for (const [start, cells] of this.minutes) {
+    for (const [start, cells] of minutes) {
       if (start >= Math.max(since, known) && start < until) yield [start, cells];
     }
   }
@@ -94,6 +122,50 @@ function fill(windows, flat, width) {
     let cells = windows.get(flat[i]);
     if (!cells) windows.set(flat[i], (cells = new Map()));
     cells.set(flat[i + 1], flat.slice(i + 2, i + 2 + width));
+  }
+}
+
+/** Rates whose factors are whole numbers: each is multiplied by the same `scale`. */
+function scaled({ base, fault, days }) {
+  const parts = (factor) => [...factor.split("."), ""];
+  const places = Math.max(0, ...days.flatMap(([, rates]) => Object.values(rates).map(([factor]) => parts(factor)[1].length)));
+  const whole = (factor) => BigInt(parts(factor)[0] + parts(factor)[1].padEnd(places, "0"));
+  return {
+    base, fault, scale: 10n ** BigInt(places),
+    days: days.map(([start, rates]) => [start, new Map(Object.entries(rates).map(([name, [factor, day]]) => [name, { factor: whole(factor), day }]))]),
+  };
+}
+
+/** Converts amounts of windows by the rates of their days; it keeps which rates it used, and what has none. */
+class Conversion {
+  constructor({ base, scale, days, fault }) {
+    Object.assign(this, { base, scale, days, fault });
+    this.used = new Map();
+    this.missing = new Map();
+  }
+
+  /** The amount times `scale`; null where there is no rate. An amount of 0 is 0 in every currency. */
+  amount(amount, currency, start) {
+    if (!amount) return 0n;
+    const day = this.days.findLast(([begin]) => begin <= start);
+    const rate = day?.[1].get(currency);
+    if (!rate) {
+      this.missing.set(currency, (this.missing.get(currency) ?? 0n) + amount);
+      return null;
+    }
+    if (currency !== this.base) this.used.set(currency, (this.used.get(currency) ?? new Set()).add(rate.day));
+    return amount * rate.factor;
+  }
+
+  /** What was done, for people. */
+  get words() {
+    if (this.fault) return this.fault;
+    const span = (days) => (days.length > 1 ? `${days[0]} to ${days.at(-1)}` : days[0]);
+    const used = [...this.used].sort().map(([currency, days]) => `${currency} of ${span([...days].sort())}`);
+    return [
+      ...(used.length ? [`Amounts in ${this.base} use the rates for ${used.join(", ")}.`] : []),
+      ...[...this.missing].sort().map(([currency, amount]) => `There is no rate for ${currency}: ${money(amount)} ${currency} is not converted.`),
+    ].join(" ");
   }
 }
 
@@ -116,16 +188,20 @@ export function summarise(model, { since, until, now, currency, categories = nul
   const byCategory = new Map();
   const byType = new Map();
   const buckets = new Map();
+  const conversion = currency === BASE && model.rates ? new Conversion(model.rates) : null;
+  const scale = conversion?.scale ?? 1n;
   const wanted = model.keys.map((key) => key !== undefined && chosen(key[1], categories));
-  for (const [start, cells] of model.cells(since, until)) {
-    const bucket = start - (start % width);
+  const take = (start, cells, added) => {
+    const bucket = model.bucketOf(start, width);
     for (const [id, parts] of cells) {
       if (!wanted[id] || !parts[events]) continue;
       const [money, category, type] = model.keys[id];
       byType.set(type, (byType.get(type) ?? 0) + parts[events]);
       sums.events += parts[events];
-      if (money !== currency) continue;
-      const amount = BigInt(parts[revenue]);
+      if (!conversion && money !== currency) continue;
+      const own = BigInt(parts[revenue]);
+      const amount = conversion ? conversion.amount(own, money, start) : own;
+      if (amount === null) continue;
       sums.revenue += amount;
       sums.orders += parts[orders];
       sums.units += parts[units];
@@ -135,24 +211,35 @@ export function summarise(model, { since, until, now, currency, categories = nul
         known.revenue += amount;
         known.orders += parts[orders];
       } else buckets.set(bucket, { start: bucket, revenue: amount, orders: parts[orders] });
+      if (added) correct(buckets.get(bucket), amount, parts[events], parts.at(-1));
     }
-  }
+  };
+  for (const [start, cells] of model.cells(since, until)) take(start, cells, false);
+  for (const [start, cells] of model.additions(since, until)) take(start, cells, true);
   return {
-    since, until, currency, width,
+    since, until, currency: conversion?.base ?? currency, width, conversion: conversion?.words ?? null,
     ...sums,
-    average: divide(sums.revenue, sums.orders),
-    byCategory: [...byCategory].sort(([a, x], [b, y]) => (x === y ? (a < b ? -1 : 1) : x < y ? 1 : -1)),
+    revenue: divide(sums.revenue, scale),
+    average: divide(sums.revenue, BigInt(sums.orders) * scale),
+    byCategory: [...byCategory].map(([name, amount]) => [name, divide(amount, scale)]).sort(([a, x], [b, y]) => (x === y ? (a < b ? -1 : 1) : x < y ? 1 : -1)),
     byType: [...byType].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)),
     buckets: overTime(
       [...buckets.values()]
         .sort((a, b) => a.start - b.start)
         .map((bucket) => ({ ...bucket, complete: since <= bucket.start && bucket.start + width <= Math.min(until, now) })),
+      scale,
     ),
   };
 }
 
-/** Revenue by bucket with its running total; peaks are complete and stand out by more than a standard deviation. */
-export function overTime(buckets) {
+/** Note what late events added to a bucket: how much, how many they are, and when the last of them was added. */
+function correct(bucket, revenue, events, at) {
+  const before = bucket.corrected ?? { revenue: 0n, events: 0, at };
+  bucket.corrected = { revenue: before.revenue + revenue, events: before.events + events, at: Math.max(before.at, at) };
+}
+
+/** Revenue by bucket with its running total; peaks are complete and stand out by more than a standard deviation. Amounts come times `scale`. */
+export function overTime(buckets, scale = 1n) {
   const values = buckets.filter((bucket) => bucket.complete).map((bucket) => plain(bucket.revenue));
   const mean = values.reduce((sum, value) => sum + value, 0) / (values.length || 1);
   const spread = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length || 1));
@@ -162,8 +249,9 @@ export function overTime(buckets) {
     const around = buckets.slice(Math.max(i - 1, 0), i + 2).map((other) => other.revenue);
     const highest = around.every((other) => other <= bucket.revenue);
     return {
-      ...bucket, total,
-      average: divide(bucket.revenue, bucket.orders),
+      ...bucket, revenue: divide(bucket.revenue, scale), total: divide(total, scale),
+      ...(bucket.corrected && { corrected: { ...bucket.corrected, revenue: divide(bucket.corrected.revenue, scale) } }),
+      average: divide(bucket.revenue, BigInt(bucket.orders) * scale),
       peak: bucket.complete && highest && plain(bucket.revenue) > mean + spread,
     };
   });

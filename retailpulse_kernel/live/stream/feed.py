@@ -9,8 +9,10 @@ from typing import Any
 
 from retailpulse_kernel.ground.errors import cause_line
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.stream.corrections import Corrections
 from retailpulse_kernel.live.stream.cube import Cube, Reading
 from retailpulse_kernel.live.stream.health import Health
+from retailpulse_kernel.live.stream.rates import DayRates
 from retailpulse_kernel.live.stream.state import Clocks, State
 from retailpulse_kernel.live.stream.stored import Followed, Offsets, Rows, StoredFigures
 from retailpulse_kernel.live.stream.tail import Judge
@@ -32,6 +34,8 @@ _HOUR, _MINUTE = 3_600, 60
 #: Seconds between two readings of: the topic's end; minutes in change without the tail; what may have been written
 #: behind the view's back, as by a backfill; the hours.
 _LOOK, _CHANGING, _AGAIN, _HOURS = 0.5, 2.0, 60.0, 300.0
+#: Seconds between two readings of what late events have added, and of the rates.
+_BESIDE = 20.0
 #: Seconds that the account of a batch may come after its rows, before they are read again.
 _PATIENCE = 10.0
 #: How far behind the newest minute a job may still change one: its watermark, and a little.
@@ -56,6 +60,8 @@ class Feed:
         self.cube = Cube()
         self.hours: Rows = []
         self.hours_version = 0
+        self.corrections = Corrections()
+        self.rates = DayRates(settings)
         self.health = Health()
         self.state = State()
         self._ended = threading.Event()
@@ -213,6 +219,7 @@ class Feed:
             jumped = not self.state.edge or abs(edge - self.state.edge) > _HOUR
             self._stale |= set() if jumped else set(range(self.state.edge, edge, _MINUTE))
             self.state.edge = edge
+            self.state.hour_phase = self.stored.hour_of(edge) % _HOUR
             if jumped:
                 self._unread = self._all_hours()
             self.cube.forget(edge - (MINUTE_HOURS + 1) * _HOUR)
@@ -231,7 +238,7 @@ class Feed:
             start = self._unread.pop(0)
             self._read(range(start, min(start + _HOUR, self.state.edge), _MINUTE))
             self.state.loaded = not self._unread
-            oldest = -(-(self.state.edge - (MINUTE_HOURS + 1) * _HOUR) // _HOUR) * _HOUR
+            oldest = self._hour_from(self.state.edge - (MINUTE_HOURS + 1) * _HOUR)
             self.state.minutes_from = oldest if self.state.loaded else max(start, oldest)
             return
         if not self.state.folding and self._due.due("changing", _CHANGING):
@@ -245,13 +252,20 @@ class Feed:
             self._read(stale)
         elif self._due.due("hours", _HOURS):
             self._read_hours()
+        elif self._due.due("beside", _BESIDE):
+            self._read_corrections()
+            self.rates.read(self._hours()[0], self.state.edge)
 
     def _newest_minutes(self, count: int) -> set[int]:
         return {self.state.edge - _MINUTE * (i + 1) for i in range(count)}
 
     def _all_hours(self) -> list[int]:
-        last = -(-self.state.edge // _HOUR) * _HOUR
+        last = self._hour_from(self.state.edge)
         return [last - hour * _HOUR for hour in range(1, MINUTE_HOURS + 2)]
+
+    def _hour_from(self, moment: int) -> int:
+        """The start of the first hour that begins at a moment or later."""
+        return self.stored.hour_of(moment + _HOUR - 1)
 
     def _read(self, minutes: Iterable[int]) -> None:
         batches = self.followed.batches
@@ -269,9 +283,20 @@ class Feed:
         self._adopted += adopted
         return adopted
 
+    def _hours(self) -> tuple[int, int]:
+        """The range that is known by the hour."""
+        last = self.stored.hour_of(self.state.edge)
+        return last - HISTORY_HOURS * _HOUR, last - (MINUTE_HOURS - 1) * _HOUR
+
+    def _read_corrections(self) -> None:
+        edge = self.state.edge
+        self.corrections.read(
+            lambda: self.stored.additions(GRAINS["minute"], edge - (MINUTE_HOURS + 1) * _HOUR, edge),
+            lambda: self.stored.additions(GRAINS["hour"], *self._hours()),
+        )
+
     def _read_hours(self) -> None:
-        last = self.state.edge // _HOUR * _HOUR
-        rows = self.stored.rows(GRAINS["hour"], last - HISTORY_HOURS * _HOUR, last - (MINUTE_HOURS - 1) * _HOUR)
+        rows = self.stored.rows(GRAINS["hour"], *self._hours())
         if rows != self.hours:
             self.hours, self.hours_version = rows, self.hours_version + 1
 

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.stream.cube import Cell
 from retailpulse_kernel.live.stream.feed import FOLDED_RATE, Feed
 from retailpulse_kernel.live.stream.frames import NOTHING, Clients, Keys, Versions, frame
 
@@ -72,7 +73,9 @@ class Follower:
         if message.get("op") == "end":
             self.feed.stop()
         elif message.get("op") == "cells":
-            self._connection.send(({"op": "cells"}, [cell for cell in self.feed.cube.cells() if any(cell.parts)]))
+            late = (Cell(one.window, one.key, one.parts) for one in self.feed.corrections.minutes)
+            cells = [cell for cell in (*self.feed.cube.cells(), *late) if any(cell.parts)]
+            self._connection.send(({"op": "cells"}, cells))
         elif self._clients.hear(message):
             self._send(NOTHING, to=str(message["client"]))
 

@@ -20,10 +20,10 @@ from retailpulse_kernel.telemetry.recording import standing
 
 __all__ = ["Clients", "Versions", "frame"]
 
-Versions = tuple[int, int, int, int]
-"""How far cells, hours, counts and keys are known."""
+Versions = tuple[int, int, int, int, int, int]
+"""How far cells, hours, counts, keys, corrections and rates are known."""
 
-NOTHING: Versions = (-1, -1, -1, -1)
+NOTHING: Versions = (-1, -1, -1, -1, -1, -1)
 
 #: Seconds after which a browser that has not acknowledged no longer holds the others up, and gets frames this seldom.
 _PATIENCE = 2.0
@@ -168,6 +168,9 @@ def frame(feed: Feed, keys: Keys, base: Versions, *, run: str, seq: int) -> tupl
     hours = None
     if feed.hours_version > base[1]:
         hours = _flat(((row.window, row.key, row.parts) for row in feed.hours), keys)
+    late = None
+    if feed.corrections.version > base[4]:
+        late = [_flat(((one.window, one.key, (*one.parts, one.at)) for one in some), keys) for some in feed.corrections]
     content = {
         "run": run,
         "seq": seq,
@@ -175,11 +178,20 @@ def frame(feed: Feed, keys: Keys, base: Versions, *, run: str, seq: int) -> tupl
         "figures": [figure.name for figure in ADDITIVE],
         "cells": cells,
         "hours": hours,
+        "late": late,
+        "rates": feed.rates.content if feed.rates.version > base[5] else None,
         "health": feed.health.since(base[2]),
         "keys": keys.since(max(base[3], 0)),
         "state": {**asdict(feed.state), "now_ms": int(time.time() * 1000)},
     }
-    versions = (feed.cube.version, feed.hours_version, feed.health.version, len(keys))
+    versions = (
+        feed.cube.version,
+        feed.hours_version,
+        feed.health.version,
+        len(keys),
+        feed.corrections.version,
+        feed.rates.version,
+    )
     content["versions"] = versions
     standing(feed.settings, "live", "live").add("retailpulse_live_frames_total")
     return orjson.dumps(content), versions

@@ -28,6 +28,8 @@ class State:
         The end of the newest minute that there may be figures of, epoch seconds.
     minutes_from : int
         From when on figures are known by the minute, epoch seconds; before that by the hour.
+    hour_phase : int
+        How many seconds after the hours of UTC the shop's hours begin.
     loaded : bool
         Whether all of them have been read.
     """
@@ -39,6 +41,7 @@ class State:
     newest_ms: int = 0
     edge: int = 0
     minutes_from: int = 0
+    hour_phase: int = 0
     loaded: bool = False
 
 

@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from retailpulse_kernel.answers.corrected import additions
 from retailpulse_kernel.ground.errors import JobError, NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
+from retailpulse_kernel.live.stream.corrections import Addition
 from retailpulse_kernel.live.stream.tail import ADDITIVE, Key, Parts
 from retailpulse_kernel.shop.contract.loading import contract_of
-from retailpulse_kernel.shop.tables import CATEGORY, Grain
+from retailpulse_kernel.shop.tables import CATEGORY, CORRECTED_AT, GRAINS, Grain
 from retailpulse_kernel.stores.registry import serving_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, Accounts
 from retailpulse_kernel.streaming.checkpoint.epochs import find_epoch
@@ -78,6 +80,42 @@ class StoredFigures:
             )
             for row, version in found
         ]
+
+    def additions(self, grain: Grain, since: int, until: int) -> list[Addition]:
+        """What late events added to the windows that start in ``[since, until)``; none where no correction has run.
+
+        Parameters
+        ----------
+        grain : Grain
+            The windows' length.
+        since, until : int
+            Seconds since 1970, on starts of such windows.
+        """
+        grain = grain.within(self._calendar)
+        first, last = (datetime.fromtimestamp(moment, UTC) for moment in (since, until))
+        found = additions(
+            self._store, self._table, since=first, until=last, grain=grain, figures=ADDITIVE, by=CATEGORY.by
+        )
+        return [
+            Addition(
+                int(row["bucket"].timestamp()),
+                tuple(row[name] for name in CATEGORY.by),
+                tuple(row[figure.name] for figure in ADDITIVE),
+                int(row[CORRECTED_AT.name].timestamp()),
+            )
+            for row in found
+        ]
+
+    def hour_of(self, moment: int) -> int:
+        """The start of the hour that a moment lies in, epoch seconds; it may be at any minute of UTC's.
+
+        Parameters
+        ----------
+        moment : int
+            Seconds since 1970.
+        """
+        hour = GRAINS["hour"].within(self._calendar)
+        return int(hour.start(datetime.fromtimestamp(moment, UTC)).timestamp())
 
     def newest_hour(self) -> int | None:
         """The start of the newest hour that has figures, in epoch seconds."""

@@ -259,7 +259,8 @@ def _layout(title: str, unit: str, **more: Any) -> dict[str, Any]:
 
 
 def _over_time(title: str, unit: str, reading: Reading, *, legend: bool) -> dict[str, Any]:
-    below = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "font": {"size": 10}}
+    # At the chart's lower edge: below the plot it would lie over the dates where many names make the plot low.
+    below = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "font": {"size": 10}}
     series = reading.series
     assert series is not None
     ends: tuple[str | None, str | None] = series.attrs.get("since"), series.attrs.get("until")

@@ -12,20 +12,23 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from retailpulse_kernel.shop.rows import RowTable
+from retailpulse_kernel.stores.hbase.packing import packed
 from retailpulse_kernel.stores.rows import element_of, schema_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["fingerprint", "pack", "schema_text", "unpack"]
+__all__ = ["fingerprint", "is_record", "pack", "record", "schema_of_record", "schema_text", "unpack"]
 
 _MARK: Final = b"\xc3\x01"
+#: Bytes before the record.
+_HEAD: Final = len(_MARK) + 8
 _DECIMAL: Final = re.compile(r"decimal\((\d+),(\d+)\)")
 _TYPES: Final[dict[str, Any]] = {
     "bool": "boolean",
@@ -79,12 +82,7 @@ def pack(table: RowTable, rows: pa.Table) -> list[bytes]:
     rows : pyarrow.Table
         With the table's columns.
     """
-    head = _MARK + fingerprint(schema_text(table))
-    columns = []
-    for name, kind in table.types.items():
-        encode = _writer(kind)
-        columns.append([encode(value) for value in _counted(rows[name], kind).to_pylist()])
-    return [head + b"".join(parts) for parts in zip(*columns, strict=True)]
+    return packed(table, rows, _MARK + fingerprint(schema_text(table)))
 
 
 def unpack(table: RowTable, cells: list[bytes], schemas: Mapping[bytes, str]) -> pa.Table:
@@ -101,21 +99,57 @@ def unpack(table: RowTable, cells: list[bytes], schemas: Mapping[bytes, str]) ->
     """
     import pyarrow as pa
 
-    readers: dict[bytes, list[tuple[str, Callable[[bytes, int], tuple[Any, int]]]]] = {}
     found: dict[str, list[Any]] = {name: [] for name in table.types}
     for cell in cells:
-        mark = cell[2:10]
-        if mark not in readers:
-            written = orjson.loads(schemas[mark])["fields"]
-            readers[mark] = [(field["name"], _reader(field["type"])) for field in written]
-        row, place = dict.fromkeys(found), 10
-        for name, read in readers[mark]:
-            row[name], place = read(cell, place)
+        row = record(cell, schemas)
         for name, values in found.items():
-            values.append(row[name])
+            values.append(row.get(name))
     schema = schema_of(table)
     columns = [pa.array(found[field.name], _counted_type(field.type)).cast(field.type) for field in schema]
     return pa.table(columns, schema)
+
+
+def is_record(cell: bytes) -> bool:
+    """Whether a cell is in the single-object encoding.
+
+    Parameters
+    ----------
+    cell : bytes
+        Any cell.
+    """
+    return cell.startswith(_MARK)
+
+
+def schema_of_record(cell: bytes) -> bytes:
+    """The fingerprint of the schema that wrote a cell.
+
+    Parameters
+    ----------
+    cell : bytes
+        As `pack` makes it.
+    """
+    return cell[len(_MARK) : _HEAD]
+
+
+def record(cell: bytes, schemas: Mapping[bytes, str]) -> dict[str, Any]:
+    """A cell's fields; dates and times are numbers of days and microseconds.
+
+    Parameters
+    ----------
+    cell : bytes
+        As `pack` makes it.
+    schemas : mapping of bytes to str
+        The schema that wrote it, and others, by their fingerprints.
+    """
+    found, place = {}, _HEAD
+    for name, read in _fields(schemas[schema_of_record(cell)]):
+        found[name], place = read(cell, place)
+    return found
+
+
+@lru_cache(maxsize=1_000)
+def _fields(schema: str) -> list[tuple[str, Callable[[bytes, int], tuple[Any, int]]]]:
+    return [(field["name"], _reader(field["type"])) for field in orjson.loads(schema)["fields"]]
 
 
 def _avro(kind: str) -> Any:
@@ -158,62 +192,9 @@ def _counted_type(kind: pa.DataType) -> pa.DataType:
     return pa.int32() if pa.types.is_date(kind) else pa.int64() if pa.types.is_timestamp(kind) else kind
 
 
-def _counted(values: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    return values.cast(_counted_type(values.type)) if (element_of(kind) or kind) in ("date", "timestamp") else values
-
-
-def _writer(kind: str) -> Callable[[Any], bytes]:
-    """What writes a value, or null, of a type."""
-    element = element_of(kind)
-    write = _list_writer(_writer(element)) if element else _WRITERS.get(kind) or _decimal_writer(kind)
-    return lambda value: b"\0" if value is None else b"\2" + write(value)
-
-
-def _list_writer(write: Callable[[Any], bytes]) -> Callable[[list[Any]], bytes]:
-    return lambda values: _number(len(values)) + b"".join(map(write, values)) + b"\0" if values else b"\0"
-
-
-def _decimal_writer(kind: str) -> Callable[[Decimal], bytes]:
-    scale = int(_DECIMAL.fullmatch(kind)[2])  # type: ignore[index]
-
-    def write(value: Decimal) -> bytes:
-        number = int(value.scaleb(scale, _EXACT))
-        return _bytes(number.to_bytes((max(number, ~number).bit_length() + 8) // 8, "big", signed=True))
-
-    return write
-
-
-def _number(value: int) -> bytes:
-    """A whole number of variable length, zig-zag."""
-    left = (value << 1) ^ (value >> 63)
-    if left < 0x80:
-        return _SMALL[left]
-    found = bytearray()
-    while left >= 0x80:
-        found.append(left & 0x7F | 0x80)
-        left >>= 7
-    found.append(left)
-    return bytes(found)
-
-
-def _bytes(value: bytes) -> bytes:
-    return _number(len(value)) + value
-
-
-_SMALL: Final = [bytes([value]) for value in range(0x80)]
-_WRITERS: Final[dict[str, Callable[[Any], bytes]]] = {
-    "bool": lambda value: b"\1" if value else b"\0",
-    "int": _number,
-    "long": _number,
-    "date": _number,
-    "timestamp": _number,
-    "double": struct.Struct("<d").pack,
-    "string": lambda value: _bytes(value.encode()),
-    "binary": _bytes,
-}
-
-
 def _read_number(cell: bytes, place: int) -> tuple[int, int]:
+    if (byte := cell[place]) < 0x80:  # most of them
+        return (byte >> 1) ^ -(byte & 1), place + 1
     found = shift = 0
     while True:
         byte = cell[place]
@@ -270,8 +251,10 @@ def _list_reader(read: Callable[[bytes, int], tuple[Any, int]]) -> Callable[[byt
 
 
 def _decimal_reader(scale: int) -> Callable[[bytes, int], tuple[Decimal, int]]:
+    scaled = partial(Decimal.scaleb, other=-scale, context=_EXACT)
+
     def read(cell: bytes, place: int) -> tuple[Decimal, int]:
         found, place = _read_bytes(cell, place)
-        return Decimal(int.from_bytes(found, "big", signed=True)).scaleb(-scale, _EXACT), place
+        return scaled(Decimal(int.from_bytes(found, "big", signed=True))), place
 
     return read

@@ -1,31 +1,47 @@
 """How a figure table's row lies in HBase: its key, and the one cell that holds all of it.
 
-The key is ``<window's start>#<dimension>#...``, so that a scan by prefix is a scan by time. The
-cell is a JSON object of dimensions and figures: money as text with its decimals, times as RFC 3339,
-sketches as base64. Rows are packed column by column: one by one was measured to take longer than
-HBase needs to store them.
+The key is ``<window's start>#<dimension>#...``, so that a scan by prefix is a scan by time. The cell is an Avro record
+of dimensions and figures: money as an unscaled number with its scale, times as ``timestamp-micros``, sketches as bytes
+(see `retailpulse_kernel.stores.hbase.avro`). Cells of before are JSON objects, and are still read: money is text in
+them, times are RFC 3339, sketches base64.
 """
 
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
-from datetime import UTC, datetime
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import orjson
 
 from retailpulse_kernel.shop.figures import Figure
-from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.kinds import DIGITS, PLACES, Value
+from retailpulse_kernel.shop.rows import Column, RowTable
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
+from retailpulse_kernel.stores.hbase.avro import fingerprint, is_record, pack, record, schema_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["decode", "pack_cells", "pack_keys", "stamp", "unpack"]
+__all__ = [
+    "FIGURES_CELL",
+    "as_rows",
+    "decode",
+    "own_schemas",
+    "pack_cells",
+    "pack_keys",
+    "stamp",
+    "stamp_from",
+    "unpacker",
+]
+
+#: The one cell of a figure table's row.
+FIGURES_CELL: Final = b"f:row"
 
 #: How the start of windows of whole days, hours, minutes or seconds is written.
 _STAMPS = {86_400: "%Y%m%d", 3_600: "%Y%m%dT%H", 60: "%Y%m%dT%H%M", 1: "%Y%m%dT%H%M%S"}
@@ -34,8 +50,11 @@ _BY_LENGTH = {8: "%Y%m%d", 11: "%Y%m%dT%H", 13: "%Y%m%dT%H%M", 15: "%Y%m%dT%H%M%
 #: What a key holds as it is, beside letters, digits and ``_.-~``.
 _SAFE = " !$&'()*+,-./:;<=>?@[]^_`{|}~"
 _PLAIN = f"^[A-Za-z0-9{re.escape(_SAFE)}]*$"
-#: What JSON has to escape in a text.
-_ESCAPED = r'["\\\x00-\x1f]'
+#: The types of a cell's figures.
+_TYPES: Final = {
+    Value.WHOLE: "long", Value.DECIMAL: f"decimal({DIGITS},{PLACES})", Value.TIME: "timestamp", Value.SKETCH: "binary",
+}  # fmt: skip
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def stamp(moment: datetime, grain: Grain) -> str:
@@ -52,6 +71,19 @@ def stamp(moment: datetime, grain: Grain) -> str:
     if (form := _form(grain)) == _STAMPS[86_400]:
         return grain.calendar.day_of(moment).strftime(form)
     return moment.astimezone(UTC).strftime(form)
+
+
+def stamp_from(moment: datetime, grain: Grain) -> bytes:
+    """The beginning of the key of the first window that starts at a time or later.
+
+    Parameters
+    ----------
+    moment : datetime
+        With a zone.
+    grain : Grain
+        How long the windows are.
+    """
+    return stamp(grain.start_from(moment), grain).encode()
 
 
 def _form(grain: Grain) -> str:
@@ -83,6 +115,34 @@ def pack_keys(table: FigureTable, grain: Grain, rows: pa.Table) -> list[bytes]:
     return [key.encode() for key in keys.to_pylist()]
 
 
+@cache
+def as_rows(table: FigureTable) -> RowTable:
+    """What a cell holds, as a table of rows: the dimensions and the figures.
+
+    Its name says nothing, so that a copy of a table has the same cells.
+
+    Parameters
+    ----------
+    table : FigureTable
+        At any of its grains.
+    """
+    figures = (Column(figure.name, _TYPES[figure.rules.value]) for figure in table.figures)
+    return RowTable("row", (*(Column(name, "string") for name in table.by), *figures), table.by)
+
+
+@cache
+def own_schemas(table: FigureTable) -> dict[bytes, str]:
+    """The schema of the cells that are written now, by its fingerprint.
+
+    Parameters
+    ----------
+    table : FigureTable
+        At any of its grains.
+    """
+    schema = schema_text(as_rows(table))
+    return {fingerprint(schema): schema}
+
+
 def pack_cells(table: FigureTable, rows: pa.Table) -> list[bytes]:
     """The cells of rows.
 
@@ -93,31 +153,43 @@ def pack_cells(table: FigureTable, rows: pa.Table) -> list[bytes]:
     rows : pyarrow.Table
         With the columns of `stores.base.arrow_rows`.
     """
-    import pyarrow.compute as pc
-
-    parts: list[Any] = []
-    for name in table.by:
-        parts += [f',"{name}":', _json_texts(rows[name])]
-    for figure in table.figures:
-        parts += [f',"{figure.name}":', _json_values(figure, rows[figure.name])]
-    parts[0] = "{" + parts[0][1:]
-    joined = pc.binary_join_element_wise(*parts, "}", "", null_handling="replace", null_replacement="null")
-    return [cell.encode() for cell in joined.to_pylist()]
+    return pack(as_rows(table), rows)
 
 
-def unpack(table: FigureTable, grain: Grain, key: bytes, cell: bytes) -> Row:
-    """A row from its key and its cell.
+def unpacker(
+    table: FigureTable, grain: Grain, schemas: Mapping[bytes, str] | None = None
+) -> Callable[[bytes, bytes], Row]:
+    """What makes a row of its key and its cell, as `pack_keys` and `pack_cells` make them.
 
     Parameters
     ----------
     table, grain : FigureTable, Grain
-        Which stored table; a figure that the cell does not have is None.
-    key, cell : bytes
-        As `pack_keys` and `pack_cells` make them.
+        Which stored table; a figure that a cell does not have is None.
+    schemas : mapping of bytes to str, optional
+        Of all cells, by their fingerprints; that of the table when absent.
     """
-    found = orjson.loads(cell)
-    row: Row = {grain.name: _start(key.split(b"#", 1)[0].decode(), grain), **{name: found[name] for name in table.by}}
-    return row | {figure.name: decode(figure, found.get(figure.name)) for figure in table.figures}
+    known = own_schemas(table) if schemas is None else schemas
+    names = (*table.by, *(figure.name for figure in table.figures))
+    times = [figure.name for figure in table.figures if figure.rules.value is Value.TIME]
+
+    def fields(cell: bytes) -> dict[str, Any]:
+        if not is_record(cell):
+            found = orjson.loads(cell)
+            return found | {figure.name: decode(figure, found.get(figure.name)) for figure in table.figures}
+        found = record(cell, known)
+        for name in times:
+            if (microseconds := found.get(name)) is not None:
+                found[name] = _EPOCH + timedelta(microseconds=microseconds)
+        return found
+
+    def unpack(key: bytes, cell: bytes) -> Row:
+        found = fields(cell)
+        row: Row = {grain.name: _start(key.split(b"#", 1)[0].decode(), grain)}
+        for name in names:
+            row[name] = found.get(name)
+        return row
+
+    return unpack
 
 
 @lru_cache(maxsize=1_000)
@@ -128,7 +200,7 @@ def _start(text: str, grain: Grain) -> datetime:
 
 
 def decode(figure: Figure, value: Any) -> Any:
-    """A figure's value from what JSON says of it.
+    """A figure's value from what a JSON cell of before says of it.
 
     Parameters
     ----------
@@ -152,41 +224,10 @@ def decode(figure: Figure, value: Any) -> Any:
 
 def _escaped(texts: pa.ChunkedArray) -> Any:
     """Parts of keys: '#' separates and '%' escapes."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     texts = pc.fill_null(texts, str(None))
     if pc.all(pc.match_substring_regex(texts, _PLAIN)).as_py() is not False:
         return texts
-    return _each(texts, lambda text: quote(text, safe=_SAFE))
-
-
-def _json_texts(texts: pa.ChunkedArray) -> Any:
-    import pyarrow.compute as pc
-
-    if pc.any(pc.match_substring_regex(texts, _ESCAPED)).as_py():
-        return _each(texts, lambda text: orjson.dumps(text).decode())
-    return pc.binary_join_element_wise('"', texts, '"', "")
-
-
-def _json_values(figure: Figure, values: pa.ChunkedArray) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    match figure.rules.value:
-        case Value.WHOLE:
-            return pc.cast(values, pa.string())
-        case Value.SKETCH:
-            return _each(values, lambda sketch: f'"{b64encode(sketch).decode()}"')
-        case Value.TIME:
-            return pc.binary_join_element_wise(
-                '"', pc.replace_substring(pc.cast(values, pa.string()), " ", "T"), '"', ""
-            )
-        case _:
-            return pc.binary_join_element_wise('"', pc.cast(values, pa.string()), '"', "")
-
-
-def _each(values: pa.ChunkedArray, function: Any) -> pa.Array:
-    """A function of every value that is there, one by one."""
-    import pyarrow as pa
-
-    return pa.array([None if value is None else function(value) for value in values.to_pylist()], pa.string())
+    return pa.array([quote(text, safe=_SAFE) for text in texts.to_pylist()], pa.string())

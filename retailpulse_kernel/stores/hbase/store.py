@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,16 +17,16 @@ from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import range_of
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.shop.figures import FIGURES, Figure
-from retailpulse_kernel.shop.tables import CATEGORY, SESSION, USER, FigureTable, Grain, Row
+from retailpulse_kernel.shop.tables import CATEGORY, SESSION, USER
 from retailpulse_kernel.shop.windows import grain_with
-from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.connection import Reconnecting
-from retailpulse_kernel.stores.figure_rows import Only, Rows, arrow_rows, combined, in_range, is_among
 from retailpulse_kernel.stores.frames import FIGURE_COLUMNS, ColumnKind, Form, checked_limit, cut, shaped, to_frame
+from retailpulse_kernel.stores.hbase.avro import is_record
 from retailpulse_kernel.stores.hbase.connection import connect, explained
-from retailpulse_kernel.stores.hbase.migration import forget_old, move_in
-from retailpulse_kernel.stores.hbase.rows import decode, pack_cells, pack_keys, stamp, unpack
+from retailpulse_kernel.stores.hbase.figures import HBaseFigures
+from retailpulse_kernel.stores.hbase.migration import forget_old
+from retailpulse_kernel.stores.hbase.rows import FIGURES_CELL, decode, stamp_from
 from retailpulse_kernel.stores.hbase.selection import HBaseSelection
 from retailpulse_kernel.stores.hbase.tables import ROW_CELL, SCHEMAS
 
@@ -36,21 +35,16 @@ if TYPE_CHECKING:
 
 __all__ = ["HBaseStore"]
 
-#: Puts in one request; the rate was measured to double from 1,000 to 5,000.
-_BATCH_ROWS = 5_000
-#: The one cell of a figure table's row.
-_FAMILY, _CELL = "f", b"f:row"
-
 #: Names of Java's classes, and of the region where a request failed.
 _JAVA = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+| in region .*")
 
 _T = TypeVar("_T")
 
 
-class HBaseStore(HBaseSelection, FigureStore):
+class HBaseStore(HBaseSelection, HBaseFigures):
     """HBase, connected when it is first used.
 
-    A row's dimensions and figures are one JSON object in the one cell ``f:row``: a cell each was
+    A row's dimensions and figures are one Avro record in the one cell ``f:row``: a cell each was
     measured to take HBase five times as long to write. See `retailpulse_kernel.stores.hbase.rows`.
 
     Parameters
@@ -148,8 +142,8 @@ class HBaseStore(HBaseSelection, FigureStore):
             There is no such table.
         """
         cells = self._run(lambda hbase: self._known(hbase, table).row(_key(key), columns=_asked_for(columns)))
-        if ROW_CELL in cells:
-            names, (values,), _ = self._shown(table, [(key, cells[ROW_CELL])], columns)
+        if (cell := _packed(cells)) is not None:
+            names, (values,), _ = self._shown(table, [(key, cell)], columns)
             return dict(zip(names[1:], values[1:], strict=True))
         return _record(cells, columns)
 
@@ -221,10 +215,13 @@ class HBaseStore(HBaseSelection, FigureStore):
         found, attributes = self._run(run)
         if limit is not None and not count_for and attributes["more"]:
             attributes["total"] = None
-        if found and all(ROW_CELL in cells for _, cells in found):
-            shown = self._shown(table, [(_read(key), cells[ROW_CELL]) for key, cells in found], columns)
+        packed = [(_read(key), cell) for key, cells in found if (cell := _packed(cells)) is not None]
+        shown = self._shown(table, packed, columns) if packed else ([], [], {})
+        if packed and len(packed) == len(found):
             return shaped(to_frame(*shown, **attributes), as_)
-        records = [(_read(key), _record(cells, columns)) for key, cells in found]
+        # A table that is younger than its first cells has some of both forms.
+        unpacked = {row[0]: dict(zip(shown[0][1:], row[1:], strict=True)) for row in shown[1]}
+        records = [(read := _read(key), unpacked.get(read) or _record(cells, columns)) for key, cells in found]
         names = list(dict.fromkeys(name for _, record in records for name in record))
         kinds: dict[int, ColumnKind] = {0: "text"}
         for place, name in enumerate(names, start=1):
@@ -242,60 +239,6 @@ class HBaseStore(HBaseSelection, FigureStore):
             raise UnknownName("HBase table", table, known)
         return hbase.table(table)
 
-    # -- figures ----------------------------------------------------------------------------
-
-    def create(self, table: FigureTable) -> None:
-        """Make the table of each grain where it is absent.
-
-        Parameters
-        ----------
-        table : FigureTable
-            At all of its grains.
-
-        Raises
-        ------
-        ConfinedError
-            A notebook is being tried, and this is not its namespace.
-        StoreUnavailable
-            HBase can't be reached.
-        """
-        require_own(self._settings, f"Making the HBase table {table.name!r}")
-
-        def run(hbase: happybase.Connection) -> None:
-            there = hbase.tables()
-            for grain in table.every:
-                if (name := table.physical(grain)).encode() not in there:
-                    hbase.create_table(name, {_FAMILY: {"max_versions": 1}})
-            move_in(hbase, self._settings.namespace, [table.physical(grain) for grain in table.every])
-
-        self._run(run)
-
-    def remove(self, table: FigureTable) -> None:
-        """Remove the table of each grain with all that it holds.
-
-        Parameters
-        ----------
-        table : FigureTable
-            At all of its grains.
-
-        Raises
-        ------
-        ConfinedError
-            A notebook is being tried, and this is not its namespace.
-        StoreUnavailable
-            HBase can't be reached.
-        """
-        require_own(self._settings, f"Removing the HBase table {table.name!r}")
-
-        def run(hbase: happybase.Connection) -> None:
-            there = hbase.tables()
-            for grain in table.every:
-                if (name := table.physical(grain)).encode() in there:
-                    hbase.delete_table(name, disable=True)
-            forget_old(hbase, self._settings.namespace, [table.physical(grain) for grain in table.every])
-
-        self._run(run)
-
     def drop(self) -> None:
         """Remove the namespace's tables with all that they hold."""
         require_own(self._settings, "Removing the HBase tables")
@@ -304,122 +247,11 @@ class HBaseStore(HBaseSelection, FigureStore):
         shipped = [table.physical(grain) for table in (CATEGORY, SESSION, USER) for grain in table.every]
         self._run(lambda hbase: forget_old(hbase, self._settings.namespace, shipped))
 
-    def write(self, table: FigureTable, grain: Grain, rows: Rows, *, version: int) -> None:
-        """Put rows with the version as their timestamp.
 
-        Parameters
-        ----------
-        table, grain : FigureTable, Grain
-            Which stored table.
-        rows : Rows
-            Each has the window's start, all dimensions and all figures.
-        version : int
-            Of two writes of a key the one with the higher version stays, in milliseconds.
-
-        Raises
-        ------
-        ConfinedError
-            A notebook is being tried, and this is not its namespace.
-        StoreUnavailable
-            The store can't be reached; the caller may write the same rows again.
-        """
-        found = arrow_rows(table, grain, rows)
-        cells = list(zip(pack_keys(table, grain, found), pack_cells(table, found), strict=True))
-        self._put(table, grain, cells, version)
-
-    def dump(self, table: FigureTable, grain: Grain, *, since: datetime | None = None) -> dict[Any, Any]:
-        """Cells by row key, as they are."""
-        start = _start_at_or_after(since, grain) if since else None
-        return self._run(
-            lambda hbase: {
-                key: cells[_CELL]
-                for key, cells in hbase.table(table.physical(grain)).scan(row_start=start, batch_size=_BATCH_ROWS)
-            }
-        )
-
-    def load(self, table: FigureTable, grain: Grain, rows: Mapping[Any, Any], *, version: int) -> None:
-        """Put cells with the version as their timestamp."""
-        self._put(table, grain, rows.items(), version)
-
-    def _put(self, table: FigureTable, grain: Grain, cells: Collection[tuple[bytes, bytes]], version: int) -> None:
-        require_own(self._settings, f"Writing the HBase table {table.name!r}")
-
-        def run(hbase: happybase.Connection) -> None:
-            with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=_BATCH_ROWS) as batch:
-                for key, cell in cells:
-                    batch.put(key, {_CELL: cell})
-
-        self._run(run)
-
-    def delete(self, table: FigureTable, grain: Grain, keys: Collection[Any], *, version: int) -> None:
-        """Remove the one cell of rows, up to the version as its timestamp."""
-        require_own(self._settings, f"Deleting from the HBase table {table.name!r}")
-
-        def run(hbase: happybase.Connection) -> None:
-            with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=_BATCH_ROWS) as batch:
-                for key in keys:
-                    batch.delete(key, [_CELL])
-
-        self._run(run)
-
-    def read(
-        self,
-        table: FigureTable,
-        grain: Grain,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        figures: Sequence[Figure] | None = None,
-        by: Sequence[str] | None = None,
-        only: Only | None = None,
-    ) -> list[Row]:
-        """Rows whose window starts in ``[since, until)``, by a scan over time; `only` is looked at here.
-
-        Parameters
-        ----------
-        table, grain : FigureTable, Grain
-            Which stored table.
-        since, until : datetime, optional
-            The range of window starts, without its end; None is not a bound.
-        figures : sequence of Figure, optional
-            Some of the table's; all when absent.
-        by : sequence of str, optional
-            The dimensions to keep; all of the table's when absent.
-        only : Only, optional
-            The values that are wanted of some dimensions; of a dot path also what is below it. None is any.
-
-        Raises
-        ------
-        NoSuchTable
-            The stored table is absent.
-        """
-        found = self._scanned(table, grain, since, until)
-        rows = (unpack(table, grain, key, cells[_CELL][0]) for key, cells in found)
-        kept = (row for row in rows if in_range(row[grain.name], since, until) and is_among(row, only))
-        return combined(kept, table, grain, figures, by)
-
-    def read_versions(
-        self, table: FigureTable, grain: Grain, *, since: datetime, until: datetime, figures: Sequence[Figure]
-    ) -> list[tuple[Row, int]]:
-        """Rows with their cell's timestamp."""
-        chosen = replace(table, figures=tuple(figures))
-        found = self._scanned(chosen, grain, since, until)
-        rows = ((unpack(chosen, grain, key, cells[_CELL][0]), cells[_CELL][1]) for key, cells in found)
-        return [(row, version) for row, version in rows if in_range(row[grain.name], since, until)]
-
-    def _scanned(
-        self, table: FigureTable, grain: Grain, since: datetime | None, until: datetime | None
-    ) -> list[tuple[bytes, dict[bytes, tuple[bytes, int]]]]:
-        """The cells of the windows from `since` to `until`, by row key, each with its timestamp."""
-        bounds = {
-            "row_start": stamp(since, grain).encode() if since else None,
-            "row_stop": _start_at_or_after(until, grain) if until else None,
-        }
-        return self._run(
-            lambda hbase: list(
-                hbase.table(table.physical(grain)).scan(**bounds, include_timestamp=True, batch_size=_BATCH_ROWS)
-            )
-        )
+def _packed(cells: Mapping[bytes, bytes]) -> bytes | None:
+    """The record of a row, where the row is one."""
+    cell = cells.get(ROW_CELL, cells.get(FIGURES_CELL, b""))
+    return cell if is_record(cell) else None
 
 
 def _schemas(hbase: happybase.Connection) -> list[str]:
@@ -442,15 +274,10 @@ def _selection(
         )
     bounds, grain = {}, width.within(calendar)
     if since is not None:
-        bounds["row_start"] = _start_at_or_after(since, grain)
+        bounds["row_start"] = stamp_from(since, grain)
     if until is not None:
-        bounds["row_stop"] = _start_at_or_after(until, grain)
+        bounds["row_stop"] = stamp_from(until, grain)
     return bounds
-
-
-def _start_at_or_after(moment: datetime, grain: Grain) -> bytes:
-    """The key's beginning of the first window that starts at a time or later."""
-    return stamp(grain.start_from(moment), grain).encode()
 
 
 def _is_lost(error: Exception) -> bool:
@@ -488,7 +315,7 @@ def _record(cells: dict[bytes, bytes], columns: Sequence[str] | None) -> dict[st
     for cell, value in sorted(cells.items()):
         column = _text(cell)
         asked_for = not columns or column in columns or column.partition(":")[0] in columns
-        fields = (_unpacked(value) if cell == _CELL else None) or {column: _read(value)}
+        fields = (_unpacked(value) if cell == FIGURES_CELL else None) or {column: _read(value)}
         record |= {name: found for name, found in fields.items() if asked_for or name in (columns or ())}
     return record
 

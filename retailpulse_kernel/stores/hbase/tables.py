@@ -7,7 +7,7 @@ that cells were written with stand in the table ``_schemas``, by table and finge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import happybase
     import pyarrow as pa
 
-__all__ = ["ROW_CELL", "SCHEMAS", "HBaseRows", "key_texts", "noted"]
+__all__ = ["ROW_CELL", "SCHEMAS", "HBaseRows", "key_texts", "make_schemas", "note_table", "noted"]
 
 #: The table of the schemas, and the cell of a table's columns and key.
 SCHEMAS: Final = "_schemas"
@@ -89,27 +89,19 @@ class HBaseRows:
         """
         require_own(self._settings, f"Making the HBase table {table.name!r}")
         self.check_rows(table)
-        row, schema = table.name.encode(), schema_text(table)
+        row = table.name.encode()
 
         def run(hbase: happybase.Connection) -> None:
-            there = hbase.tables()
-            if SCHEMAS.encode() not in there:
-                hbase.create_table(SCHEMAS, {_FAMILY: {"max_versions": 1}})
-            known = hbase.table(SCHEMAS).row(row)
-            if _TABLE in known:
-                said = orjson.loads(known[_TABLE])
-                require_same(table, "HBase", key=said["key"], types=said["types"], wanted=str)
-            elif row in there:
+            there = make_schemas(hbase)
+            said = hbase.table(SCHEMAS).row(row).get(_TABLE)
+            known: dict[str, Any] = {"key": table.key, "types": {}} if said is None else orjson.loads(said)
+            if said is None and row in there:
                 raise UsageError(
                     f"The HBase table {table.name!r} is there, and no job has made it as a table of rows.",
                     remedy="Write to a table of another name.",
                 )
-            else:
-                said = {"types": {}}
-            said = {"key": table.key, "types": said["types"] | table.types}
-            cells = {_TABLE: orjson.dumps(said), b"f:" + fingerprint(schema).hex().encode(): schema.encode()}
-            if any(known.get(name) != cell for name, cell in cells.items()):
-                hbase.table(SCHEMAS).put(row, cells)
+            require_same(table, "HBase", key=known["key"], types=known["types"], wanted=str)
+            note_table(hbase, table, types=known["types"] | table.types)
             if row not in there:
                 hbase.create_table(table.name, {_FAMILY: {"max_versions": 1}})
 
@@ -217,6 +209,44 @@ class HBaseRows:
                 hbase.table(SCHEMAS).delete(table.name.encode())
 
         self._run(run)
+
+
+def make_schemas(hbase: happybase.Connection) -> set[bytes]:
+    """Make the table of the schemas where it is absent, and give the names of all tables.
+
+    Parameters
+    ----------
+    hbase : happybase.Connection
+        An open connection.
+    """
+    there = set(hbase.tables())
+    if SCHEMAS.encode() not in there:
+        hbase.create_table(SCHEMAS, {_FAMILY: {"max_versions": 1}})
+    return there
+
+
+def note_table(
+    hbase: happybase.Connection, table: RowTable, *, name: str | None = None, types: Mapping[str, str] | None = None
+) -> None:
+    """Note a table's columns, and the schema that its cells are written with.
+
+    Parameters
+    ----------
+    hbase : happybase.Connection
+        Where the table of the schemas is.
+    table : RowTable
+        What a cell holds.
+    name : str, optional
+        What HBase calls the table; the table's name when absent.
+    types : mapping of str to str, optional
+        The columns that the table has had, with their types; those of the table when absent.
+    """
+    row, schema = (name or table.name).encode(), schema_text(table)
+    said = {"key": table.key, "types": types or table.types}
+    cells = {_TABLE: orjson.dumps(said), b"f:" + fingerprint(schema).hex().encode(): schema.encode()}
+    known = hbase.table(SCHEMAS).row(row)
+    if any(known.get(column) != cell for column, cell in cells.items()):
+        hbase.table(SCHEMAS).put(row, cells)
 
 
 def noted(hbase: happybase.Connection, name: str) -> tuple[RowTable, dict[bytes, str]]:

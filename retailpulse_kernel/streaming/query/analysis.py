@@ -20,7 +20,7 @@ from retailpulse_kernel.streaming.reference.source import FORMAT
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["AGGREGATES", "OWN_STATE", "READER", "Analysis", "analysed", "is_outer", "is_timed"]
+__all__ = ["AGGREGATES", "OWN_STATE", "READER", "Analysis", "analysed", "goes_by_clock", "is_outer", "is_timed"]
 
 #: The name of a job's reader in a plan, with its number.
 READER: Final = re.compile(rf"{OBSERVED_UNIQUE}_(\d+)")
@@ -65,6 +65,8 @@ _CHOOSING: Final = {"Project": "projectList", "Aggregate": "aggregateExpressions
 _PASSING: Final = frozenset({"Filter", "Join", "SubqueryAlias", "EventTimeWatermark"})
 #: How they say that they wait for no time.
 _TIMELESS: Final = frozenset({"NoTime", "NoTimeout"})
+#: How they say that they wait for the clock, and not for the times of events.
+_BY_CLOCK: Final = frozenset({"ProcessingTime", "ProcessingTimeTimeout"})
 _PYTHON: Final = frozenset({"PythonUDF", "PythonUDAF", "PythonUDTF"})
 _FIELDS: Final = 100_000
 
@@ -210,8 +212,28 @@ def is_timed(node: Any) -> bool:
     node : object
         A node of a logical plan.
     """
-    waits_for = node.timeMode() if node.nodeName().startswith("TransformWithState") else node.timeout()
-    return str(waits_for) not in _TIMELESS
+    return _waits_for(node) not in _TIMELESS
+
+
+def _waits_for(node: Any) -> str:
+    return str(node.timeMode() if node.nodeName().startswith("TransformWithState") else node.timeout())
+
+
+def goes_by_clock(frame: DataFrame) -> bool:
+    """Whether a query has a state of its own that waits for the clock.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of a session of this process.
+    """
+
+    def found(node: Any) -> bool:
+        return (node.nodeName() in OWN_STATE and _waits_for(node) in _BY_CLOCK) or any(
+            map(found, items(node.children()))
+        )
+
+    return found(frame._jdf.queryExecution().analyzed())
 
 
 def is_outer(join: Any) -> bool:

@@ -28,11 +28,12 @@ from retailpulse_kernel.streaming.intake.judging import (
 )
 from retailpulse_kernel.streaming.intake.refusing import REFUSED
 from retailpulse_kernel.streaming.intake.remembered import ReaderNote, folder_of, tell_readers
+from retailpulse_kernel.streaming.query.analysis import goes_by_clock
 from retailpulse_kernel.streaming.query.outputs import Output, Reader, counted_once
 from retailpulse_kernel.streaming.sinks.rows import RowSink
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
     from retailpulse_kernel.streaming.run.job import Job
@@ -44,6 +45,9 @@ POLL_SECONDS = 0.2
 _STARTING = ("Initializing", "Getting offsets")
 #: The file system that Spark's own state needs: its snapshots are uploaded through Hadoop's checked local files.
 _STATE_FILES = {"fs.file.impl": "org.apache.hadoop.fs.LocalFileSystem"}
+#: Spark asks a state that waits for the clock again after each micro-batch, with or without messages. A query that
+#: ends when all is taken would never end so.
+_NO_EMPTY_BATCHES = {"spark.sql.streaming.noDataMicroBatches.enabled": "false"}
 
 
 class _Run(Protocol):
@@ -76,14 +80,18 @@ def start_query(
     """
     checkpoint, by_mode = checkpoint_of(epoch.path, output.name), job.mode == "available_now"
     tell_readers(checkpoint, dict(_notes(job, output, checkpoint, bounded=by_mode)))
-    with _state_files(job, output):
+    ends = by_mode if bounded is None else bounded
+    settings = _STATE_FILES if output.name else {}
+    if ends and goes_by_clock(output.frame):
+        settings = settings | _NO_EMPTY_BATCHES
+    with _set(job.spark, settings):
         writer = (
             output.frame.writeStream.queryName(f"{job.name}/{output.name}" if output.name else job.name)
             .outputMode(output.mode)
             .option("checkpointLocation", checkpoint)
             .foreachBatch(write)
         )
-        if by_mode if bounded is None else bounded:
+        if ends:
             return writer.trigger(availableNow=True).start()
         return writer.trigger(processingTime=f"{milliseconds(job.trigger)} milliseconds").start()
 
@@ -103,16 +111,15 @@ def _notes(job: Job, output: Output, checkpoint: str, *, bounded: bool) -> Itera
 
 
 @contextmanager
-def _state_files(job: Job, output: Output) -> Iterator[None]:
-    """Hadoop's checked local files for a query that keeps its state in Spark; Spark copies the setting at its start."""
-    conf = job.spark.conf
-    for name, value in _STATE_FILES.items() if output.name else ():
-        conf.set(name, value)
+def _set(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Settings of the session for a query: Spark copies them when it starts one."""
+    for name, value in settings.items():
+        spark.conf.set(name, value)
     try:
         yield
     finally:
-        for name in _STATE_FILES:
-            conf.unset(name)
+        for name in settings:
+            spark.conf.unset(name)
 
 
 class OutputQuery:
