@@ -10,8 +10,8 @@ from decimal import Decimal
 
 from retailpulse_kernel.answers.reading import summarise
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import EVENT_TYPES, ORDER_EVENTS
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, Grain, Row
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.hive.store import HiveStore

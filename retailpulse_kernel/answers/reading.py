@@ -16,7 +16,6 @@ from retailpulse_kernel.answers.ranges import Extent, SignedRead, cover_open
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.ground.spans import iso_text
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import ORDER_EVENTS
 from retailpulse_kernel.shop.figures import (
     ACTIVE_USERS,
@@ -30,6 +29,7 @@ from retailpulse_kernel.shop.figures import (
     Ratio,
     parts_of,
 )
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, Row, grain_of
 from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.figure_rows import Only

@@ -45,7 +45,7 @@ class Bytes:
         self._value = value
 
     def __repr__(self) -> str:
-        from retailpulse_kernel.shop import sketches
+        from retailpulse_kernel.shop.sketching import sketches
 
         if sketches.is_sketch(self._value):
             with contextlib.suppress(IndexError, ValueError):  # it only looked like one

@@ -13,11 +13,10 @@ from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import Figure
 from retailpulse_kernel.shop.kinds import PLACES, Kind
-from retailpulse_kernel.shop.sketching import buckets
+from retailpulse_kernel.shop.sketching import buckets, sketches
 from retailpulse_kernel.shop.tables import FigureTable, Grain, Row
 
 __all__ = ["fold"]

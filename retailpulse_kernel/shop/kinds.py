@@ -14,9 +14,8 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from retailpulse_kernel.shop import sketches
-from retailpulse_kernel.shop.sketches import Sketch
-from retailpulse_kernel.shop.sketching import buckets
+from retailpulse_kernel.shop.sketching import buckets, sketches
+from retailpulse_kernel.shop.sketching.sketches import Sketch
 
 if TYPE_CHECKING:
     import pyarrow as pa

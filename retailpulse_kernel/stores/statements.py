@@ -51,7 +51,7 @@ class StatementStore(ABC):
             statistics. Dates are dates, timestamps are UTC. Where `limit` cuts rows off, a note says so;
             ``.attrs["more"]`` keeps whether it did, ``.attrs["total"]`` how many there are, or None.
             ``active_users`` is ``bytes``, a sketch of a row's users, which a notebook shows with their number:
-            `retailpulse_kernel.shop.sketches.estimate` gives it, and `Workbench.figures` that of a range.
+            `retailpulse_kernel.shop.sketching.sketches.estimate` gives it, and `Workbench.figures` that of a range.
 
         Raises
         ------

@@ -13,7 +13,7 @@ from retailpulse_kernel.answers.reading import summarise
 from retailpulse_kernel.feed.truth import Truth
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, USER
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.hbase.store import HBaseStore

@@ -19,7 +19,7 @@ from retailpulse_kernel.feed.generator import Generator
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.shop.sketches import estimate
+from retailpulse_kernel.shop.sketching.sketches import estimate
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, USER
 from retailpulse_kernel.stores.cassandra.store import CassandraStore
 from retailpulse_kernel.stores.hbase.store import HBaseStore

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from retailpulse_kernel.ground.errors import ConfinedError, NoSuchTable
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Figure, least_of
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.kinds import Value
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, TABLES, USER, FigureTable, Grain, Row, grain_of
 from retailpulse_kernel.stores import registry
 from retailpulse_kernel.stores.base import FigureStore

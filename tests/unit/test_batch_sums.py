@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, FIRST_EVENT, LAST_EVENT, REVENUE, UNITS
 from retailpulse_kernel.shop.kinds import Kind
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 from retailpulse_kernel.streaming.state.aggregation import slots
 from retailpulse_kernel.streaming.state.batch_sums import aggregate_batch

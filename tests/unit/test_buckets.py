@@ -15,8 +15,8 @@ from retailpulse_kernel.answers.base_figures import all_in_base
 from retailpulse_kernel.catalogue.tables import TableEntry
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.figures import Figure, Measure, median_of, quantile_of
-from retailpulse_kernel.shop.sketches import is_sketch
 from retailpulse_kernel.shop.sketching import buckets
+from retailpulse_kernel.shop.sketching.sketches import is_sketch
 from retailpulse_kernel.shop.tables import FigureTable, grain_of
 from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan
 from retailpulse_kernel.streaming.run.changes import Effect, compare

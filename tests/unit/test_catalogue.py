@@ -29,7 +29,6 @@ from retailpulse_kernel.catalogue.personal import without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue_of
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.settings import Settings
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.contract.loading import contract_of, read_contract, shipped
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.figures import (
@@ -48,6 +47,7 @@ from retailpulse_kernel.shop.figures import (
 )
 from retailpulse_kernel.shop.personal import is_personal, shows_personal
 from retailpulse_kernel.shop.rows import Column, RowTable
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import CATEGORY, USER, FigureTable, grain_of
 from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.checkpoint.accounts import Account

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.comparison import Compared, Difference, comparable, compare, compared_rows
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)

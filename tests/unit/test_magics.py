@@ -23,7 +23,7 @@ from retailpulse_kernel.magics import completion, schema
 from retailpulse_kernel.magics.base import Variables, split_options
 from retailpulse_kernel.magics.calls import call_at
 from retailpulse_kernel.magics.statements import StatementMagics
-from retailpulse_kernel.shop import sketches
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.workbench.default import default_workbench
 from retailpulse_kernel.workbench.workbench import Workbench
 

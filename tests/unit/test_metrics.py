@@ -7,10 +7,10 @@ import pytest
 
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.shop import figures as metrics
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import AVERAGE_ORDER_VALUE, FIGURES, Figure
 from retailpulse_kernel.shop.fold import fold
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, SESSION, FigureTable, grain_of
 
 NOON = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)

@@ -433,7 +433,7 @@ class TestOtherJobs:
 
 
 def _same(table: FigureTable, one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    from retailpulse_kernel.shop import sketches
+    from retailpulse_kernel.shop.sketching import sketches
 
     def shown(values: tuple[Any, ...]) -> list[Any]:
         return [
@@ -478,7 +478,7 @@ class TestComparing:
         )
 
     def test_other_users_are_a_difference_though_all_counts_agree(self, store: MemoryStore, one: JobFold) -> None:
-        from retailpulse_kernel.shop import sketches
+        from retailpulse_kernel.shop.sketching import sketches
 
         row = store.read(CATEGORY, GRAINS["day"])[0]
         users = sketches.union([row["active_users"], sketches.of(["nobody we know"])])

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retailpulse_kernel.ground.errors import JobError
-from retailpulse_kernel.shop import sketches
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, FIGURES, Figure
 from retailpulse_kernel.shop.kinds import Kind, arrow_type
+from retailpulse_kernel.shop.sketching import sketches
 from retailpulse_kernel.shop.tables import GRAINS, SESSION, USER, FigureTable
 from retailpulse_kernel.streaming.state import users
 from retailpulse_kernel.streaming.state.window_state import COPIED, WindowState, is_summable, undo_file

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from retailpulse_kernel.ground.files import write_whole
-from retailpulse_kernel.shop.sketches import Merging
+from retailpulse_kernel.shop.sketching.sketches import Merging
 
 __all__ = ["UserSketches"]
 
