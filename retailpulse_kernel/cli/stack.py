@@ -128,8 +128,10 @@ def down(
     """
     from retailpulse_kernel.demo.servers import refuse_under_a_demo
     from retailpulse_kernel.stack import supervision
+    from retailpulse_kernel.stores.confinement import require_free
 
     settings = Settings.load(profile=profile)
+    require_free(settings, "Stopping servers")  # before a demo is looked for: a trial may not open its lock
     if not force:
         refuse_under_a_demo(settings)
     if wipe and not yes:
