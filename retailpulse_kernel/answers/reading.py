@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from retailpulse_kernel.answers.base_figures import in_base, is_based
 from retailpulse_kernel.answers.ranges import Extent, SignedRead, cover_open
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
-from retailpulse_kernel.ground.errors import UnknownName
+from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.events import ORDER_EVENTS
 from retailpulse_kernel.shop.figures import (
@@ -230,7 +230,15 @@ def chosen_figures(asked: Sequence[str | Figure | Ratio], table: FigureTable = C
     ------
     UnknownName
         The table keeps no such figure, nor what it is divided of.
+    UsageError
+        Something is not a figure, such as a list of several.
     """
+    for one in asked:
+        if not isinstance(one, str | Figure | Ratio):
+            raise UsageError(
+                f"{one!r} is not a figure.",
+                remedy="Give figures by their names or definitions, several one after another: 'revenue', 'orders'.",
+            )
     kept = {figure.name: figure for figure in table.figures}
     known: dict[str, Figure | Ratio] = {**kept}
     # One that was defined beside the table, as an average is, is known by itself.

@@ -249,6 +249,11 @@ def test_a_frame_of_no_rows_has_its_columns(store: MemoryStore, by: list[str]) -
         grouped_frame([], ["brand"])
 
 
+def test_a_list_of_figures_is_not_a_figure() -> None:
+    with pytest.raises(UsageError, match="several one after another"):
+        chosen_figures([["revenue", "orders"]])  # type: ignore[list-item]
+
+
 def test_a_preview_has_the_rows_of_the_table_that_will_be() -> None:
     """What Spark's aggregation gives has a slot, a window's end and sketches; a person sees none of them."""
     hour = GRAINS["hour"]
