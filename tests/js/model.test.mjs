@@ -169,6 +169,15 @@ test("four charts, with the rest of many categories in one bar", () => {
   assert.equal(bar.x.reduce((sum, x) => sum + x, 0), 210);
 });
 
+test("a window between empty ones is a dot: a line alone would not show it", () => {
+  const model = filled([0, 120, 180, 240].flatMap((second) => [HOUR + second, 0, 1, 1, 90000, 1]));
+  const made = charts({ ...ask(model, { now: HOUR + 900 }), before: null }, TITLES, THEMES.light);
+  for (const [chart, name] of [["line", "by minute"], ["aov", ""]]) {
+    const { y, marker } = made[chart].data.find((trace) => trace.name === name);
+    assert.deepEqual(y.map((value, i) => [value === null, marker.size[i]]), [[false, 5], [true, 0], [false, 0], [false, 0], [false, 0]]);
+  }
+});
+
 test("what runs, and what the range cuts, is not drawn as a fall", () => {
   const model = filled([0, 60, 120, 180].flatMap((second) => [HOUR + second, 0, 1, 1, second === 180 ? 1 : 90000 + second, 1]));
   const summary = ask(model, { now: HOUR + 200 });

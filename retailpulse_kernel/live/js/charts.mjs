@@ -137,14 +137,18 @@ function correction({ corrected }, unit) {
   return `<br>corrected at ${time(at).slice(11, 16)}, ${added} (${events} late ${events === 1 ? "event" : "events"})`;
 }
 
+/** A dot where a point has no neighbour: a line alone would not show it. */
+const dots = (values) => values.map((value, i) => (value !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null ? 5 : 0));
+
 /** A trace over time; what the hover says is exact. */
 function over(buckets, field, unit, more) {
+  const values = buckets.map((bucket) => plain(bucket[field] ?? null));
   return {
-    type: "scatter", mode: buckets.filter((bucket) => field in bucket).length > 1 ? "lines" : "markers",
-    x: buckets.map((bucket) => time(bucket.start)), y: buckets.map((bucket) => plain(bucket[field] ?? null)),
+    type: "scatter", mode: "lines+markers", x: buckets.map((bucket) => time(bucket.start)), y: values,
     // At one point several traces may lie: each of them tells of a correction.
     customdata: buckets.map((bucket) => [money(bucket[field] ?? null), field === "revenue" ? correction(bucket, unit) : ""]),
     hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata[0]} ${unit}%{customdata[1]}<extra></extra>`, ...more,
+    marker: { size: dots(values), ...more.marker },
   };
 }
 
