@@ -231,6 +231,15 @@ def test_what_depends_on_the_order_of_rows_is_known(settings: Settings) -> None:
     }
     assert [[part.what for part in analysed(frame).ordered] for frame in depends.values()] == [[one] for one in depends]
     assert [part.what for part in analysed(users.count().orderBy("count").limit(3)).ordered] == ["limit()"], "ties"
+    rare = {
+        "max_by(product_id, price) may be of any of the rows that share price": F.max_by("product_id", "price"),
+        "percentile_approx(price, 0.5D, 10000) depends a little": F.percentile_approx("price", 0.5),
+    }
+    for said, column in rare.items():
+        (found,) = analysed(users.agg(column.alias("one"))).uncertain
+        assert found.startswith(said)
+    assert not any(analysed(frame).uncertain for frame in repeated.values())
+    assert not analysed(users.agg(F.max_by("product_id", "price").alias("one")).select("user_id")).uncertain
     rp = Workbench(namespace=settings.namespace.name)
     with pytest.raises(
         UsageError, match=r"first\(price\) makes the rows of 'refused' depend on the order .* F\.min_by"

@@ -95,6 +95,7 @@ def dry_run(
     yield _conservation(shadow, plan, accounts)
     yield from _expectations(plan, accounts)
     yield from _late(shadow, plan)
+    yield from _uncertain(plan)
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,13 @@ def _figures(store: FigureStore, table: FigureTable, counts: Counter[str]) -> It
         for figure, total in found.items():
             if total != wanted[figure]:
                 yield f"{figure} is {wanted[figure]} in {first} and {total} in {name}"
+
+
+def _uncertain(plan: Plan) -> Iterator[Step]:
+    """What may be another value when a micro-batch is done again."""
+    said = [f"{table.name}: {one}" for table in plan.tables if table.rows for one in table.rows.uncertain]
+    for number, one in enumerate(said):
+        yield Step("" if number else "order", one, "warning")
 
 
 def _expectations(plan: Plan, accounts: Iterable[Account]) -> Iterator[Step]:

@@ -200,6 +200,8 @@ class RowsPlan:
     steps : tuple of (str, str)
         What the query does, for people: topics and their watermarks, filters, joins, columns. Two plans that differ
         only here are the same.
+    uncertain : tuple of str
+        What may be another value when a micro-batch is done again, in rare cases, and what helps, for people.
     """
 
     output: str
@@ -210,6 +212,7 @@ class RowsPlan:
     reads: tuple[tuple[str, str], ...]
     references: tuple[ReferencePlan, ...] = ()
     steps: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    uncertain: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

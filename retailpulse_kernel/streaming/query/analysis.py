@@ -85,6 +85,8 @@ class Analysis:
         Expressions that give something else when the same batch is done again.
     ordered : list of Ordered
         Parts that depend on the order of the job's events within Spark.
+    uncertain : list of str
+        What may be another value when a micro-batch is done again, in rare cases, and what helps.
     aggregates : bool
         Whether the job's events are aggregated.
     own_mode : str
@@ -110,6 +112,7 @@ class Analysis:
     changing: list[str] = field(default_factory=list)
     steps: list[tuple[str, str]] = field(default_factory=list)
     ordered: list[Ordered] = field(default_factory=list)
+    uncertain: list[str] = field(default_factory=list)
     aggregates: bool = False
     own_mode: str = ""
     sessions: bool = False
@@ -174,6 +177,7 @@ class Analysis:
             self.waits = True
         if len(self.readers) > before:
             self.ordered += broken
+            self.uncertain += self._order.uncertain(node, wanted)
         # Of what it reads: a batch over the same events means the same, and is no stream.
         if name in AGGREGATES and len(self.readers) > before:
             self.aggregates = True

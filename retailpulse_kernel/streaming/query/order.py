@@ -23,6 +23,12 @@ _OF_ANY_ORDER: Final = frozenset(
 )
 #: Expressions that give the elements of a list, or some of them by their values.
 _KEEPING: Final = frozenset({"Alias", "AggregateExpression", "ArrayDistinct", "ArrayTransform", "ArrayFilter", "Cast"})
+#: Aggregates that give one of several values where rows share the greatest or the least.
+_BY_ANOTHER: Final = frozenset({"MaxBy", "MinBy"})
+#: Aggregates that come close, by an order of the rows.
+_CLOSE: Final = frozenset({"ApproximatePercentile"})
+#: The column of which no two events have the same.
+_OWN: Final = "event_id"
 _CUTS: Final = {"GlobalLimit": "limit", "Offset": "offset", "Tail": "tail", "Sample": "sample"}
 _BY_TIME: Final = "Use F.min_by or F.max_by with F.struct('event_time', 'event_id') as its second argument."
 _WITHIN: Final = "Give it an order: listagg(...) WITHIN GROUP (ORDER BY ...)."
@@ -82,6 +88,20 @@ class OrderRule:
             found += self._of(one, sorted_above=is_list_sorted)
         return found
 
+    def uncertain(self, node: Any, wanted: set[int] | None) -> Iterator[str]:
+        """What of a node may be another value when a micro-batch is done again, in rare cases, and what helps.
+
+        Parameters
+        ----------
+        node : object
+            A node of Spark's analysed plan.
+        wanted : set of int, optional
+            Which of its columns are looked at above; all when absent.
+        """
+        for one in items(node.expressions()):
+            if wanted is None or one.getClass().getSimpleName() != "Alias" or id_of(one) in wanted:
+                yield from _uncertain(one)
+
     def _of(self, expression: Any, *, sorted_above: bool) -> Iterator[Ordered]:
         """The parts of an expression; a list whose order does not matter above is none."""
         name = expression.getClass().getSimpleName()
@@ -96,6 +116,22 @@ class OrderRule:
         keeps = name in _KEEPING and sorted_above
         for child in items(expression.children()):
             yield from self._of(child, sorted_above=keeps or name in _OF_ANY_ORDER)
+
+
+def _uncertain(expression: Any) -> Iterator[str]:
+    name, children = expression.getClass().getSimpleName(), list(items(expression.children()))
+    if name in _BY_ANOTHER and not _is_own(children[1]):
+        by = children[1].sql()
+        yield f"{expression.sql()} may be of any of the rows that share {by}: F.struct({by}, {_OWN}) tells them apart"
+    if name in _CLOSE:
+        yield f"{expression.sql()} depends a little on the order of the rows: a figure quantile_of(...) does not"
+    for child in children:
+        yield from _uncertain(child)
+
+
+def _is_own(expression: Any) -> bool:
+    """Whether no two events have the same value."""
+    return any(column.name() == _OWN for column in items(expression.references()))
 
 
 def _is_sorted(node: Any, wanted: set[int] | None) -> bool:

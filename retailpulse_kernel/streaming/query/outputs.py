@@ -97,6 +97,8 @@ class RowOutput:
         What the query does; see `Analysis.steps`.
     in_order : bool
         Whether rows come in the order of the messages; see `Analysis.in_order`.
+    uncertain : tuple of str
+        What may be another value when a micro-batch is done again; see `Analysis.uncertain`.
     """
 
     name: str
@@ -111,6 +113,7 @@ class RowOutput:
     columns: tuple[tuple[str, ...], ...] = ()
     steps: tuple[tuple[str, str], ...] = ()
     in_order: bool = False
+    uncertain: tuple[str, ...] = ()
 
     @property
     def keyed_apart(self) -> bool:
@@ -214,7 +217,7 @@ def row_output(
     closes = found.waits or (found.aggregates and chosen == "append")
     return RowOutput(
         output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined, tuple(found.columns),
-        tuple(found.steps), found.in_order,
+        tuple(found.steps), found.in_order, tuple(dict.fromkeys(found.uncertain)),
     )  # fmt: skip
 
 

@@ -184,6 +184,7 @@ def _of_rows(output: RowOutput, topic: str) -> TablePlan:
         tuple((reader.topic, reader.unique_by) for reader in output.readers),
         tuple(map(ReferencePlan.describing, output.references)),
         (*_read_by(output, topic), *output.steps),
+        output.uncertain,
     )
     return TablePlan(output.table.name, output.store.name, rows=rows)
 
