@@ -27,7 +27,7 @@ from retailpulse_kernel.cli import main
 from retailpulse_kernel.ground.settings import Settings, environment
 from retailpulse_kernel.notebooks.running import run_notebook
 from retailpulse_kernel.reconcile import reconcile
-from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, REVENUE, Figure, average_of, last
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, REVENUE, Figure, average_of, last, median_of
 from retailpulse_kernel.shop.tables import CATEGORY, CORRECTED_AT, SESSION, USER, FigureTable, late_part
 from retailpulse_kernel.stores.kafka.topics import ensure_topics
 from retailpulse_kernel.stores.namespaces import drop
@@ -52,6 +52,7 @@ type = "int"
 """
 POINTS = average_of("points", name="mean_points")
 NEWEST = Figure("newest", "Newest", last("event_time"))
+TYPICAL = Figure("typical_points", "Typical points", median_of("points"))
 START = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=3)
 MESSAGES, LATE = 3_000, 0.06
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "batch" / "correct.ipynb"
@@ -116,7 +117,7 @@ def devices(rp: Workbench) -> None:
     job = rp.job("devices", run="continuous")
     events = job.events(watermark="2m", rejects="count").where("event_type != 'add_to_cart'")
     figures = events.figures(
-        EVENTS, REVENUE, ACTIVE_USERS, NEWEST, POINTS, by=["device", "currency"], every=["5 minutes", "1 day"],
+        EVENTS, REVENUE, ACTIVE_USERS, NEWEST, POINTS, TYPICAL, by=["device", "currency"], every=["5 minutes", "1 day"],
         table="devices",
     )  # fmt: skip
     job.write(figures, to=rp.cassandra)
