@@ -28,7 +28,7 @@ from retailpulse_kernel.live.tables.view import TableView
 from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.contract.model import Contract, Field
 from retailpulse_kernel.shop.events import Event
-from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Figure, greatest_of
+from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, ORDERS, REVENUE, Figure, greatest_of, median_of
 from retailpulse_kernel.shop.fold import fold
 from retailpulse_kernel.shop.rows import Column, RowTable
 from retailpulse_kernel.shop.tables import FigureTable, grain_of, late_part
@@ -38,7 +38,10 @@ from retailpulse_kernel.stores.rows import schema_of
 from retailpulse_kernel.streaming.plan.data import RowsPlan, TablePlan
 from tests.memory import MemoryStore
 
-SALES = FigureTable("sales", (EVENTS, REVENUE, ORDERS, ACTIVE_USERS), ("currency", "brand"), (grain_of("minute"),))
+TYPICAL = Figure("typical", "Typical price", median_of("price"), where="purchase", unit="currency")
+SALES = FigureTable(
+    "sales", (EVENTS, REVENUE, ORDERS, ACTIVE_USERS, TYPICAL), ("currency", "brand"), (grain_of("minute"),)
+)
 CARTS = RowTable(
     "carts",
     (Column("user_id", "string"), Column("email", "string"), Column("at", "timestamp"),
@@ -100,6 +103,20 @@ class TestFigures:
         assert reading.series is not None
         assert set(reading.series.columns) >= {"bucket", "brand", "complete"} and len(reading.series) == 36
         assert reading.money == {"revenue", "average_order_value"} and reading.additive == {"revenue"}
+
+    def test_a_median_is_of_all_events_of_a_brand_and_never_a_sum(
+        self, catalogue: Catalogue, store: MemoryStore
+    ) -> None:
+        source = figures(catalogue, store, Asking(("typical",), ("brand",), last="1h"))
+        reading = source.read("brand", None)
+        found = reading.frame.set_index("brand")["typical"]
+        for place in range(12):
+            assert abs(found[f"b{place:02}"] - place - 1) <= Decimal("0.01") * (place + 1) + Decimal("0.0002")
+        assert reading.series is not None and reading.series["typical"].notna().all()
+        assert (reading.money, reading.additive) == ({"typical"}, frozenset())
+        whole = figures(catalogue, store, Asking(("typical",), (), last="1h")).read(None, None).frame
+        dollars = whole.set_index("currency")["typical"]["USD"]
+        assert abs(dollars - 7) <= Decimal("0.08"), "the median of 2 to 12, and not of their medians"
 
     def test_windows_with_late_events_are_marked(self, catalogue: Catalogue, store: MemoryStore) -> None:
         (grain,), part = SALES.every, late_part(SALES)
