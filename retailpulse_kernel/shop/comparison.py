@@ -113,6 +113,7 @@ def compared_rows(
     new: Mapping[Any, Row],
     row_of: Callable[[Row], Row] = lambda row: row,
     told: Callable[[Row], Row] = dict,
+    old_key: Sequence[str] | None = None,
 ) -> Compared:
     """What differs between the rows of a table in two versions, in words.
 
@@ -128,11 +129,14 @@ def compared_rows(
         As for `compare`; absent, the rows are compared as they are.
     told : callable
         Makes a row of which all may be told; see `shop.personal.masked`.
+    old_key : sequence of str, optional
+        The columns of the old version's key, where it has another.
     """
     rows, differing, first = compare(old, new, row_of)
     if first is None:
         return Compared(rows)
-    place = told(dict(zip(key, first.key, strict=True))).values()
+    names = old_key if old_key is not None and first.other is None else key
+    place = told(dict(zip(names, first.key, strict=True))).values()
     words = " ".join(iso_text(part) if isinstance(part, datetime) else str(part) for part in place)
     one, other = (None if row is None else told(row) for row in (first.one, first.other))
     return Compared(rows, differing, f"{name} {words}: {_in_words(one, other)}")

@@ -300,5 +300,6 @@ def _compared(started: Started, rows: _Rows, first: _Rows, shop: Contract) -> St
         names = [list(next(iter(version.rows.values()), {})) for version in (before, now)]
         columns = shared_columns(table, *names) if before.rows and now.rows else ""
         told = partial(masked, contract=shop, figures=now.figures)
-        found += replace(compared_rows(table, now.key, before.rows, now.rows, told=told), columns=columns)
+        compared = compared_rows(table, now.key, before.rows, now.rows, told=told, old_key=before.key)
+        found += replace(compared, columns=columns)
     return replace(started, compared=found.rows, differing=found.differing, first=found.first, columns=found.columns)

@@ -234,7 +234,7 @@ class HBaseStore(HBaseSelection, HBaseFigures):
         return shaped(to_frame(["row", *names], rows, kinds, **attributes), as_)
 
     def _known(self, hbase: happybase.Connection, table: str) -> happybase.Table:
-        known = [name.decode() for name in hbase.tables()]
+        known = [name.decode() for name in hbase.tables() if name != SCHEMAS.encode()]
         if table not in known:
             raise UnknownName("HBase table", table, known)
         return hbase.table(table)

@@ -175,7 +175,9 @@ class HBaseRows:
     ) -> tuple[list[str], list[list[Any]], dict[int, ColumnKind]]:
         """Keys and cells of a table as a person looks at them: names, rows, and what the columns hold."""
         table, schemas = self._run(lambda hbase: noted(hbase, name))
-        names = [column for column in table.types if not columns or column in columns]
+        # A family or a cell that is asked for by its name holds the whole row.
+        all_of_it = not columns or not {_FAMILY, *(f"{_FAMILY}:{cell}" for cell in ("row", "avro"))}.isdisjoint(columns)
+        names = [column for column in table.types if all_of_it or column in (columns or ())]
         rows = unpack(table, [cell for _, cell in cells], schemas).select(names).to_pylist()
         kinds: dict[int, ColumnKind] = {0: "text"}
         for place, column in enumerate(names, start=1):
