@@ -176,8 +176,8 @@ class Analysis:
         if name == "Join" and before < read[0] < read[1] and is_outer(node):
             self.waits = True
         if len(self.readers) > before:
-            self.ordered += broken
-            self.uncertain += self._order.uncertain(node, wanted)
+            self.ordered += [part for part in broken if not part.rarely]
+            self.uncertain += [f"{part.what} {part.remedy}" for part in broken if part.rarely]
         # Of what it reads: a batch over the same events means the same, and is no stream.
         if name in AGGREGATES and len(self.readers) > before:
             self.aggregates = True

@@ -33,6 +33,7 @@ _CUTS: Final = {"GlobalLimit": "limit", "Offset": "offset", "Tail": "tail", "Sam
 _BY_TIME: Final = "Use F.min_by or F.max_by with F.struct('event_time', 'event_id') as its second argument."
 _WITHIN: Final = "Give it an order: listagg(...) WITHIN GROUP (ORDER BY ...)."
 _SORTED: Final = "Sort the list: F.array_sort({})."
+_NEAR: Final = "depends a little on the order of the rows: a figure quantile_of(...) does not"
 _WHOLE: Final = (
     "Leave it out and use where(...). Of an aggregation in the mode 'complete', limit is possible after an orderBy "
     "with all columns, so that no two rows have the same place."
@@ -48,10 +49,13 @@ class Ordered(NamedTuple):
         The part, as the notebook has it.
     remedy : str
         What to do.
+    rarely : bool
+        Whether rows give another value only in rare cases: then it is told, and not refused.
     """
 
     what: str
     remedy: str
+    rarely: bool = False
 
 
 @dataclass
@@ -88,20 +92,6 @@ class OrderRule:
             found += self._of(one, sorted_above=is_list_sorted)
         return found
 
-    def uncertain(self, node: Any, wanted: set[int] | None) -> Iterator[str]:
-        """What of a node may be another value when a micro-batch is done again, in rare cases, and what helps.
-
-        Parameters
-        ----------
-        node : object
-            A node of Spark's analysed plan.
-        wanted : set of int, optional
-            Which of its columns are looked at above; all when absent.
-        """
-        for one in items(node.expressions()):
-            if wanted is None or one.getClass().getSimpleName() != "Alias" or id_of(one) in wanted:
-                yield from _uncertain(one)
-
     def _of(self, expression: Any, *, sorted_above: bool) -> Iterator[Ordered]:
         """The parts of an expression; a list whose order does not matter above is none."""
         name = expression.getClass().getSimpleName()
@@ -113,20 +103,16 @@ class OrderRule:
             yield Ordered("listagg()", _WITHIN)
         if name in _LISTS and not sorted_above:
             yield Ordered(expression.sql(), _SORTED.format(expression.sql()))
+        children = list(items(expression.children()))
+        if name in _BY_ANOTHER and not _is_own(children[1]):
+            by = children[1].sql()
+            apart = f"may be of any of the rows that share {by}: F.struct({by}, {_OWN}) tells them apart"
+            yield Ordered(expression.sql(), apart, rarely=True)
+        if name in _CLOSE:
+            yield Ordered(expression.sql(), _NEAR, rarely=True)
         keeps = name in _KEEPING and sorted_above
-        for child in items(expression.children()):
+        for child in children:
             yield from self._of(child, sorted_above=keeps or name in _OF_ANY_ORDER)
-
-
-def _uncertain(expression: Any) -> Iterator[str]:
-    name, children = expression.getClass().getSimpleName(), list(items(expression.children()))
-    if name in _BY_ANOTHER and not _is_own(children[1]):
-        by = children[1].sql()
-        yield f"{expression.sql()} may be of any of the rows that share {by}: F.struct({by}, {_OWN}) tells them apart"
-    if name in _CLOSE:
-        yield f"{expression.sql()} depends a little on the order of the rows: a figure quantile_of(...) does not"
-    for child in children:
-        yield from _uncertain(child)
 
 
 def _is_own(expression: Any) -> bool:
