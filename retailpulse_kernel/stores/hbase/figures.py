@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.figures import Figure
@@ -25,16 +25,19 @@ from retailpulse_kernel.stores.hbase.rows import (
     stamp_from,
     unpacker,
 )
-from retailpulse_kernel.stores.hbase.tables import SCHEMAS, make_schemas, note_table, noted
+from retailpulse_kernel.stores.hbase.tables import (
+    BATCH_ROWS,
+    make_schemas,
+    make_table,
+    note_table,
+    noted,
+    remove_tables,
+)
 
 if TYPE_CHECKING:
     import happybase
 
 __all__ = ["HBaseFigures"]
-
-#: Puts in one request; the rate was measured to double from 1,000 to 5,000.
-_BATCH_ROWS: Final = 5_000
-_FAMILY: Final = "f"
 
 _T = TypeVar("_T")
 
@@ -66,9 +69,8 @@ class HBaseFigures(FigureStore):
         def run(hbase: happybase.Connection) -> None:
             there = make_schemas(hbase)
             for grain in table.every:
-                if (name := table.physical(grain)).encode() not in there:
-                    hbase.create_table(name, {_FAMILY: {"max_versions": 1}})
-                note_table(hbase, as_rows(table), name=name)
+                make_table(hbase, table.physical(grain), there)
+                note_table(hbase, as_rows(table), name=table.physical(grain))
             move_in(hbase, self._settings.namespace, [table.physical(grain) for grain in table.every])
 
         self._run(run)
@@ -91,13 +93,9 @@ class HBaseFigures(FigureStore):
         require_own(self._settings, f"Removing the HBase table {table.name!r}")
 
         def run(hbase: happybase.Connection) -> None:
-            there = hbase.tables()
-            for grain in table.every:
-                if (name := table.physical(grain)).encode() in there:
-                    hbase.delete_table(name, disable=True)
-                if SCHEMAS.encode() in there:
-                    hbase.table(SCHEMAS).delete(name.encode())
-            forget_old(hbase, self._settings.namespace, [table.physical(grain) for grain in table.every])
+            names = [table.physical(grain) for grain in table.every]
+            remove_tables(hbase, names)
+            forget_old(hbase, self._settings.namespace, names)
 
         self._run(run)
 
@@ -130,7 +128,7 @@ class HBaseFigures(FigureStore):
         cells = self._run(
             lambda hbase: {
                 key: cells[FIGURES_CELL]
-                for key, cells in hbase.table(table.physical(grain)).scan(row_start=start, batch_size=_BATCH_ROWS)
+                for key, cells in hbase.table(table.physical(grain)).scan(row_start=start, batch_size=BATCH_ROWS)
             }
         )
         own = own_schemas(table)
@@ -149,7 +147,7 @@ class HBaseFigures(FigureStore):
         require_own(self._settings, f"Writing the HBase table {table.name!r}")
 
         def run(hbase: happybase.Connection) -> None:
-            with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=_BATCH_ROWS) as batch:
+            with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=BATCH_ROWS) as batch:
                 for key, cell in cells:
                     batch.put(key, {FIGURES_CELL: cell})
 
@@ -160,7 +158,7 @@ class HBaseFigures(FigureStore):
         require_own(self._settings, f"Deleting from the HBase table {table.name!r}")
 
         def run(hbase: happybase.Connection) -> None:
-            with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=_BATCH_ROWS) as batch:
+            with hbase.table(table.physical(grain)).batch(timestamp=version, batch_size=BATCH_ROWS) as batch:
                 for key in keys:
                     batch.delete(key, [FIGURES_CELL])
 
@@ -217,7 +215,7 @@ class HBaseFigures(FigureStore):
         }
         found = self._run(
             lambda hbase: list(
-                hbase.table(table.physical(grain)).scan(**bounds, include_timestamp=True, batch_size=_BATCH_ROWS)
+                hbase.table(table.physical(grain)).scan(**bounds, include_timestamp=True, batch_size=BATCH_ROWS)
             )
         )
         schemas = self._schemas_of(table, grain, [cells[FIGURES_CELL][0] for _, cells in found])

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from retailpulse_kernel.ground.notes import note
 from retailpulse_kernel.ground.settings import Namespace
+from retailpulse_kernel.stores.hbase.tables import BATCH_ROWS
 
 if TYPE_CHECKING:
     import happybase
 
 __all__ = ["forget_old", "move_in"]
-
-_BATCH_ROWS = 5_000
 
 
 def move_in(hbase: happybase.Connection, namespace: Namespace, tables: Sequence[str]) -> None:
@@ -40,12 +39,12 @@ def move_in(hbase: happybase.Connection, namespace: Namespace, tables: Sequence[
             rows = 0
             if hbase.client.isTableEnabled(old.encode()):  # otherwise it was copied, and only has to go
                 batches: dict[int, happybase.Batch] = {}
-                found = happybase.Table(old.encode(), hbase).scan(include_timestamp=True, batch_size=_BATCH_ROWS)
+                found = happybase.Table(old.encode(), hbase).scan(include_timestamp=True, batch_size=BATCH_ROWS)
                 for key, cells in found:
                     rows += 1
                     for column, (value, timestamp) in cells.items():
                         if timestamp not in batches:
-                            batches[timestamp] = hbase.table(table).batch(timestamp=timestamp, batch_size=_BATCH_ROWS)
+                            batches[timestamp] = hbase.table(table).batch(timestamp=timestamp, batch_size=BATCH_ROWS)
                         batches[timestamp].put(key, {column: value})
                 for batch in batches.values():
                     batch.send()

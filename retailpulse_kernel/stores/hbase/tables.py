@@ -7,7 +7,7 @@ that cells were written with stand in the table ``_schemas``, by table and finge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -20,17 +20,30 @@ from retailpulse_kernel.stores.base import MicroBatch
 from retailpulse_kernel.stores.confinement import require_own
 from retailpulse_kernel.stores.frames import ColumnKind
 from retailpulse_kernel.stores.hbase.avro import fingerprint, pack, schema_text, unpack
+from retailpulse_kernel.stores.hbase.rows import FIGURES_CELL
 from retailpulse_kernel.stores.rows import prepared, refuse_long, require_key, require_same, split
 
 if TYPE_CHECKING:
     import happybase
     import pyarrow as pa
 
-__all__ = ["ROW_CELL", "SCHEMAS", "HBaseRows", "key_texts", "make_schemas", "note_table", "noted"]
+__all__ = [
+    "BATCH_ROWS",
+    "ROW_CELL",
+    "SCHEMAS",
+    "HBaseRows",
+    "key_texts",
+    "make_schemas",
+    "make_table",
+    "note_table",
+    "noted",
+    "remove_tables",
+]
 
 #: The table of the schemas, and the cell of a table's columns and key.
 SCHEMAS: Final = "_schemas"
 _TABLE: Final = b"f:table"
+#: The one family of every table.
 _FAMILY: Final = "f"
 #: The one cell of a row.
 ROW_CELL: Final = b"f:avro"
@@ -43,7 +56,8 @@ _KINDS: Final[dict[str, ColumnKind]] = {
 _KEY_BYTES: Final = 32_767
 #: What a key holds as it is, beside letters, digits and ``_.-~``.
 _SAFE: Final = " !$&'()*+,-./:;<=>?@[]^_`{|}~"
-_BATCH_ROWS: Final = 5_000
+#: Puts in one request; the rate was measured to double from 1,000 to 5,000.
+BATCH_ROWS: Final = 5_000
 
 _T = TypeVar("_T")
 
@@ -102,8 +116,7 @@ class HBaseRows:
                 )
             require_same(table, "HBase", key=known["key"], types=known["types"], wanted=str)
             note_table(hbase, table, types=known["types"] | table.types)
-            if row not in there:
-                hbase.create_table(table.name, {_FAMILY: {"max_versions": 1}})
+            make_table(hbase, table.name, there)
 
         self._run(run)
 
@@ -136,7 +149,7 @@ class HBaseRows:
         cells = pack(table, put)
 
         def run(hbase: happybase.Connection) -> None:
-            with hbase.table(table.name).batch(timestamp=by.version, batch_size=_BATCH_ROWS) as batch:
+            with hbase.table(table.name).batch(timestamp=by.version, batch_size=BATCH_ROWS) as batch:
                 for key, cell in zip(keys, cells, strict=True):
                     batch.put(key, {ROW_CELL: cell})
                 for key in gone:
@@ -176,7 +189,8 @@ class HBaseRows:
         """Keys and cells of a table as a person looks at them: names, rows, and what the columns hold."""
         table, schemas = self._run(lambda hbase: noted(hbase, name))
         # A family or a cell that is asked for by its name holds the whole row.
-        all_of_it = not columns or not {_FAMILY, *(f"{_FAMILY}:{cell}" for cell in ("row", "avro"))}.isdisjoint(columns)
+        whole = {_FAMILY, ROW_CELL.decode(), FIGURES_CELL.decode()}
+        all_of_it = not columns or not whole.isdisjoint(columns)
         names = [column for column in table.types if all_of_it or column in (columns or ())]
         rows = unpack(table, [cell for _, cell in cells], schemas).select(names).to_pylist()
         kinds: dict[int, ColumnKind] = {0: "text"}
@@ -203,14 +217,7 @@ class HBaseRows:
         """
         require_own(self._settings, f"Removing the HBase table {table.name!r}")
 
-        def run(hbase: happybase.Connection) -> None:
-            there = hbase.tables()
-            if table.name.encode() in there:
-                hbase.delete_table(table.name, disable=True)
-            if SCHEMAS.encode() in there:
-                hbase.table(SCHEMAS).delete(table.name.encode())
-
-        self._run(run)
+        self._run(lambda hbase: remove_tables(hbase, [table.name]))
 
 
 def make_schemas(hbase: happybase.Connection) -> set[bytes]:
@@ -222,9 +229,42 @@ def make_schemas(hbase: happybase.Connection) -> set[bytes]:
         An open connection.
     """
     there = set(hbase.tables())
-    if SCHEMAS.encode() not in there:
-        hbase.create_table(SCHEMAS, {_FAMILY: {"max_versions": 1}})
+    make_table(hbase, SCHEMAS, there)
     return there
+
+
+def make_table(hbase: happybase.Connection, name: str, there: Collection[bytes]) -> None:
+    """Make a table where it is absent: of each cell it keeps the newest version.
+
+    Parameters
+    ----------
+    hbase : happybase.Connection
+        An open connection.
+    name : str
+        What HBase calls the table.
+    there : collection of bytes
+        The tables that are there.
+    """
+    if name.encode() not in there:
+        hbase.create_table(name, {_FAMILY: {"max_versions": 1}})
+
+
+def remove_tables(hbase: happybase.Connection, names: Iterable[str]) -> None:
+    """Remove tables with all that they hold, and what is noted of them.
+
+    Parameters
+    ----------
+    hbase : happybase.Connection
+        An open connection.
+    names : iterable of str
+        What HBase calls them; some may be absent.
+    """
+    there = hbase.tables()
+    for name in names:
+        if name.encode() in there:
+            hbase.delete_table(name, disable=True)
+        if SCHEMAS.encode() in there:
+            hbase.table(SCHEMAS).delete(name.encode())
 
 
 def note_table(
