@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, Figure
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore
 
-__all__ = ["Extent", "SignedRead", "cover", "cover_open", "minutes_of", "plan"]
+__all__ = ["Extent", "SignedRead", "cover", "cover_open", "fitting", "minutes_of", "plan"]
 
 Span = tuple[Grain, datetime, datetime]
 """Whole windows of a grain, from the start of the first to the end of the last."""
@@ -171,6 +172,41 @@ def cover_open(
     yield widest, first, last
     if until is not None and last is not None and last < until:
         yield from _cover(last, until, grains)
+
+
+def fitting(
+    table: FigureTable, since: datetime | None, until: datetime | None, every: Grain | None = None
+) -> FigureTable:
+    """A table with those of its windows that answer for a range: the widest of which it is made, and finer ones.
+
+    Windows of 7 minutes do not add up to weeks. A table that keeps both answers for a range of whole weeks by its
+    weeks, and for any other one by the 7 minutes.
+
+    Parameters
+    ----------
+    table : FigureTable
+        The table.
+    since, until : datetime or None
+        The range; None where it has no end.
+    every : Grain, optional
+        The windows of the answer, which those of the table must add up to; any when absent.
+
+    Raises
+    ------
+    UsageError
+        No windows of the table begin where the range does and end where it ends, or none add up to those of the answer.
+    """
+    if every is not None:
+        parts = table.parts(every)
+        list(cover_open(since, until, parts))
+        return replace(table, every=parts)
+    if since is None and until is None:
+        return table
+    *wide, finest = sorted(table.every, key=lambda one: -one.seconds)
+    for grain in wide:
+        with suppress(UsageError):
+            return fitting(table, since, until, grain)
+    return fitting(table, since, until, finest)
 
 
 def _cover(since: datetime, until: datetime, grains: Sequence[Grain]) -> Iterator[Span]:

@@ -8,9 +8,11 @@ the value ``all``, is given twice where it is the only one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from retailpulse_kernel.answers.ranges import fitting
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
 from retailpulse_kernel.ground.spans import moment_at, moment_of, require_range, span_of
@@ -151,7 +153,7 @@ def asked(
 
 
 def fitted(asked: Asked, table: FigureTable) -> Asked:
-    """The same request in windows of a table: the range is widened to the starts of its finest ones.
+    """The same request in windows of a table: a range that they do not make up is widened to starts of the finest.
 
     Parameters
     ----------
@@ -165,19 +167,30 @@ def fitted(asked: Asked, table: FigureTable) -> Asked:
     UsageError
         The table's windows do not add up to those of the request, or the range has too many of them.
     """
-    finest = min(table.every, key=lambda one: one.seconds)
-    grain = asked.grain
-    if asked.any_grain and grain.seconds < finest.seconds:
-        grain = finest
-    table.parts(grain)
+    grain = _added_up(table, asked.grain) if asked.any_grain else asked.grain
+    asked, series = replace(asked, grain=grain), grain if "bucket" in asked.by else None
     windows = (asked.until - asked.since) / grain.width
-    if "bucket" in asked.by and windows > MOST_BUCKETS:
+    if series and windows > MOST_BUCKETS:
         width = f"a {grain.unit}" if grain.count == 1 else grain.title
         raise UsageError(
             f"{windows:,.0f} windows of {width} are more than the {MOST_BUCKETS:,} that one answer holds.",
             remedy="Ask for a shorter range or a coarser grain.",
         )
-    return replace(asked, grain=grain, since=finest.start(asked.since), until=finest.start_from(asked.until))
+    with suppress(UsageError):
+        fitting(table, asked.since, asked.until, series)
+        return asked
+    finest = table.parts(series)[-1] if series else min(table.every, key=lambda one: one.seconds)
+    return replace(asked, since=finest.start(asked.since), until=finest.start_from(asked.until))
+
+
+def _added_up(table: FigureTable, grain: Grain) -> Grain:
+    """Windows that those of a table add up to: of a width, or of the next wider one of whole finest windows."""
+    with suppress(UsageError):
+        table.parts(grain)
+        return grain
+    finest = min(table.every, key=lambda one: one.seconds)
+    count = finest.count * -(-grain.seconds // finest.seconds)
+    return grain_of(f"{count} {finest.unit}s", finest.calendar)
 
 
 def values_of(texts: Sequence[str]) -> frozenset[str]:

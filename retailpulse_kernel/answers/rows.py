@@ -19,7 +19,7 @@ from typing import Any
 from retailpulse_kernel.answers.base_figures import is_based, stored_parts
 from retailpulse_kernel.answers.conversion import Conversion
 from retailpulse_kernel.answers.largest import Largest
-from retailpulse_kernel.answers.ranges import Extent, SignedRead
+from retailpulse_kernel.answers.ranges import Extent, SignedRead, fitting
 from retailpulse_kernel.answers.reading import chosen_figures, grouped, money, over_time, parts_of, read_rows
 from retailpulse_kernel.answers.request import Asked, fitted
 from retailpulse_kernel.ground.errors import NoSuchTable, UnknownName
@@ -153,9 +153,10 @@ def _by(asked: Asked, dimension: str) -> Asked:
 def _read(store: FigureStore, pool: Executor, figure: Figure | Ratio, asked: Asked, table: FigureTable) -> list[Row]:
     since, until = (asked.calendar.shifted(end, -asked.shift) for end in (asked.since, asked.until))
     # Without a series the widest windows do; with one, the range is read by its own.
+    table = fitting(table, since, until, asked.grain if "bucket" in asked.by else None)
     grain = asked.grain if "bucket" in asked.by else max(table.every, key=lambda one: one.seconds)
     if is_based(figure):
-        grain = table.parts(grain)[0]  # each row is converted by the rate of its own day
+        grain = table.every[0]  # each row is converted by the rate of its own day
     parts = stored_parts([figure])
     try:
         # Windows can be taken away where all events of a row are counted, so that a row without any is known.

@@ -14,7 +14,7 @@ from typing import Any
 
 from retailpulse_kernel.answers.base_figures import is_based
 from retailpulse_kernel.answers.conversion import within_days
-from retailpulse_kernel.answers.ranges import cover_open
+from retailpulse_kernel.answers.ranges import fitting
 from retailpulse_kernel.answers.reading import chosen_figures
 from retailpulse_kernel.catalogue.rates import require_rates
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry
@@ -67,7 +67,7 @@ class Choice:
     entry : TableEntry
         The table, with its job.
     table : FigureTable
-        The same, to be read.
+        The same, to be read, with those of its windows that answer.
     figures : tuple of Figure or Ratio
         What is asked, as the table keeps it.
     """
@@ -111,10 +111,7 @@ def choose(catalogue: Catalogue, question: Question, *, table: str | None = None
     if not going:
         raise _not_by(keeping, question)
     going = _dated(going, catalogue)
-    fitting = [choice for choice in going if _fits(choice.table, question)]
-    if not fitting:
-        _refuse_windows(going[0].table, question)
-    ranked = sorted(fitting, key=lambda choice: _rank(catalogue, choice, question))
+    ranked = sorted(_fitting(going, question), key=lambda choice: _rank(catalogue, choice, question))
     _refuse_two_meanings(catalogue, ranked, question)
     return ranked[0]
 
@@ -232,18 +229,20 @@ def _not_by(keeping: Sequence[Choice], question: Question) -> UsageError:
     return UsageError(f"No table keeps {names} by {' and '.join(question.dimensions)}.", remedy=f"{hint}{by}.")
 
 
-def _fits(table: FigureTable, question: Question) -> bool:
-    try:
-        _refuse_windows(table, question)
-    except UsageError:
-        return False
-    return True
-
-
-def _refuse_windows(table: FigureTable, question: Question) -> None:
-    """Refuse windows that do not add up to those that are wanted, or do not begin where the range does."""
-    finest = min(table.every, key=lambda one: one.seconds)
-    list(cover_open(question.since, question.until, table.parts(question.every or finest)))
+def _fitting(choices: Sequence[Choice], question: Question) -> list[Choice]:
+    """Choices whose windows add up to those that are wanted, and begin and end where the range does."""
+    found: list[Choice] = []
+    refused: list[UsageError] = []
+    for choice in choices:
+        try:
+            table = fitting(choice.table, question.since, question.until, question.every)
+        except UsageError as error:
+            refused.append(error)
+        else:
+            found.append(replace(choice, table=table))
+    if not found:
+        raise refused[0]
+    return found
 
 
 def _rank(catalogue: Catalogue, choice: Choice, question: Question) -> tuple[Any, ...]:

@@ -41,7 +41,8 @@ class Freshness:
     written : datetime or None
         When the last micro-batch was written, UTC; None where the job has not run.
     complete_until : datetime or None
-        The watermark: windows that end before it do not change any more.
+        Of figures until when their windows are complete, as the column ``complete`` of `rp.figures` has it; of other
+        tables the watermark. None where nothing tells it.
     rows : int or None
         How many rows the table has, where the accounts tell: those of a table to which rows are only appended.
     """
@@ -79,8 +80,8 @@ class Tables:
         """The tables as a frame.
 
         Its columns are table, store, kind (figures, rows or events), by (dimensions or key), windows, job, version,
-        only (which events count), written (UTC), complete_until (the watermark), rows, sketched (figures that are
-        estimated), and holds (figures or columns).
+        only (which events count), written and complete_until (UTC; of rows the watermark), rows, sketched (figures
+        that are estimated), and holds (figures or columns).
         """
         both = zip(self.catalogue.entries, self.freshness, strict=True)
         rows = [_row(entry, fresh, self.catalogue.contract) for entry, fresh in both]
@@ -135,10 +136,14 @@ def tables_of(settings: Settings) -> Tables:
         pass  # a namespace without topics has no accounts
     except RetailPulseError as error:
         problem = f"How fresh the tables are is not known: {error}"
-    return Tables(catalogue, tuple(freshness(entry, accounts) for entry in catalogue.entries), problem)
+    # The checkpoint of a job is read once, however many tables it writes.
+    jobs = sorted({entry.job for entry in catalogue.entries if entry.ran and entry.kind == "figures"})
+    reached = {} if catalogue.progress is None else {job: catalogue.progress(job) for job in jobs}
+    each = (freshness(entry, accounts, reached.get(entry.job)) for entry in catalogue.entries)
+    return Tables(catalogue, tuple(each), problem)
 
 
-def freshness(entry: TableEntry, accounts: Sequence[Account]) -> Freshness:
+def freshness(entry: TableEntry, accounts: Sequence[Account], reached: datetime | None = None) -> Freshness:
     """How new a table is, by the newest epoch of its job.
 
     Parameters
@@ -147,6 +152,8 @@ def freshness(entry: TableEntry, accounts: Sequence[Account]) -> Freshness:
         The table.
     accounts : sequence of Account
         Those of the namespace, with those of further outputs.
+    reached : datetime, optional
+        How far the job has come with its figures, as `completeness.complete_until` has it.
     """
     own = [one for one in accounts if (one.job, one.output) == (entry.job, entry.output)]
     newest = max((one.epoch for one in own), default=0)
@@ -157,7 +164,7 @@ def freshness(entry: TableEntry, accounts: Sequence[Account]) -> Freshness:
     appended = entry.alone and not entry.key and entry.kind != "figures"
     return Freshness(
         moment_at(max(one.finished_ms for one in batches)),
-        moment_at(watermark) if watermark > 0 else None,
+        reached if entry.kind == "figures" else moment_at(watermark) if watermark > 0 else None,
         sum(one.rows for one in batches) if appended else None,
     )
 

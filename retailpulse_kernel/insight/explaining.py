@@ -19,7 +19,7 @@ from retailpulse_kernel.catalogue.completeness import complete_until
 from retailpulse_kernel.catalogue.tables import Catalogue
 from retailpulse_kernel.ground.errors import NoSuchTable, UsageError
 from retailpulse_kernel.ground.notes import say
-from retailpulse_kernel.ground.spans import PERIODS, span_of
+from retailpulse_kernel.ground.spans import PERIODS, range_of, span_of
 from retailpulse_kernel.insight.against import Against, Ranges, ranges_of
 from retailpulse_kernel.insight.breakdown import Breakdown, breakdown_of, change_between
 from retailpulse_kernel.insight.effects import Decomposition
@@ -85,7 +85,9 @@ def explain(
     where = dict(asked.where) | ({} if asked.currency is None else {"currency": [asked.currency]})
     references = references_of(catalogue.contract, [*asked.by, *where], rows_of)
     span = None if asked.last is None or asked.last in PERIODS else span_of(asked.last)
-    tables = Tables(catalogue, asked.figure, asked.by, where, references, span, asked.table)
+    calendar = catalogue.contract.shop.calendar
+    ends = (None, None) if span else range_of(asked.last, asked.since, asked.until, calendar=calendar)
+    tables = Tables(catalogue, asked.figure, asked.by, where, references, *ends, span, asked.table)
     (figure,) = tables.main.figures
     ranges = ranges or _ranges(catalogue, tables.main, asked)
     places = places_of(figure, is_scaled=ranges.scale != 1)

@@ -12,7 +12,7 @@ from typing import Any, cast
 from retailpulse_kernel.answers.base_figures import BaseFigure, stored_parts
 from retailpulse_kernel.answers.conversion import Conversion
 from retailpulse_kernel.answers.corrected import corrected
-from retailpulse_kernel.answers.ranges import cover
+from retailpulse_kernel.answers.ranges import fitting
 from retailpulse_kernel.answers.reading import read_rows
 from retailpulse_kernel.answers.referencing import References
 from retailpulse_kernel.catalogue.choosing import Choice
@@ -121,10 +121,11 @@ class Reader:
     def _rows(self, choice: Choice, parts: tuple[Figure, ...], since: datetime, until: datetime) -> list[Row]:
         store = corrected(cast("FigureStore", self.store_of(choice.entry.store)))
         only = {name: values for name, values in self.where.items() if name not in self.references.columns}
-        widest = max(choice.table.every, key=lambda one: one.seconds)
+        table = fitting(choice.table, since, until)
+        widest = max(table.every, key=lambda one: one.seconds)
         try:
             rows = read_rows(
-                store, choice.table, since=since, until=until, grain=widest, figures=stored_parts(parts),
+                store, table, since=since, until=until, grain=widest, figures=stored_parts(parts),
                 only=only or None,
             )  # fmt: skip
         except NoSuchTable as error:
@@ -153,10 +154,9 @@ def fits(choice: Choice, ranges: Ranges) -> bool:
     ranges : Ranges
         Both ranges.
     """
-    parts = choice.table.parts(max(choice.table.every, key=lambda one: one.seconds))
     try:
         for since, until in ((ranges.since, ranges.until), (ranges.since_before, ranges.until_before)):
-            list(cover(since, until, parts))
+            fitting(choice.table, since, until)
     except UsageError:
         return False
     return True

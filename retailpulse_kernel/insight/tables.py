@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from retailpulse_kernel.answers.referencing import References
@@ -40,6 +40,8 @@ class Tables:
         The values that are asked for, by dimension.
     references : References
         The columns of reference tables among the dimensions.
+    since, until : datetime, optional
+        The range, where each end must be the start of a window.
     span : timedelta, optional
         How long the range is, where its ends may be moved.
     table : str, optional
@@ -51,6 +53,8 @@ class Tables:
     by: tuple[str, ...]
     where: Mapping[str, Sequence[str]]
     references: References
+    since: datetime | None = None
+    until: datetime | None = None
     span: timedelta | None = None
     table: str | None = None
 
@@ -96,7 +100,8 @@ class Tables:
 
     def _choose(self, *dimensions: str, table: str | None) -> Choice:
         names = self.references.dimensions([*dimensions, *self.where])
-        return choose(self.catalogue, Question((self.figure,), names, span=self.span), table=table)
+        question = Question((self.figure,), names, since=self.since, until=self.until, span=self.span)
+        return choose(self.catalogue, question, table=table)
 
     def _knowing(self, dimension: str, ranges: Ranges) -> Choice:
         """The main table where it knows a dimension, or else the best of the others."""

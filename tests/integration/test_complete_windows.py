@@ -43,6 +43,13 @@ def sold(settings: Settings, since: datetime, minutes: int, name: str) -> None:
     produce(settings, [(event.user_id, to_message(event)) for event in events])
 
 
+def listed(rp: Workbench) -> datetime:
+    """Until when the table of the dashboards is complete, as the table of tables has it."""
+    frame = rp.tables().frame.set_index("table")
+    found: datetime = frame.loc["category", "complete_until"].to_pydatetime()
+    return found
+
+
 def test_windows_are_complete_up_to_where_the_job_has_come(settings: Settings, tmp_path: Path) -> None:
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
     rp = Workbench(namespace=settings.namespace_name)
@@ -50,6 +57,7 @@ def test_windows_are_complete_up_to_where_the_job_has_come(settings: Settings, t
     before = datetime.now(UTC)
     run_here(settings, "metrics")
     assert before <= served_until(settings) <= datetime.now(UTC)
+    assert listed(rp) == served_until(settings), "the table of tables says the same"
     minutes = rp.figures("revenue", by="bucket", every="minute")
     assert len(minutes) == 60 and minutes["complete"].all(), "a bounded run took all that there was"
 
@@ -72,5 +80,5 @@ def test_windows_are_complete_up_to_where_the_job_has_come(settings: Settings, t
     minutes = rp.figures("revenue", by="bucket", every="minute")
     assert len(minutes) == 105
     assert minutes["complete"].tolist() == [bucket + MINUTE <= reached for bucket in minutes["bucket"]]
-    assert rp.table("category").attrs["complete_until"] == reached.isoformat()
+    assert rp.table("category").attrs["complete_until"] == reached.isoformat() == listed(rp).isoformat()
     assert not minutes["complete"].all(), "all of them are hours ago by the clock"

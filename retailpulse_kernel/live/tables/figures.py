@@ -130,7 +130,7 @@ class FigureSource:
     def _line(self) -> Grain:
         """The windows of a line: the finest of which there are not too many."""
         if self.asking.every is not None:
-            return grain_of(self.asking.every)
+            return grain_of(self.asking.every, self.catalogue().contract.shop.calendar)
         tables = [choice.table for choice in self.choices]
         offered = sorted({self._finest, *_WIDTHS, *(one for table in tables for one in table.every)},
                          key=lambda one: one.seconds)  # fmt: skip
@@ -193,8 +193,10 @@ class FigureSource:
         """What is asked of an earlier range, which ends where windows do."""
         if until is None:
             return self.asking
-        end = self._finest.start(until)
-        start = None if self.asking.last is None else self._finest.start(end - span_of(self.asking.last))
+        line = self._line
+        finest = max((choice.table.parts(line)[-1] for choice in self.choices), key=lambda one: one.seconds)
+        end = finest.start(until)
+        start = None if self.asking.last is None else finest.start(end - span_of(self.asking.last))
         return replace(self.asking, last=None, since=start, until=end)
 
 
