@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 
 _used: weakref.WeakSet[Reconnecting[Any]] = weakref.WeakSet()
+#: Open connections whose users are gone, with what closes each.
+_left: list[tuple[Callable[[Any], object], Any]] = []
 
 
 class Reconnecting(Generic[C]):
@@ -68,10 +70,13 @@ class Reconnecting(Generic[C]):
         shared: bool = False,
     ) -> None:
         self._connect, self._close, self._is_lost = connect, close, is_lost
-        self._connection: C | None = None
+        #: The open connection, if any.
+        self._held: list[C] = []
         self._opening = threading.RLock()
         self._turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if shared else self._opening
         _used.add(self)
+        # A connection is not closed while Python collects garbage: its own threads may hold the locks that this takes.
+        weakref.finalize(self, _leave, self._held, close).atexit = False
 
     def run(self, request: Callable[[C], T]) -> T:
         """The request's result; its error when a new connection does not help either.
@@ -102,20 +107,21 @@ class Reconnecting(Generic[C]):
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""
         with self._opening:
-            if self._connection is not None:
-                self._forget(self._connection)
+            for connection in list(self._held):
+                self._forget(connection)
 
     def _get(self) -> tuple[C, bool]:
         with self._opening:
-            is_new = self._connection is None
-            if self._connection is None:
-                self._connection = self._connect()
-            return self._connection, is_new
+            is_new = not self._held
+            if is_new:
+                _close_left()
+                self._held.append(self._connect())
+            return self._held[0], is_new
 
     def _forget(self, connection: C) -> None:
         with self._opening:
-            if self._connection is connection:
-                self._connection = None
+            if self._held and self._held[0] is connection:
+                self._held.clear()
         with contextlib.suppress(Exception):  # a broken connection can't always be closed in order
             self._close(connection)
 
@@ -127,6 +133,19 @@ def close_all() -> None:
     """
     for connection in list(_used):
         connection.close()
+    _close_left()
+
+
+def _close_left() -> None:
+    while _left:
+        close, connection = _left.pop()
+        with contextlib.suppress(Exception):  # as in `Reconnecting`
+            close(connection)
+
+
+def _leave(held: list[Any], close: Callable[[Any], object]) -> None:
+    """Keep the open connection of a user that is gone, to be closed before the next one is opened or at the end."""
+    _left.extend((close, connection) for connection in held)
 
 
 def why_unreachable(addresses: Iterable[Address], timeout: float = CONNECT_TIMEOUT) -> str | None:

@@ -253,11 +253,12 @@ def test_what_a_sample_does_not_show_is_said(
     condition = "currency = 'XXX'"
     edit = (EVENTS, f'{EVENTS}.where("{condition}")', "", "")
     (candidate,) = edited("metrics", {"nothing": edit}, tmp_path).values()
-    copied = sample_events(live, shadow, plan.topic, limit=500)
+    copied = {plan.topic: sample_events(live, shadow, plan.topic, limit=500), "payments": 7}
     there = replace(plan, conditions=(condition,), watermark_ms=0)
     given = {"run": "available_now", "watermark": "0s"}
     steps = {step.name: step for step in dry_run(live, shadow, Path(candidate.notebook), given, there, copied=copied)}
     assert all(step.ok for step in steps.values()), steps
+    assert steps["dry run"].found.startswith(f"500 messages of {plan.topic} and 7 messages of payments in a shadow")
     assert "0 rows in category_minute, category_hour, category_day: no event" in steps["tables"].found
     assert steps["tables"].verdict == steps["lateness"].verdict == "warning"
     assert re.fullmatch(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -114,6 +115,20 @@ def test_all_connections_are_closed_when_a_process_ends() -> None:
     close_all()
     assert [server.closed for server in servers] == [[1], []]
     assert clients[0].run(servers[0].ask) == "answer on 2", "who goes on all the same has a new one"
+
+
+def test_a_connection_whose_user_is_gone_is_closed_too() -> None:
+    server = Server()
+    server.client().run(server.ask)
+    gc.collect()
+    assert server.closed == [], "not while Python collects garbage"
+    other = server.client()
+    other.run(server.ask)
+    assert server.closed == [1], "before the next one is opened"
+    del other
+    gc.collect()
+    close_all()
+    assert server.closed == [1, 2], "or when the process ends"
 
 
 def test_threads_take_turns_on_one_connection() -> None:

@@ -37,7 +37,13 @@ _SECONDS = 3600
 
 
 def dry_run(
-    live: Settings, shadow: Settings, notebook: Path, given: Mapping[str, str], plan: Plan | None, *, copied: int
+    live: Settings,
+    shadow: Settings,
+    notebook: Path,
+    given: Mapping[str, str],
+    plan: Plan | None,
+    *,
+    copied: Mapping[str, int],
 ) -> Iterator[Step]:
     """Run a notebook in the shadow namespace, and check what the run left there.
 
@@ -51,8 +57,8 @@ def dry_run(
         The parameters that the notebook is run with.
     plan : Plan, optional
         The plan of the notebook's job; None for a notebook without a job.
-    copied : int
-        The number of messages in the shadow's topic.
+    copied : mapping of str to int
+        The number of messages in each of the shadow's topics that are read.
 
     Yields
     ------
@@ -66,7 +72,7 @@ def dry_run(
     RetailPulseError
         A cell failed, or a server does not answer.
     """
-    if plan is not None and not copied:
+    if plan is not None and not copied[plan.topic]:
         raise UsageError(
             f"The topic {live.namespace.topic(plan.topic)!r} holds no events for the dry run.",
             remedy="Feed some first: `retailpulse generate`.",
@@ -86,7 +92,8 @@ def dry_run(
         return
     if ran.error is not None:
         raise JobError(explained(ran.error, shadow.namespace.name))
-    yield Step("dry run", f"{copied:,} events in a shadow namespace, {ran.seconds:.0f} s", "ok")
+    counts = " and ".join(f"{count:,} messages of {topic}" for topic, count in copied.items())
+    yield Step("dry run", f"{counts} in a shadow namespace, {ran.seconds:.0f} s", "ok")
     if plan is None:
         return
     yield _tables(shadow, plan)

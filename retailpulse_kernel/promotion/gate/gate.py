@@ -104,7 +104,7 @@ def promote(
             promotion.add("", "files stay writable during the trial: this system has no Landlock", "")
         _tests(promotion, settings, notebook, given)
         with shadow_of(settings, name or notebook.stem.lower()) as shadow:
-            copied = sample_events(settings, shadow, _EVENTS, limit=sample)
+            copied = {_EVENTS: sample_events(settings, shadow, _EVENTS, limit=sample)}
             described = _described(promotion, settings, shadow, notebook, given)
             manifest = _manifest(registry, promotion, notebook, given, described.plan, schedule, name)
             if promotion.before is not None and _is_same(promotion.before, notebook, manifest):
@@ -116,9 +116,9 @@ def promote(
                 _catch_up(promotion, settings, on_catch_up)
                 return promotion
             if described.plan is not None:
-                samples = {topic: sample_events(settings, shadow, topic, limit=sample)
-                           for topic in described.plan.topics if topic != _EVENTS}  # fmt: skip
-                copied = samples.get(described.plan.topic, copied)
+                copied = {topic: copied[topic] if topic in copied else
+                          sample_events(settings, shadow, topic, limit=sample)
+                          for topic in described.plan.topics}  # fmt: skip
             _try_on_sample(promotion, settings, shadow, notebook, manifest, copied)
             if manifest.plan is not None:
                 _check_state(promotion, settings, shadow, notebook, manifest)
@@ -258,7 +258,12 @@ def _content(notebook: Path) -> list[tuple[str, str, bool]]:
 
 
 def _try_on_sample(
-    promotion: Promotion, live: Settings, shadow: Settings, notebook: Path, manifest: Manifest, copied: int
+    promotion: Promotion,
+    live: Settings,
+    shadow: Settings,
+    notebook: Path,
+    manifest: Manifest,
+    copied: Mapping[str, int],
 ) -> None:
     given = dict(manifest.parameters)
     if "available_now" in choices(notebook, "run"):
