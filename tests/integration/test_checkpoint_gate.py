@@ -258,7 +258,7 @@ def test_what_a_sample_does_not_show_is_said(
     given = {"run": "available_now", "watermark": "0s"}
     steps = {step.name: step for step in dry_run(live, shadow, Path(candidate.notebook), given, there, copied=copied)}
     assert all(step.ok for step in steps.values()), steps
-    assert steps["dry run"].found.startswith(f"500 messages of {plan.topic} and 7 messages of payments in a shadow")
+    assert steps["dry run"].found.startswith(" and ".join(f"{n} messages of {t}" for t, n in copied.items()))
     assert "0 rows in category_minute, category_hour, category_day: no event" in steps["tables"].found
     assert steps["tables"].verdict == steps["lateness"].verdict == "warning"
     assert re.fullmatch(

@@ -25,12 +25,12 @@ from retailpulse_kernel.reconcile.tables import Share
 from retailpulse_kernel.reconcile.topic import TopicFold
 from retailpulse_kernel.shop.adapters.formats import FORMATS as TOOLS
 from retailpulse_kernel.shop.contract.comparing import changes
-from retailpulse_kernel.shop.contract.loading import read_contract, shipped
+from retailpulse_kernel.shop.contract.loading import contract_of, load_contract, read_contract, shipped
 from retailpulse_kernel.shop.contract.model import REGISTERED, Contract
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.formats.opening import FORMATS, JSON, events_in, opener_of
 from retailpulse_kernel.shop.formats.options import options_of
-from retailpulse_kernel.shop.formats.reading import TopicReader
+from retailpulse_kernel.shop.formats.reading import TopicReader, topic_reader
 from retailpulse_kernel.shop.tables import CATEGORY
 from retailpulse_kernel.stores.kafka.messages import MessageTable
 from retailpulse_kernel.stores.kafka.store import Message
@@ -112,6 +112,36 @@ class TestOpeners:
         reader, message = TopicReader(of_format("rees46")), json.dumps(RECORDS["rees46"]).encode()
         bought = [next(reader.events(message, 0, offset)) for offset in (4, 5)]
         assert [(one.order_id, one.order_line) for one in bought] == [("0-4", 1), ("0-5", 1)]  # type: ignore[union-attr]
+
+    def test_what_is_bought_by_retailrocket_s_records_has_the_prices_of_the_items(self, tmp_path: Path) -> None:
+        (tmp_path / "items.csv").write_text("itemid,category,price\n1,Shoes,12.5\n2,,7\n")
+        text = '[topics.rr]\ntopic = "rr"\nformat = "retailrocket"\ncurrency = "EUR"\nitems = "items.csv"\n'
+        (tmp_path / "shop.toml").write_text(text)
+        here = Settings.load(contract=str(tmp_path / "shop.toml"))
+
+        def bought(item: int, offset: int) -> Any:
+            record = {"timestamp": ms_of(NOON), "visitorid": 7, "event": "transaction", "itemid": item,
+                      "transactionid": 99}  # fmt: skip
+            return next(topic_reader(here, "rr").events(json.dumps(record).encode(), 0, offset))
+
+        first, second = bought(1, 4), bought(2, 5)
+        assert (first.price, first.currency, first.category) == (Decimal("12.5"), "EUR", "Shoes")
+        assert (second.price, second.order_id, second.order_line) == (7, "0-5", 1), "a message is an order of its own"
+        assert bought(3, 6).reason == "missing:price"
+        before = contract_of(here)
+        (tmp_path / "items.csv").write_text("itemid,price\n1,13\n")
+        with pytest.raises(ContractError, match=r"line 5: topics.rr.items: .* has no column category"):
+            load_contract(tmp_path / "shop.toml", thoroughly=True)
+        (tmp_path / "items.csv").unlink()
+        with pytest.raises(ContractError, match=r"items.csv of the topic 'rr' can't be read"):
+            contract_of(here)
+        (tmp_path / "items.csv").write_text("itemid,category,price\n1,Shoes,13\n")
+        after = contract_of(here)
+        assert bought(1, 4).price == 13, "who starts now goes by the file as it is now"
+        plan = Plan("j", "rr", "event_id", 0, (), "change", "publish", ())
+        (found,) = compare(under(plan, before), under(plan, after))
+        assert found.effect is Effect.EPOCH and "items=items.csv items_version=" in found.reason
+        assert "its items_version is" in str(next(iter(changes(before, after))))
 
     def test_an_order_s_lines_are_events_in_its_order(self) -> None:
         found = list(TopicReader(of_format("segment")).events(order("m", NOON, [SHOE, HAT, SHOE]), 0, 0))
@@ -302,6 +332,7 @@ def test_a_shop_s_own_fields_are_where_the_record_has_them() -> None:
         ('users = "own"\nformat = "json"', "users is a choice for records of other tools, and the format is 'json'."),
         ("fields.x = {}", "Records of segment become standard events, and can't have fields of another shape."),
         ('item = "x.csv"', "There is no key 'item'"),
+        ('items = "x.csv"', "Only records of retailrocket need prices beside them, and the format is 'segment'."),
     ],
 )
 def test_faults_of_a_topic_s_choices_are_named(text: str, said: str) -> None:

@@ -11,7 +11,7 @@ from retailpulse_kernel.feed.adapters.reading import AUTO, Accepted, Reading, Re
 from retailpulse_kernel.feed.adapters.rows import Row, Rows
 from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import FORMATS, adapt, adapter
-from retailpulse_kernel.shop.adapters.items import Items
+from retailpulse_kernel.shop.contract.mapping.items import Items
 from retailpulse_kernel.shop.contract.model import PRICES, USERS
 
 __all__ = [

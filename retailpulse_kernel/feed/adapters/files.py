@@ -17,8 +17,8 @@ from retailpulse_kernel.feed.adapters.lines import MAX_LINE, Line
 from retailpulse_kernel.feed.adapters.parquet import parquet_rows
 from retailpulse_kernel.feed.adapters.rows import BadRow, Row, Rows, readable
 from retailpulse_kernel.ground.errors import EventError, UsageError
-from retailpulse_kernel.shop.adapters.items import refuse_doubles
 from retailpulse_kernel.shop.adapters.records import record_of
+from retailpulse_kernel.shop.contract.mapping.items import refuse_doubles
 
 __all__ = ["open_rows"]
 

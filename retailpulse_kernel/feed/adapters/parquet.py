@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from retailpulse_kernel.feed.adapters.rows import Row, Rows
 from retailpulse_kernel.ground.errors import RetailPulseError, UsageError
-from retailpulse_kernel.shop.adapters.items import refuse_doubles
+from retailpulse_kernel.shop.contract.mapping.items import refuse_doubles
 
 __all__ = ["parquet_rows"]
 

@@ -15,12 +15,12 @@ from retailpulse_kernel.feed.adapters.rows import BadRow, Row, Rows
 from retailpulse_kernel.ground.errors import EventError, UsageError
 from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import adapter, adapters_of
-from retailpulse_kernel.shop.adapters.items import Items
 from retailpulse_kernel.shop.adapters.placing import at, kept_cells, kept_parts, placed
 from retailpulse_kernel.shop.adapters.records import message_of, record_of
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.shop.adapters.values import is_cut
 from retailpulse_kernel.shop.contract.loading import shipped
+from retailpulse_kernel.shop.contract.mapping.items import Items
 from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.decoding import reader_of

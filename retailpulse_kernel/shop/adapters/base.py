@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName, UsageError
-from retailpulse_kernel.shop.adapters.items import Items
 from retailpulse_kernel.shop.adapters.records import Mapped, record_of
 from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price, utc_time
+from retailpulse_kernel.shop.contract.mapping.items import Items
 from retailpulse_kernel.shop.contract.model import PRICES, USERS
 from retailpulse_kernel.shop.currencies import CURRENCIES
 

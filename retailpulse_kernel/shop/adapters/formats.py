@@ -9,7 +9,6 @@ from retailpulse_kernel.ground.errors import UnknownName
 from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.declared import declared, shipped_formats
 from retailpulse_kernel.shop.adapters.ga4 import GA4
-from retailpulse_kernel.shop.adapters.items import Items
 from retailpulse_kernel.shop.adapters.records import Mapped
 from retailpulse_kernel.shop.adapters.rees46 import Rees46
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
@@ -17,6 +16,7 @@ from retailpulse_kernel.shop.adapters.retailrocket import RetailRocket
 from retailpulse_kernel.shop.adapters.segment import Segment
 from retailpulse_kernel.shop.adapters.snowplow import Snowplow
 from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
+from retailpulse_kernel.shop.contract.mapping.items import Items
 
 __all__ = ["FORMATS", "adapt", "adapter", "adapters_of"]
 

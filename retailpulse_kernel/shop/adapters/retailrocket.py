@@ -22,6 +22,7 @@ class RetailRocket(Adapter):
       rejected as ``missing:price``, since revenue must not be guessed; views and carts need none.
     - No event id: the file and the row are it. No session: the visitor's day is one. Currency: that
       of the rules, US dollars unless told.
+    - The items of a transaction are lines of one order. A record that is read alone is an order of its own.
     """
 
     name: ClassVar[str] = "retailrocket"
@@ -52,9 +53,11 @@ class RetailRocket(Adapter):
         }
         if event_type == "purchase":
             if fields["price"] is None:
-                raise EventError("missing:price", "a transaction needs a price: give an items file")
+                raise EventError("missing:price", "a transaction needs a price: name a file of items")
             order = text(record.get("transactionid"))
             if order is None:
                 raise EventError("missing:order_id", "a transaction needs a transactionid")
+            if self.alone:
+                order = fields["event_id"]
             fields |= {"order_id": order, "order_line": self.next_line(order)}
         return [fields]

@@ -16,23 +16,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from retailpulse_kernel.ground.calendars import WEEKDAYS
 from retailpulse_kernel.ground.errors import ContractError, did_you_mean
-from retailpulse_kernel.ground.names import NAME_RULE, is_name
 from retailpulse_kernel.shop.contract.checking import Fault, Faults, Places, Reading
 from retailpulse_kernel.shop.contract.fields import own_fields, read_fields
-from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
 from retailpulse_kernel.shop.contract.mapping.reading import read_formats
 from retailpulse_kernel.shop.contract.model import (
-    CHOICES,
     OTHER,
-    REGISTERED,
-    TOOLS,
     Contract,
     EventTypes,
     Shop,
-    Topic,
 )
-from retailpulse_kernel.shop.contract.shapes import read_shape
 from retailpulse_kernel.shop.contract.tables import check_rates, read_tables
+from retailpulse_kernel.shop.contract.topics import FORMATS, read_topics, with_items
 from retailpulse_kernel.shop.currencies import CURRENCIES
 
 if TYPE_CHECKING:
@@ -43,12 +37,9 @@ __all__ = ["SHIPPED", "contract_of", "load_contract", "read_contract", "shipped"
 #: The shipped contract.
 SHIPPED: Final = Path(__file__).with_name("shop.toml")
 
-#: The formats of messages that are read.
-FORMATS: Final = ("json", *REGISTERED, *TOOLS)
 _ROOMS: Final = ("shop", "event_types", "topics", "fields", "formats", "tables")
 #: The format of a file of events as the contract has them.
 _PLAIN: Final = "retailpulse"
-_TOPIC_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 @cache
@@ -81,8 +72,8 @@ def load_contract(path: Path, *, thoroughly: bool = False) -> Contract:
     path : Path
         The file, TOML.
     thoroughly : bool
-        Whether the files of reference tables are read and checked, too. A job that runs does without: it has the
-        versions that it has read before.
+        Whether the files of reference tables and items are read and checked, too. A job that runs does without: it has
+        the versions that it has read before.
 
     Raises
     ------
@@ -96,7 +87,7 @@ def load_contract(path: Path, *, thoroughly: bool = False) -> Contract:
             f"There is no contract {path}.",
             remedy="Set `contract` in the profile or RETAILPULSE_CONTRACT to a file, or leave both out.",
         ) from None
-    return _read(path, path.parent) if thoroughly else _loaded(path, changed)
+    return with_items(_read(path, path.parent) if thoroughly else _loaded(path, changed), path.parent)
 
 
 @cache
@@ -120,7 +111,7 @@ def read_contract(text: str, *, name: str, base: Contract | None, folder: Path |
     base : Contract, optional
         What it extends; None for the shipped one itself.
     folder : Path, optional
-        Where the files of reference tables are read and checked; without it they are not looked at.
+        Where the files of reference tables and of items are read and checked; without it they are not looked at.
 
     Raises
     ------
@@ -146,7 +137,7 @@ def read_contract(text: str, *, name: str, base: Contract | None, folder: Path |
     contract = Contract(
         fields,
         event_types,
-        _topics(faults, content.get("topics", {}), base, words, formats),
+        read_topics(faults, content.get("topics", {}), base, words, formats, folder),
         read_tables(faults, content.get("tables", {}), folder),
         _shop(faults, content.get("shop", {}), base),
         formats=formats,
@@ -186,59 +177,6 @@ def _event_types(faults: Faults, values: Any, base: Contract | None) -> EventTyp
         else:
             known[word] = role
     return EventTypes(tuple(known.items()))
-
-
-def _topics(
-    faults: Faults, values: Any, base: Contract | None, words: Sequence[str], formats: Sequence[RecordFormat]
-) -> tuple[Topic, ...]:
-    own = tuple(one.name for one in formats)
-    of_tools, known = (*TOOLS, *own), (*FORMATS, *own)
-    versions = {one.name: (("mapping_version", one.version),) for one in formats}
-    found = {one.name: one for one in base.topics} if base else {}
-    for name, value in Reading(faults, ("topics",), values).values.items():
-        keys = ("topics", name)
-        said = Reading(faults, keys, value)
-        said.only("topic", "format", *CHOICES, "fields", "id", "time")
-        before = found[name].topic if name in found else name
-        topic, format_ = said.take("topic", "text", before), said.take("format", "text", "json")
-        if not is_name(name):
-            faults.add(keys, f"{name!r} can't be the name of a topic in the contract.", NAME_RULE)
-        if not topic or len(topic) > 200 or not set(topic) <= _TOPIC_CHARACTERS:
-            faults.add(
-                (*keys, "topic"), f"{topic!r} can't be the name of a topic.", "Use letters, digits, '.', '_', '-'."
-            )
-        if format_ not in known:
-            faults.unknown((*keys, "format"), "format", format_, known)
-        twice = next((one.name for one in found.values() if one.topic == topic and one.name != name), None)
-        if twice is not None:
-            faults.add((*keys, "topic"), f"{twice!r} is the topic {topic!r} already.", "Remove one of the two.")
-        shape, options = read_shape(faults, said, words), _options(faults, said, format_, of_tools)
-        if shape.fields and format_ in of_tools:
-            reason = f"Records of {format_} become standard events, and can't have fields of another shape."
-            faults.add((*keys, "fields"), reason, "Add the fields to [fields], with their paths in the record.")
-        if shape.fields and any(one.topic == topic for one in (base.topics if base else ())):
-            reason = f"The messages of {topic!r} are standard events, which all jobs and figures read."
-            faults.add((*keys, "fields"), reason, "Add the fields to [fields], or name another topic.")
-        found[name] = Topic(name, topic, format_, *shape, options=(*options, *versions.get(format_, ())))
-    return tuple(found.values())
-
-
-def _options(faults: Faults, said: Reading, format: str, of_tools: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """What a topic chooses for the records of another tool, sorted by the choices' names."""
-    found = {}
-    for name, known in CHOICES.items():
-        if name not in said.values:
-            continue
-        chosen = said.take(name, "text", known[0])
-        if format not in of_tools:
-            reason = f"{name} is a choice for records of other tools, and the format is {format!r}."
-            faults.add((*said.keys, name), reason, f"Leave it out, or name a format: {', '.join(of_tools)}.")
-        elif chosen not in known:
-            reason = f"{chosen!r} can't be chosen for {name}."
-            such = "Such as EUR." if name == "currency" else f"There is: {', '.join(known)}."
-            faults.add((*said.keys, name), reason, f"{did_you_mean(chosen, known)}{such}")
-        found[name] = chosen
-    return tuple(sorted(found.items()))
 
 
 def _shop(faults: Faults, values: Any, base: Contract | None) -> Shop:

@@ -28,6 +28,7 @@ __all__ = [
     "ROLES",
     "TOOLS",
     "USERS",
+    "WITHOUT_PRICES",
     "Contract",
     "EventTypes",
     "Field",
@@ -51,6 +52,8 @@ TOOLS: Final = ("ga4", "rees46", "retailrocket", "segment", "shopify", "snowplow
 PRICES: Final = ("computed", "exact", "round")
 #: What becomes of a hit whose user gave no consent, and so has no id.
 USERS: Final = ("own", "reject")
+#: Those of them whose records have no prices: a file of items has them.
+WITHOUT_PRICES: Final = ("retailrocket",)
 #: What a shop can choose for such records, and of what.
 CHOICES: Final = {"currency": tuple(sorted(CURRENCIES)), "prices": PRICES, "users": USERS}
 

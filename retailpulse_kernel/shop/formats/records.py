@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from typing import Any
 
 import msgspec
@@ -13,9 +16,10 @@ from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import adapters_of
 from retailpulse_kernel.shop.adapters.records import Mapped, json_of, message_of
 from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
+from retailpulse_kernel.shop.contract.mapping.items import ITEMS, Items
 from retailpulse_kernel.shop.contract.model import CHOICES
 from retailpulse_kernel.shop.formats.opening import MAPPING, Opener
-from retailpulse_kernel.shop.formats.options import KEPT
+from retailpulse_kernel.shop.formats.options import CONTENT, KEPT
 
 __all__ = ["opener"]
 
@@ -23,13 +27,13 @@ __all__ = ["opener"]
 class _Records:
     """Opens the records of one tool."""
 
-    def __init__(self, kind: type[Adapter], rules: Rules, kept: Sequence[str]) -> None:
-        self._kind, self._rules, self._kept = kind, rules, kept
+    def __init__(self, kind: type[Adapter], rules: Rules, kept: Sequence[str], items: Items | None) -> None:
+        self._kind, self._rules, self._kept, self._items = kind, rules, kept, items
 
     def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes | EventError]:
         """One message for each event of a record."""
         # An adapter counts an order's lines from record to record, so each message has one of its own.
-        mapping = self._kind(source=str(partition), rules=self._rules, alone=True)
+        mapping = self._kind(source=str(partition), items=self._items, rules=self._rules, alone=True)
         record = self._kind.opened(message)
         events = _once(mapping.adapt(record, offset))
         kept: dict[str, Any] = {name: json_of(record[name]) for name in self._kept if name in record}
@@ -57,9 +61,16 @@ def opener(format: str, options: Mapping[str, str]) -> Opener:
     format : str
         A name of `retailpulse_kernel.shop.adapters.formats.FORMATS`, or one of the shop's own.
     options : mapping of str to str
-        The shop's rules by the names of `Rules`, what of a record is kept for the shop's own fields, and the mapping
-        of a format of its own.
+        The shop's rules by the names of `Rules`, what of a record is kept for the shop's own fields, the mapping of a
+        format of its own, and the products' prices.
     """
     rules = {name: options[name] for name in CHOICES if name in options}
     own = [msgspec.json.decode(options[MAPPING], type=RecordFormat)] if MAPPING in options else []
-    return _Records(adapters_of(own)[format], Rules(**rules), json.loads(options.get(KEPT, "[]")))
+    return _Records(adapters_of(own)[format], Rules(**rules), json.loads(options.get(KEPT, "[]")), _items(options))
+
+
+def _items(options: Mapping[str, str]) -> Items | None:
+    if CONTENT not in options:
+        return None
+    text = zlib.decompress(base64.b85decode(options[CONTENT])).decode("utf-8-sig")
+    return Items.read(StringIO(text, newline=""), options[ITEMS])
