@@ -261,7 +261,7 @@ def opener(format: str, options: Mapping[str, str]) -> Opener:
         ),
         (f"{FORMATS}/opening.py", '    "protobuf": "retailpulse_kernel.shop.formats.protobuf:opener",\n',
          '    "till": "retailpulse_kernel.shop.formats.till:opener",\n'),
-        ("retailpulse_kernel/shop/contract/loading.py", 'FORMATS: Final = ("json", *REGISTERED, *TOOLS', ', "till"'),
+        ("retailpulse_kernel/shop/contract/topics.py", 'FORMATS: Final = ("json", *REGISTERED, *TOOLS', ', "till"'),
         (
             "tests/unit/test_formats.py",
             '        send(Settings.load(home=tmp_path), [])\n',
