@@ -97,7 +97,12 @@ def diff(
 @contract.command()
 def init(
     source: Annotated[
-        str, typer.Option("--from", help="A file of JSON lines, or the name of a topic.", show_default=False)
+        str,
+        typer.Option(
+            "--from",
+            help="A file of JSON lines, or the name of a topic, in full or within the namespace.",
+            show_default=False,
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the contract goes.")] = Path("shop.toml"),
     topic: Annotated[

@@ -136,7 +136,10 @@ def topics(
 @topics_app.command()
 def check(
     topic: Annotated[
-        str | None, typer.Argument(help="Name of the topic.", show_default="the namespace's topic of events")
+        str | None,
+        typer.Argument(
+            help="Name of the topic, in full or within the namespace.", show_default="the namespace's topic of events"
+        ),
     ] = None,
     format: Annotated[
         str,
@@ -201,12 +204,15 @@ def show_check(found: Check, as_json: bool) -> NoReturn:
     if found.known_by:
         say(f"Format {found.format}, known by the columns {found.known_by}.")
     table = Table(box=None, pad_edge=False, show_header=False)
+    if found.topic:
+        table.add_row("topic", found.topic)
     table.add_row("rows", f"{found.rows:,}")
-    table.add_row("events", f"{found.events:,}" + (f" ({counted(found.by_type)})" if found.events else ""))
+    table.add_row("events", f"{found.events:,}" + (f" ({counted(found.by_type)})" if found.by_type else ""))
     for currency in sorted({*found.revenue, *(+found.orders)}):
         revenue, orders = found.revenue.get(currency, 0), found.orders[currency]
         table.add_row(f"revenue {currency}", f"{revenue:,} in {orders:,} order{'s' if orders != 1 else ''}")
-    table.add_row("users", f"{found.users:,}")
+    if found.by_type or not found.events:
+        table.add_row("users", f"{found.users:,}")
     if found.since and found.until:
         table.add_row("event time", f"{found.since:%Y-%m-%d %H:%M:%S} to {found.until:%Y-%m-%d %H:%M:%S} UTC")
     table.add_row("ids that repeat", f"{found.repeated_ids:,}")
@@ -214,6 +220,8 @@ def show_check(found: Check, as_json: bool) -> NoReturn:
         table.add_row(
             "", f"{found.conflicting_ids:,} of them say something else than the event before: only that counts"
         )
+    if found.fields:
+        table.add_row("fields with a value", ", ".join(f"{name} {count:,}" for name, count in found.fields.items()))
     if found.changed:
         table.add_row("changed on the way in", counted(found.changed))
     if found.ignored:

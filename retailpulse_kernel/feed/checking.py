@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retailpulse_kernel.feed.adapters import Reading, Reject, Row, Rows, Rules, adapter, read_rows
-from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.ground.settings import Namespace, Settings
+from retailpulse_kernel.ground.errors import EventError, UsageError
+from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.ground.spans import iso_text
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.shop.contract.loading import contract_of
@@ -23,6 +23,7 @@ from retailpulse_kernel.shop.figures import ORDERS, REVENUE
 from retailpulse_kernel.shop.formats.opening import JSON
 from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.shop.formats.reading import TopicReader
+from retailpulse_kernel.shop.personal import told_detail
 
 if TYPE_CHECKING:
     from retailpulse_kernel.stores.kafka.store import Message
@@ -46,6 +47,8 @@ class Check:
 
     Attributes
     ----------
+    topic : str
+        The topic's full name; empty for a file.
     format, known_by : str
         The format, and what told it when nobody named one.
     rows : int
@@ -68,8 +71,11 @@ class Check:
         Rows in which a value was rounded, derived, chosen or defaulted, by which.
     ignored : tuple of str
         Columns of a table that the format does not read.
+    fields : dict of str to int
+        The fields of the shop's or the topic's own, and how many of the events have a value there.
     """
 
+    topic: str = ""
     format: str = ""
     known_by: str = ""
     rows: int = 0
@@ -85,26 +91,27 @@ class Check:
     conflicting_ids: int = 0
     changed: Counter[str] = field(default_factory=Counter)
     ignored: tuple[str, ...] = ()
+    fields: dict[str, int] = field(default_factory=dict)
     _users: set[str] = field(default_factory=set)
     _ids: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def events(self) -> int:
         """Events of different ids."""
-        return self.by_type.total()
+        return len(self._ids)
 
     @property
     def users(self) -> int:
         """Different users of these events."""
         return len(self._users)
 
-    def accept(self, event: Event) -> None:
+    def accept(self, event: Any) -> None:
         """Count an event.
 
         Parameters
         ----------
         event : Event
-            A valid one.
+            A valid one, the standard event or one of a topic of another shape.
         """
         self.sent += 1
         # An id may be long, and there may be millions: 16 bytes of a hash tell them apart.
@@ -115,10 +122,14 @@ class Check:
             self.conflicting_ids += self._ids[key] != content
             return
         self._ids[key] = content
-        self.by_type[event.event_type] += 1
-        self._users.add(event.user_id)
+        for name in self.fields:
+            self.fields[name] += getattr(event, name) is not None
         self.since = min(self.since or event.event_time, event.event_time)
         self.until = max(self.until or event.event_time, event.event_time)
+        if not isinstance(event, Event):
+            return  # of another shape: there are no types, users and amounts that all topics have
+        self.by_type[event.event_type] += 1
+        self._users.add(event.user_id)
         if amount := REVENUE.of_event(event):
             self.revenue[event.currency] = self.revenue.get(event.currency, Decimal(0)) + amount
         self.orders[event.currency] += ORDERS.of_event(event) or 0
@@ -143,6 +154,7 @@ class Check:
     def as_dict(self) -> dict[str, Any]:
         """The same for JSON; amounts are texts."""
         return {
+            "topic": self.topic or None,
             "format": self.format,
             "known_by": self.known_by or None,
             "rows": self.rows,
@@ -159,6 +171,7 @@ class Check:
             "conflicting_ids": self.conflicting_ids,
             "changed": dict(self.changed.most_common()),
             "ignored_columns": list(self.ignored),
+            "fields": self.fields,
         }
 
 
@@ -235,16 +248,22 @@ def check_topic(
     from retailpulse_kernel.stores.kafka.store import KafkaStore
 
     store = KafkaStore(settings)
+    topic = store.require(topic)
     held = sum(end - begin for begin, end in store.offsets(topic).values()) or 1
     contract = _contract(settings, topic)
+    if format and not contract.holds_events:
+        raise UsageError(
+            f"The messages of {topic!r} have fields of their own in the contract, and are not read by a format.",
+            remedy="Leave --format out.",
+        )
     if not format and contract.format != JSON:
         reader = TopicReader(contract, options_of(settings, contract))
-        check = Check(format=contract.format)
+        check = Check(topic=topic, format=contract.format, fields=_no_values(contract))
         for message in store.messages(topic):
             if _ends(check, check.rows, check.rows / held, stop, report):
                 break
             check.rows += 1
-            _judge(check, reader, message)
+            _judge(check, reader, message, contract)
         return check
     place = ""
 
@@ -254,26 +273,36 @@ def check_topic(
             place = f"partition {message.partition}, offset {message.offset}"
             yield Row(number, value=message.value or b"", arrival_ms=message.arrival_ms)
 
-    own, named = contract_of(settings).formats, topic or settings.namespace.events_topic
-    mapping = adapter(format or RetailPulse.name, source=named, rules=rules, own=own)
+    own = contract_of(settings).formats
+    mapping = adapter(format or RetailPulse.name, source=topic, rules=rules, own=own)
     source = Rows(None, fixed=False, each=rows(), fraction=lambda read: read / held)
     reading = Reading(mapping, source, contract=contract)
-    return _checked(reading, lambda _: place, stop, report)
+    check = _checked(reading, lambda _: place, stop, report)
+    check.topic = topic
+    if not contract.holds_events:
+        check.format = contract.format
+    return check
 
 
-def _contract(settings: Settings, topic: str | None) -> Contract:
+def _no_values(contract: Contract) -> dict[str, int]:
+    """The fields that are not the standard event's, before anything was read."""
+    return {field.name: 0 for field in contract.own}
+
+
+def _contract(settings: Settings, topic: str) -> Contract:
     """The contract of a topic; a topic that the contract lacks has the standard event."""
     contract, full = contract_of(settings), settings.namespace.topic
     known = {full(one.topic): one.topic for one in contract.topics}
-    return contract.of_topic(Namespace.EVENTS if topic is None else known.get(topic, topic))
+    return contract.of_topic(known.get(topic, topic))
 
 
-def _judge(check: Check, reader: TopicReader, message: Message) -> None:
+def _judge(check: Check, reader: TopicReader, message: Message, contract: Contract) -> None:
     """Count the events of a message."""
     place = f"partition {message.partition}, offset {message.offset}"
     for event in reader.events(message.value, message.partition, message.offset, arrival_ms=message.arrival_ms):
         if isinstance(event, EventError):
-            check.reject(event.reason, place, event.detail, (message.value or b"").decode(errors="replace"))
+            detail = told_detail(event.reason, event.detail, contract)
+            check.reject(event.reason, place, detail, (message.value or b"").decode(errors="replace"))
         else:
             check.accept(event)
 
@@ -294,7 +323,8 @@ def _checked(
     stop: Callable[[], bool],
     report: Callable[[Check, float], None],
 ) -> Check:
-    check = Check(format=reading.format, known_by=reading.known_by, ignored=reading.ignored)
+    fields = _no_values(reading.contract)
+    check = Check(format=reading.format, known_by=reading.known_by, ignored=reading.ignored, fields=fields)
     for number, row in enumerate(reading):
         if isinstance(row, Reject):
             check.reject(row.reason, place(row.line), row.detail, row.raw)

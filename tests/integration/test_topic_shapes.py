@@ -43,7 +43,7 @@ from tests.jobs import JobProcess, run_here, wait_until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 NAMESPACE = "t_topic_shapes"
-SHOP = """
+PAYMENTS = """
 [topics.payments]
 topic = "shop.payments"
 id = "payment_id"
@@ -73,7 +73,10 @@ dimension = true
 default = "unknown"
 
 [topics.payments.fields.note]
-
+"""
+SHOP = f"""
+{PAYMENTS}
+{PAYMENTS.replace("payments", "returns")}
 [topics.stock]
 topic = "shop.stock"
 
@@ -412,12 +415,60 @@ def test_a_topic_that_the_contract_lacks_has_the_standard_event(rp: Workbench) -
     assert events.contract.holds_events and "product_id" in events.contract.types
 
 
-def test_a_contract_is_proposed_for_a_topic_of_another_shape(rp: Workbench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [f"{NAMESPACE}.shop.stock", "shop.stock"], ids=["in full", "within the namespace"])
+def test_a_contract_is_proposed_for_a_topic_of_another_shape(rp: Workbench, tmp_path: Path, named: str) -> None:
     made = tmp_path / "proposed.toml"
-    words = ["contract", "init", "--namespace", NAMESPACE, "--from", f"{NAMESPACE}.shop.stock", "--topic", "stock"]
+    words = ["contract", "init", "--namespace", NAMESPACE, "--from", named, "--topic", "stock"]
     with pytest.raises(SystemExit) as ended:
         main([*words, "--output", str(made)])
     assert not ended.value.code
     found = load_contract(made).of_topic("shop.stock")
     assert {name: field.type for name, field in found.by_name.items()} == {"sku": "string", "pieces": "int"}
     assert found.counts_messages
+
+
+def checked(capsys: pytest.CaptureFixture[str], topic: str, *further: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["topics", "check", topic, "--namespace", NAMESPACE, *further])
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out + said.err
+
+
+@pytest.mark.parametrize("named", [f"{NAMESPACE}.shop.stock", "shop.stock"], ids=["in full", "within the namespace"])
+def test_a_topic_of_another_shape_is_checked_by_its_own_contract(
+    rp: Workbench, capsys: pytest.CaptureFixture[str], named: str
+) -> None:
+    code, said = checked(capsys, named, "--json")
+    found = json.loads(said)
+    assert (code, found["rows"], found["events"], found["repeated_ids"]) == (1, 301, 300, 0)
+    assert found["rejected"] == {"type:sku": 1}
+    assert found["fields"] == {"sku": 300, "pieces": 300}
+    assert (found["by_type"], found["revenue"], found["users"]) == ({}, {}, 0)
+    assert "sku 300, pieces 300" in checked(capsys, named)[1]
+
+
+def test_ids_times_and_defaults_of_another_shape_are_counted(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = settings.namespace.topic("shop.returns")
+    Admin(settings).create([NewTopic(topic, 2)])
+    paid = {"id": 1, "paid_at": "2026-03-01T10:00:00.123456Z", "order": {"id": "o"}, "money": {"amount": "1.50"}}
+    card = {**paid, "id": 2, "paid_at": "2026-03-01T11:00:00Z", "method": "card", "note": "thanks"}
+    send(settings, "shop.returns", [paid, paid, {**paid, "money": {"amount": 2}}, card, {**paid, "money": None}, b"x"])
+    code, said = checked(capsys, "shop.returns", "--json")
+    found = json.loads(said)
+    assert (code, found["rows"], found["events"]) == (1, 6, 2)
+    assert (found["repeated_ids"], found["conflicting_ids"]) == (2, 1)
+    assert found["changed"] == {"defaulted:method": 3, "cut:event_time": 3}
+    assert found["rejected"] == {"missing:amount": 1, "not_json": 1}
+    assert (found["since"], found["until"]) == ("2026-03-01T10:00:00.123Z", "2026-03-01T11:00:00.000Z")
+    assert found["fields"] == {"payment_id": 2, "paid_at": 2, "order_id": 2, "amount": 2, "method": 2, "note": 1}
+
+
+def test_what_can_not_be_checked_is_said(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = checked(capsys, "shop.stock", "--format", "segment")
+    assert code == 2 and "Leave --format out" in said
+    code, said = checked(capsys, "shop.nothing")
+    assert code == 2 and "There is no topic 'shop.nothing'" in said
+    found = json.loads(checked(capsys, "retail.progress", "--json")[1])  # a name that no contract has
+    assert found["topic"] == settings.namespace.progress_topic

@@ -76,16 +76,19 @@ class Reading:
         Rows in which a value was rounded, derived, chosen or defaulted, by which: ``rounded:price``.
     ignored : tuple of str
         Columns of a table that the format does not read.
+    contract : Contract
+        What says what an event is.
     """
 
     def __init__(self, mapping: Adapter, rows: Rows, known_by: str = "", contract: Contract | None = None) -> None:
-        self._contract = (shipped() if contract is None else contract).decoding
-        self._parse = reader_of(self._contract).parse
+        self.contract = (shipped() if contract is None else contract).decoding
+        self._parse = reader_of(self.contract).parse
         self.format = mapping.name
         self.known_by = known_by
         self.rows = 0
         self.changed: Counter[str] = Counter()
-        own = (name for field in self._contract.fields for name in (str(field.steps[0]), path_text(field.steps)))
+        self._defaults = [field for field in self.contract.own if field.default is not None]
+        own = (name for field in self.contract.fields for name in (str(field.steps[0]), path_text(field.steps)))
         reads = {*(mapping.reads or mapping.columns), *own}
         self.ignored = tuple(name for name in (rows.columns or ()) if name not in reads) if rows.fixed else ()
         self._mapping = mapping
@@ -109,14 +112,18 @@ class Reading:
                 else:
                     yield from self._mapped(row)
             except EventError as error:
-                yield _reject(row, error, self._contract)
+                yield _reject(row, error, self.contract)
 
     def _judged(self, row: Row, value: bytes) -> Accepted | Reject:
         """The event of a message that is sent as it is."""
         try:
-            event = self._parse(value, arrival_ms=row.arrival_ms)
+            event = self._parse(value, arrival_ms=row.arrival_ms, place=str(row.line))
         except EventError as error:
-            return _reject(row, error, self._contract)
+            return _reject(row, error, self.contract)
+        if self._defaults or not self.contract.holds_events:
+            self.changed.update(self._assumed_of_own(record_of(value)))
+        if not self.contract.holds_events:
+            return Accepted(event, value)
         given = self._given(value)
         self.changed.update(_assumed(given, event))
         currency = self._mapping.rules.currency
@@ -127,9 +134,17 @@ class Reading:
 
     def _given(self, value: bytes) -> Mapping[str, Any]:
         """What a message itself says of the fields that `_assumed` looks at."""
-        if self._contract.moved:
+        if self.contract.moved:
             return self._named(record_of(value))
         return msgspec.structs.asdict(_look(value))
+
+    def _assumed_of_own(self, record: Mapping[str, Any]) -> Iterator[str]:
+        """What the contract assumes or cuts of the fields that are not the standard event's."""
+        for field in self._defaults:
+            if at(record, field.steps) is None:
+                yield f"defaulted:{field.name}"
+        if self.contract.time and is_cut(at(record, self.contract.by_name[self.contract.time].steps)):
+            yield "cut:event_time"
 
     def _mapped(self, row: Row) -> Iterator[Accepted | Reject]:
         """The events of a row, each judged by the contract, and written as its message."""
@@ -137,7 +152,7 @@ class Reading:
         self._mapping.changed.clear()
         found = self._mapping.adapt(record, self.rows)
         changed = set(self._mapping.changed)
-        own = self._contract.own
+        own = self.contract.own
         kept: Mapping[str, Any] = kept_parts(record, own) if row.fields is None else kept_cells(record, own)
         for fields in found:
             try:
@@ -145,27 +160,28 @@ class Reading:
                     raise fields
                 accepted = self._written(row, fields, kept)
             except EventError as error:
-                yield _reject(row, error, self._contract)
+                yield _reject(row, error, self.contract)
                 continue
             changed.update(_assumed(fields, accepted.event))
+            changed.update(self._assumed_of_own(kept))
             yield accepted
         self.changed.update(changed)
 
     def _written(self, row: Row, fields: dict[str, Any], kept: Mapping[str, Any]) -> Accepted:
         further = {name: value for name, value in fields.items() if name not in Message.__struct_fields__}
         event = self._parse(self._message(fields, kept), arrival_ms=row.arrival_ms)
-        plain = not further and not kept and self._contract.is_plain
+        plain = not further and not kept and self.contract.is_plain
         return Accepted(event, to_message(event) if plain else self._message(fields_of(event) | further, kept))
 
     def _message(self, fields: dict[str, Any], kept: Mapping[str, Any]) -> bytes:
-        message = message_of(placed(fields, self._contract, kept))
+        message = message_of(placed(fields, self.contract, kept))
         if isinstance(message, EventError):
             raise message
         return message
 
     def _named(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """A table's row with the standard fields under their names, where the contract has other columns for them."""
-        moved = {field.name: at(record, field.steps) for field in self._contract.moved}
+        moved = {field.name: at(record, field.steps) for field in self.contract.moved}
         return {name: value for name, value in moved.items() if value is not None} | {**record} if moved else record
 
 

@@ -70,8 +70,8 @@ class Message:
 class KafkaStore(KafkaRows):
     """Kafka, connected when it is first used.
 
-    Topics go by their full names, or by ``dlq``, ``late`` and ``progress`` for the namespace's own;
-    the events' topic is meant when none is given.
+    Topics go by their full names, by their names within the namespace, or by ``dlq``, ``late`` and ``progress`` for
+    the namespace's own; the events' topic is meant when none is given.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ class KafkaStore(KafkaRows):
         kinds = {0: "text", 1: "boolean", 2: "integer", 3: "integer"}
         return shaped(to_frame(["topic", "exists", "partitions", "messages"], rows, kinds), as_)  # type: ignore[arg-type]
 
-    def require(self, topic: str | None = None) -> None:
-        """Make sure that a topic is there.
+    def require(self, topic: str | None = None) -> str:
+        """The full name of a topic that is there.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class KafkaStore(KafkaRows):
         StoreUnavailable
             Kafka does not answer.
         """
-        self._state(topic)
+        return self._state(topic).name
 
     def offsets(self, topic: str | None = None) -> dict[int, tuple[int, int]]:
         """First and next offset of each partition of a topic.
@@ -237,7 +237,6 @@ class KafkaStore(KafkaRows):
         """
         checked_limit(limit)
         since_ms = int((time.time() - span_of(last).total_seconds()) * 1000)
-        topic = self._of_shop(topic)
         state = self._state(topic)
         table = self._table(state)
         with self._answering(), self._consumer() as consumer, without_collection():
@@ -293,7 +292,6 @@ class KafkaStore(KafkaRows):
         """
         checked_limit(limit)
         begin, end = range_of(last, since, until, calendar=contract_of(self._settings).shop.calendar)
-        topic = self._of_shop(topic)
         state = self._state(topic)
         table = self._table(state)
         with self._answering(), self._consumer() as consumer, without_collection():
@@ -363,7 +361,7 @@ class KafkaStore(KafkaRows):
             values = [orjson.dumps(record, default=_to_json) for record in records]
         except TypeError as error:
             raise UsageError(f"A record can't be written as JSON: {error}.") from error
-        with self._answering(), Sender(self._settings, self._named(self._of_shop(topic))) as sender:
+        with self._answering(), Sender(self._settings, self.require(topic)) as sender:
             for record, value in zip(records, values, strict=True):
                 sender.send(str(record.get(key, "")).encode(), value)
         return sender.acknowledged
@@ -378,17 +376,23 @@ class KafkaStore(KafkaRows):
         self._transactions.clear()
 
     def _named(self, topic: str | None) -> str:
-        return self._short.get(topic) or str(topic)
-
-    def _of_shop(self, topic: str | None) -> str | None:
-        """The full name of a topic that a user names as the shop's contract does, as `Job.events` takes it."""
+        """The full name of a topic that a user names in full, short, or as the shop's contract does."""
         shop = contract_of(self._settings)
         further = {one.topic for one in shop.topics} - {one.topic for one in shipped().topics}
-        return self._settings.namespace.topic(topic) if topic in further else topic
+        return self._settings.namespace.topic(topic) if topic in further else self._short.get(topic) or str(topic)
 
     def _state(self, topic: str | None) -> TopicState:
+        full = self._named(topic)
+        within = self._settings.namespace.topic(full)
         with self._answering():
-            return topic_states(self._settings, [self._named(topic)])[0]
+            try:
+                return topic_states(self._settings, [full])[0]
+            except UsageError:
+                # Not a full name: the name within the namespace, as `Job.events` takes it, or no topic at all.
+                found = topic_states(self._settings, [within], absent=True)[0]
+                if not found.exists:
+                    raise
+                return found
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
