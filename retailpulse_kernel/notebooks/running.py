@@ -190,11 +190,12 @@ def _as_ours(error: BaseException, notebook: Path, output: Path) -> BaseExceptio
     if isinstance(error, PapermillExecutionError):
         named = getattr(errors, error.ename, None)
         kind = named if isinstance(named, type) and issubclass(named, RetailPulseError) else Exception
-        cause = cause_line(f"{error.ename}: {error.evalue}" if kind is Exception else error.evalue)
         if issubclass(kind, errors.UsageError):
-            return errors.UsageError(f"Cell {error.exec_count}: {cause}")
+            # All of its lines are words for the user: a contract's error has one for each fault.
+            return errors.UsageError(f"Cell {error.exec_count}: {error.evalue.strip()}")
         if issubclass(kind, errors.CheckFailed):
             return errors.CheckFailed(error.evalue)
+        cause = cause_line(f"{error.ename}: {error.evalue}" if kind is Exception else error.evalue)
         said = f"Cell {error.exec_count} failed: {cause.rstrip('.')}."
         return JobError(said, remedy=f"The run's notebook is {output}.")
     if isinstance(error, RuntimeError):

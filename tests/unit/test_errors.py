@@ -75,6 +75,12 @@ def test_the_cause_has_the_word(error: BaseException | str, line: str) -> None:
     [
         ("ZeroDivisionError", "division by zero", JobError, "Cell 3 failed: ZeroDivisionError: division by zero. The"),
         ("UnknownName", "There is no table 'a'.", UsageError, "Cell 3: There is no table 'a'."),
+        (
+            "ContractError",
+            "shop.toml has a fault:\n  line 4: x",
+            UsageError,
+            "Cell 3: shop.toml has a fault:\n  line 4: x",
+        ),
         ("StoreUnavailable", "Kafka does not answer.", JobError, "Cell 3 failed: Kafka does not answer. The run's"),
         ("StreamingQueryException", STAGE, JobError, "Cell 3 failed: Kafka at 127.0.0.1:9 does"),
         ("Py4JError", PROXY.format(last="OSError: disk full"), JobError, "Cell 3 failed: OSError: disk full. "),
