@@ -75,12 +75,6 @@ def test_the_cause_has_the_word(error: BaseException | str, line: str) -> None:
     [
         ("ZeroDivisionError", "division by zero", JobError, "Cell 3 failed: ZeroDivisionError: division by zero. The"),
         ("UnknownName", "There is no table 'a'.", UsageError, "Cell 3: There is no table 'a'."),
-        (
-            "ContractError",
-            "shop.toml has a fault:\n  line 4: x",
-            UsageError,
-            "Cell 3: shop.toml has a fault:\n  line 4: x",
-        ),
         ("StoreUnavailable", "Kafka does not answer.", JobError, "Cell 3 failed: Kafka does not answer. The run's"),
         ("StreamingQueryException", STAGE, JobError, "Cell 3 failed: Kafka at 127.0.0.1:9 does"),
         ("Py4JError", PROXY.format(last="OSError: disk full"), JobError, "Cell 3 failed: OSError: disk full. "),
@@ -94,3 +88,9 @@ def test_a_run_that_failed_names_the_cell_and_the_cause(
     assert type(error) is kind
     assert str(error).startswith(said) and "\n" not in str(error)
     assert ("runs/a.ipynb" in str(error)) == (kind is JobError)
+
+
+def test_all_lines_of_a_fault_of_the_user_s_are_told() -> None:
+    said = "shop.toml has 2 faults:\n  line 4: a\n  line 7: b"
+    raised = PapermillExecutionError(5, 3, "rp.job(...)", "ContractError", said, [])
+    assert str(_as_ours(raised, Path("a.ipynb"), Path("runs/a.ipynb"))) == f"Cell 3: {said}"
