@@ -295,6 +295,42 @@ def test_rows_wait_for_the_watermark_where_they_are_only_given_once_it_has_passe
     }
 
 
+def test_state_that_is_never_forgotten_is_named(settings: Settings) -> None:
+    from pyspark.sql import functions as F
+
+    rp = Workbench(namespace=settings.namespace.name)
+    events = rp.job("endless").events()
+    second = F.date_trunc("second", "event_time")
+    plain = events.df.withColumn("at", second)
+    later = events.df.select(F.col("event_id").alias("other"), F.col("event_time").alias("then"), second.alias("when"))
+
+    def joined(left: str, right: str) -> Any:
+        near = F.expr(f"event_id = other AND {right} >= {left} AND {right} <= {left} + INTERVAL 1 HOUR")
+        return plain.join(later, near)
+
+    rates = plain.sparkSession.createDataFrame([("EUR", 1)], "currency string, rate int")
+    of_left, of_right = (f"the join keeps every row of its {side} side" for side in ("left", "right"))
+    named = {
+        "both": (joined("event_time", "then"), []),
+        "left": (joined("event_time", "when"), [of_left]),
+        "right": (joined("at", "then"), [of_right]),
+        "neither": (plain.join(later, F.expr("event_id = other")), [of_left, of_right]),
+        "table": (plain.join(rates, "currency"), []),
+        "window": (plain.groupBy(F.window("event_time", "1 hour")).count(), []),
+        "other window": (plain.groupBy(F.window("at", "1 hour")).count(), ["window is kept for ever"]),
+        "session": (
+            plain.groupBy(F.session_window("at", "1 hour"), "user_id").count(), ["session_window is kept for ever"]
+        ),
+        "totals": (plain.groupBy("category").count(), []),
+        "ids": (plain.dropDuplicates(["order_id"]), ["dropDuplicates keeps every order_id for ever"]),
+        "ids in time": (plain.dropDuplicates(["order_id", "event_time"]), []),
+        "ids within": (plain.dropDuplicatesWithinWatermark(["order_id"]), []),
+    }  # fmt: skip
+    for name, (frame, wanted) in named.items():
+        said = analysed(frame).endless
+        assert len(said) == len(wanted) and all(map(str.startswith, said, wanted)), (name, said)
+
+
 _KILLED = """
 import os, signal, sys, threading, time
 from pyspark import SparkContext

@@ -103,6 +103,7 @@ def dry_run(
     yield from _expectations(plan, accounts)
     yield from _late(shadow, plan)
     yield from _uncertain(plan)
+    yield from _endless(plan)
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,13 @@ def _uncertain(plan: Plan) -> Iterator[Step]:
     said = [f"{table.name}: {one}" for table in plan.tables if table.rows for one in table.rows.uncertain]
     for number, one in enumerate(said):
         yield Step("" if number else "order", one, "warning")
+
+
+def _endless(plan: Plan) -> Iterator[Step]:
+    """Whose state grows for as long as the job runs."""
+    said = [f"{table.name}: {one}" for table in plan.tables if table.rows for one in table.rows.endless]
+    for number, one in enumerate(said):
+        yield Step("" if number else "state", one, "warning")
 
 
 def _expectations(plan: Plan, accounts: Iterable[Account]) -> Iterator[Step]:

@@ -202,6 +202,8 @@ class RowsPlan:
         only here are the same.
     uncertain : tuple of str
         What may be another value when a micro-batch is done again, in rare cases, and what helps, for people.
+    endless : tuple of str
+        What of the query's state is never forgotten, for people.
     """
 
     output: str
@@ -213,6 +215,7 @@ class RowsPlan:
     references: tuple[ReferencePlan, ...] = ()
     steps: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     uncertain: tuple[str, ...] = field(default=(), compare=False)
+    endless: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from retailpulse_kernel.stores.spark.plans import id_of, items, steps_of
 from retailpulse_kernel.streaming.intake.judging import OBSERVED_UNIQUE
+from retailpulse_kernel.streaming.query.endless import kept_for_ever
 from retailpulse_kernel.streaming.query.functions import digest
 from retailpulse_kernel.streaming.query.order import Ordered, OrderRule
 from retailpulse_kernel.streaming.reference.source import FORMAT
@@ -87,6 +89,8 @@ class Analysis:
         Parts that depend on the order of the job's events within Spark.
     uncertain : list of str
         What may be another value when a micro-batch is done again, in rare cases, and what helps.
+    endless : list of str
+        What of the query's state is never forgotten.
     aggregates : bool
         Whether the job's events are aggregated.
     own_mode : str
@@ -113,6 +117,7 @@ class Analysis:
     steps: list[tuple[str, str]] = field(default_factory=list)
     ordered: list[Ordered] = field(default_factory=list)
     uncertain: list[str] = field(default_factory=list)
+    endless: list[str] = field(default_factory=list)
     aggregates: bool = False
     own_mode: str = ""
     sessions: bool = False
@@ -175,6 +180,8 @@ class Analysis:
             self.take(child, depth + 1)
         if name == "Join" and before < read[0] < read[1] and is_outer(node):
             self.waits = True
+        if all(end > start for start, end in pairwise([before, *read])):
+            self.endless += kept_for_ever(node)
         if len(self.readers) > before:
             self.ordered += [part for part in broken if not part.rarely]
             self.uncertain += [f"{part.what} {part.remedy}" for part in broken if part.rarely]

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from retailpulse_kernel.stores.spark.plans import items
 from retailpulse_kernel.streaming.query.analysis import AGGREGATES, OWN_STATE, READER, is_outer, is_timed
+from retailpulse_kernel.streaming.query.endless import MARK
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 __all__ = ["Batch", "as_written"]
 
-#: Spark's mark of a column of event time.
-_MARK: Final = "spark.watermarkDelayMs"
 #: Parts of a physical plan behind which rows do not have the order of the messages any more.
 _DISORDER: Final = re.compile(r"\b(?:Exchange|Sort|SortMergeJoin|ShuffledHashJoin|\w*Aggregate|\w+WithState\w*)\b")
 
@@ -100,7 +99,7 @@ class _Walk:
     def _grouped(self, node: Any, *, two: bool) -> Any:
         """An aggregation, of which the groups are kept that are closed."""
         assert self._closed_ms is not None, "it is asked for"
-        times = [column for column in items(node.output()) if column.metadata().contains(_MARK)]
+        times = [column for column in items(node.output()) if column.metadata().contains(MARK)]
         # Behind a join of two streams, Spark closes groups by a watermark of its own.
         if two or not times:
             self.told = False

@@ -99,6 +99,8 @@ class RowOutput:
         Whether rows come in the order of the messages; see `Analysis.in_order`.
     uncertain : tuple of str
         What may be another value when a micro-batch is done again; see `Analysis.uncertain`.
+    endless : tuple of str
+        What of the query's state is never forgotten.
     """
 
     name: str
@@ -114,6 +116,7 @@ class RowOutput:
     steps: tuple[tuple[str, str], ...] = ()
     in_order: bool = False
     uncertain: tuple[str, ...] = ()
+    endless: tuple[str, ...] = ()
 
     @property
     def keyed_apart(self) -> bool:
@@ -217,7 +220,7 @@ def row_output(
     closes = found.waits or (found.aggregates and chosen == "append")
     return RowOutput(
         output_name, rows, to, chosen, _cast(frame), read, found.fingerprint, closes, joined, tuple(found.columns),
-        tuple(found.steps), found.in_order, tuple(dict.fromkeys(found.uncertain)),
+        tuple(found.steps), found.in_order, tuple(dict.fromkeys(found.uncertain)), tuple(dict.fromkeys(found.endless)),
     )  # fmt: skip
 
 

@@ -185,6 +185,7 @@ def _of_rows(output: RowOutput, topic: str) -> TablePlan:
         tuple(map(ReferencePlan.describing, output.references)),
         (*_read_by(output, topic), *output.steps),
         output.uncertain,
+        output.endless,
     )
     return TablePlan(output.table.name, output.store.name, rows=rows)
 
