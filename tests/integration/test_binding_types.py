@@ -266,6 +266,18 @@ def test_statements_as_people_type_them(bench: Workbench, store: str) -> None:
     assert len(client.query(f"select key from {table}", {"names": ["a", "local"]})) == 1
 
 
+@pytest.mark.parametrize("store", ["hive", "spark"])
+def test_times_of_any_year_are_utc_and_what_python_lacks_is_told(bench: Workbench, store: str) -> None:
+    client = {"hive": bench.hive, "spark": bench._spark}[store]
+    early = client.query("select timestamp '0001-01-01 00:00:00' as x").iloc[0, 0]
+    assert early == datetime(1, 1, 1, tzinfo=UTC)
+    if store == "spark":
+        for late in ("date '12000-01-01'", "timestamp '12000-01-01 00:00:00'", "array(date '-0044-03-15')"):
+            with pytest.raises(UsageError, match=r"a value that Python can't hold: 'x'.*`cast\(x as string\)`"):
+                client.query(f"select {late} as x")
+        assert client.query("select cast(date '12000-01-01' as string) as x").iloc[0, 0] == "+12000-01-01"
+
+
 def test_the_table_of_the_docs_has_every_case() -> None:
     root = project_root()
     assert root is not None
