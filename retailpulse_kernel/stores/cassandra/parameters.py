@@ -87,7 +87,8 @@ def require_fitting(name: str, kind: Any, value: Any) -> None:
     fits = _FITS.get(kind.typename)
     if value is not None and fits is not None and not fits(value):
         raise UsageError(
-            f"The parameter :{name} has the type {type(value).__name__}, and the column is a {kind.typename}.",
+            f"The parameters do not fit the statement: :{name} has the type {type(value).__name__}, and the column is "
+            f"a {kind.typename}.",
             remedy="A column of dates takes a date, one of decimals a decimal.Decimal, one of text a str. A number "
             "that a double can't hold exactly is made one by `float(...)`.",
         )
