@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from retailpulse_kernel.shop.contract.loading import read_contract, shipped
 from retailpulse_kernel.shop.contract.model import Contract
 
-__all__ = ["FLAT", "FORMS", "NESTED", "SINGLE", "Form", "Line", "contract"]
+__all__ = ["BESIDE", "FLAT", "FORMS", "NESTED", "SINGLE", "Form", "Line", "contract"]
 
 TIME = "2026-01-01T10:00:00Z"
 IGLU = "iglu:com.snowplowanalytics.snowplow.ecommerce/{}/jsonschema/1-0-0"
@@ -134,6 +134,13 @@ FLAT: dict[str, Form] = {
     "retailpulse": _retailpulse, "rees46": _rees46, "retailrocket": _retailrocket, "shopify": _shopify,
 }  # fmt: skip
 FORMS = NESTED | FLAT
+#: What an order says of itself beside its lines, which one of its events bears.
+BESIDE = {
+    "segment": ("shipping", "4.9"),
+    "ga4": ("tax", "1.5"),
+    "own": ("shipping", "4.9"),
+    "shopify": ("discount", "1"),
+}
 #: Formats whose records have one piece each.
 SINGLE = ("rees46", "retailrocket")
 

@@ -28,7 +28,7 @@ from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.shop.adapters.snowplow import Snowplow
 from tests.fuzz.forms import seeded
 from tests.fuzz.mutating import Orders, orders
-from tests.fuzz.records import FORMS, NESTED, Line, contract
+from tests.fuzz.records import BESIDE, FORMS, NESTED, Line, contract
 
 #: Makes a file of orders.
 Writer = Callable[[Orders], bytes]
@@ -53,6 +53,8 @@ def judge(content: bytes, given: Orders) -> None:
     assert check.sent + check.rejected.total() == len(found)
     sums = Counter[str]()
     ids: dict[str, Decimal] = {}
+    name, of_order = BESIDE.get(given.format, ("", "0"))
+    beside = Counter[str]()
     for row in found:
         if isinstance(row, Reject):
             assert row.reason and ":" not in row.reason[:1]
@@ -63,12 +65,13 @@ def judge(content: bytes, given: Orders) -> None:
         sign = {"purchase": 1, "refund": -1}.get(sent["event_type"], 0)
         amount = sign * Decimal(sent["price"]) * (sent.get("quantity") or 1) if sign else Decimal(0)
         sums[sent.get("order_id") or ""] += amount  # type: ignore[assignment]
+        beside[sent.get("order_id") or ""] += Decimal(sent.get(name) or 0)  # type: ignore[assignment]
         ids.setdefault(sent["event_id"], amount)
     assert sum(ids.values()) == sum(check.revenue.values())
     texts = [json.dumps(record, default=str) for record in given.records]
     for order, amount in given.amounts.items():
         if sum(order in text for text in texts) == 1:
-            assert sums[order] == amount, order
+            assert (sums[order], beside[order]) == (amount, Decimal(of_order)), order
 
 
 def judge_all(write: Writer, given: Orders) -> int:
