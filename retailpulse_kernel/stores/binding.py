@@ -7,7 +7,7 @@ character that could mean anything is written as its number.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set, ValuesView
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -46,7 +46,10 @@ _PARTS = {
     dialect: re.compile(rf"{quoted} | (?P<nothing>\s+ | {_COMMENTS[dialect]} | ;) | .", re.DOTALL | re.VERBOSE)
     for dialect, quoted in _QUOTED.items()
 }
-_IN = re.compile(r"\bin\s*\(?\s*$", re.IGNORECASE)
+_IN = re.compile(r"\bin\s*(\(?)\s*$", re.IGNORECASE)
+#: What a list's values can be, as `plain_value` gives them.
+_KINDS = (bool, int, float, Decimal, str, bytes, datetime, date, UUID, list)
+_LIST = "Bind a list, set, array or series of values of one type."
 #: Infinities as Hive spells them.
 _HIVE_FLOATS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 _HIVE_DIGITS = 38
@@ -150,12 +153,42 @@ def bound(statement: str, parameters: Mapping[str, Any] | None, dialect: Dialect
             )
         values[name] = plain_value(name, given[name])
     for match in _PATTERNS[dialect].finditer(statement):
-        name = match["name"]
-        if name and values[name] == [] and (dialect != "cql" or _IN.search(statement[: match.start()])):
-            raise UsageError(
-                f"The list :{name} is empty.", remedy="Leave the condition away, or ask whether there is a value first."
-            )
+        if name := match["name"]:
+            values[name] = _list_in(statement, match, values[name], dialect)
     return values
+
+
+def _list_in(statement: str, match: re.Match[str], value: Any, dialect: Dialect) -> Any:
+    """A parameter's value, if a list can be one there and the stores would agree on what is in it."""
+    name = match["name"]
+    place = _IN.search(statement[: match.start()])
+    if place and not place[1] and not isinstance(value, list):
+        raise UsageError(f"`in :{name}` takes a list, but {name!r} has the type {type(value).__name__}.", remedy=_LIST)
+    if not isinstance(value, list):
+        return value
+    if not value and (place or dialect != "cql"):
+        raise UsageError(
+            f"The list :{name} is empty.", remedy="Leave the condition away, or ask whether there is a value first."
+        )
+    if place and place[1]:
+        raise UsageError(f"The list :{name} stands in parentheses.", remedy=f"Write `in :{name}`, without them.")
+    if any(part is None for part in value) and (place or dialect == "cql"):
+        why = "`in` finds no null, and `not in` finds nothing" if place else "no collection of Cassandra's holds one"
+        raise UsageError(f"The list :{name} has a null: {why}.", remedy="Leave it out, as `.dropna()` does.")
+    return _of_one_kind(name, value) if place else value
+
+
+def _of_one_kind(name: str, values: list[Any]) -> list[Any]:
+    """A list's values, all of one kind: stores convert others as they like, some of them with a loss."""
+    kinds = {next(kind for kind in _KINDS if isinstance(value, kind)) for value in values}
+    if kinds == {int, float} and all(type(value) is float or float(value) == value for value in values):
+        return [float(value) for value in values]
+    if kinds == {int, Decimal}:
+        return [Decimal(value) for value in values]
+    if len(kinds) == 1 and kinds != {list}:
+        return values
+    said = " and ".join(sorted(kind.__name__ for kind in kinds))
+    raise UsageError(f"The list :{name} has values of the type {said}, which not all stores compare.", remedy=_LIST)
 
 
 def plain_value(name: str, value: Any) -> Any:
@@ -166,7 +199,7 @@ def plain_value(name: str, value: Any) -> Any:
     name : str
         The variable's, for the error.
     value : object
-        A list, tuple, set, series or array becomes a list.
+        A list, tuple, set, series or array becomes a list, also one of polars or Arrow.
 
     Raises
     ------
@@ -194,7 +227,9 @@ def plain_value(name: str, value: Any) -> Any:
         return value
     if type(value).__name__ == "NAType":
         return None
-    if isinstance(value, list | tuple | set | frozenset | range):
+    if hasattr(value, "to_pylist"):  # Arrow
+        return plain_value(name, value.to_pylist())
+    if isinstance(value, list | tuple | Set | range | ValuesView):
         return [plain_value(name, part) for part in value]
     raise UsageError(
         f"The variable {name!r} is a {type(value).__name__}, which can't be bound to :{name}.",
@@ -229,7 +264,14 @@ def _of_array(name: str, value: Any) -> Any:
         raise UsageError(
             f"The variable {name!r} is a time span, which no store keeps.", remedy="Bind a number, of seconds perhaps."
         )
-    if kind == "M" and str(value.dtype) == "datetime64[ns]" and not hasattr(value, "index"):
+    if getattr(value, "ndim", 0) > 1:
+        raise UsageError(f"The variable {name!r} has {value.ndim} dimensions.", remedy=f"Bind `{name}.tolist()`.")
+    if not kind and hasattr(value, "to_list"):  # polars
+        return plain_value(name, value.to_arrow())
+    if isinstance(value, pd.Series | pd.Index):
+        # In a column of numbers NaN is what pandas has for nothing.
+        return [None if one is None or one is pd.NA or one != one else plain_value(name, one) for one in value]
+    if kind == "M" and str(value.dtype) == "datetime64[ns]":
         # Python's list of them would hold plain numbers.
         times = [_of_timestamp(name, pd.Timestamp(time)) for time in value.reshape(-1)]
         return times if value.ndim else times[0]

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -358,6 +358,10 @@ def _of_type(values: Sequence[Any], python: type, arrow: pa.DataType, dtype: Any
     return pd.Series(list(values), dtype="object")
 
 
+def _in_utc(time: Any) -> Any:
+    return time.replace(tzinfo=UTC) if isinstance(time, datetime) and time.tzinfo is None else time
+
+
 def _series(values: Sequence[Any], kind: ColumnKind | None) -> pd.Series:
     import pandas as pd
     import pyarrow as pa
@@ -366,7 +370,7 @@ def _series(values: Sequence[Any], kind: ColumnKind | None) -> pd.Series:
         try:
             return pd.Series(pd.to_datetime(list(values), utc=True))
         except (pd.errors.OutOfBoundsDatetime, OverflowError):  # the year 9999 is beyond pandas' nanoseconds
-            return pd.Series(values, dtype="object")
+            return pd.Series([_in_utc(value) for value in values], dtype="object")
     if kind == "date":
         return _of_type(values, date, pa.date32(), pd.ArrowDtype(pa.date32()))
     if kind == "text":

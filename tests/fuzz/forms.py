@@ -7,8 +7,11 @@ The short form is part of `make test`: a few hundred inputs, the same ones each 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
+import random
+import secrets
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +19,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-__all__ = ["JUDGED", "LONG", "fuzzed", "json_texts", "json_values", "literals"]
+__all__ = ["JUDGED", "LONG", "fuzzed", "json_texts", "json_values", "literals", "seeded"]
 
 #: Inputs of the long form, all tests together; 0 is the short form.
 LONG = int(os.environ.get("RETAILPULSE_FUZZ", "0"))
 _SHORT = 600
+_SHORT_ROWS = 6000
 
 #: How many inputs each test has judged.
 JUDGED: Counter[str] = Counter()
@@ -42,6 +46,26 @@ def fuzzed(share: float, **strategies: st.SearchStrategy[Any]) -> Callable[[Call
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         )(given(**strategies)(counted))
+
+    return decorate
+
+
+def seeded(share: float) -> Callable[[Callable[[random.Random], int]], Callable[[], None]]:
+    """Run a test on files of many rows until it has judged its share of all inputs, which are rows here.
+
+    Hypothesis would draw each value by itself: a file of sixty rows took it thirty times as long as judging the file.
+    """
+
+    def decorate(test: Callable[[random.Random], int]) -> Callable[[], None]:
+        def counted() -> None:
+            kind, wanted = secrets.token_hex(8) if LONG else "short", max(1, round((LONG or _SHORT_ROWS) * share))
+            for number in itertools.count():
+                if JUDGED[test.__name__] >= wanted:
+                    return
+                JUDGED[test.__name__] += test(random.Random(f"{kind}-{number}"))
+
+        counted.__name__, counted.__doc__ = test.__name__, test.__doc__
+        return counted
 
     return decorate
 

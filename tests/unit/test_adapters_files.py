@@ -49,6 +49,9 @@ def test_a_missing_column_is_named_with_what_was_found(tmp_path: Path) -> None:
         (b"PAR1", "Parquet"),
         (b"\x89\xff\x00\x01", "neither CSV"),
         (gzip.compress(b"PAR1xxxx", mtime=0), "inside gzip"),
+        (gzip.compress(b"Obj\x01xxxx", mtime=0), "a file of Avro"),
+        (gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000", mtime=0), "a file of tar"),
+        ("événement,price\n".encode("latin-1"), "first line of .* is not UTF-8: .* at byte 1"),
         (b'{"a": 1}', "no column"),
     ],
 )

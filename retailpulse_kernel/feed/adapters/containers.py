@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import pyarrow as pa
 
@@ -133,13 +133,14 @@ def opened(path: Path) -> Opened:
         on_disk = path.open("rb")
         size = path.stat().st_size or 1
         packed = next((name for magic, name in _PACKERS if on_disk.peek(6).startswith(magic)), "")
-        refused = next((name for magic, name in _OTHERS if on_disk.peek(len(magic)).startswith(magic)), None)
+        content = _unpacked(on_disk, packed, path)
+        head = content.peek(_TAR + 8)
+        refused = next((name for place, magic, name in _OTHERS if head.startswith(magic, place)), None)
         if refused:
-            on_disk.close()
+            content.close()
             raise UsageError(
                 f"{path} is a file of {refused}, which is not read.", remedy="Save it as CSV, JSONL or Parquet."
             )
-        content = _unpacked(on_disk, packed, path)
         return Opened(
             path, _as_utf8(content, path), lambda: 1.0 if on_disk.closed else min(1.0, on_disk.tell() / size), packed
         )
@@ -156,17 +157,21 @@ _PACKERS = (
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
 )
-#: How files of other kinds begin, and what these are called.
+#: Where a tar archive says that it is one.
+_TAR: Final = 257
+#: What files of other kinds have at a place near their beginning, packed or not, and what these are called.
 _OTHERS = (
-    (b"ORC", "ORC"),
-    (b"ARROW1", "Arrow"),
-    (b"Obj\x01", "Avro"),
-    (b"SQLite format 3", "SQLite"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"7z\xbc\xaf", "7-Zip"),
-    (b"Rar!", "RAR"),
-    (b"%PDF", "PDF"),
-    (b"\xd0\xcf\x11\xe0", "old Excel"),
+    (0, b"ORC", "ORC"),
+    (0, b"ARROW1", "Arrow"),
+    (0, b"Obj\x01", "Avro"),
+    (0, b"SQLite format 3", "SQLite"),
+    (0, b"\x04\x22\x4d\x18", "lz4"),
+    (0, b"\xff\x06\x00\x00sNaPpY", "Snappy"),
+    (0, b"7z\xbc\xaf", "7-Zip"),
+    (0, b"Rar!", "RAR"),
+    (0, b"%PDF", "PDF"),
+    (0, b"\xd0\xcf\x11\xe0", "old Excel"),
+    (_TAR, b"ustar", "tar"),
 )
 
 

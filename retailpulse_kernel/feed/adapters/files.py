@@ -114,9 +114,15 @@ def _keys(row: Row) -> tuple[str, ...]:
 
 def _header(lines: Iterator[Line], path: Path) -> tuple[tuple[str, ...], str]:
     """A CSV file's columns, and the character between them."""
+    first = next(lines).value
     try:
-        header = next(lines).value.decode()
-    except UnicodeDecodeError:
+        header = first.decode()
+    except UnicodeDecodeError as error:
+        if first.decode("latin-1").replace("\t", " ").isprintable():
+            raise UsageError(
+                f"The first line of {path} is not UTF-8: {error.reason} at byte {error.start + 1}.",
+                remedy="Save the file as UTF-8. It may be in Latin 1 or Windows' encoding.",
+            ) from None
         raise UsageError(f"{path} is neither CSV, JSONL nor Parquet.") from None
     delimiter = max(",\t;|", key=header.count)
     names = tuple(name.strip() for name in _fields(header, delimiter) or ())

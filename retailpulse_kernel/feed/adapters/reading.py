@@ -113,6 +113,14 @@ class Reading:
                     yield from self._mapped(row)
             except EventError as error:
                 yield _reject(row, error, self.contract)
+            self._count_lost()
+        self._mapping.lost += self._mapping.owed
+        self._count_lost()
+
+    def _count_lost(self) -> None:
+        """Count the amounts of orders of which no line is an event."""
+        self.changed.update(f"left_out:{name}" for name in self._mapping.lost)
+        self._mapping.lost.clear()
 
     def _judged(self, row: Row, value: bytes) -> Accepted | Reject:
         """The event of a message that is sent as it is."""
@@ -150,6 +158,7 @@ class Reading:
         """The events of a row, each judged by the contract, and written as its message."""
         record = self._mapping.opened(row.value or b"") if row.fields is None else self._named(row.fields)
         self._mapping.changed.clear()
+        self._mapping.once.clear()
         found = self._mapping.adapt(record, self.rows)
         changed = set(self._mapping.changed)
         own = self.contract.own
@@ -160,6 +169,7 @@ class Reading:
                     raise fields
                 accepted = self._written(row, fields, kept)
             except EventError as error:
+                self._mapping.lost += self._mapping.once.get(id(fields), ())
                 yield _reject(row, error, self.contract)
                 continue
             changed.update(_assumed(fields, accepted.event))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from retailpulse_kernel.ground.errors import EventError, UnknownName, UsageError
-from retailpulse_kernel.shop.adapters.records import Mapped, record_of
+from retailpulse_kernel.shop.adapters.records import Mapped, is_event, record_of
 from retailpulse_kernel.shop.adapters.values import currency_code, day_session, exact_price, utc_time
 from retailpulse_kernel.shop.contract.mapping.items import Items
 from retailpulse_kernel.shop.contract.model import PRICES, USERS
@@ -74,6 +74,13 @@ class Adapter:
     changed : list of str
         What the last record's values had to be changed for: ``rounded:price``, ``defaulted:currency``,
         ``derived:session_id`` ... Emptied by who counts.
+    once : dict of int to tuple of str
+        The events of the last record that bear their order's own amounts, by `id`, with the amounts' names. Emptied by
+        who counts.
+    owed : dict of str to str
+        Amounts of an order of which no row has been an event yet.
+    lost : list of str
+        The names of amounts that no event bears. Emptied by who counts.
     """
 
     name: ClassVar[str]
@@ -93,6 +100,9 @@ class Adapter:
         self.items = items
         self.rules = rules or Rules()
         self.changed: list[str] = []
+        self.once: dict[int, tuple[str, ...]] = {}
+        self.owed: dict[str, str] = {}
+        self.lost: list[str] = []
         self._counted: Counter[Any] = Counter()
 
     @classmethod
@@ -153,8 +163,13 @@ class Adapter:
         """
         raise NotImplementedError
 
-    def lines(self, items: Iterable[Any], fields_of: Callable[[int, Any], dict[str, Any]]) -> list[Mapped]:
-        """One event for each line of an order; a bad line takes no other with it.
+    def lines(
+        self,
+        items: Iterable[Any],
+        fields_of: Callable[[int, Any], dict[str, Any]],
+        once: Mapping[str, str] | None = None,
+    ) -> list[Mapped]:
+        """One event for each line of an order; a bad line takes no other with it, nor the order's own amounts.
 
         Parameters
         ----------
@@ -162,6 +177,9 @@ class Adapter:
             The lines as the record has them.
         fields_of : callable
             Maps a line, given its number from 1 and the line.
+        once : mapping of str to str, optional
+            Amounts of the order as a whole: the first line that can be an event bears them. They are lost where there
+            is none.
         """
         found: list[Mapped] = []
         for number, item in enumerate(items, start=1):
@@ -169,7 +187,25 @@ class Adapter:
                 found.append(fields_of(number, item))
             except EventError as error:
                 found.append(error)
+        bearer = next((one for one in found if is_event(one)), None) if once else None
+        if once and isinstance(bearer, dict):
+            self.bear(bearer, once)
+        else:
+            self.lost += once or ()
         return found
+
+    def bear(self, event: dict[str, Any], once: Mapping[str, str]) -> None:
+        """Give an event the amounts of its order.
+
+        Parameters
+        ----------
+        event : dict
+            The event's fields.
+        once : mapping of str to str
+            The amounts by their names.
+        """
+        event.update(once)
+        self.once[id(event)] = tuple(once)
 
     def next_line(self, order: Any) -> int:
         """The number of an order's next line, where each line is a record: they are counted as they come.

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter
 from retailpulse_kernel.shop.adapters.placing import at
-from retailpulse_kernel.shop.adapters.records import Mapped
+from retailpulse_kernel.shop.adapters.records import Mapped, is_event
 from retailpulse_kernel.shop.adapters.values import (
     category_path,
     decimal_of,
@@ -54,6 +54,10 @@ class Declared(Adapter):
         super().__init__(**given)
         self._fields, self._line = dict(self.mapping.fields), dict(self.mapping.line)
         self._types = dict(self.mapping.types)
+        self._once = {name: source for name, source in self._fields.items() if source.once}
+        self._each = {name: source for name, source in self._fields.items() if not source.once}
+        self._owing: tuple[Any, ...] = ()
+        self._borne: set[tuple[Any, ...]] = set()
         self._order: str | None = None
         self._filled: dict[str, Any] = {}
 
@@ -67,16 +71,34 @@ class Declared(Adapter):
         list_of = self.mapping.lines
         lines = nested(at(record, self.mapping.list_steps), list, list_of) if list_of else None
         if lines:
-            return self.lines(lines, lambda number, line: self._element(record, line, event_type, number, row))
+            once = self._mapped(self._once, record)
+            return self.lines(lines, lambda number, line: self._element(record, line, event_type, number, row), once)
         if list_of and event_type in ORDER_EVENTS:
             raise EventError("missing:lines", f"a {event_type} without {list_of}")
-        fields = self._mapped(self._fields, record) | {"event_type": event_type}
-        return [self._counted_in(fields, row) if event_type in ORDER_EVENTS else self._identified(fields, row)]
+        if event_type in ORDER_EVENTS:
+            return [self._of_order(record, event_type, row)]
+        return [self._identified(self._mapped(self._fields, record) | {"event_type": event_type}, row)]
+
+    def _of_order(self, record: Mapping[str, Any], event_type: str, row: int) -> dict[str, Any]:
+        """A row that is a line of an order. The first of them that can be an event bears the order's own amounts."""
+        once = self._mapped(self._once, record)
+        order = text(_found(self._fields.get("order_id", Source()), record)), event_type
+        if order != self._owing:
+            self.lost += self.owed
+            self._owing, self.owed = order, {}
+        if order in self._borne:
+            once = {}
+        self.owed |= once
+        fields = self._counted_in(self._mapped(self._each, record) | {"event_type": event_type}, row)
+        if self.owed and is_event(fields) and not (self.alone and fields["order_line"] != 1):
+            self._borne.add(order)
+            self.bear(fields, self.owed)
+            self.owed = {}
+        return fields
 
     def _element(self, record: Mapping[str, Any], line: Any, event_type: str, number: int, row: int) -> dict[str, Any]:
         inner = nested(line, dict, "line") or {}
-        of_record = {name: source for name, source in self._fields.items() if number == 1 or not source.once}
-        fields = self._mapped(of_record, record) | self._mapped(self._line, inner)
+        fields = self._mapped(self._each, record) | self._mapped(self._line, inner)
         known = fields.get("event_id") or self._place(fields, event_type, row)
         fields |= {"event_type": event_type, "event_id": f"{known}-{number}", "order_line": number}
         return self._told(fields)
@@ -96,8 +118,6 @@ class Declared(Adapter):
                 fields["order_id"] = fields.get("event_id") or self.event_id(row)
             elif "event_id" not in fields:
                 fields["event_id"] = f"{order}-{fields['event_type']}-{fields['order_line']}"
-        if fields.get("order_line") != 1:
-            fields = {n: v for n, v in fields.items() if not self._fields.get(n, Source()).once}
         return self._identified(fields, row)
 
     def _identified(self, fields: dict[str, Any], row: int) -> dict[str, Any]:

@@ -115,8 +115,8 @@ class GA4(Adapter):
                 | shared
                 | self._item(item, currency)
                 | coupon_of(_set(item.get("coupon")) or coupon)
-                | (order_wide if line == 1 else {})
             ),
+            order_wide,
         )
 
     def _order(self, ecommerce: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, str]:

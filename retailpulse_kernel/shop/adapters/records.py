@@ -9,9 +9,10 @@ import msgspec
 import orjson
 
 from retailpulse_kernel.ground.errors import EventError
-from retailpulse_kernel.shop.events import message_text
+from retailpulse_kernel.shop.events import message_text, parse_event
+from retailpulse_kernel.shop.messages import Message
 
-__all__ = ["Mapped", "json_of", "message_of", "record_of"]
+__all__ = ["Mapped", "is_event", "json_of", "message_of", "record_of"]
 
 #: The fields of an event, or why a part of a record is none.
 Mapped = dict[str, Any] | EventError
@@ -69,3 +70,20 @@ def message_of(fields: Mapped) -> bytes | EventError:
         return orjson.dumps(fields | parts)
     except (TypeError, ValueError) as error:
         return EventError("not_utf8" if "UTF-8" in str(error) else "not_json", str(error)[:200])
+
+
+def is_event(fields: Mapped) -> bool:
+    """Whether mapped fields are a standard event; the shop's own fields are not looked at.
+
+    Parameters
+    ----------
+    fields : dict or EventError
+        As `Adapter.adapt` gives them.
+    """
+    if isinstance(fields, EventError):
+        return False
+    message = message_of({name: value for name, value in fields.items() if name in Message.__struct_fields__})
+    try:
+        return not isinstance(message, EventError) and parse_event(message) is not None
+    except EventError:
+        return False

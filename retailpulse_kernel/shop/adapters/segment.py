@@ -48,8 +48,8 @@ class Segment(Adapter):
     - User: ``userId``, else ``anonymousId``.
     - Session: ``context.sessionId`` or ``properties.session_id``; the spec has none, so else the user's day.
     - Category: ``Apparel/Shoes`` and ``Apparel > Shoes`` become dot paths.
-    - Further fields: ``discount``, ``shipping`` and ``tax`` of the order on its first line. Where the order has no
-      ``discount``, those of its products count. ``coupon`` is the product's, else the order's.
+    - Further fields: ``discount``, ``shipping`` and ``tax`` of the order on its first line that is an event. Where the
+      order has no ``discount``, those of its products count. ``coupon`` is the product's, else the order's.
     - An order refunded as a whole, without products, is one event at its ``revenue``, else its ``subtotal``, else its
       ``total`` less shipping and tax. Without any of them it is rejected (``missing:products``).
     - The body of a batch (``{"batch": [...]}``) holds several calls. Its ``context`` and ``sentAt`` are those of each.
@@ -108,15 +108,16 @@ class Segment(Adapter):
             lambda line, product: (
                 {"event_id": f"{message}-{line}", "order_id": order, "order_line": line}
                 | shared
-                | self._line(nested(product, dict, "products") or {}, properties, once if line == 1 else {})
+                | self._line(nested(product, dict, "products") or {}, properties)
             ),
+            once,
         )
 
-    def _line(self, product: Mapping[str, Any], properties: Mapping[str, Any], once: dict[str, str]) -> dict[str, Any]:
+    def _line(self, product: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
         """A product of an order, with what is known beside its price."""
         own = {} if not is_nothing(properties.get("discount")) else self.amounts(discount=product.get("discount"))
         coupon = coupon_of(text(product.get("coupon")) or text(properties.get("coupon")))
-        return self._product(product, properties) | own | once | coupon
+        return self._product(product, properties) | own | coupon
 
     def _for_products(self, properties: Mapping[str, Any]) -> str | None:
         """What was paid for an order's products, without shipping and tax; None where the call does not say."""

@@ -118,7 +118,7 @@ class Snowplow(Adapter):
         def fields_of(line: int, product: Mapping[str, Any]) -> dict[str, Any]:
             fields = {"event_id": message if len(products) == 1 and not is_order else f"{message}-{line}"} | shared
             if is_order:
-                fields |= {"order_id": order, "order_line": line} | (once if line == 1 else {}) | coupon
+                fields |= {"order_id": order, "order_line": line} | coupon
             price = self.price(product.get("price"))
             return fields | {
                 "product_id": text(product.get("id")),
@@ -129,7 +129,7 @@ class Snowplow(Adapter):
                 "currency": self.currency(first_of(product.get("currency"), of_order.get("currency")), price),
             }
 
-        return self.lines(products, fields_of)
+        return self.lines(products, fields_of, once if is_order else None)
 
     def _older(self, record: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
         """A line of an order of the older tracker, which sends each of them as an event."""

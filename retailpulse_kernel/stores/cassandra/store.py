@@ -18,6 +18,7 @@ from retailpulse_kernel.stores.base import FigureStore
 from retailpulse_kernel.stores.binding import bound, one_statement, places_of, with_literals
 from retailpulse_kernel.stores.cassandra.batches import CONCURRENCY, run_in_batches
 from retailpulse_kernel.stores.cassandra.connection import TUPLES, connect, explained, said
+from retailpulse_kernel.stores.cassandra.parameters import require_fitting
 from retailpulse_kernel.stores.cassandra.rows import (
     choices_of,
     columns_of,
@@ -221,7 +222,10 @@ class CassandraStore(CassandraSelection, StatementStore, FigureStore):
         try:
             # By place: a name would be matched in lower case, and stay without a value where it is none.
             marked = with_literals(cql, dict.fromkeys(values, "?"), "cql", str)
-            statement = session.prepare(marked).bind([values[name] for name in places_of(cql, "cql")])
+            prepared, names = session.prepare(marked), places_of(cql, "cql")
+            for name, column in zip(names, prepared.column_metadata, strict=True):
+                require_fitting(name, column.type, values[name])
+            statement = prepared.bind([values[name] for name in names])
         except (AttributeError, TypeError, ValueError, struct.error) as error:
             raise UsageError(
                 f"The parameters do not fit the statement: {error}.",

@@ -185,7 +185,7 @@ class SparkStore(StatementStore):
         def run(session: SparkSession) -> Any:
             frame = self._statement(session, statement, parameters)
             found = (frame if limit is None else frame.limit(limit + 1)).toArrow()
-            rows, attributes = cut(zip(*(column.to_pylist() for column in found.columns), strict=True), limit)
+            rows, attributes = cut(zip(*map(_values, found.column_names, found.columns), strict=True), limit)
             attributes["total"] = None if attributes["more"] else len(rows)
             return to_frame(found.column_names, rows, _kinds(found.schema), **attributes)
 
@@ -229,6 +229,16 @@ class SparkStore(StatementStore):
             for name, value in given.items()
         }
         return session.sql(with_literals(text, marks, "spark", str), args=values or None)
+
+
+def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError) as error:  # the year 10,000, which Python lacks
+        raise UsageError(
+            f"Spark's answer has a value that Python can't hold: {name!r}, {error}.",
+            remedy=f"Select it as text: `cast({name} as string)`.",
+        ) from error
 
 
 def _part(name: str, place: int, value: Any) -> str:
