@@ -257,8 +257,9 @@ def check_topic(
             remedy="Leave --format out.",
         )
     if not format and contract.format != JSON:
-        reader = TopicReader(contract, options_of(settings, contract))
-        check = Check(topic=topic, format=contract.format, fields=_no_values(contract))
+        changed = Counter[str]()
+        reader = TopicReader(contract, options_of(settings, contract), changed)
+        check = Check(changed=changed, topic=topic, format=contract.format, fields=_no_values(contract))
         for message in store.messages(topic):
             if _ends(check, check.rows, check.rows / held, stop, report):
                 break

@@ -21,8 +21,8 @@ _KINDS = ("env", "file", "keyring")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 #: What names a secret, in words.
 _SECRET_WORDS = re.compile(
-    r"\b(pass ?(word|wd|phrase|code)|pwd|secret(?! ?key)|token|credentials?|jaas config"
-    r"|(access|account|api|encryption|key ?store|private|secret|shared|signing) ?key(?! ref))\b"
+    r"\b(pass ?(words?|wd|phrase|code)|pwd|secret(?! ?key)|token|credentials?|jaas config"
+    r"|(access|account|api|encryption|key ?store|private|secret|shared|signing) ?keys?(?! ref))\b"
 )
 #: What tells something about a secret, as the last word of a name.
 _ABOUT = re.compile(

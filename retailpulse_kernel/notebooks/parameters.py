@@ -307,7 +307,9 @@ def _why(parameter: Parameter, error: pydantic.ValidationError) -> str:
 
 
 def _check_secret(parameter: Parameter, value: Any) -> None:
-    if names_a_secret(parameter.name) and value not in (None, "") and not is_reference(str(value)):
+    # A number, a span or a flag with such a name says something about one, as `max_token: int` does.
+    texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str) and one]
+    if names_a_secret(parameter.name) and not all(map(is_reference, texts)):
         raise ParameterError(
             f"The parameter {parameter.name!r} holds a secret itself.",
             remedy="Give where it is: env:NAME, file:PATH or keyring:SERVICE/USER.",

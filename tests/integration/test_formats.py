@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from retailpulse_kernel.cli import app
 from retailpulse_kernel.feed.adapters import Rules, read
+from retailpulse_kernel.feed.checking import check_file
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.reconcile import reconcile
 from retailpulse_kernel.shop.events import Event
@@ -253,3 +254,5 @@ def test_a_check_of_the_topic_goes_by_its_format(settings: Settings, tmp_path: P
     found = json.loads(done.stdout)
     assert (found["format"], found["rows"], found["events"]) == ("segment", len(records().segment), len(events))
     assert sum(found["rejected"].values()) == bad and done.exit_code == 1
+    of_the_file = check_file(tmp_path / "segment.jsonl", "segment", rules=Rules(currency="CHF"))
+    assert found["changed"] == of_the_file.changed and found["changed"]

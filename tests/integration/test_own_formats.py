@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from retailpulse_kernel.cli import app
 from retailpulse_kernel.feed.adapters import Accepted, read_rows
+from retailpulse_kernel.feed.checking import check_file
 from retailpulse_kernel.ground.settings import Settings
 from retailpulse_kernel.shop.contract.loading import contract_of
 from retailpulse_kernel.stores.kafka.admin import Admin
@@ -85,6 +86,8 @@ def test_the_check_of_the_topic_finds_what_the_file_has(settings: Settings, tmp_
         found = json.loads(CliRunner().invoke(app, given).stdout)
         assert (found["format"], found["rows"], found["events"]) == ("till", 60, len(events))
         assert sum(found["rejected"].values()) == bad == 5
+        assert found["changed"] == check_file(tmp_path / "tills.jsonl", "till", contract=contract_of(settings)).changed
+        assert found["changed"], "a mapped topic is checked as a file is"
 
 
 def test_workers_and_notebooks_read_the_topic(settings: Settings, tmp_path: Path) -> None:

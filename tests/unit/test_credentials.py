@@ -117,6 +117,8 @@ def test_a_secret_is_masked_wherever_it_is_shown(caplog: pytest.LogCaptureFixtur
         ("token_url", False),
         ("tokens", False),
         ("max_tokens", False),
+        ("db_passwords", True),
+        ("apiKeys", True),
         ("key", False),
         ("keyboard", False),
         ("primary_key", False),

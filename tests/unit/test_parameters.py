@@ -132,6 +132,14 @@ def test_a_secret_is_given_by_reference_only(parameters: dict, tmp_path: Path) -
     assert "hunter2" not in str(caught.value)
     with pytest.raises(ParameterError, match="'api_key' holds a secret itself"):
         read_parameters(notebook(tmp_path / "job.ipynb", 'api_key: str = "abc"'))
+    with pytest.raises(ParameterError, match="'passwords' holds a secret itself"):
+        read_parameters(notebook(tmp_path / "job.ipynb", 'passwords: list[str] = ["env:A", "abc"]'))
+
+
+def test_a_number_or_a_flag_is_no_secret(tmp_path: Path) -> None:
+    source = "max_token: int = 256\nuse_token: bool = True\ntoken: timedelta | None = None"
+    found = read_parameters(notebook(tmp_path / "job.ipynb", CELL[: CELL.index("run:")] + source))
+    assert check({"max_token": "512"}, found, notebook="job.ipynb")["max_token"] == 512
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from retailpulse_kernel.ground.errors import EventError, UsageError
 from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import adapter, adapters_of
 from retailpulse_kernel.shop.adapters.placing import at, kept_cells, kept_parts, placed
-from retailpulse_kernel.shop.adapters.records import message_of, record_of
+from retailpulse_kernel.shop.adapters.records import assumed, message_of, record_of
 from retailpulse_kernel.shop.adapters.retailpulse import RetailPulse
 from retailpulse_kernel.shop.adapters.values import is_cut
 from retailpulse_kernel.shop.contract.loading import shipped
@@ -25,7 +25,6 @@ from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.contract.paths import path_text
 from retailpulse_kernel.shop.decoding import reader_of
 from retailpulse_kernel.shop.events import Event, Message, fields_of, to_message
-from retailpulse_kernel.shop.messages import ORDER_EVENTS
 from retailpulse_kernel.shop.personal import told_detail
 
 __all__ = ["AUTO", "Accepted", "Reading", "Reject", "read", "read_rows"]
@@ -133,7 +132,7 @@ class Reading:
         if not self.contract.holds_events:
             return Accepted(event, value)
         given = self._given(value)
-        self.changed.update(_assumed(given, event))
+        self.changed.update(assumed(given, event.event_type, event.price))
         currency = self._mapping.rules.currency
         if event.price is None or given.get("currency") is not None or currency == Rules.currency:
             return Accepted(event, value)
@@ -141,7 +140,7 @@ class Reading:
         return Accepted(self._parse(value, arrival_ms=row.arrival_ms), value)
 
     def _given(self, value: bytes) -> Mapping[str, Any]:
-        """What a message itself says of the fields that `_assumed` looks at."""
+        """What a message itself says of the fields that `assumed` looks at."""
         if self.contract.moved:
             return self._named(record_of(value))
         return msgspec.structs.asdict(_look(value))
@@ -172,7 +171,7 @@ class Reading:
                 self._mapping.lost += self._mapping.once.get(id(fields), ())
                 yield _reject(row, error, self.contract)
                 continue
-            changed.update(_assumed(fields, accepted.event))
+            changed.update(assumed(fields, accepted.event.event_type, accepted.event.price))
             changed.update(self._assumed_of_own(kept))
             yield accepted
         self.changed.update(changed)
@@ -196,7 +195,7 @@ class Reading:
 
 
 class _Given(msgspec.Struct):
-    """The fields that `_assumed` looks at. A whole message takes as long to read again as for the first time."""
+    """The fields that `assumed` looks at. A whole message takes as long to read again as for the first time."""
 
     event_time: Any = None
     quantity: Any = None
@@ -204,16 +203,6 @@ class _Given(msgspec.Struct):
 
 
 _look: Final = msgspec.json.Decoder(_Given).decode
-
-
-def _assumed(given: Mapping[str, Any], event: Event) -> Iterator[str]:
-    """What the contract assumes or cuts, where an amount or a time depends on it."""
-    if event.event_type in ORDER_EVENTS and given.get("quantity") is None:
-        yield "defaulted:quantity"
-    if event.price is not None and given.get("currency") is None:
-        yield "defaulted:currency"
-    if is_cut(given.get("event_time")):
-        yield "cut:event_time"
 
 
 def _reject(row: Row, error: EventError, contract: Contract) -> Reject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -9,10 +10,11 @@ import msgspec
 import orjson
 
 from retailpulse_kernel.ground.errors import EventError
+from retailpulse_kernel.shop.adapters.values import is_cut
 from retailpulse_kernel.shop.events import message_text, parse_event
-from retailpulse_kernel.shop.messages import Message
+from retailpulse_kernel.shop.messages import ORDER_EVENTS, Message
 
-__all__ = ["Mapped", "is_event", "json_of", "message_of", "record_of"]
+__all__ = ["Mapped", "assumed", "is_event", "json_of", "message_of", "record_of"]
 
 #: The fields of an event, or why a part of a record is none.
 Mapped = dict[str, Any] | EventError
@@ -87,3 +89,21 @@ def is_event(fields: Mapped) -> bool:
         return not isinstance(message, EventError) and parse_event(message) is not None
     except EventError:
         return False
+
+
+def assumed(given: Mapping[str, Any], event_type: Any, price: Any) -> Iterator[str]:
+    """What the contract assumes or cuts, where an amount or a time depends on it.
+
+    Parameters
+    ----------
+    given : mapping
+        What a record says of the quantity, the currency and the time.
+    event_type, price : object
+        Those of the event.
+    """
+    if event_type in ORDER_EVENTS and given.get("quantity") is None:
+        yield "defaulted:quantity"
+    if price is not None and given.get("currency") is None:
+        yield "defaulted:currency"
+    if is_cut(given.get("event_time")):
+        yield "cut:event_time"

@@ -7,6 +7,7 @@ format: a job whose topic holds JSON loads none of them.
 from __future__ import annotations
 
 import pkgutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final, Protocol
@@ -64,7 +65,7 @@ class Opener(Protocol):
         """
 
 
-def opener_of(format: str, options: Mapping[str, str]) -> Opener | None:
+def opener_of(format: str, options: Mapping[str, str], changed: Counter[str] | None = None) -> Opener | None:
     """What opens the messages of a topic; None where they are JSON of the contract.
 
     A process has one opener of a format and its options: what an opener has learned lasts as long as the process.
@@ -75,6 +76,9 @@ def opener_of(format: str, options: Mapping[str, str]) -> Opener | None:
         One of `FORMATS`, or one of the shop's own, whose mapping is in the options.
     options : mapping of str to str
         What the format needs to know: the shop's rules, an address.
+    changed : Counter, optional
+        Counts the messages in which a value was changed for the event, by what was done. Only records of other tools
+        are mapped, and have such values.
 
     Raises
     ------
@@ -85,6 +89,9 @@ def opener_of(format: str, options: Mapping[str, str]) -> Opener | None:
         return None
     if format not in _OPENERS and MAPPING not in options:
         raise UnknownName("format", format, FORMATS)
+    if changed is not None and _OPENERS.get(format, _RECORDS) == _RECORDS:
+        counting: Opener = pkgutil.resolve_name(_RECORDS)(format, options, changed)
+        return counting
     return _opener(format, tuple(sorted(options.items())))
 
 

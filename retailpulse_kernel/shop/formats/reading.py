@@ -5,6 +5,7 @@ Spark's workers do the same for thousands of messages at once (`streaming/intake
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from retailpulse_kernel.ground.errors import EventError
@@ -28,12 +29,19 @@ class TopicReader:
         That of the topic; the shipped one when absent.
     options : mapping of str to str, optional
         What the opener of the messages' format needs to know.
+    changed : Counter, optional
+        Counts the messages in which a value was changed for the event, by what was done.
     """
 
-    def __init__(self, contract: Contract | None = None, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        contract: Contract | None = None,
+        options: Mapping[str, str] | None = None,
+        changed: Counter[str] | None = None,
+    ) -> None:
         shop = shipped() if contract is None else contract
         self._parse = reader_of(shop).parse
-        self._opener = opener_of(shop.format, options or {})
+        self._opener = opener_of(shop.format, options or {}, changed)
 
     def events(
         self, message: bytes | None, partition: int, offset: int, *, arrival_ms: int | None = None

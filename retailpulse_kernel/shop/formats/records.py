@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 from retailpulse_kernel.ground.errors import EventError
 from retailpulse_kernel.shop.adapters.base import Adapter, Rules
 from retailpulse_kernel.shop.adapters.formats import adapters_of
-from retailpulse_kernel.shop.adapters.records import Mapped, json_of, message_of
+from retailpulse_kernel.shop.adapters.records import Mapped, assumed, json_of, message_of
 from retailpulse_kernel.shop.contract.mapping.formats import RecordFormat
 from retailpulse_kernel.shop.contract.mapping.items import ITEMS, Items
 from retailpulse_kernel.shop.contract.model import CHOICES
@@ -27,8 +28,15 @@ __all__ = ["opener"]
 class _Records:
     """Opens the records of one tool."""
 
-    def __init__(self, kind: type[Adapter], rules: Rules, kept: Sequence[str], items: Items | None) -> None:
-        self._kind, self._rules, self._kept, self._items = kind, rules, kept, items
+    def __init__(
+        self,
+        kind: type[Adapter],
+        rules: Rules,
+        kept: Sequence[str],
+        items: Items | None,
+        changed: Counter[str] | None = None,
+    ) -> None:
+        self._kind, self._rules, self._kept, self._items, self._changed = kind, rules, kept, items, changed
 
     def open(self, message: bytes, partition: int, offset: int) -> Sequence[bytes | EventError]:
         """One message for each event of a record."""
@@ -36,6 +44,11 @@ class _Records:
         mapping = self._kind(source=str(partition), items=self._items, rules=self._rules, alone=True)
         record = self._kind.opened(message)
         events = _once(mapping.adapt(record, offset))
+        if self._changed is not None:
+            lost = [f"left_out:{name}" for name in (*mapping.lost, *mapping.owed)]
+            mapped = [one for one in events if not isinstance(one, EventError)]
+            filled = [what for one in mapped for what in assumed(one, one.get("event_type"), one.get("price"))]
+            self._changed.update({*mapping.changed, *lost, *filled})
         kept: dict[str, Any] = {name: json_of(record[name]) for name in self._kept if name in record}
         return [message_of(event if isinstance(event, EventError) else kept | event) for event in events]
 
@@ -53,7 +66,7 @@ def _once(events: Sequence[Mapped]) -> list[Mapped]:
     return found
 
 
-def opener(format: str, options: Mapping[str, str]) -> Opener:
+def opener(format: str, options: Mapping[str, str], changed: Counter[str] | None = None) -> Opener:
     """What opens the records of a tool.
 
     Parameters
@@ -63,10 +76,13 @@ def opener(format: str, options: Mapping[str, str]) -> Opener:
     options : mapping of str to str
         The shop's rules by the names of `Rules`, what of a record is kept for the shop's own fields, the mapping of a
         format of its own, and the products' prices.
+    changed : Counter, optional
+        Counts the messages in which a value was changed, by what was done.
     """
     rules = {name: options[name] for name in CHOICES if name in options}
     own = [msgspec.json.decode(options[MAPPING], type=RecordFormat)] if MAPPING in options else []
-    return _Records(adapters_of(own)[format], Rules(**rules), json.loads(options.get(KEPT, "[]")), _items(options))
+    kept = json.loads(options.get(KEPT, "[]"))
+    return _Records(adapters_of(own)[format], Rules(**rules), kept, _items(options), changed)
 
 
 def _items(options: Mapping[str, str]) -> Items | None:
