@@ -169,8 +169,8 @@ def test_a_fault_is_told_with_its_line_and_what_to_do(text: str, line: int, said
 
 
 def test_all_faults_of_a_file_are_told_at_once_in_their_order() -> None:
-    found = faults("[shop]\nzone = 'x'\n[fields.a]\ntype = 'x'\n[fields.b]\npath = '.'\n")
-    assert [one.split(":")[0] for one in found] == ["line 2", "line 4", "line 6"]
+    found = faults("[shop]\nzone = 'x'\n[fields.a]\ntype = 'x'\nmin = -5\n[fields.b]\npath = '.'\n")
+    assert [one.split(":")[0] for one in found] == ["line 2", "line 4", "line 7"]
 
 
 def test_reference_tables_are_looked_at(tmp_path: Path) -> None:

@@ -122,7 +122,8 @@ def _field(faults: Faults, keys: tuple[str, ...], values: Any, known: Sequence[s
     said = Reading(faults, keys, values)
     said.only(*known)
     type_ = said.take("type", "text", "string")
-    if not is_type(type_):
+    is_known = is_type(type_)
+    if not is_known:
         near = did_you_mean(type_, TYPES)
         faults.add((*keys, "type"), f"There is no type {type_!r}.", f"{near}Known: {', '.join(TYPES)}.")
         type_ = "string"
@@ -148,7 +149,8 @@ def _field(faults: Faults, keys: tuple[str, ...], values: Any, known: Sequence[s
         dimension=said.take("dimension", "flag", False),
         personal=said.take("personal", "flag", False),
     )
-    return _with_values(faults, one, said)
+    # What goes by the type can't be judged without it.
+    return _with_values(faults, one, said) if is_known else one
 
 
 def _with_values(faults: Faults, one: Field, said: Reading) -> Field:
