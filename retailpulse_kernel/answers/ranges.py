@@ -18,7 +18,7 @@ from typing import Any
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UsageError
 from retailpulse_kernel.ground.notes import say
-from retailpulse_kernel.ground.spans import iso_text, range_of, require_range
+from retailpulse_kernel.ground.spans import range_of, require_range
 from retailpulse_kernel.shop.figures import ACTIVE_USERS, EVENTS, Figure
 from retailpulse_kernel.shop.tables import GRAINS, FigureTable, Grain, Row
 from retailpulse_kernel.stores.base import FigureStore
@@ -61,7 +61,7 @@ def minutes_of(
     if last is None or begin is None:
         return begin, end
     if begin != (start := finest.start(begin)):
-        say(f"{_by(finest)}: this is from {start:%Y-%m-%d %H:%M} (UTC) on.")
+        say(f"{_by(finest)}: this is from {start.astimezone(calendar.tzinfo):%Y-%m-%d %H:%M} ({calendar.zone}) on.")
     return start, end or present
 
 
@@ -74,8 +74,9 @@ def _require_aligned(finest: Grain, *moments: datetime) -> None:
     for moment in moments:
         if finest.start(moment) != moment:
             what = f"on a whole {finest.unit}" if finest.count == 1 else f"the start of a window of {finest.title}"
-            near = f" Near it are {iso_text(finest.start(moment))} and {iso_text(finest.end(moment))}."
-            raise UsageError(f"{iso_text(moment)} is not {what}.", remedy=f"{_by(finest)}.{near}")
+            said = finest.calendar.text  # half past six in UTC is a whole hour in Delhi
+            near = f" Near it are {said(finest.start(moment))} and {said(finest.end(moment))}."
+            raise UsageError(f"{said(moment)} is not {what}.", remedy=f"{_by(finest)}.{near}")
 
 
 @dataclass(frozen=True)

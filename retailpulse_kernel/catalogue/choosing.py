@@ -233,14 +233,15 @@ def _fitting(choices: Sequence[Choice], question: Question) -> list[Choice]:
     """Choices whose windows add up to those that are wanted, and begin and end where the range does."""
     found: list[Choice] = []
     refused: list[UsageError] = []
-    for choice in choices:
+    for choice in sorted(choices, key=lambda one: not one.entry.ran):
         try:
             table = fitting(choice.table, question.since, question.until, question.every)
         except UsageError as error:
             refused.append(error)
         else:
             found.append(replace(choice, table=table))
-    if not found:
+    # What is said of a table that has been written helps more than one that its job has not written yet.
+    if not found or (any(one.entry.ran for one in choices) and not any(one.entry.ran for one in found)):
         raise refused[0]
     return found
 

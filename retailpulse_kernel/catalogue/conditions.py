@@ -6,7 +6,7 @@ once more, so a store may give too much and never too little.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -21,7 +21,7 @@ from retailpulse_kernel.stores.rows import arrow_type, element_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Wanted", "time_column", "time_column_if_any", "wanted_of"]
+__all__ = ["Wanted", "texts_of", "time_column", "time_column_if_any", "wanted_of"]
 
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
@@ -141,6 +141,32 @@ def wanted_of(
         tuple(zip(named, directions, strict=True)),
         checked_limit(limit),
     )
+
+
+def texts_of(where: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+    """What dimensions of figures may be: a value or several, by dimension.
+
+    Parameters
+    ----------
+    where : mapping, optional
+        A text, or a sequence of texts, by dimension; of a column of a reference table any values.
+
+    Raises
+    ------
+    UsageError
+        A value is none that a dimension can have.
+    """
+    found: dict[str, list[Any]] = {}
+    for name, value in (where or {}).items():
+        several = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+        found[name] = list(value) if several else [value]
+        for one in found[name]:
+            if one is None or ("." not in name and not isinstance(one, str)):
+                raise UsageError(
+                    f"{name} can't be {one!r}: values of a dimension are texts.",
+                    remedy=f"Write where={{{name!r}: 'a value'}}, or a list of values.",
+                )
+    return found
 
 
 def time_column(table: RowTable, name: str | None = None) -> str:

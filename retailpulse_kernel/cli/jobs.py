@@ -149,7 +149,8 @@ def figures(
         raise NoSuchTable(
             f"There are no figures in the namespace {settings.namespace.name!r} yet.",
             remedy=f"The job that writes the table {CATEGORY.name!r} makes them: `retailpulse run NOTEBOOK"
-            f"{settings.namespace.option}`, or `retailpulse demo`.",
+            f"{settings.namespace.option}`, or `retailpulse demo`. `retailpulse tables{settings.namespace.option}` "
+            "lists those of other jobs.",
         ) from error
     if by is None:
         if as_json:

@@ -40,7 +40,7 @@ def kernel_config(folder: Path) -> Config:
 
 
 def last_words(folder: Path) -> str:
-    """The last line that the kernel wrote to its standard error; empty where it wrote none.
+    """The last line that the kernel wrote to its standard error, warnings aside; empty where it wrote none.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def last_words(folder: Path) -> str:
     """
     path = _stderr(folder)
     lines = path.read_text(errors="replace").split("\n") if path.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    said = (line.strip() for line in reversed(lines))
+    return next((line for line in said if line and not line.startswith("WARNING: ")), "")
 
 
 def _stderr(folder: Path) -> Path:

@@ -402,12 +402,13 @@ class Workbench:
             worth in the base currency.
         """
         from retailpulse_kernel.catalogue.answering import Asking, answer
+        from retailpulse_kernel.catalogue.conditions import texts_of
         from retailpulse_kernel.catalogue.tables import catalogue_of
         from retailpulse_kernel.stores.frames import shaped
 
         if grain is not None and every is not None:
             raise UsageError("`grain` and `every` are both given.", remedy="Use `every`.")
-        only = {name: [value] if isinstance(value, str) else list(value) for name, value in (where or {}).items()}
+        only = texts_of(where)
         if currency is not None:
             only["currency"] = [currency]
         dimensions = [by] if isinstance(by, str) else list(by)
@@ -471,10 +472,11 @@ class Workbench:
         UsageError
             The figure does not add up, or the ranges can't be compared.
         """
+        from retailpulse_kernel.catalogue.conditions import texts_of
         from retailpulse_kernel.catalogue.tables import catalogue_of
         from retailpulse_kernel.insight.explaining import Asked, explain
 
-        only = {name: [value] if isinstance(value, str) else list(value) for name, value in (where or {}).items()}
+        only = texts_of(where)
         dimensions = (by,) if isinstance(by, str) else tuple(by)
         asked = Asked(figure, dimensions, only, last, since, until, against, currency, table, scale, top)
         return explain(catalogue_of(self.settings), asked, self.store, partial(self.reference, as_="arrow"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 import tomli_w
@@ -23,7 +24,7 @@ from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.browsing import listed
 from retailpulse_kernel.catalogue.choosing import Question, choose, choose_each
-from retailpulse_kernel.catalogue.conditions import time_column, wanted_of
+from retailpulse_kernel.catalogue.conditions import texts_of, time_column, wanted_of
 from retailpulse_kernel.catalogue.overview import Freshness, Tables, freshness
 from retailpulse_kernel.catalogue.personal import without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue_of
@@ -481,3 +482,26 @@ def test_a_range_without_an_end_is_read_like_one_with_ends(first: int, length: i
     assert covered(cover_open(since, None, (hours, minutes))) == {one for one in every if one >= since}
     assert covered(cover_open(None, until, (hours, minutes))) == {one for one in every if one < until}
     assert list(cover_open(since, until, (hours, minutes))) == list(cover(since, until, (hours, minutes)))
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (None, {}),
+        ({"device": "phone"}, {"device": ["phone"]}),
+        ({"device": ["phone", "tv"]}, {"device": ["phone", "tv"]}),
+        ({"device": np.array(["phone"])}, {"device": ["phone"]}),
+        ({"products.cost": Decimal(2)}, {"products.cost": [2]}),
+        ({"device": None}, "device can't be None: values of a dimension are texts."),
+        ({"device": 5}, "device can't be 5"),
+        ({"device": ["phone", None]}, "device can't be None"),
+        ({"device": {"phone": 1}}, "device can't be {'phone': 1}"),
+    ],
+)
+def test_conditions_of_figures_are_texts(where: dict[str, Any] | None, found: Any) -> None:
+    if isinstance(found, dict):
+        assert texts_of(where) == found
+    else:
+        with pytest.raises(UsageError) as told:
+            texts_of(where)
+        assert str(told.value).startswith(found) and "Write where={'device': 'a value'}" in str(told.value)

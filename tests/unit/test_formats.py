@@ -127,7 +127,9 @@ class TestOpeners:
         first, second = bought(1, 4), bought(2, 5)
         assert (first.price, first.currency, first.category) == (Decimal("12.5"), "EUR", "Shoes")
         assert (second.price, second.order_id, second.order_line) == (7, "0-5", 1), "a message is an order of its own"
-        assert bought(3, 6).reason == "missing:price"
+        assert (bought(3, 6).reason, bought(3, 6).detail) == (
+            "missing:price", "a transaction needs a price: the file of items has none of '3'"
+        )  # fmt: skip
         before = contract_of(here)
         (tmp_path / "items.csv").write_text("itemid,price\n1,13\n")
         with pytest.raises(ContractError, match=r"line 5: topics.rr.items: .* has no column category"):

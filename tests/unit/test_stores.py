@@ -279,6 +279,7 @@ def test_a_topic_that_is_not_there_is_told_with_the_nearest_or_with_how_it_is_ma
         assert said.startswith(f"There is no topic {wrong!r}. ")
         assert (f"Did you mean {near!r}?" in said) if near else known in said
         assert "other.7" not in said and "topics --create" not in said
+    assert "web.clicks" in str(no_such_topic(shop, "nope", [*there, "shop.web.clicks"])), "the shop's further ones, too"
     for name, topics in (("shop.retail.events", there[5:]), ("nope", [])):
         assert "`retailpulse topics --create --namespace shop`" in str(no_such_topic(shop, name, topics))
 

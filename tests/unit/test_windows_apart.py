@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from retailpulse_kernel.answers.ranges import fitting
 from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.answering import Asking, answer
@@ -21,7 +22,7 @@ from retailpulse_kernel.shop.contract.loading import shipped
 from retailpulse_kernel.shop.events import Event
 from retailpulse_kernel.shop.figures import EVENTS, REVENUE
 from retailpulse_kernel.shop.fold import fold
-from retailpulse_kernel.shop.tables import FigureTable, grain_of
+from retailpulse_kernel.shop.tables import CATEGORY, FigureTable, grain_of
 from retailpulse_kernel.streaming.plan.data import TablePlan
 from tests.memory import MemoryStore
 
@@ -96,6 +97,19 @@ class TestFigures:
             revenue(store, since="2026-03-08", until="2026-03-15", every="week")
         with pytest.raises(UsageError, match="can't answer by the day"):
             revenue(store, since=FIRST, until=SECOND, every="day")
+
+    def test_a_table_that_was_never_written_answers_nothing_instead(self, store: MemoryStore) -> None:
+        """The shop's own table would fit, and its job has not run here."""
+        served = TableEntry(TablePlan.describing(CATEGORY.within(CALENDAR), "memory"), "metrics", "v1")
+        both = Catalogue("t", "memory", (served, *catalogue().entries), SHOP)
+        with pytest.raises(UsageError, match="The table 'visits' can't answer by the 5 minutes"):
+            answer(both, Asking(("revenue",), ("bucket",), every="5 minutes", last="3h"), lambda _: store)  # type: ignore[arg-type, return-value]
+
+    def test_a_range_that_does_not_fit_is_told_by_the_clock_of_its_windows(self, store: MemoryStore) -> None:
+        table = replace(TABLE, every=(grain_of("hour", CALENDAR),))
+        with pytest.raises(UsageError, match=r"2026-03-08T16:30:00\+05:45 is not on a whole hour") as told:
+            fitting(table, datetime(2026, 3, 8, 10, 45, tzinfo=UTC), None)
+        assert "Near it are 2026-03-08T16:00:00+05:45 and 2026-03-08T17:00:00+05:45" in told.value.remedy
 
 
 def test_why_compares_whole_weeks(store: MemoryStore) -> None:

@@ -53,7 +53,8 @@ class RetailRocket(Adapter):
         }
         if event_type == "purchase":
             if fields["price"] is None:
-                raise EventError("missing:price", "a transaction needs a price: name a file of items")
+                what = "name a file of items" if self.items is None else f"the file of items has none of {product!r}"
+                raise EventError("missing:price", f"a transaction needs a price: {what}"[:200])
             order = text(record.get("transactionid"))
             if order is None:
                 raise EventError("missing:order_id", "a transaction needs a transactionid")

@@ -46,7 +46,9 @@ def no_such_topic(namespace: Namespace, topic: str, there: Iterable[str]) -> Usa
     if own and topic not in namespace.topics:
         # The events' own topic, which comes first, goes by no short name.
         short = [name.rpartition(".")[2] for name in own if name != namespace.events_topic]
-        return UnknownName("topic", topic, {*own, *short, *difflib.get_close_matches(topic, there, n=1)})
+        further = [name.removeprefix(f"{namespace.name}.") for name in there if name.startswith(f"{namespace.name}.")]
+        further = [name for name in further if namespace.topic(name) not in namespace.topics]
+        return UnknownName("topic", topic, {*own, *short, *further, *difflib.get_close_matches(topic, there, n=1)})
     return UsageError(
         f"There is no topic {topic!r}.",
         remedy=f"Make the namespace's topics with `retailpulse topics --create{namespace.option}`.",
