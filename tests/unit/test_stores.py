@@ -233,7 +233,7 @@ def test_a_frame_of_a_join_and_of_times_beyond_pandas() -> None:
     assert odd.to_numpy().tolist() == [["10000-01-01", "\ud800"], [None, "b"]]
     frame = to_frame(["id", "id"], [(1, datetime(9999, 12, 31))], {0: "integer", 1: "time"})
     assert list(frame.columns) == ["id", "id"]
-    assert frame.iloc[0, 1] == datetime(9999, 12, 31)
+    assert frame.iloc[0, 1] == datetime(9999, 12, 31, tzinfo=UTC), "as a time that pandas holds"
     assert to_frame([], [], {}).empty
 
 
