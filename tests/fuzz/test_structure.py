@@ -65,7 +65,8 @@ def judge(content: bytes, given: Orders) -> None:
         sign = {"purchase": 1, "refund": -1}.get(sent["event_type"], 0)
         amount = sign * Decimal(sent["price"]) * (sent.get("quantity") or 1) if sign else Decimal(0)
         sums[sent.get("order_id") or ""] += amount  # type: ignore[assignment]
-        beside[sent.get("order_id") or ""] += Decimal(sent.get(name) or 0)  # type: ignore[assignment]
+        if name and name in sent:
+            beside[sent.get("order_id") or ""] += Decimal(sent[name])  # type: ignore[assignment]
         ids.setdefault(sent["event_id"], amount)
     assert sum(ids.values()) == sum(check.revenue.values())
     texts = [json.dumps(record, default=str) for record in given.records]
