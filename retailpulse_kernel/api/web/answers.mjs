@@ -81,15 +81,14 @@ export function titlesOf(titles, change) {
   const percent = only(change)?.change_percent ?? null;
   if (percent === null) return titles;
   const said = `${percent < 0 ? "" : "+"}${percent.toFixed(1)} %`;
-  return { ...titles, average_order_value: `${titles.average_order_value}: ${said} against the same part of last week` };
+  return { ...titles, average_order_value: `${titles.average_order_value}, ${said} vs last week` };
 }
 
-/** The numbers above the charts: what it is called, and what it is. */
+/** The numbers above the charts: what each is called, and what it is. */
 export function tiles(summary, titles) {
-  const unit = (value) => (value === null ? "–" : `${money(value)} ${summary.currency}`);
   return [
-    [titles.revenue, unit(summary.revenue)], [titles.orders, count.format(summary.orders)],
-    [titles.average_order_value, unit(summary.average)], [titles.events, count.format(summary.events)],
+    [titles.revenue, `${money(summary.revenue)} ${summary.currency}`],
+    [titles.orders, count.format(summary.orders)], [titles.events, count.format(summary.events)],
   ];
 }
 
