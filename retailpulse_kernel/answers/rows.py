@@ -64,7 +64,8 @@ def figure_rows(
     now : datetime, optional
         The present, when absent; windows that end later are not complete.
     table : FigureTable, optional
-        The table that answers, `CATEGORY` by the calendar of the request when absent; in the base currency its windows lie within a business day each.
+        The table that answers; `CATEGORY` by the clock of the request when absent. In the base currency its windows lie
+        within a business day each.
     conversion : Conversion, optional
         What converts the rows of a figure in the base currency.
     largest : Largest, optional
