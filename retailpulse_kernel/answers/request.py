@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from retailpulse_kernel.answers.ranges import fitting
 from retailpulse_kernel.ground.calendars import UTC_CALENDAR, Calendar
 from retailpulse_kernel.ground.errors import UnknownName, UsageError
-from retailpulse_kernel.ground.spans import moment_at, moment_of, require_range, span_of
+from retailpulse_kernel.ground.spans import moment_at, moment_of, range_of, require_range, span_of
 from retailpulse_kernel.shop.tables import CATEGORY, GRAINS, FigureTable, Grain, grain_of
 
 __all__ = ["Asked", "asked", "fitted", "values_of"]
@@ -85,6 +85,7 @@ def asked(
     *,
     since: str = "",
     until: str = "",
+    last: str = "",
     grain: str = "auto",
     by: str = "",
     only: Mapping[str, Sequence[str]] | None = None,
@@ -101,6 +102,8 @@ def asked(
     since, until : str
         ISO 8601, or milliseconds since 1970 as Grafana gives them; widened to whole minutes. Today up to `now` when
         empty.
+    last : str
+        The newest span instead of `since`, such as ``7d``, or a period such as ``yesterday``.
     grain : str
         ``minute``, ``hour``, ``day``, any width that these add up to, such as ``15m``, or ``auto`` for the finest
         that a line still shows well.
@@ -128,7 +131,10 @@ def asked(
     """
     end = _widened(_moment(until, calendar) if until else now)
     day = GRAINS["day"].within(calendar)
-    start = GRAINS["minute"].start(_moment(since, calendar)) if since else day.start(end - timedelta(minutes=1))
+    if last:
+        start, end = _newest(last, since, until, end, calendar)
+    else:
+        start = GRAINS["minute"].start(_moment(since, calendar)) if since else day.start(end - timedelta(minutes=1))
     _check(start, end)
     known, wanted = tuple(dimensions), _listed(by)
     for name in wanted:
@@ -205,6 +211,16 @@ def values_of(texts: Sequence[str]) -> frozenset[str]:
         What the request has under the filter's name.
     """
     return frozenset(_listed(texts[0]) if len(texts) == 1 else texts)
+
+
+def _newest(last: str, since: str, until: str, end: datetime, calendar: Calendar) -> tuple[datetime, datetime]:
+    """The newest span up to the end of a range, or a period of the shop's calendar."""
+    try:
+        start, stop = range_of(last, since or None, end if until else None, now=end, calendar=calendar)
+    except OverflowError as error:
+        raise UsageError(f"last={last!r} is too long.", remedy="Give a shorter span, such as 7d.") from error
+    assert start is not None, "a span has a start"
+    return GRAINS["minute"].start(start), _widened(end if stop is None else stop)
 
 
 def _moment(text: str, calendar: Calendar) -> datetime:

@@ -45,7 +45,7 @@ def figure_rows(
     asked: Asked,
     *,
     now: datetime | None = None,
-    table: FigureTable = CATEGORY,
+    table: FigureTable | None = None,
     conversion: Conversion | None = None,
     largest: Largest | None = None,
 ) -> list[Row]:
@@ -63,8 +63,9 @@ def figure_rows(
         Range, dimensions and values.
     now : datetime, optional
         The present, when absent; windows that end later are not complete.
-    table : FigureTable
-        The table that answers; in the base currency its windows lie within a business day each.
+    table : FigureTable, optional
+        The table that answers; `CATEGORY` by the clock of the request when absent. In the base currency its windows lie
+        within a business day each.
     conversion : Conversion, optional
         What converts the rows of a figure in the base currency.
     largest : Largest, optional
@@ -77,6 +78,7 @@ def figure_rows(
     UsageError
         The table's windows do not add up to those that are asked for, or the range has too many of them.
     """
+    table = CATEGORY.within(asked.calendar) if table is None else table
     for dimension in asked.dimensions:
         if dimension not in table.by:
             raise UnknownName("dimension", dimension, table.by, of=f"the table {table.name!r}")

@@ -22,6 +22,7 @@ from retailpulse_kernel.answers.rows import funnel_rows
 from retailpulse_kernel.api.cache import AnswerCache
 from retailpulse_kernel.api.corrections import add_corrections
 from retailpulse_kernel.api.figures import Wanted, answer_of, figure_answer
+from retailpulse_kernel.api.page import add_page, is_of_page
 from retailpulse_kernel.api.problems import ERRORS, Problem
 from retailpulse_kernel.api.products import product_rows
 from retailpulse_kernel.api.sources import Sources
@@ -88,13 +89,14 @@ _EXAMPLE = {
 
 #: The value of the filter `currency` that asks for money of all currencies in the base currency.
 _BASE = "base"
-_NAMES = ("from", "to", "grain", "by", "shift", "limit", "table", "top", "compare", "complete")
+_NAMES = ("from", "to", "last", "grain", "by", "shift", "limit", "table", "top", "compare", "complete")
 
 
 def _asked(
     request: Request,
     since: Annotated[str, Query(alias="from", description="ISO 8601 or epoch ms; today's start", max_length=64)] = "",
     until: Annotated[str, Query(alias="to", description="Not included; now when absent.", max_length=64)] = "",
+    last: Annotated[str, Query(description="The newest span instead: 1h, 7d, today, last week.", max_length=20)] = "",
     grain: Annotated[str, Query(description="minute, hour, day, a width such as 15m, or auto", max_length=16)] = "auto",
     by: Annotated[str, Query(description="bucket or dimensions, with commas", max_length=400)] = "",
     shift: Annotated[str, Query(description="Read so much earlier, shown in place: 7d.", max_length=20)] = "",
@@ -113,8 +115,8 @@ def _asked(
         shop = catalogue.contract.shop
         only["currency"] = [] if shop.rates else [shop.currency]
     question = asked(
-        since=since, until=until, grain=grain, by=by, only=only, shift=shift, limit=limit, now=datetime.now(UTC),
-        dimensions=sorted(known), calendar=catalogue.contract.shop.calendar,
+        since=since, until=until, last=last, grain=grain, by=by, only=only, shift=shift, limit=limit,
+        now=datetime.now(UTC), dimensions=sorted(known), calendar=catalogue.contract.shop.calendar,
     )  # fmt: skip
     # The plan of a draft may go by a column that is called as a personal field.
     require_shown(question.dimensions, catalogue.contract)
@@ -145,7 +147,7 @@ def create_app(
     store : FigureStore
         The store that serves the figures.
     token : str, optional
-        What a request must carry as ``Authorization: Bearer``; all but the health asks for it.
+        What a request must carry as ``Authorization: Bearer``; all but the health and the empty page asks for it.
     hosts : list of str, optional
         Names that it answers to: without a token, a page in a browser must not reach it under a name of its own.
     values : Values, optional
@@ -222,6 +224,7 @@ def create_app(
     add_corrections(app, sources, answer, _asked)
     add_values(app, sources, pool, answer, _asked)
     add_why(app, sources, answer, _asked)
+    add_page(app, sources, answer)
 
     @app.get("/api/v1/health", response_model=Health, responses={503: ERRORS[503]})
     def health(request: Request) -> Response:
@@ -235,7 +238,7 @@ def create_app(
 
 def _guard(token: str | None) -> Callable[[Request], bool]:
     def allowed(request: Request) -> bool:
-        if token is None or request.url.path == "/api/v1/health":
+        if token is None or request.url.path == "/api/v1/health" or is_of_page(request.url.path):
             return True
         given = request.headers.get("authorization", "")
         return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())

@@ -236,7 +236,8 @@ class Catalogue:
         kept = tuple(entry for entry in self.entries if entry.figures is not None)
         if any(self.is_served(entry) for entry in kept):
             return kept
-        return (TableEntry(TablePlan.describing(CATEGORY, self.serving)), *kept)
+        served = CATEGORY.within(self.contract.shop.calendar)
+        return (TableEntry(TablePlan.describing(served, self.serving)), *kept)
 
     def is_served(self, entry: TableEntry) -> bool:
         """Whether a table is the one that dashboards and live views read.

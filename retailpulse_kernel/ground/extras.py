@@ -17,7 +17,7 @@ __all__ = ["EXTRAS", "require_extra"]
 #: The top-level modules of each extra. Extras that an extra includes are not repeated.
 EXTRAS = {
     "airflow": ("airflow", "fastapi", "nbconvert"),
-    "api": ("fastapi", "uvicorn"),
+    "api": ("fastapi", "plotly", "uvicorn"),
     "hbase": ("happybase", "thriftpy2"),
     "hive": ("pyhive", "thrift", "thrift_sasl", "thriftpy2"),
     "keyring": ("keyring",),

@@ -20,7 +20,9 @@ from retailpulse_kernel.live import assets
 from retailpulse_kernel.live.plotting import CONFIG
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted((ROOT / "retailpulse_kernel" / "live" / "js").glob("*.mjs"))
+SOURCES = sorted(
+    path for folder in ("live/js", "api/web") for path in (ROOT / "retailpulse_kernel" / folder).glob("*.mjs")
+)
 NODE = shutil.which("node")
 
 needs_node = pytest.mark.skipif(NODE is None, reason="there is no node on this machine")

@@ -10,7 +10,8 @@ const VERMILION = "#D55E00";
 const TYPES = {
   view: "#56B4E9", click: BLUE, add_to_cart: ORANGE, remove_from_cart: "#CC79A7", purchase: GREEN, refund: VERMILION,
 };
-const MOST_CATEGORIES = 12;
+/** Bars of categories; all others have one together. */
+export const MOST_CATEGORIES = 12;
 /** The bar of all other categories: no category has this name. */
 const REST = "\u0000";
 
@@ -87,10 +88,10 @@ const ofMoney = ({ currency, conversion }) => (conversion === null ? currency : 
 function bar(summary, titles, theme) {
   const shown = summary.byCategory.slice(0, MOST_CATEGORIES);
   const rest = summary.byCategory.slice(MOST_CATEGORIES);
+  // Who adds up the others already says how many they are, and what they have.
+  const [others, sum] = summary.rest ?? [rest.length, rest.reduce((sum, [, value]) => sum + value, 0n)];
   const rows = shown.map(([name, value]) => ({ key: name, label: asText(name), value }));
-  if (rest.length) {
-    rows.push({ key: REST, label: `${rest.length} more`, value: rest.reduce((sum, [, value]) => sum + value, 0n) });
-  }
+  if (others) rows.push({ key: REST, label: `${others} more`, value: sum });
   rows.reverse();
   const keys = rows.map(({ key }) => key);
   return {
@@ -133,6 +134,7 @@ function unfinished(buckets, field, unit, colour) {
 function correction({ corrected }, unit) {
   if (!corrected) return "";
   const { at, events, revenue } = corrected;
+  if (revenue === undefined) return `<br>corrected at ${time(at).slice(11, 16)}`;
   const added = `${revenue < 0n ? "" : "+"}${money(revenue)} ${unit}`;
   return `<br>corrected at ${time(at).slice(11, 16)}, ${added} (${events} late ${events === 1 ? "event" : "events"})`;
 }
@@ -143,11 +145,12 @@ const dots = (values) => values.map((value, i) => (value !== null && (values[i -
 /** A trace over time; what the hover says is exact. */
 function over(buckets, field, unit, more) {
   const values = buckets.map((bucket) => plain(bucket[field] ?? null));
+  const days = buckets.length > 0 && buckets.at(-1).start - buckets[0].start >= 86_400;
   return {
     type: "scatter", mode: "lines+markers", x: buckets.map((bucket) => time(bucket.start)), y: values,
     // At one point several traces may lie: each of them tells of a correction.
     customdata: buckets.map((bucket) => [money(bucket[field] ?? null), field === "revenue" ? correction(bucket, unit) : ""]),
-    hovertemplate: `%{x|%H:%M} ${more.name}: %{customdata[0]} ${unit}%{customdata[1]}<extra></extra>`, ...more,
+    hovertemplate: `%{x|${days ? "%d %b %H:%M" : "%H:%M"}} ${more.name}: %{customdata[0]} ${unit}%{customdata[1]}<extra></extra>`, ...more,
     marker: { size: dots(values), ...more.marker },
   };
 }
@@ -163,7 +166,7 @@ function corrected(buckets, unit, theme) {
 
 function line(summary, titles, theme) {
   const peaks = summary.buckets.filter((bucket) => bucket.peak);
-  const every = summary.width === 60 ? "minute" : "hour";
+  const every = summary.every ?? (summary.width === 60 ? "minute" : "hour");
   const buckets = holed(summary.buckets, summary.width);
   const unit = summary.currency;
   return {
