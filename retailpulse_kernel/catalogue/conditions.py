@@ -12,8 +12,9 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from retailpulse_kernel.ground.errors import UnknownName, UsageError
+from retailpulse_kernel.ground.errors import UnknownName, UsageError, did_you_mean
 from retailpulse_kernel.ground.spans import moment_of
+from retailpulse_kernel.shop.currencies import CURRENCIES
 from retailpulse_kernel.shop.rows import RowTable
 from retailpulse_kernel.stores.frames import checked_limit
 from retailpulse_kernel.stores.rows import arrow_type, element_of
@@ -21,7 +22,7 @@ from retailpulse_kernel.stores.rows import arrow_type, element_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Wanted", "texts_of", "time_column", "time_column_if_any", "wanted_of"]
+__all__ = ["Wanted", "require_currency", "texts_of", "time_column", "time_column_if_any", "wanted_of"]
 
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
@@ -156,6 +157,8 @@ def texts_of(where: Mapping[str, Any] | None) -> dict[str, list[Any]]:
     UsageError
         A value is none that a dimension can have.
     """
+    if where is not None and not isinstance(where, Mapping):
+        raise UsageError(f"where={where!r} is no mapping.", remedy="Write where={'device': 'phone'}.")
     found: dict[str, list[Any]] = {}
     for name, value in (where or {}).items():
         several = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
@@ -167,6 +170,30 @@ def texts_of(where: Mapping[str, Any] | None) -> dict[str, list[Any]]:
                     remedy=f"Write where={{{name!r}: 'a value'}}, or a list of values.",
                 )
     return found
+
+
+def require_currency(name: str | None) -> None:
+    """Refuse a currency that there is not.
+
+    Parameters
+    ----------
+    name : str or None
+        Its code; None for none.
+
+    Raises
+    ------
+    UsageError
+        It is no code of ISO 4217.
+    """
+    if name is None or name in CURRENCIES:
+        return
+    if name == "base":
+        raise UsageError(
+            "currency='base' chooses no figures: amounts in the base currency are figures of their own.",
+            remedy="Ask for them by their names, such as 'revenue_base'.",
+        )
+    hint = did_you_mean(str(name).upper(), CURRENCIES)
+    raise UsageError(f"{name!r} is not a currency of ISO 4217.", remedy=f"{hint}Write its code, such as EUR.")
 
 
 def time_column(table: RowTable, name: str | None = None) -> str:

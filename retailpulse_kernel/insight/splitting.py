@@ -34,8 +34,8 @@ def decomposition_of(figure: Figure | Ratio, table: FigureTable) -> Decompositio
     """
     for part in parts_of([figure]):
         if not part.rules.is_added:
-            is_sketch = part.rules.value is Value.SKETCH
-            why = "counts different values, and two groups may share some" if is_sketch else "is one value of many"
+            counts = part.rules.value is Value.SKETCH and part.rules.shows is Value.WHOLE
+            why = "counts different values, and two groups may share some" if counts else "is one value of many"
             raise UsageError(
                 f"The figure {figure.name!r} does not add up: {part.name!r} {why}. Its changes can't be split.",
                 remedy="Ask for a figure that adds up, such as events, orders or revenue, or for a ratio of two such.",

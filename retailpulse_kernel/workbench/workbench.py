@@ -402,12 +402,13 @@ class Workbench:
             worth in the base currency.
         """
         from retailpulse_kernel.catalogue.answering import Asking, answer
-        from retailpulse_kernel.catalogue.conditions import texts_of
+        from retailpulse_kernel.catalogue.conditions import require_currency, texts_of
         from retailpulse_kernel.catalogue.tables import catalogue_of
         from retailpulse_kernel.stores.frames import shaped
 
         if grain is not None and every is not None:
             raise UsageError("`grain` and `every` are both given.", remedy="Use `every`.")
+        require_currency(currency)
         only = texts_of(where)
         if currency is not None:
             only["currency"] = [currency]
@@ -472,10 +473,11 @@ class Workbench:
         UsageError
             The figure does not add up, or the ranges can't be compared.
         """
-        from retailpulse_kernel.catalogue.conditions import texts_of
+        from retailpulse_kernel.catalogue.conditions import require_currency, texts_of
         from retailpulse_kernel.catalogue.tables import catalogue_of
         from retailpulse_kernel.insight.explaining import Asked, explain
 
+        require_currency(currency)
         only = texts_of(where)
         dimensions = (by,) if isinstance(by, str) else tuple(by)
         asked = Asked(figure, dimensions, only, last, since, until, against, currency, table, scale, top)

@@ -24,7 +24,7 @@ from retailpulse_kernel.api.app import create_app
 from retailpulse_kernel.api.sources import Sources
 from retailpulse_kernel.catalogue.browsing import listed
 from retailpulse_kernel.catalogue.choosing import Question, choose, choose_each
-from retailpulse_kernel.catalogue.conditions import texts_of, time_column, wanted_of
+from retailpulse_kernel.catalogue.conditions import require_currency, texts_of, time_column, wanted_of
 from retailpulse_kernel.catalogue.overview import Freshness, Tables, freshness
 from retailpulse_kernel.catalogue.personal import without_personal
 from retailpulse_kernel.catalogue.tables import Catalogue, TableEntry, catalogue_of
@@ -505,3 +505,19 @@ def test_conditions_of_figures_are_texts(where: dict[str, Any] | None, found: An
         with pytest.raises(UsageError) as told:
             texts_of(where)
         assert str(told.value).startswith(found) and "Write where={'device': 'a value'}" in str(told.value)
+
+
+def test_a_condition_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Write where=\{'device': 'phone'\}"):
+        texts_of("device = 'phone'")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("eur", "Did you mean 'EUR'?"), ("base", "such as 'revenue_base'"), ("X", "ISO")]
+)
+def test_a_currency_that_there_is_not_is_refused(name: str, said: str) -> None:
+    require_currency("EUR")
+    require_currency(None)
+    with pytest.raises(UsageError) as told:
+        require_currency(name)
+    assert said in str(told.value)
