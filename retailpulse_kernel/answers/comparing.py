@@ -142,7 +142,8 @@ def comparison_of(
         raise UsageError("A range without a beginning has none before it.", remedy="Give `last` or `since`.")
     over = finest.start(now)
     end = max(over if until is None else min(until, over), since)
-    nothing = f"No window of {_words(finest)} since {iso_text(since)} is over yet, so there is nothing to compare"
+    reached = f"No window of {_words(finest)} since {calendar.text(since)} is over: figures are complete until "
+    nothing = f"{reached}{calendar.text(now)}, so there is nothing to compare"
     earlier = COMPARISONS[name]
     shift = (until or end) - since if earlier is None else earlier
     start = None if windows is None else calendar.shifted(windows.start(since), -shift)
@@ -277,4 +278,5 @@ def _window(key: tuple[Any, ...], place: int | None) -> Any:
 
 
 def _words(grain: Grain) -> str:
-    return f"a {grain.unit}" if grain.count == 1 else grain.title
+    article = "an" if grain.unit == "hour" else "a"
+    return f"{article} {grain.unit}" if grain.count == 1 else grain.title

@@ -56,13 +56,16 @@ def minutes_of(
     UsageError
         As `spans.range_of`.
     """
-    present = finest.end(datetime.now(UTC))
-    begin, end = range_of(last, since, until, now=present, calendar=calendar)
+    # Of wide windows the last one has hardly begun: the span is counted from this minute, and the window that holds its
+    # beginning is taken as a whole.
+    now = datetime.now(UTC)
+    minute = min(finest, GRAINS["minute"], key=lambda one: one.seconds)
+    begin, end = range_of(last, since, until, now=minute.end(now), calendar=calendar)
     if last is None or begin is None:
         return begin, end
     if begin != (start := finest.start(begin)):
         say(f"{_by(finest)}: this is from {start.astimezone(calendar.tzinfo):%Y-%m-%d %H:%M} ({calendar.zone}) on.")
-    return start, end or present
+    return start, end or finest.end(now)
 
 
 def _by(finest: Grain) -> str:

@@ -177,7 +177,7 @@ def fitted(asked: Asked, table: FigureTable) -> Asked:
     asked, series = replace(asked, grain=grain), grain if "bucket" in asked.by else None
     windows = (asked.until - asked.since) / grain.width
     if series and windows > MOST_BUCKETS:
-        width = f"a {grain.unit}" if grain.count == 1 else grain.title
+        width = f"{'an' if grain.unit == 'hour' else 'a'} {grain.unit}" if grain.count == 1 else grain.title
         raise UsageError(
             f"{windows:,.0f} windows of {width} are more than the {MOST_BUCKETS:,} that one answer holds.",
             remedy="Ask for a shorter range or a coarser grain.",
