@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import compaction, competitors, growth, idle, latency, overhead, reading, shapes, throughput
+from bench import compaction, competitors, growth, idle, latency, overhead, reading, shapes, throughput, viewers
 from bench.lab import Lab
 from bench.machine import QUIET_SHARE, describe
 from bench.results import Figure, as_json, as_table
@@ -20,7 +20,9 @@ from retailpulse_kernel.ground.settings import Settings
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-MEASUREMENTS = (*throughput.CONTESTANTS, "shapes", "latency", "reads", "idle", "overhead", "growth", "compaction")
+MEASUREMENTS = (
+    *throughput.CONTESTANTS, "shapes", "latency", "reads", "idle", "overhead", "growth", "compaction", "viewers",
+)  # fmt: skip
 
 _QUICK_EVENTS = 100_000
 #: Events of the long run, as a multiple of the others' topic.
@@ -73,6 +75,8 @@ def main(
                 figures += growth.measure(lab, _GROWTH * events)
             if "compaction" in wanted:
                 figures += compaction.measure(lab)
+            if "viewers" in wanted:
+                figures += viewers.measure(lab, rounds=rounds, seconds=20 if quick else 60)
     finally:
         # What was measured before something failed is not thrown away.
         _show(figures, [name for name in wanted if name in competitors.COMPETITORS])

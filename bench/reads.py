@@ -52,10 +52,10 @@ def figures_ms(settings: Settings, *, reads: int = 20, users: bool = False) -> f
     return statistics.median(took)
 
 
-def fill_figures(settings: Settings, *, days: int = 30, categories: int = 200) -> int:
+def fill_figures(settings: Settings, *, days: int = 30, categories: int = 200, hour_days: int = 3) -> int:
     """Write that much history into the namespace's tables, half of the categories in two currencies; its rows.
 
-    Days for all of it, hours of the last three days, minutes of the last two with 120 keys each.
+    Days for all of it, hours of the last `hour_days`, minutes of the last two days with 120 keys each.
     """
     dice, now = random.Random(1), datetime.now(UTC)
     today = GRAINS["day"].start(now)
@@ -82,7 +82,7 @@ def fill_figures(settings: Settings, *, days: int = 30, categories: int = 200) -
     store.create(CATEGORY)
     for grain, length, most, actives, sample in (
         (GRAINS["day"], days, 9_000, (5_000, *[300] * 9), len(keys)),
-        (GRAINS["hour"], 3, 900, (30,), len(keys)),
+        (GRAINS["hour"], hour_days, 900, (30,), len(keys)),
         (GRAINS["minute"], 2, 20, (3,), 120),
     ):
         start = today - timedelta(days=length - 1)

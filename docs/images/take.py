@@ -1,7 +1,7 @@
 """Takes the README's screenshots from the running product: ``python docs/images/take.py``.
 
 It feeds a namespace of its own for some minutes, with the job "metrics", fills another one, and drops both. A word as
-argument takes only that picture: ``live``, ``explorer`` or ``promote``.
+argument takes only that picture: ``live``, ``explorer``, ``promote`` or ``page``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 from rich.console import Console
 
+from bench.api import served
 from bench.browser import Notebook, chromium, jupyter_lab, write_notebook
 from bench.jobs import generator, primed, started
 from bench.lab import Lab, project_file
@@ -37,6 +38,8 @@ def main(wanted: str = "") -> None:
             _explorer(lab, lab.namespace("explorer"))
         if wanted in ("", "promote"):
             _promoting(lab)
+        if wanted in ("", "page"):
+            _page(lab.namespace("page"))
 
 
 def _moving(lab: Lab) -> None:
@@ -79,6 +82,16 @@ def _explorer(lab: Lab, settings: Settings) -> None:
         notebook.page.wait_for_selector(".rp-explorer[data-question='categories'] .main-svg")
         notebook.page.wait_for_timeout(1_000)
         notebook.page.screenshot(path=HERE / "explorer.png")
+
+
+def _page(settings: Settings) -> None:
+    """The page of the read API."""
+    fill(Workbench(settings.profile_name, settings.namespace_name), events=60_000, hours=10)
+    with served(settings) as (address, _), chromium(viewport={"width": 1600, "height": 820}) as context:
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector("main[data-frames] .rp-chart-pie .slice")
+        page.screenshot(path=HERE / "page.png")
 
 
 def _promotion(lab: Lab, settings: Settings) -> None:

@@ -43,6 +43,13 @@ test("a summary has what the live view draws", () => {
   assert.equal(aov.data[0].value, 3.9167);
 });
 
+test("a long name leaves place for its bar", () => {
+  const name = `${"a".repeat(128)}${"z".repeat(128)}`;
+  const { bar } = charts(summaryOf(answers({ categories: { rows: [{ category: name, decimal: "9" }], others: 0 } }), "UTC"), TITLES, THEMES.light);
+  assert.equal(bar.layout.yaxis.ticktext[0], `${"a".repeat(20)}…${"z".repeat(19)} `);
+  assert.equal(bar.data[0].customdata[0][0], name);
+});
+
 test("a day begins at the shop's midnight, on both sides of a change of its clock", () => {
   const rows = ["2026-03-28T00:00:00+01:00", "2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"].map((day) => row(day, "1.00", "1.00"));
   const summary = summaryOf(answers({ series: { since: "2026-03-27T23:00:00Z", until: "2026-03-30T22:00:00Z", grain: "day", rows } }), "Europe/Berlin");

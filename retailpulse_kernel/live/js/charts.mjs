@@ -12,6 +12,8 @@ const TYPES = {
 };
 /** Bars of categories; all others have one together. */
 export const MOST_CATEGORIES = 12;
+/** Characters of a category's name beside its bar. */
+const LONGEST_NAME = 40;
 /** The bar of all other categories: no category has this name. */
 const REST = "\u0000";
 
@@ -82,6 +84,9 @@ export function charts(given, titles, theme) {
     aov: average(summary, titles, theme) };
 }
 
+/** A long name without its middle, so that it leaves place for its bar; the hover has all of it. */
+const short = (name) => (name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME / 2)}…${name.slice(1 - LONGEST_NAME / 2)}` : name);
+
 /** Of which money a chart is, for its title. */
 const ofMoney = ({ currency, conversion }) => (conversion === null ? currency : `all money in ${currency}`);
 
@@ -90,7 +95,7 @@ function bar(summary, titles, theme) {
   const rest = summary.byCategory.slice(MOST_CATEGORIES);
   // Who adds up the others already says how many they are, and what they have.
   const [others, sum] = summary.rest ?? [rest.length, rest.reduce((sum, [, value]) => sum + value, 0n)];
-  const rows = shown.map(([name, value]) => ({ key: name, label: asText(name), value }));
+  const rows = shown.map(([name, value]) => ({ key: name, label: asText(name), shown: asText(short(name)), value }));
   if (others) rows.push({ key: REST, label: `${others} more`, value: sum });
   rows.reverse();
   const keys = rows.map(({ key }) => key);
@@ -103,7 +108,7 @@ function bar(summary, titles, theme) {
     }],
     layout: layout(theme, `${titles.revenue} by category, ${ofMoney(summary)}`, {
       bargap: 0.25,
-      yaxis: { type: "category", tickmode: "array", tickvals: keys, ticktext: rows.map(({ label }) => `${label} `) },
+      yaxis: { type: "category", tickmode: "array", tickvals: keys, ticktext: rows.map(({ label, shown }) => `${shown ?? label} `) },
     }),
   };
 }
