@@ -36,7 +36,7 @@ from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.streaming.checkpoint.epochs import Epoch, new_epoch, open_local
 from retailpulse_kernel.streaming.checkpoint.files import write_note
 from retailpulse_kernel.streaming.checkpoint.writer import writer_lock
-from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, TablePlan, write_plan
+from retailpulse_kernel.streaming.plan.data import FigurePlan, Plan, RowsPlan, TablePlan, write_plan
 from retailpulse_kernel.streaming.run.changes import Effect, compare
 from retailpulse_kernel.streaming.run.job import Job
 from retailpulse_kernel.streaming.run.planning import plan_of
@@ -481,6 +481,19 @@ def test_runs_are_read_from_their_output_notebooks(settings: Settings, tmp_path:
     found = runs_of(settings, "metrics", limit=10)
     assert [(run["state"], run["seconds"]) for run in found] == [("killed", None), ("failed", 60.0), ("finished", 60.0)]
     assert len(runs_of(settings, "metrics", limit=2)) == 2
+
+
+def test_the_lag_is_that_of_all_topics(settings: Settings, tmp_path: Path) -> None:
+    class Topics(KafkaStore):
+        def offsets(self, topic: str) -> dict[int, tuple[int, int]]:
+            return {0: (0, 137 if topic.endswith("shop.payments") else 818)}
+
+    reads = ((PLAN.topic, "event_id"), ("shop.payments", "event_id"))
+    rows = RowsPlan("paid", (("event_id", "string"),), ("event_id",), "append", "q", reads)
+    plan = replace(PLAN, tables=(TablePlan("paid", "cassandra", rows=rows),))
+    Registry(settings).freeze(notebook(tmp_path / "a.ipynb"), replace(manifest(1), kind="stream", plan=plan))
+    (row,) = overview(settings, kafka=Topics)
+    assert row["lag"] == 818 + 137
 
 
 def test_what_a_job_does_now_is_told(settings: Settings, tmp_path: Path) -> None:

@@ -137,16 +137,16 @@ def _is_running(settings: Settings, job: str) -> bool:
 
 
 def _lag(settings: Settings, plan: Plan, kafka: Callable[[Settings], KafkaStore]) -> int | None:
-    """Messages that no batch of the job has taken; None where Kafka does not say."""
+    """Messages of all its topics that no batch of the job has taken; None where Kafka does not say."""
     epoch = find_epoch(f"{settings.checkpoints}/{plan.job}")
     # The newest batch in the log may be under way, and none of it written.
     done = committed_batch(epoch.path) if epoch else None
-    topic = settings.namespace.topic(plan.topic)
+    topics = [settings.namespace.topic(name) for name in plan.topics]
     try:
-        bounds = kafka(settings).offsets(topic)
+        bounds = {topic: kafka(settings).offsets(topic) for topic in topics}
     except (StoreUnavailable, UsageError):
         return None
-    return untaken(bounds, done.offsets.get(topic, {}) if done else {})
+    return sum(untaken(bounds[topic], done.offsets.get(topic, {}) if done else {}) for topic in topics)
 
 
 def runs_of(settings: Settings, name: str, *, limit: int) -> list[dict[str, Any]]:
