@@ -32,7 +32,7 @@ class JobMetrics:
     """
 
     def __init__(self, recorder: Recorder, topic: str, offsets: dict[str, dict[str, int]] | None) -> None:
-        self._recorder = recorder
+        self._recorder, self._topic = recorder, topic
         self._written = self._followed = -1
         self._ahead_ms = 0
         recorder.tell(topic=topic)
@@ -123,4 +123,6 @@ class JobMetrics:
         self._recorder.add("retailpulse_job_reference_failures_total", int(bool(state.error)), table=state.name)
 
     def _reached(self, offsets: dict[str, dict[str, int]]) -> None:
-        self._recorder.tell(offset=sum(end for ends in offsets.values() for end in ends.values()))
+        # Of the topic whose end it is compared with: another output may read a second one.
+        if self._topic in offsets:
+            self._recorder.tell(offset=sum(offsets[self._topic].values()))
