@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -113,7 +114,7 @@ def _asked_rows(late: Late, question: Asked) -> Iterator[tuple[int, Row]]:
 def _body(sources: Sources, question: Asked, name: str) -> bytes:
     entry = _entry(sources, name)
     assert entry.figures is not None, "the catalogue lists tables of figures here"
-    question = fitted(question, entry.figures)
+    question = fitted(replace(question, by=("bucket",)), entry.figures)
     contract = sources.catalogue.contract
     figures = [one for one in entry.figures.figures if one.rules.is_added and not shows_personal(one, contract)]
     keys = ("bucket", *(["currency"] if "currency" in entry.figures.by else []))

@@ -175,6 +175,7 @@ def test_a_function_that_calls_itself_has_a_digest() -> None:
         ({"query": "q2"}, "the query of carts changed"),
         ({"key": ("user_id", "events")}, "the key of carts changed"),
         ({"columns": (("user_id", "string"),)}, "the columns of carts changed"),
+        ({"columns": (("user_id", "string"),), "key": ()}, "have the old ones; the key was user_id, and now is none"),
         ({"mode": "append"}, "the output mode of carts changed"),
         ({"reads": (("other", "event_id"),)}, "reads other topics"),
     ],

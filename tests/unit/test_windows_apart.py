@@ -145,6 +145,18 @@ class TestApi:
         assert sum(Decimal(row["decimal"]) for row in found["rows"]) == 4 + 8 + OF_SECOND
 
 
+def test_corrections_have_a_range_where_none_is_asked_for(store: MemoryStore) -> None:
+    class Here(Sources):
+        @property
+        def catalogue(self) -> Catalogue:
+            return catalogue()
+
+    client = TestClient(create_app(store, sources=Here(store)))
+    for asked in ({}, {"grain": "week"}, {"grain": "7m"}):
+        found = client.get("/api/v1/corrections", params={"table": "visits", **asked})
+        assert found.status_code == 200 and found.json()["rows"] == [], found.text
+
+
 def test_an_earlier_time_of_a_live_view_ends_where_its_windows_do(store: MemoryStore) -> None:
     source = FigureSource.of(Asking(("revenue",), ("brand",), every="week"), catalogue, lambda _: store)  # type: ignore[arg-type, return-value]
     shown = source.read(None, SECOND + timedelta(days=1))

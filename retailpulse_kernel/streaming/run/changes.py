@@ -317,7 +317,9 @@ def _of_row_table(old: TablePlan, new: TablePlan) -> Iterator[Difference]:
                 "watermark", Effect.RESUME, f"in the query of {name}, {steps}: it holds from the next batch on"
             )
         return
-    reason = _ROWS[changed].format(name=name) + (f"; {steps}" if steps else "")
+    was, now = (_words(rows.key) or "none" for rows in (old.rows, new.rows))
+    key = f"the key was {was}, and now is {now}" if was != now else ""
+    reason = "; ".join(filter(None, (_ROWS[changed].format(name=name), key, steps)))
     if not (old.store == new.store and is_sent(new)):
         yield Difference("rows", Effect.EPOCH, reason)
     elif _is_other_form(old, new):
