@@ -32,7 +32,8 @@ from retailpulse_kernel.stores.cassandra.store import CassandraStore
 __all__ = ["measure"]
 
 VIEWERS, REFRESH_SECONDS = 50, 5.0
-_DAYS = 30
+#: Days of figures; hours go back as far as the dashboard compares with.
+_DAYS, _HOUR_DAYS, _CATEGORIES = 30, 8, 100
 _LIMIT = Target(100, at_most=True)
 _COUNT = "select keyspace_name, count from system_views.local_read_latency"
 
@@ -64,7 +65,7 @@ def measure(lab: Lab, *, rounds: int, seconds: float = 60) -> list[Figure]:
     """Fill 30 days, then let the viewers look at all of them, and at today."""
     settings = lab.namespace("viewers")
     lab.say(f"viewers: {_DAYS} days of figures")
-    rows = fill_figures(settings, days=_DAYS, hour_days=_DAYS)
+    rows = fill_figures(settings, days=_DAYS, hour_days=_HOUR_DAYS, categories=_CATEGORIES)
     questions = list(_questions())
     figures: list[Figure] = []
     with served(settings) as (address, process), closing(CassandraStore(settings)) as store:
