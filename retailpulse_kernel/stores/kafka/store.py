@@ -24,6 +24,7 @@ from retailpulse_kernel.shop.contract.model import Contract
 from retailpulse_kernel.shop.formats.opening import opener_of
 from retailpulse_kernel.shop.formats.options import options_of
 from retailpulse_kernel.stores.base import RowStore, SentRows
+from retailpulse_kernel.stores.confinement import require_own_topic
 from retailpulse_kernel.stores.connection import why_unreachable
 from retailpulse_kernel.stores.frames import Form, checked_limit, shaped, to_frame
 from retailpulse_kernel.stores.kafka.config import bootstrap_addresses, client_config, failure, reach
@@ -361,7 +362,12 @@ class KafkaStore(KafkaRows):
             values = [orjson.dumps(record, default=_to_json) for record in records]
         except TypeError as error:
             raise UsageError(f"A record can't be written as JSON: {error}.") from error
-        with self._answering(), Sender(self._settings, self.require(topic)) as sender:
+        try:
+            name = self.require(topic)
+        except UsageError:
+            require_own_topic(self._settings, self._named(topic))  # whether it is there is not for a trial to know
+            raise
+        with self._answering(), Sender(self._settings, name) as sender:
             for record, value in zip(records, values, strict=True):
                 sender.send(str(record.get(key, "")).encode(), value)
         return sender.acknowledged
