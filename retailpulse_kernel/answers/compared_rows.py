@@ -61,7 +61,7 @@ def compared_rows(
     """
     if asked.shift:
         raise UsageError("`shift` and `compare` are both given.", remedy="Use one of them.")
-    finest = min(table.every, key=lambda one: one.seconds)
+    finest = table.finest
     windows = asked.grain if "bucket" in asked.by else None
     comparison = comparison_of(
         name, asked.since, asked.until, finest=finest, windows=windows, now=now, calendar=asked.calendar

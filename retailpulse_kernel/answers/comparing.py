@@ -142,14 +142,14 @@ def comparison_of(
         raise UsageError("A range without a beginning has none before it.", remedy="Give `last` or `since`.")
     over = finest.start(now)
     end = max(over if until is None else min(until, over), since)
-    reached = f"No window of {_words(finest)} since {calendar.text(since)} is over: figures are complete until "
+    reached = f"No window of {finest.words} since {calendar.text(since)} is over: figures are complete until "
     nothing = f"{reached}{calendar.text(now)}, so there is nothing to compare"
     earlier = COMPARISONS[name]
     shift = (until or end) - since if earlier is None else earlier
     start = None if windows is None else calendar.shifted(windows.start(since), -shift)
     if windows is not None and start is not None and windows.start(start) != start:
         raise UsageError(
-            f"Windows of {_words(windows)} do not lie over those of the range that is {shift} earlier.",
+            f"Windows of {windows.words} do not lie over those of the range that is {shift} earlier.",
             remedy="Choose narrower windows with `every`, or a range of whole windows.",
         )
     return Comparison(since, end, shift, calendar, nothing if end == since else "")
@@ -275,8 +275,3 @@ def _moved(key: tuple[Any, ...], place: int | None, comparison: Comparison) -> t
 
 def _window(key: tuple[Any, ...], place: int | None) -> Any:
     return None if place is None else key[place]
-
-
-def _words(grain: Grain) -> str:
-    article = "an" if grain.unit == "hour" else "a"
-    return f"{article} {grain.unit}" if grain.count == 1 else grain.title

@@ -177,15 +177,14 @@ def fitted(asked: Asked, table: FigureTable) -> Asked:
     asked, series = replace(asked, grain=grain), grain if "bucket" in asked.by else None
     windows = (asked.until - asked.since) / grain.width
     if series and windows > MOST_BUCKETS:
-        width = f"{'an' if grain.unit == 'hour' else 'a'} {grain.unit}" if grain.count == 1 else grain.title
         raise UsageError(
-            f"{windows:,.0f} windows of {width} are more than the {MOST_BUCKETS:,} that one answer holds.",
+            f"{windows:,.0f} windows of {grain.words} are more than the {MOST_BUCKETS:,} that one answer holds.",
             remedy="Ask for a shorter range or a coarser grain.",
         )
     with suppress(UsageError):
         fitting(table, asked.since, asked.until, series)
         return asked
-    finest = table.parts(series)[-1] if series else min(table.every, key=lambda one: one.seconds)
+    finest = table.parts(series)[-1] if series else table.finest
     return replace(asked, since=finest.start(asked.since), until=finest.start_from(asked.until))
 
 
@@ -194,7 +193,7 @@ def _added_up(table: FigureTable, grain: Grain) -> Grain:
     with suppress(UsageError):
         table.parts(grain)
         return grain
-    finest = min(table.every, key=lambda one: one.seconds)
+    finest = table.finest
     count = finest.count * -(-grain.seconds // finest.seconds)
     return grain_of(f"{count} {finest.unit}s", finest.calendar)
 

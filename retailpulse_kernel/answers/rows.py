@@ -156,9 +156,9 @@ def _read(store: FigureStore, pool: Executor, figure: Figure | Ratio, asked: Ask
     since, until = (asked.calendar.shifted(end, -asked.shift) for end in (asked.since, asked.until))
     # Without a series the widest windows do; with one, the range is read by its own.
     table = fitting(table, since, until, asked.grain if "bucket" in asked.by else None)
-    grain = asked.grain if "bucket" in asked.by else max(table.every, key=lambda one: one.seconds)
+    grain = asked.grain if "bucket" in asked.by else table.widest
     if is_based(figure):
-        grain = table.every[0]  # each row is converted by the rate of its own day
+        grain = table.widest  # each row is converted by the rate of its own day
     parts = stored_parts([figure])
     try:
         # Windows can be taken away where all events of a row are counted, so that a row without any is known.

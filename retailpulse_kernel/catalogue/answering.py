@@ -91,8 +91,8 @@ def answer(
     choices = choose_each(catalogue, question, table=asking.table)
     keys = _same_keys(choices, asking.by, references)
     # Windows in which all tables can begin and end.
-    finest = max((_width(choice, min) for choice in choices), key=lambda one: one.seconds)
-    widest = min((_width(choice, max) for choice in choices), key=lambda one: one.seconds)
+    finest = max((choice.table.finest for choice in choices), key=lambda one: one.seconds)
+    widest = min((choice.table.widest for choice in choices), key=lambda one: one.seconds)
     begin, end = minutes_of(asking.last, asking.since, asking.until, finest, calendar)
     grain = every or (finest if last is not None else max(finest, widest, key=lambda one: one.seconds))
     by_progress = "bucket" in keys or asking.compare is not None
@@ -267,10 +267,6 @@ def _same_keys(choices: Sequence[Choice], by: Sequence[str], references: Referen
                 remedy="Ask for the figures of each table by themselves.",
             )
     return keys
-
-
-def _width(choice: Choice, pick: Callable[..., Grain]) -> Grain:
-    return pick(choice.table.every, key=lambda one: one.seconds)
 
 
 def _in_order(choices: Sequence[Choice], asked: Sequence[str | Figure | Ratio]) -> list[Figure | Ratio]:

@@ -136,7 +136,7 @@ def _readings(catalogue: Catalogue, entry: TableEntry, store: list[str]) -> list
     found = [["Rows", _rows(entry, store)], ["Live", f"rp.live({live})"]]
     stored = entry.name
     if entry.figures is not None:
-        stored = entry.figures.physical(min(entry.figures.every, key=lambda one: one.seconds))
+        stored = entry.figures.physical(entry.figures.finest)
         found.insert(0, ["Figures", _asked(catalogue, entry, None)])
     if entry.store in _MAGICS:
         magic = _MAGICS[entry.store]

@@ -48,8 +48,7 @@ def until_complete(asked: Asked, table: FigureTable, reached: datetime) -> Asked
     reached : datetime
         Until when it is complete.
     """
-    finest = min(table.every, key=lambda one: one.seconds)
-    return replace(asked, until=max(asked.since, min(asked.until, finest.start(reached))))
+    return replace(asked, until=max(asked.since, min(asked.until, table.finest.start(reached))))
 
 
 def served_until(settings: Settings, now: datetime | None = None) -> datetime:

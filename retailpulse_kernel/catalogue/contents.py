@@ -213,7 +213,7 @@ def _known(entry: TableEntry) -> FigureTable:
 
 def _windows(table: FigureTable, grain: Grain | None) -> Grain:
     if grain is None:
-        return min(table.every, key=lambda one: one.seconds)
+        return table.finest
     if grain not in table.every:
         kept = ", ".join(one.title for one in table.every)
         raise UsageError(

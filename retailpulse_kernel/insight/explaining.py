@@ -86,7 +86,7 @@ def explain(
     references = references_of(catalogue.contract, [*asked.by, *where], rows_of)
     span = None if asked.last is None or asked.last in PERIODS else span_of(asked.last)
     calendar = catalogue.contract.shop.calendar
-    ends = (None, None) if span else range_of(asked.last, asked.since, asked.until, calendar=calendar)
+    ends = (None, None) if span is not None else range_of(asked.last, asked.since, asked.until, calendar=calendar)
     tables = Tables(catalogue, asked.figure, asked.by, where, references, *ends, span, asked.table)
     (figure,) = tables.main.figures
     ranges = ranges or _ranges(catalogue, tables.main, asked)
@@ -165,7 +165,7 @@ class _Read:
 def _ranges(catalogue: Catalogue, choice: Choice, asked: Asked) -> Ranges:
     """Both ranges, in windows of the table that answers."""
     calendar = catalogue.contract.shop.calendar
-    finest = min(choice.table.every, key=lambda one: one.seconds)
+    finest = choice.table.finest
     since, until = minutes_of(asked.last, asked.since, asked.until, finest, calendar)
     reached = complete_until(catalogue, [choice.entry])
     return ranges_of(

@@ -122,10 +122,9 @@ class Reader:
         store = corrected(cast("FigureStore", self.store_of(choice.entry.store)))
         only = {name: values for name, values in self.where.items() if name not in self.references.columns}
         table = fitting(choice.table, since, until)
-        widest = max(table.every, key=lambda one: one.seconds)
         try:
             rows = read_rows(
-                store, table, since=since, until=until, grain=widest, figures=stored_parts(parts),
+                store, table, since=since, until=until, grain=table.widest, figures=stored_parts(parts),
                 only=only or None,
             )  # fmt: skip
         except NoSuchTable as error:

@@ -112,6 +112,16 @@ class FigureTable:
         """
         return replace(self, every=tuple(grain.within(calendar) for grain in self.every))
 
+    @property
+    def finest(self) -> Grain:
+        """The narrowest of its windows."""
+        return min(self.every, key=lambda one: one.seconds)
+
+    @property
+    def widest(self) -> Grain:
+        """The widest of its windows."""
+        return max(self.every, key=lambda one: one.seconds)
+
     def physical(self, grain: Grain) -> str:
         """The name of the stored table of one grain.
 

@@ -85,6 +85,12 @@ class Grain:
         return self.unit if self.count == 1 else f"{self.count} {self.unit}s"
 
     @cached_property
+    def words(self) -> str:
+        """One such width for people: ``an hour``, ``5 minutes``."""
+        article = "an" if self.unit == "hour" else "a"
+        return f"{article} {self.unit}" if self.count == 1 else self.title
+
+    @cached_property
     def seconds(self) -> int:
         """The width; of months the mean one, by which widths are put in order and windows are estimated."""
         return self.count * _SECONDS[self.unit]

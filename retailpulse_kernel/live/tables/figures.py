@@ -123,8 +123,7 @@ class FigureSource:
     @property
     def _finest(self) -> Grain:
         """Windows in which all tables can begin and end."""
-        each = (min(choice.table.every, key=lambda one: one.seconds) for choice in self.choices)
-        return max(each, key=lambda one: one.seconds)
+        return max((choice.table.finest for choice in self.choices), key=lambda one: one.seconds)
 
     @property
     def _line(self) -> Grain:

@@ -141,12 +141,12 @@ def _lag(settings: Settings, plan: Plan, kafka: Callable[[Settings], KafkaStore]
     epoch = find_epoch(f"{settings.checkpoints}/{plan.job}")
     # The newest batch in the log may be under way, and none of it written.
     done = committed_batch(epoch.path) if epoch else None
-    topics = [settings.namespace.topic(name) for name in plan.topics]
+    taken, store = done.offsets if done else {}, kafka(settings)
     try:
-        bounds = {topic: kafka(settings).offsets(topic) for topic in topics}
+        bounds = {topic: store.offsets(topic) for topic in map(settings.namespace.topic, plan.topics)}
     except (StoreUnavailable, UsageError):
         return None
-    return sum(untaken(bounds[topic], done.offsets.get(topic, {}) if done else {}) for topic in topics)
+    return sum(untaken(held, taken.get(topic, {})) for topic, held in bounds.items())
 
 
 def runs_of(settings: Settings, name: str, *, limit: int) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from retailpulse_kernel.stores.confinement import Refusal, refusals
 from retailpulse_kernel.stores.kafka.store import KafkaStore
 from retailpulse_kernel.stores.registry import can, event_archive, figure_store, row_store
 from retailpulse_kernel.streaming.checkpoint.accounts import Account, read_accounts
-from retailpulse_kernel.streaming.plan.data import Plan, TablePlan
+from retailpulse_kernel.streaming.plan.data import Plan, RowsPlan, TablePlan
 from retailpulse_kernel.streaming.run.context import RunContext
 from retailpulse_kernel.streaming.run.report import met
 
@@ -102,8 +102,8 @@ def dry_run(
     yield _conservation(shadow, plan, accounts)
     yield from _expectations(plan, accounts)
     yield from _late(shadow, plan)
-    yield from _uncertain(plan)
-    yield from _endless(plan)
+    yield from _told(plan, "order", lambda rows: rows.uncertain)
+    yield from _told(plan, "state", lambda rows: rows.endless)
 
 
 @dataclass(frozen=True)
@@ -226,18 +226,11 @@ def _figures(store: FigureStore, table: FigureTable, counts: Counter[str]) -> It
                 yield f"{figure} is {wanted[figure]} in {first} and {total} in {name}"
 
 
-def _uncertain(plan: Plan) -> Iterator[Step]:
-    """What may be another value when a micro-batch is done again."""
-    said = [f"{table.name}: {one}" for table in plan.tables if table.rows for one in table.rows.uncertain]
+def _told(plan: Plan, name: str, of: Callable[[RowsPlan], Sequence[str]]) -> Iterator[Step]:
+    """What the plan says of the queries of rows, under one name."""
+    said = [f"{table.name}: {one}" for table in plan.tables if table.rows for one in of(table.rows)]
     for number, one in enumerate(said):
-        yield Step("" if number else "order", one, "warning")
-
-
-def _endless(plan: Plan) -> Iterator[Step]:
-    """Whose state grows for as long as the job runs."""
-    said = [f"{table.name}: {one}" for table in plan.tables if table.rows for one in table.rows.endless]
-    for number, one in enumerate(said):
-        yield Step("" if number else "state", one, "warning")
+        yield Step("" if number else name, one, "warning")
 
 
 def _expectations(plan: Plan, accounts: Iterable[Account]) -> Iterator[Step]:

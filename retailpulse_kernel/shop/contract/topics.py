@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -159,19 +160,28 @@ def with_items(contract: Contract, folder: Path) -> Contract:
     ContractError
         A file of items can't be read.
     """
-    found = []
+    versions = []
     for topic in contract.topics:
         if name := dict(topic.options).get(ITEMS):
             try:
-                version = version_of(folder / name)
+                versions.append((topic.name, version_of(folder / name)))
             except OSError as error:
                 raise ContractError(
                     f"The items file {folder / name} of the topic {topic.name!r} can't be read: {error.strerror}.",
                     remedy="Its path is relative to the contract's folder.",
                 ) from error
-            topic = replace(topic, options=(*topic.options, (VERSION, version)))
-        found.append(topic)
-    return contract if found == [*contract.topics] else replace(contract, topics=tuple(found))
+    return _of_versions(contract, tuple(versions)) if versions else contract
+
+
+@lru_cache(maxsize=8)
+def _of_versions(contract: Contract, versions: tuple[tuple[str, str], ...]) -> Contract:
+    """One contract as long as its files stay as they are: much is derived from it once."""
+    known = dict(versions)
+    topics = (
+        replace(one, options=(*one.options, (VERSION, known[one.name]))) if one.name in known else one
+        for one in contract.topics
+    )
+    return replace(contract, topics=tuple(topics))
 
 
 def _shape(faults: Faults, said: Reading, words: Sequence[str]) -> Shape:

@@ -73,7 +73,7 @@ class FigureStream:
         UnknownName
             The table has no such windows.
         """
-        grain = min(self.table.every, key=lambda g: g.seconds) if every is None else self._kept(every)
+        grain = self.table.finest if every is None else self._kept(every)
         table = replace(self.table, every=(grain,))
         return shaped(stored_form(aggregate(self.events.sample(), [table]).toArrow(), table, limit), as_)
 
@@ -99,7 +99,7 @@ class FigureStream:
         EventError
             A field can't have this value.
         """
-        grain = max(self.table.every, key=lambda g: g.seconds) if every is None else self._kept(every)
+        grain = self.table.widest if every is None else self._kept(every)
         result = aggregate(self.events.given(given_events(given, self.events.contract)), [self.table]).toArrow()
         found = rows_by_table(result, [self.table]).get((self.table, grain))
         rows = [] if found is None else found.to_pylist()
